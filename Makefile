@@ -1,0 +1,129 @@
+# `make help` lists the targets. Each makes the virtual environment that it needs.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+FLOOR_VENV ?= .venv-floor
+WORKERS ?= auto
+ONCE ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := -m pip --quiet --disable-pip-version-check
+PYTEST := -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json)
+EXAMPLE := examples/pingbot/wshandler.yaml
+export PIP_ROOT_USER_ACTION := ignore
+
+# Create a virtual environment in $(1), where there is none, with words for what may be missing.
+define create-venv
+	@if ! command -v $(PYTHON) >/dev/null; then \
+	  echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=..." >&2; \
+	  exit 1; \
+	fi
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed. Name one: make PYTHON=python3.12" >&2; \
+	  exit 1; \
+	fi
+	@PYTHON=$(PYTHON) .ci/debian-packages venv
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; \
+	  exit 1; \
+	fi
+	@echo "Creating $(1) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(1)
+endef
+
+$(VENV)/bin/python:
+	$(call create-venv,$(VENV))
+
+$(FLOOR_VENV)/bin/python:
+	$(call create-venv,$(FLOOR_VENV))
+
+# The stamps say what is installed: a second run installs nothing.
+$(VENV)/.installed: $(PACKAGING) | $(VENV)/bin/python
+	@echo "Installing the package into $(VENV)"
+	@$(BIN)/python $(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(PACKAGING) | $(VENV)/bin/python
+	@echo "Installing the package and its tools into $(VENV)"
+	@$(BIN)/python $(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(PACKAGING) | $(VENV)/bin/python
+	@echo "Installing the package and what it is measured against into $(VENV)"
+	@$(BIN)/python $(PIP) install --editable '.[bench]'
+	@touch $@ $(VENV)/.installed
+
+$(FLOOR_VENV)/.installed: $(PACKAGING) .ci/floor.txt | $(FLOOR_VENV)/bin/python
+	@echo "Installing the package with its oldest dependencies into $(FLOOR_VENV)"
+	@$(FLOOR_VENV)/bin/python $(PIP) install --editable '.[test]' --constraint .ci/floor.txt
+	@touch $@
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+	  while IFS=$$'\t' read -r target words; do printf '  make %-12s %s\n' "$$target" "$$words"; done
+
+.PHONY: demo
+demo: $(VENV)/.installed ## talk to the example bots, then serve their page (ONCE=1: end after the talk)
+	@$(BIN)/python -m jupyter_wshandler demo $(if $(ONCE),--once) $(ARGS)
+
+.PHONY: test
+test: packages lint types examples ## everything: style, layers, types, examples, tests with real parts
+	@echo "== pytest"
+	@$(BIN)/python $(PYTEST) $(ARGS)
+
+.PHONY: packages
+packages: ## install the Debian packages that tests need, where this user may
+	@PYTHON=$(PYTHON) .ci/debian-packages venv chromium nginx openssl compiler
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## check style and layers
+	@echo "== ruff"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@echo "== import-linter"
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## check types
+	@echo "== mypy"
+	@$(BIN)/mypy
+
+.PHONY: examples
+examples: $(VENV)/.installed-dev ## check the examples and hold the demo's conversation
+	@echo "== examples"
+	@$(BIN)/python -m jupyter_wshandler check $(EXAMPLE)
+	@$(BIN)/python -m jupyter_wshandler demo --once
+
+.PHONY: fmt
+fmt: $(VENV)/.installed-dev ## put the code into style
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: test-floor
+test-floor: packages $(FLOOR_VENV)/.installed ## run the tests with the oldest supported dependencies
+	@$(FLOOR_VENV)/bin/python $(PIP) freeze | grep -iE '^(jupyter.server|tornado|msgspec|websockets)=='
+	@$(FLOOR_VENV)/bin/python $(PYTEST) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-dev ## run the property tests for long
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python $(PYTEST) -m hypothesis --timeout=3600 $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.installed-bench ## measure against other servers
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## remove what these targets made
+	@rm -rf $(VENV) $(FLOOR_VENV) build dist benchmarks/build .hypothesis .mypy_cache \
+	  .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

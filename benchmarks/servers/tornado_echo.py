@@ -1,0 +1,50 @@
+"""A raw Tornado WebSocketHandler: the reference that every ratio stands on."""
+
+import asyncio
+import sys
+from typing import ClassVar
+
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler
+
+
+class Echo(WebSocketHandler):
+    def on_message(self, message):
+        self.write_message(message)
+
+
+class Push(WebSocketHandler):
+    async def on_message(self, message):
+        self.write_message(message)
+        for _ in range(2):
+            await asyncio.sleep(0.002)
+            self.write_message(message)
+
+
+class Subscribe(WebSocketHandler):
+    everyone: ClassVar[set["Subscribe"]] = set()
+
+    def open(self):
+        self.everyone.add(self)
+
+    def on_message(self, message):
+        pass
+
+    def on_close(self):
+        self.everyone.discard(self)
+
+
+class Publish(WebSocketHandler):
+    def on_message(self, message):
+        for subscriber in Subscribe.everyone:
+            subscriber.write_message(message)
+
+
+async def main(port):
+    routes = [("/echo", Echo), ("/push", Push), ("/sub", Subscribe), ("/pub", Publish)]
+    Application(routes).listen(port, "127.0.0.1")
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

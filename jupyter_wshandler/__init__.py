@@ -1,0 +1,62 @@
+"""Turn plain Python functions into authenticated WebSocket endpoints of a Jupyter server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .errors import (
+        CallbackError,
+        ConfigError,
+        ConnectionClosed,
+        ConnectionRefused,
+        WSHandlerError,
+    )
+    from .manager import WebSocketManager
+    from .types import CloseCode
+
+__all__ = [
+    "CallbackError",
+    "CloseCode",
+    "ConfigError",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionRefused",
+    "WSHandlerError",
+    "WebSocketManager",
+    "__version__",
+]
+
+# A notebook kernel and a callback module import this package: nothing is loaded until it is used.
+_HOMES = {
+    "CallbackError": "errors",
+    "CloseCode": "types",
+    "ConfigError": "errors",
+    "Connection": "connection",
+    "ConnectionClosed": "errors",
+    "ConnectionRefused": "errors",
+    "WSHandlerError": "errors",
+    "WebSocketManager": "manager",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell Jupyter Server where the extension is (jupyter_server's extension discovery)."""
+    from .server.app import WSHandlerApp
+
+    return [{"module": "jupyter_wshandler", "app": WSHandlerApp}]

@@ -1,0 +1,1 @@
+"""Find the functions that a route names, and run them."""

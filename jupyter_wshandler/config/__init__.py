@@ -1,0 +1,1 @@
+"""Turn YAML files and traits into checked route configurations."""

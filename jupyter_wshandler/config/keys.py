@@ -1,0 +1,390 @@
+"""The one list of configuration keys: unknown keys, reference and JSON schema come from it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Quantity: TypeAlias = int | float | str
+Scalar: TypeAlias = str | int | float | bool
+
+
+def _doc(description: str, takes: str, default: str = "", **schema: Any) -> Meta:
+    """Describe a key: what it does, what it takes in words, and its default as written."""
+    return Meta(
+        description=description,
+        extra={"takes": takes, "default": default},
+        extra_json_schema=schema or None,
+    )
+
+
+class FunctionEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Name a function and say how to call it; the long form of a plain dotted name."""
+
+    function: Annotated[
+        str,
+        _doc(
+            "The function: a dotted name, or a call of one with literals and the names of that "
+            "callback (`bots.chat.reply(handler, message, 'en')`). It is parsed, never evaluated.",
+            "a dotted name or a call of one",
+        ),
+    ]
+    args: Annotated[
+        list[Any] | Scalar | UnsetType,
+        _doc(
+            "What to pass by position in place of the callback's own arguments: `=handler` "
+            "is a variable, anything else a literal. A single value is a list of one.",
+            "a list, or one value",
+            "the callback's own arguments",
+        ),
+    ] = UNSET
+    kwargs: Annotated[
+        dict[str, Any] | UnsetType,
+        _doc(
+            "What to pass by name; `=message` is a variable, anything else a literal.",
+            "a mapping of names to values",
+            "nothing",
+        ),
+    ] = UNSET
+    run: Annotated[
+        Literal["thread", "loop"] | UnsetType,
+        _doc("Where a `def` runs, for this function only.", "`thread` or `loop`", "`run`"),
+    ] = UNSET
+
+
+class ErrorEntry(FunctionEntry, forbid_unknown_fields=True):
+    """Take a function's keys and `close`; `function` may be left out."""
+
+    function: Annotated[
+        str | UnsetType,
+        _doc(
+            "The function to call with the handler and the exception.",
+            "a dotted name or a call of one",
+            "none",
+        ),
+    ] = UNSET  # type: ignore[assignment]
+    close: Annotated[
+        bool | UnsetType,
+        _doc(
+            "Whether a failed callback closes the connection with 1011. With `false` the "
+            "client gets an error message and the connection stays open.",
+            "`true` or `false`",
+            "`true`",
+        ),
+    ] = UNSET
+
+
+class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Say which of the logged-in users may connect; everyone else gets 403."""
+
+    membership: Annotated[
+        dict[str, Any] | list[dict[str, Any]] | UnsetType,
+        _doc(
+            "Attributes of the user (`username`, `name`, `groups`, `scopes`) and the values "
+            "they may have. In a mapping every key must match, and any value of a list does; "
+            "of a list of mappings one must match. A user without the attribute is refused.",
+            "a mapping, or a list of mappings",
+            "every user",
+        ),
+    ] = UNSET
+    condition: Annotated[
+        FunctionEntry | str | UnsetType,
+        _doc(
+            "A function that gets the handler and answers whether the user may connect; "
+            "false and an exception both refuse.",
+            "a function",
+            "none",
+        ),
+    ] = UNSET
+    function: Annotated[
+        FunctionEntry | str | UnsetType,
+        _doc("Another spelling of `condition`.", "a function", "none"),
+    ] = UNSET
+
+
+class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bound what waits to be sent to one connection whose client reads slowly."""
+
+    messages: Annotated[
+        int | UnsetType,
+        _doc("Messages that may wait.", "a number from 1 to 1000000", minimum=1),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        _doc("Bytes that may wait.", "a size, at least 1KiB", examples=["1MiB"]),
+    ] = UNSET
+    slow: Annotated[
+        Literal["close", "drop_oldest"] | UnsetType,
+        _doc(
+            "What happens past the bound: close the connection with 1013, or drop the "
+            "oldest waiting messages and count them.",
+            "`close` or `drop_oldest`",
+        ),
+    ] = UNSET
+
+
+def _function(description: str) -> Meta:
+    return _doc(description, "a function", "none")
+
+
+class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Say what a route does. Callbacks see the mapping as `handler.kwargs`."""
+
+    open: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function("Called with the handler when a connection opens, before its first message."),
+    ] = UNSET
+    on_open: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function("Another spelling of `open`; a module may then keep Python's own `open()`."),
+    ] = UNSET
+    on_message: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function(
+            "Called with the handler and the message: `str` for text, `bytes` for binary. "
+            "Without it a message closes the connection with 1003."
+        ),
+    ] = UNSET
+    on_close: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function("Called with the handler exactly once, after the last message."),
+    ] = UNSET
+    on_error: Annotated[
+        ErrorEntry | str | UnsetType,
+        _doc(
+            "Called with the handler and the exception that a callback raised.",
+            "a function, or a mapping with `close`",
+            "none",
+        ),
+    ] = UNSET
+    on_pong: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function("Called with the handler and the bytes of a pong."),
+    ] = UNSET
+    select_subprotocol: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function(
+            "Called with the handler and the list of subprotocols that the client offers; "
+            "returns one of them or None. Excludes `subprotocols`."
+        ),
+    ] = UNSET
+    get_compression_options: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function(
+            "Called with the handler; None switches compression off, a mapping switches it "
+            "on. Excludes `compression`."
+        ),
+    ] = UNSET
+    auth: Annotated[
+        AuthEntry | bool | UnsetType,
+        _doc(
+            "Who may connect: `true` is every logged-in user, a mapping narrows that. "
+            "`false` is everyone and needs `c.WSHandlerApp.allow_public_routes = True`.",
+            "`true`, `false` or a mapping",
+            "`true`",
+        ),
+    ] = UNSET
+    origins: Annotated[
+        list[str] | str | UnsetType,
+        _doc(
+            "The only web pages that may connect, by host: `example.org` is that host, "
+            "`*.example.org` its subdomains, `'*'` any page. A scheme and a port are compared "
+            "where they are written. Unset or `[]`: pages of this server, and what Jupyter's "
+            "`allow_origin` and `allow_origin_pat` add.",
+            "a text or a list of texts",
+            "pages of this server",
+        ),
+    ] = UNSET
+    subprotocols: Annotated[
+        list[str] | UnsetType,
+        _doc(
+            "Subprotocols the route speaks, the preferred first (RFC 6455 section 1.9).",
+            "a list of names",
+            "none",
+        ),
+    ] = UNSET
+    compression: Annotated[
+        bool | UnsetType,
+        _doc("Whether to agree to permessage-deflate (RFC 7692).", "`true` or `false`"),
+    ] = UNSET
+    page: Annotated[
+        str | UnsetType,
+        _doc(
+            "A file to serve to a logged-in browser that opens the route's address; its "
+            "path is relative to the configuration file's folder.",
+            "the path of a file",
+            "none: 426",
+        ),
+    ] = UNSET
+    run: Annotated[
+        Literal["thread", "loop"] | UnsetType,
+        _doc(
+            "Where a `def` callback runs: in a thread, or on the event loop, where it must "
+            "return at once. An `async def` always runs on the loop.",
+            "`thread` or `loop`",
+        ),
+    ] = UNSET
+    threads: Annotated[
+        int | UnsetType,
+        _doc(
+            "Threads for the `def` callbacks of this route alone.",
+            "a number from 1 to 1024",
+            "the server's shared pool of 16",
+            minimum=1,
+            maximum=1024,
+        ),
+    ] = UNSET
+    timeout: Annotated[
+        Quantity | bool | UnsetType | None,
+        _doc(
+            "How long a callback may take before the connection closes with 1011.",
+            "a duration, or `off`",
+            "`5m` for `def`, `off` for `async def`",
+            examples=["30s"],
+        ),
+    ] = UNSET
+    returns: Annotated[
+        Literal["send", "ignore"] | UnsetType,
+        _doc(
+            "What happens with a value that `on_message` or `open` returns or yields.",
+            "`send` or `ignore`",
+        ),
+    ] = UNSET
+    max_message: Annotated[
+        Quantity | UnsetType,
+        _doc(
+            "The largest message a client may send; a larger one closes with 1009.",
+            "a size, at least 1",
+            examples=["64KiB"],
+        ),
+    ] = UNSET
+    ping_interval: Annotated[
+        Quantity | bool | UnsetType,
+        _doc("Time between two pings.", "a duration, or `off`", examples=["20s"]),
+    ] = UNSET
+    ping_timeout: Annotated[
+        Quantity | bool | UnsetType,
+        _doc(
+            "How long the answer to a ping may take before the connection is given up.",
+            "a duration, or `off`",
+            examples=["20s"],
+        ),
+    ] = UNSET
+    queue: Annotated[
+        QueueEntry | UnsetType,
+        _doc("Bounds for what waits to be sent.", "a mapping", "see below"),
+    ] = UNSET
+
+
+class RouteEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Describe one route: an entry under `url:`, by a name of your choice."""
+
+    pattern: Annotated[
+        str,
+        _doc(
+            "The path, relative to the server's `base_url`: a regular expression that must match "
+            "the whole path. `{room}` stands for one segment and names it. `$YAMLURL` in front "
+            "means the base.",
+            "a text that begins with /",
+            examples=["/chat/{room}"],
+        ),
+    ]
+    handler: Annotated[
+        str | UnsetType,
+        _doc(
+            "Must be `WebSocketHandler`; entries with another handler are skipped.",
+            "`WebSocketHandler`",
+            "required",
+            examples=["WebSocketHandler"],
+        ),
+    ] = UNSET
+    service: Annotated[
+        str | UnsetType, _doc("Another spelling of `handler`.", "`WebSocketHandler`", "none")
+    ] = UNSET
+    priority: Annotated[
+        int | float | UnsetType,
+        _doc(
+            "Where several patterns match a path, the highest priority wins; among equals "
+            "the one with more slashes, then with fewer wildcards, then with more literal "
+            "characters.",
+            "a number",
+        ),
+    ] = UNSET
+    kwargs: Annotated[
+        KwargsEntry | UnsetType, _doc("What the route does.", "a mapping", "no callbacks")
+    ] = UNSET
+
+
+class FileEntry(msgspec.Struct):
+    """Describe a configuration file; top-level keys other than `url` are skipped."""
+
+    url: Annotated[
+        dict[str, RouteEntry], _doc("The routes by name.", "a mapping of names to routes")
+    ]
+
+
+class Key(NamedTuple):
+    """Describe one key for a reader: see `_doc`."""
+
+    name: str
+    takes: str
+    default: str
+    description: str
+    type: Any
+    required: bool
+
+
+@cache
+def keys_of(struct: type[msgspec.Struct]) -> dict[str, Key]:
+    """Return the keys of one kind of mapping, in the order of their declaration."""
+    hints = get_type_hints(struct, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        written, meta = get_args(hints[field.name])
+        found[field.name] = Key(
+            field.name,
+            meta.extra["takes"],
+            meta.extra["default"],
+            meta.description,
+            written,
+            field.required,
+        )
+    return found
+
+
+def key_names(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the names of the keys of one kind of mapping."""
+    return tuple(keys_of(struct))
+
+
+MEANINGLESS = {
+    name: f"{name} has no meaning on a WebSocket route; remove it"
+    for name in (
+        "methods",
+        "cors",
+        "headers",
+        "validate",
+        "redirect",
+        "transform",
+        "set_xsrf",
+        "xsrf_cookies",
+        "error",
+        "log",
+    )
+}
+"""Keys of Gramex's other handlers, each with the sentence that refuses it."""
+
+MEANINGLESS_AUTH = {
+    name: f"auth.{name} has no meaning on a WebSocket route, where nobody is redirected; remove it"
+    for name in ("login_url", "template", "methods", "query")
+}
+"""The same for keys below auth."""
+
+UNSUPPORTED = {
+    name: f"{name} is not supported by this version; remove it"
+    for name in ("ratelimit", "notebook", "kernel", "idle_timeout", "max_connections")
+}
+"""Keys that one might rightly expect; silence about them would be a trap."""

@@ -1,0 +1,145 @@
+"""The configuration as the rest of the package sees it: checked, complete, immutable."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Say where in the configuration something stands.
+
+    `source` is a file's path or a trait's name (``c.WSHandlerApp.url``); `line` and `column`
+    count from 1 and are None for traits; `key` is the path of keys inside the source.
+    """
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+    key: str = ""
+
+    def __str__(self) -> str:
+        if self.line is not None:
+            return f"{self.source}:{self.line}:{self.column or 1}"
+        return f"{self.source}{self.key}"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Describe one mistake: where, what was expected, what was found and what to do."""
+
+    place: Place
+    message: str
+    route: str | None = None
+
+    def __str__(self) -> str:
+        key = f" {self.place.key}:" if self.place.line is not None and self.place.key else ""
+        return f"{self.place}:{key} {self.message}"
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """Stand for a value of the call, by name: ``handler``, ``message`` and the like."""
+
+    name: str
+
+
+class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Name a function of the user's and say how to call it.
+
+    `args` None means: pass what the callback gets by position. Otherwise each entry is a
+    literal or a `Variable`; the same holds for the values of `kwargs`.
+    """
+
+    function: str
+    args: tuple[Any, ...] | None = None
+    kwargs: dict[str, Any] = {}
+    run: Literal["thread", "loop"] | None = None
+    place: Place
+
+
+class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Say who may open a connection.
+
+    `required` False makes the route public. `membership` is a tuple of rules of which one must
+    match; in a rule every key must match, and any listed value does.
+    """
+
+    required: bool = True
+    membership: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    condition: FunctionSpec | None = None
+
+
+class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound what waits to be sent to one connection, and say what happens past it."""
+
+    messages: int = 256
+    bytes: int = 1024 * 1024
+    slow: Literal["close", "drop_oldest"] = "close"
+
+
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Describe one route. Times are in seconds, sizes in bytes; 0 turns a limit or timer off.
+
+    `callbacks` maps an event (see `EVENTS`) to its function; `kwargs` is the mapping as written
+    (with defaults and enforced keys merged), which callbacks see as ``handler.kwargs``.
+    `timeout` UNSET means 300 s for ``def`` and none for ``async def``.
+    """
+
+    name: str
+    pattern: str
+    place: Place
+    priority: float = 0
+    kwargs: dict[str, Any] = {}
+    callbacks: dict[str, FunctionSpec] = {}
+    on_error_close: bool = True
+    origins: tuple[str, ...] | None = None
+    auth: AuthConfig = AuthConfig()
+    subprotocols: tuple[str, ...] = ()
+    compression: bool = False
+    page: str | None = None
+    run: Literal["thread", "loop"] = "thread"
+    threads: int | None = None
+    timeout: float | msgspec.UnsetType | None = msgspec.UNSET
+    returns: Literal["send", "ignore"] = "send"
+    max_message: int = 1024 * 1024
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
+    queue: QueueConfig = QueueConfig()
+
+
+EVENTS = (
+    "open",
+    "on_message",
+    "on_close",
+    "on_error",
+    "on_pong",
+    "select_subprotocol",
+    "get_compression_options",
+)
+"""The functions a route may name; `on_open` is another spelling of `open`."""
+
+
+class BrokenRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """Remember a route that could not be used: its name, its pattern if known, and why."""
+
+    name: str
+    pattern: str | None
+    place: Place
+    problems: tuple[Problem, ...]
+    priority: float = 0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold everything one load of the configuration gave.
+
+    `notes` are sentences for the log that are not errors (skipped entries, warnings);
+    `folders` are the folders of the config files, for callback modules; `files` the files read.
+    `problems` are those outside any route (a file that does not parse, an unknown trait key).
+    """
+
+    routes: tuple[RouteConfig, ...] = ()
+    broken: tuple[BrokenRoute, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()

@@ -1,0 +1,333 @@
+"""Check the values of a route's kwargs, one function for each kind of value."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from jupyter_wshandler.config.functions import parse_function
+from jupyter_wshandler.config.keys import (
+    MEANINGLESS_AUTH,
+    AuthEntry,
+    ErrorEntry,
+    Key,
+    KwargsEntry,
+    QueueEntry,
+    key_names,
+    keys_of,
+)
+from jupyter_wshandler.config.model import EVENTS, AuthConfig, FunctionSpec, QueueConfig
+from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
+from jupyter_wshandler.config.origins import parse_entry
+from jupyter_wshandler.config.units import parse_duration, parse_size
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "admin", "roles")
+
+
+@dataclass(slots=True)
+class Value:
+    """Hold one key of kwargs as written.
+
+    Args:
+        node: The value.
+        folder: The folder that relative paths in it start from.
+    """
+
+    node: Node
+    folder: str
+
+
+class KwargsReader:
+    """Turn the merged kwargs of one route into the fields of a `RouteConfig`.
+
+    Args:
+        report: Takes the problems and notes.
+        allow_public_routes: Whether ``auth: false`` is permitted.
+    """
+
+    def __init__(self, report: Report, allow_public_routes: bool) -> None:
+        self._report = report
+        self._public = allow_public_routes
+        self._callbacks: dict[str, FunctionSpec] = {}
+        self._fields: dict[str, Any] = {}
+
+    def read(self, values: dict[str, Value]) -> dict[str, Any]:
+        """Return the fields that the values set; what is wrong goes to the report.
+
+        Args:
+            values: The kwargs by canonical name (``open``, never ``on_open``).
+        """
+        for name, value in values.items():
+            read = CONVERTERS[name]
+            result = read(self, name, value)
+            if result is not None:
+                self._fields.update(result)
+        self._conflicts(values)
+        ordered = {event: self._callbacks[event] for event in EVENTS if event in self._callbacks}
+        return {**self._fields, "callbacks": ordered}
+
+    def _conflicts(self, values: dict[str, Value]) -> None:
+        for function, plain in (
+            ("select_subprotocol", "subprotocols"),
+            ("get_compression_options", "compression"),
+        ):
+            if function in values and plain in values:
+                message = f"{plain} and {function} exclude each other; remove one of the two"
+                self._report.problem(values[plain].node.place, message)
+
+    def _expected(self, key: Key, node: Node) -> None:
+        takes = key.takes.replace("`", "")
+        self._report.problem(node.place, f"expected {takes}, found {describe(node)}")
+
+    def _typed(self, key: Key, node: Node) -> Any:
+        """Return the value if it has the key's declared type, else report and return UNSET."""
+        try:
+            return msgspec.convert(node.plain(), key.type, strict=True)
+        except msgspec.ValidationError:
+            self._expected(key, node)
+            return msgspec.UNSET
+
+    def _function(self, name: str, value: Value) -> None:
+        spec = parse_function(value.node, name, self._report)
+        if spec is not None:
+            self._callbacks[name] = spec
+
+    def _on_error(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if not isinstance(node.value, dict):
+            self._function(name, value)
+            return None
+        fields: dict[str, Any] = {}
+        children = dict(node.value)
+        close = children.pop("close", None)
+        if close is not None:
+            typed = self._typed(keys_of(ErrorEntry)["close"], close)
+            if typed is not msgspec.UNSET:
+                fields["on_error_close"] = typed
+        if children or close is None:
+            rest = Node(children, node.place, node.keys)
+            self._function(name, Value(rest, value.folder))
+        return fields
+
+    def _simple(self, name: str, value: Value) -> dict[str, Any] | None:
+        typed = self._typed(keys_of(KwargsEntry)[name], value.node)
+        return None if typed is msgspec.UNSET else {name: typed}
+
+    def _threads(self, name: str, value: Value) -> dict[str, Any] | None:
+        number = self._integer(keys_of(KwargsEntry)[name], value.node, 1024)
+        return None if number is None else {name: number}
+
+    def _integer(self, key: Key, node: Node, highest: int) -> int | None:
+        number = node.value
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= highest:
+            self._expected(key, node)
+            return None
+        return number
+
+    def _parsed(
+        self, key: Key, node: Node, parse: Callable[[int | float | str], Any]
+    ) -> Any | None:
+        """Parse a quantity; None where a problem was reported."""
+        if not isinstance(node.value, (int, float, str)) or isinstance(node.value, bool):
+            self._expected(key, node)
+            return None
+        try:
+            return parse(node.value)
+        except ValueError as error:
+            self._report.problem(node.place, str(error))
+            return None
+
+    def _timeout(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if node.value is None or node.value is False or node.value == "off":
+            return {name: None}
+        seconds = self._parsed(keys_of(KwargsEntry)[name], node, parse_duration)
+        return None if seconds is None else {name: seconds or None}
+
+    def _ping(self, name: str, value: Value) -> dict[str, Any] | None:
+        if value.node.value is False or value.node.value == "off":
+            return {name: 0.0}
+        seconds = self._parsed(keys_of(KwargsEntry)[name], value.node, parse_duration)
+        return None if seconds is None else {name: seconds}
+
+    def _max_message(self, name: str, value: Value) -> dict[str, Any] | None:
+        key = keys_of(KwargsEntry)[name]
+        size = self._parsed(key, value.node, parse_size)
+        if size == 0:
+            self._expected(key, value.node)
+            return None
+        return None if size is None else {name: size}
+
+    def _queue(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if not isinstance(node.value, dict):
+            self._expected(keys_of(KwargsEntry)[name], node)
+            return None
+        keys = keys_of(QueueEntry)
+        fields: dict[str, Any] = {}
+        for child_name, child in node.value.items():
+            if child_name not in keys:
+                hint = suggest(child_name, keys)
+                self._report.problem(node.keys[child_name], f"unknown key {child_name!r}; {hint}")
+                continue
+            key = keys[child_name]
+            result: Any
+            if child_name == "messages":
+                result = self._integer(key, child, 1_000_000)
+            elif child_name == "bytes":
+                result = self._parsed(key, child, parse_size)
+                if result is not None and result < 1024:
+                    self._expected(key, child)
+            else:
+                result = self._typed(key, child)
+            fields[child_name] = result
+        if self._report.problems:
+            return None
+        return {name: QueueConfig(**fields)}
+
+    def _origins(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        entries = node.value if isinstance(node.value, list) else [node]
+        if node.value == []:
+            return {name: None}
+        texts: list[str] = []
+        for entry in entries:
+            if not isinstance(entry.value, str):
+                expected = "expected a host such as example.org"
+                self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
+                continue
+            try:
+                parse_entry(entry.value)
+            except ValueError as error:
+                self._report.problem(entry.place, str(error))
+            texts.append(entry.value)
+        return {name: tuple(texts)}
+
+    def _subprotocols(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if not isinstance(node.value, list):
+            self._expected(keys_of(KwargsEntry)[name], node)
+            return None
+        names: list[str] = []
+        for entry in node.value:
+            if not isinstance(entry.value, str) or not _TOKEN.fullmatch(entry.value):
+                what = "expected a subprotocol's name without spaces and separators (RFC 7230)"
+                self._report.problem(entry.place, f"{what}, found {describe(entry)}")
+            elif entry.value in names:
+                self._report.problem(entry.place, f"{shorten(entry.value)} stands twice")
+            else:
+                names.append(entry.value)
+        return {name: tuple(names)}
+
+    def _page(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if not isinstance(node.value, str) or not node.value:
+            self._expected(keys_of(KwargsEntry)[name], node)
+            return None
+        path = os.path.abspath(os.path.join(value.folder, node.value))
+        if not os.path.isfile(path):
+            what = "a folder" if os.path.isdir(path) else "nothing"
+            self._report.problem(node.place, f"expected a file at {path!r}, found {what}")
+            return None
+        return {name: path}
+
+    def _auth(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if node.value is True:
+            return {name: AuthConfig()}
+        if node.value is False:
+            if not self._public:
+                self._report.problem(
+                    node.place,
+                    "auth: false opens the route to everyone, which only the administrator may "
+                    "permit with c.WSHandlerApp.allow_public_routes = True; until then remove it",
+                )
+            return {name: AuthConfig(required=False)}
+        if not isinstance(node.value, dict) or not node.value:
+            hint = ""
+            if isinstance(node.value, str) and node.value.lower() in {"yes", "true", "on"}:
+                hint = "; write auth: true, without quotes"
+            elif not node.value:
+                hint = "; write auth: true, or remove it, to admit every logged-in user"
+            expected = "true, false or a mapping with membership or condition"
+            self._report.problem(node.place, f"expected {expected}, found {describe(node)}{hint}")
+            return None
+        return self._auth_mapping(name, node)
+
+    def _auth_mapping(self, name: str, node: Node) -> dict[str, Any] | None:
+        report, before = self._report, len(self._report.problems)
+        rules: tuple[dict[str, tuple[Any, ...]], ...] = ()
+        condition: FunctionSpec | None = None
+        for key, child in node.value.items():
+            if key == "membership":
+                rules = self._membership(child)
+            elif key in ("condition", "function"):
+                condition = parse_function(child, "condition", report)
+            elif key in MEANINGLESS_AUTH:
+                report.problem(node.keys[key], MEANINGLESS_AUTH[key])
+            elif key == "recheck":
+                report.problem(node.keys[key], "auth.recheck is not supported by this version")
+            else:
+                hint = suggest(key, key_names(AuthEntry))
+                report.problem(node.keys[key], f"unknown key {key!r}; {hint}")
+        if "condition" in node.value and "function" in node.value:
+            message = "condition and function are two spellings of one key; remove one of the two"
+            report.problem(node.keys["function"], message)
+        if len(report.problems) > before:
+            return None
+        return {name: AuthConfig(membership=rules, condition=condition)}
+
+    def _membership(self, node: Node) -> tuple[dict[str, tuple[Any, ...]], ...]:
+        expected = "expected a mapping of user attributes to values, or a list of such mappings"
+        entries = node.value if isinstance(node.value, list) else [node]
+        if not entries:
+            self._report.problem(node.place, f"{expected}, found an empty list")
+        rules = []
+        for entry in entries:
+            if not isinstance(entry.value, dict) or not entry.value:
+                self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
+                continue
+            rules.append({key: self._allowed(child) for key, child in entry.value.items()})
+            for key in entry.value:
+                if key not in _KNOWN_ATTRIBUTES:
+                    hint = suggest(key, _KNOWN_ATTRIBUTES)
+                    message = f"Jupyter's users have no attribute {key!r} by default; {hint}"
+                    self._report.note(entry.keys[key], message)
+        return tuple(rules)
+
+    def _allowed(self, node: Node) -> tuple[Any, ...]:
+        values = node.value if isinstance(node.value, list) else [node]
+        for value in values:
+            if not isinstance(value.value, (str, int)):
+                expected = "expected a value or a list of values"
+                self._report.problem(value.place, f"{expected}, found {describe(value)}")
+        if not values:
+            message = "expected a value or a list of values, found an empty list: nobody matches"
+            self._report.problem(node.place, message)
+        return tuple(value.value for value in values)
+
+
+CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None]] = {
+    **dict.fromkeys((event for event in EVENTS if event != "on_error"), KwargsReader._function),
+    "on_error": KwargsReader._on_error,
+    "auth": KwargsReader._auth,
+    "origins": KwargsReader._origins,
+    "subprotocols": KwargsReader._subprotocols,
+    "compression": KwargsReader._simple,
+    "page": KwargsReader._page,
+    "run": KwargsReader._simple,
+    "threads": KwargsReader._threads,
+    "timeout": KwargsReader._timeout,
+    "returns": KwargsReader._simple,
+    "max_message": KwargsReader._max_message,
+    "ping_interval": KwargsReader._ping,
+    "ping_timeout": KwargsReader._ping,
+    "queue": KwargsReader._queue,
+}
+"""What checks each key; a test compares it with the keys of `KwargsEntry`."""

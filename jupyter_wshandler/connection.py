@@ -1,0 +1,368 @@
+"""One open WebSocket: what a callback receives as `handler`.
+
+A connection knows a protocol (bytes to events), a transport (a carrier of bytes) and a host
+(who runs its callbacks). It does not know Tornado, so a test or a kernel can have one too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from threading import get_ident
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .engine.protocol import Close, Event, Failure, Pong, reply_code
+from .engine.protocol import Protocol as WebSocketProtocol
+from .request import Request
+from .sending import CLOSED, CLOSING, OPEN, PEER_CLOSED, PHASES, Host, SendingHalf, check_close
+from .types import CloseCode, Message, Transport
+
+if TYPE_CHECKING:
+    from .routes import Route
+    from .sessions import Session
+
+INBOX = 64
+"""Messages that wait for the callback before reading pauses."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
+
+LINGER = 2.0
+"""Seconds for the peer to take our close frame after it broke the protocol."""
+
+
+class State(dict[str, Any]):
+    """Keep what a callback wants to remember of one connection, as items or as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"handler.state has no {name!r} yet") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"handler.state has no {name!r}") from None
+
+
+class Connection(SendingHalf):
+    """Be one open WebSocket, and the `handler` that callbacks receive.
+
+    Args:
+        host: Who runs the callbacks.
+        route: The route that was matched.
+        id: Unique name of the connection.
+        request: The opening request.
+        current_user: The user as the server's identity provider knows them, or None.
+        session: What survives reconnects.
+        path_args: Groups of the pattern, by position.
+        path_kwargs: Groups of the pattern, by name.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_alive",
+        "_cancel_reason",
+        "_deadline",
+        "_discard",
+        "_finished",
+        "_inbox",
+        "_next_ping",
+        "_opened",
+        "_paused",
+        "_ping_deadline",
+        "_running",
+        "_session",
+        "_since",
+        "_state",
+        "_streaming",
+        "_task",
+        "close_reason",
+        "current_user",
+        "path_args",
+        "path_kwargs",
+        "request",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        route: Route,
+        *,
+        id: str,
+        request: Request,
+        current_user: Any = None,
+        session: Session | None = None,
+        path_args: tuple[str, ...] = (),
+        path_kwargs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(host, route, id)
+        self.request = request
+        self.current_user = current_user
+        self.path_args = path_args
+        self.path_kwargs = path_kwargs
+        self.subprotocol: str | None = None
+        self.close_reason: str | None = None
+        self._session = session
+        self._state: State | None = None
+        self._inbox: deque[Message | Pong] = deque()
+        self._paused = False
+        self._discard = False  # we closed: what still arrives is not delivered
+        self._deadline = 0.0
+        # Keepalive
+        self._alive = True
+        self._next_ping = 0.0
+        self._ping_deadline = 0.0
+        # The callbacks, driven by callbacks/run.py
+        self._task: asyncio.Task[None] | None = None
+        self._opened = False
+        self._finished = False
+        self._running: str | None = None
+        self._since = 0.0
+        self._streaming = False
+        self._cancel_reason: str | None = None
+
+    # ---- what a callback looks at -------------------------------------------------------
+
+    @property
+    def route(self) -> str:
+        """The route's name."""
+        return self._route.config.name
+
+    @property
+    def name(self) -> str:
+        """The route's name (Gramex's word for it)."""
+        return self._route.config.name
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The route's ``kwargs:`` as configured."""
+        return MappingProxyType(self._route.config.kwargs)
+
+    @property
+    def args(self) -> dict[str, list[str]]:
+        """The query's arguments, each a list of values."""
+        return self.request.arguments
+
+    @property
+    def session(self) -> Session:
+        """What survives reconnects; values are JSON, ``session['id']`` names it."""
+        if self._session is None:
+            raise LookupError("this connection has no session")
+        self._host.touch(self._session)
+        return self._session
+
+    @property
+    def state(self) -> State:
+        """What callbacks remember of this connection; gone when it closes."""
+        if self._state is None:
+            self._state = State()
+        return self._state
+
+    @property
+    def log(self) -> logging.LoggerAdapter[Any]:
+        """A logger whose lines begin with the route and the connection."""
+        return _ConnectionLog(self._host.log, {"connection": self})
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
+
+    # ---- what a callback does -----------------------------------------------------------
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Begin the closing handshake; safe from any thread, and again without effect.
+
+        Args:
+            code: Close code, 1000 where None; yours are 3000 to 4999 (RFC 6455 section 7.4.2).
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code may not be sent, or the reason is too long.
+        """
+        code = CloseCode.NORMAL if code is None else code
+        check_close(code, reason or "")
+        if get_ident() != self._host.thread:
+            self._host.call_from_thread(self._close, code, reason or "")
+        else:
+            self._close(code, reason or "")
+
+    def write(self, *args: object) -> None:
+        """Refuse: ``write`` answers HTTP requests; a WebSocket has ``write_message``.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a WebSocket has no write(); use handler.write_message(message)")
+
+    def _close(self, code: int, reason: str) -> None:
+        if not OPEN <= self._phase <= PEER_CLOSED:
+            return
+        self._discard = True
+        self._inbox.clear()
+        answered = self._phase == PEER_CLOSED
+        if not answered:
+            self.close_code, self.close_reason = int(code), reason
+        self._transport.write(self._protocol.encode_close(code, reason))
+        self._phase = CLOSING
+        if answered:
+            self._transport.close()
+        else:
+            self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
+            if self._paused:
+                # The peer's close frame may stand behind messages that nobody wants any more.
+                self._resume()
+
+    # ---- the byte stream ------------------------------------------------------------------
+
+    def start(self, protocol: WebSocketProtocol, transport: Transport, early: bytes) -> None:
+        """Begin: run `open`, then deliver what arrives.
+
+        Args:
+            protocol: Turns bytes into events.
+            transport: Carries the bytes.
+            early: Bytes that arrived behind the handshake.
+        """
+        self._protocol, self._transport = protocol, transport
+        self._phase = OPEN
+        self._next_ping = self._host.io.loop.time() + self._route.config.ping_interval
+        self._host.wake(self)
+        transport.start(self, early)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle one chunk of bytes from the peer."""
+        self._alive = True
+        protocol = self._protocol
+        inbox = self._inbox
+        events = protocol.receive(data, INBOX - len(inbox))
+        if protocol.out:
+            self._transport.write(protocol.outgoing())
+        for event in events:
+            if type(event) is str or type(event) is bytes:
+                if not self._discard:
+                    inbox.append(event)
+            else:
+                self._control(event)
+        if (protocol.pending or len(inbox) >= INBOX) and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        if inbox and self._task is None:
+            self._host.wake(self)
+
+    def _control(self, event: Event) -> None:
+        if type(event) is Pong:
+            if not self._discard and "on_pong" in self._route.callbacks:
+                self._inbox.append(event)
+        elif type(event) is Close:
+            if self._phase == OPEN:
+                self.close_code, self.close_reason = event.code, event.reason
+                self._phase = PEER_CLOSED
+                self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
+                if self._task is None and not self._inbox:
+                    self.settle()
+            else:
+                self._transport.close()
+        elif type(event) is Failure:
+            if self._phase < CLOSING:
+                self.close_code, self.close_reason = event.code, event.reason
+                self._host.log.info(
+                    "Route %s: %s broke the protocol: %s (%d)",
+                    self.route,
+                    self.id,
+                    event.reason,
+                    event.code,
+                )
+            self._phase = CLOSING
+            self._deadline = self._host.io.loop.time() + LINGER
+            self._transport.end()
+
+    def settle(self) -> None:
+        """Answer the peer's close frame, if it waits for that: all its messages are handled."""
+        if self._phase == PEER_CLOSED:
+            assert self.close_code is not None
+            self._transport.write(self._protocol.encode_close(reply_code(self.close_code)))
+            self._phase = CLOSING
+            self._transport.close()
+
+    def next_message(self) -> Message | Pong | None:
+        """Return the next thing to deliver, or None; reads on where there is room again."""
+        inbox = self._inbox
+        if not inbox:
+            return None
+        message = inbox.popleft()
+        if self._paused and len(inbox) <= INBOX // 2:
+            self._resume()
+        return message
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._protocol.pending:
+            self.data_received(b"")
+        if not self._paused:
+            # The time in which nothing was read says nothing about the peer.
+            self._alive = True
+            self._transport.resume_reading()
+
+    def connection_lost(self) -> None:
+        """Handle the end of the byte stream."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
+        self._phase = CLOSED
+        self._release_waiters()
+        if self._streaming:
+            self.cancel("closed")
+        self._host.wake(self)
+
+    def cancel(self, reason: str) -> None:
+        """Interrupt the running callback; `reason` tells callbacks/run.py what to make of it."""
+        if self._task is not None and self._cancel_reason is None:
+            self._cancel_reason = reason
+            self._task.cancel()
+
+    def vanish(self) -> None:
+        """Give up on a peer that does not answer."""
+        self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
+        self._transport.abort()
+
+    def tick(self, now: float) -> None:
+        """Look at the clock: pings, and deadlines of the closing handshake.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        phase = self._phase
+        if phase == OPEN:
+            interval = self._route.config.ping_interval
+            if not interval:
+                return
+            if self._paused or self._alive:
+                self._ping_deadline = 0.0
+            elif self._ping_deadline and now >= self._ping_deadline:
+                self._host.log.info("Route %s: %s does not answer pings", self.route, self.id)
+                self.vanish()
+                return
+            if now >= self._next_ping and not self._paused and not self._ping_deadline:
+                self._next_ping = now + interval
+                self._alive = False
+                timeout = self._route.config.ping_timeout
+                self._ping_deadline = now + timeout if timeout else 0.0
+                self._transport.write(self._protocol.encode_ping())
+        elif phase in (PEER_CLOSED, CLOSING) and now >= self._deadline:
+            if phase == PEER_CLOSED:
+                self.settle()
+            else:
+                self._transport.abort()
+
+
+class _ConnectionLog(logging.LoggerAdapter[Any]):
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        connection = self.extra["connection"]  # type: ignore[index]
+        return f"{connection.route} {connection.id}: {msg}", kwargs  # type: ignore[union-attr]

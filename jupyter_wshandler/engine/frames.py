@@ -1,0 +1,132 @@
+"""Frames and the events they make (RFC 6455 sections 5 and 7.4): constants and small builders."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+FIN = 0x80
+RSV1 = 0x40
+
+MAX_CONTROL = 125
+"""Bytes that a control frame carries, at most (section 5.5)."""
+MAX_REASON = MAX_CONTROL - 2
+"""Bytes of the reason in a close frame, at most."""
+
+TEXT_HEADERS = tuple(bytes((FIN | TEXT, size)) for size in range(126))
+BINARY_HEADERS = tuple(bytes((FIN | BINARY, size)) for size in range(126))
+PONG_HEADERS = tuple(bytes((FIN | PONG, size)) for size in range(126))
+
+# Section 7.4.1 and the IANA registry: 1012 to 1014 were registered after the RFC.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
+
+
+class Pong:
+    """Report a pong; `payload` is what the ping carried, or anything, unsolicited."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Pong and self.payload == other.payload
+
+    def __hash__(self) -> int:
+        return hash(("pong", self.payload))
+
+    def __repr__(self) -> str:
+        return f"Pong({self.payload!r})"
+
+
+class _Ending:
+    __slots__ = ("code", "reason")
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Ending)
+            and type(other) is type(self)
+            and (self.code, self.reason) == (other.code, other.reason)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self.code, self.reason))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.code}, {self.reason!r})"
+
+
+class Close(_Ending):
+    """Report the peer's close frame; `code` is 1005 where the frame had none."""
+
+    __slots__ = ()
+
+
+class Failure(_Ending):
+    """Report that the peer broke the protocol; the close frame for it waits in `out`."""
+
+    __slots__ = ()
+
+
+Event: TypeAlias = str | bytes | Pong | Close | Failure
+
+
+def may_travel(code: int) -> bool:
+    """Tell whether a close frame may carry this code (RFC 6455 section 7.4).
+
+    Args:
+        code: 1000 to 1003, 1007 to 1014 and 3000 to 4999 may.
+    """
+    return code in _CLOSE_CODES or 3000 <= code <= 4999
+
+
+def reply_code(code: int) -> int:
+    """Return the code that answers the peer's close frame: its own (section 5.5.1).
+
+    Args:
+        code: As received; 1005, an empty frame, is answered by an empty frame.
+    """
+    return code if code == 1005 or may_travel(code) else 1000
+
+
+def header(first: int, size: int) -> bytes:
+    """Return the header of a frame that a server sends, with the length in its shortest form.
+
+    Args:
+        first: FIN, reserved bits and opcode.
+        size: Bytes of the payload.
+    """
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big")
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a close frame (RFC 6455 section 5.5.1).
+
+    Args:
+        code: See `may_travel`; 1005 without a reason makes an empty frame.
+        reason: At most 123 bytes of UTF-8.
+
+    Raises:
+        ValueError: The code may not be sent, or the reason is too long.
+    """
+    if code == 1005 and not reason:
+        return bytes((FIN | CLOSE, 0))
+    if not may_travel(code):
+        raise ValueError(
+            f"close code {code} may not be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+        )
+    text = reason.encode()
+    if len(text) > MAX_REASON:
+        raise ValueError(
+            f"a close reason has at most {MAX_REASON} bytes, found {len(text)}; shorten it"
+        )
+    return bytes((FIN | CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text

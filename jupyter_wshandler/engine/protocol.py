@@ -1,0 +1,443 @@
+"""RFC 6455 after the handshake, the server's side: bytes in, events and bytes out, no I/O.
+
+Every chunk that the peer sends goes to `Protocol.receive`, which returns whole messages as str
+and bytes and the rest as `Pong`, `Close` and `Failure`. What must be sent in answer (pongs, the
+close frame of a failure) waits in `Protocol.out`.
+"""
+
+from __future__ import annotations
+
+import sys
+from codecs import utf_8_decode
+
+from ..errors import ProtocolError
+from .deflate import MIN_SIZE, PerMessageDeflate
+from .frames import (
+    BINARY,
+    BINARY_HEADERS,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    MAX_CONTROL,
+    OPCODES,
+    PING,
+    PONG,
+    PONG_HEADERS,
+    RSV1,
+    TEXT,
+    TEXT_HEADERS,
+    Close,
+    Event,
+    Failure,
+    Pong,
+    close_frame,
+    header,
+    may_travel,
+    reply_code,
+)
+from .masking import websocket_mask
+
+__all__ = [
+    "CLOSED",
+    "CLOSE_SENT",
+    "FAILED",
+    "OPEN",
+    "PEER_CLOSED",
+    "Close",
+    "Event",
+    "Failure",
+    "Pong",
+    "Protocol",
+    "may_travel",
+    "reply_code",
+]
+
+OPEN = 0
+"""Messages flow both ways."""
+PEER_CLOSED = 1
+"""The peer's close frame came, ours was not sent."""
+CLOSE_SENT = 2
+"""Our close frame was sent, the peer's did not come yet."""
+CLOSED = 3
+"""Both close frames were exchanged."""
+FAILED = 4
+"""The peer broke the protocol; whatever follows is discarded (section 7.1.7)."""
+
+MAX_FRAGMENTS = 65_536
+"""Fragments of one message; memory does not grow with them, so this is only a sane end."""
+MAX_PONGS = 16
+"""Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
+
+
+class Protocol:
+    """Parse what one client sends and frame what it is sent.
+
+    Args:
+        max_message: Size of a received message in bytes, at most, also after decompression;
+            0 for no limit.
+        max_fragments: Number of frames of one message, at most.
+        deflate: The compression agreed on in the handshake, or None.
+
+    Attributes:
+        state: OPEN, PEER_CLOSED, CLOSE_SENT, CLOSED or FAILED.
+        pending: Whether `receive` stopped at its limit and holds more to parse.
+        out: What waits to be sent; `outgoing` joins and empties it.
+    """
+
+    __slots__ = (
+        "_at",
+        "_checked",
+        "_clean",
+        "_control",
+        "_deflate",
+        "_final",
+        "_fragments",
+        "_held",
+        "_kind",
+        "_left",
+        "_mask",
+        "_max_fragments",
+        "_max_message",
+        "_message",
+        "_opcode",
+        "_packed",
+        "_partial",
+        "_wire",
+        "out",
+        "pending",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_message: int,
+        max_fragments: int = MAX_FRAGMENTS,
+        deflate: PerMessageDeflate | None = None,
+    ) -> None:
+        self.state = OPEN
+        self.pending = False
+        self.out: list[bytes] = []
+        self._max_message = max_message or sys.maxsize - 1
+        self._max_fragments = max_fragments
+        self._deflate = deflate
+        # Whether a chunk begins with a new frame of a new message: nothing held, nothing open.
+        self._clean = True
+        # Bytes not parsed: the start of a header, or all that came after `limit` messages.
+        self._held = b""
+        self._at = 0
+        # The frame whose payload is being read: `_left` bytes of it have not come yet.
+        self._left = 0
+        self._opcode = 0
+        self._final = False
+        self._mask = b""
+        self._control = b""
+        # The message being read; `_kind` is 0 between messages.
+        self._kind = 0
+        self._packed = False
+        self._partial = False
+        self._fragments = 0
+        self._wire = 0
+        self._checked = 0
+        self._message = bytearray()
+
+    # ---- receiving ------------------------------------------------------------------------
+
+    def receive(self, data: bytes, limit: int = 64) -> list[Event]:
+        """Parse a chunk from the peer; never raises for what a peer sends.
+
+        Args:
+            data: Bytes as they came, in any portions.
+            limit: Messages to return at most. Where it stops the parser, `pending` is True
+                and ``receive(b"", limit)`` goes on.
+
+        Returns:
+            Messages as str and bytes, `Pong`, `Close` and, last, `Failure`.
+        """
+        events: list[Event] = []
+        clean = self._clean
+        if not clean:
+            if self.state not in (OPEN, CLOSE_SENT):
+                return events
+            if self._held:
+                data = self._held[self._at :] + data
+                self._held, self._at = b"", 0
+            self.pending = False
+            self._clean = clean = self._between_messages()
+        at, end = 0, len(data)
+        longest = self._max_message
+        unmask = websocket_mask
+        try:
+            while at < end:
+                if limit <= 0 and self.state == OPEN:
+                    self._held, self._at = data, at
+                    self.pending = True
+                    self._clean = False
+                    break
+                # The common case: a whole message in one frame that came in one piece. All else,
+                # a length in too long a form included, is for the careful reader below.
+                first = data[at]
+                if (first == 0x81 or first == 0x82) and clean and end - at >= 8:
+                    size = data[at + 1] - 128
+                    body = at + 6
+                    if size >= 126:
+                        size = (data[at + 2] << 8 | data[at + 3]) if size == 126 else -1
+                        body = at + 8 if size >= 126 else end + 1
+                    stop = body + size
+                    if body <= stop <= end and size <= longest:
+                        payload = unmask(data[body - 4 : body], data[body:stop])
+                        events.append(payload.decode() if first == 0x81 else payload)
+                        at = stop
+                        limit -= 1
+                        continue
+                seen = len(events)
+                at = self._step(data, at, end, events)
+                clean = self._clean = self._between_messages()
+                if len(events) > seen and type(events[-1]) is not Pong:
+                    limit -= 1
+        except ProtocolError as error:
+            self._fail(error.code, error.reason, events)
+        except UnicodeDecodeError:
+            self._fail(1007, "text that is not UTF-8", events)
+        return events
+
+    def outgoing(self) -> bytes:
+        """Return what waits to be sent, and forget it; b"" where nothing does."""
+        data = b"".join(self.out)
+        self.out.clear()
+        return data
+
+    def _between_messages(self) -> bool:
+        return self.state == OPEN and not (self._left or self._kind or self._held)
+
+    def _step(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
+        # Parses one header, or goes on with the payload of the frame already begun; returns
+        # where to go on.
+        if not self._left:
+            body = self._read_header(data, at, end)
+            if not body:
+                self._held = data[at:]
+                return end
+            at = body
+            if at == end and self._left:
+                return end
+        stop = min(end, at + self._left)
+        self._left -= stop - at
+        if self._opcode < CLOSE and self.state == CLOSE_SENT:
+            # Nobody wants the message; only its frames count.
+            if self._final and not self._left:
+                self._kind = 0
+            return stop
+        piece = websocket_mask(self._mask, data[at:stop])
+        if self._left:
+            turn = (stop - at) & 3
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        if self._opcode >= CLOSE:
+            self._control += piece
+            if not self._left:
+                payload, self._control = self._control, b""
+                return self._handle_control(payload, stop, end, events)
+        else:
+            self._handle_data(piece, events)
+        return stop
+
+    def _read_header(self, data: bytes, at: int, end: int) -> int:
+        # Returns where the payload begins, or 0 where the header has not fully come. Nothing
+        # is remembered before it has, so that it can be read again from its start.
+        if end - at < 2:
+            return 0
+        first, size = data[at], data[at + 1] & 0x7F
+        self._check_first_bytes(first, data[at + 1])
+        key = at + 2
+        if size == 126:
+            key = at + 4
+            if end < key:
+                return 0
+            size = int.from_bytes(data[at + 2 : key], "big")
+            if size < 126:
+                raise ProtocolError(1002, f"length {size} in 16 bits, not the shortest form")
+        elif size == 127:
+            key = at + 10
+            if end < key:
+                return 0
+            size = int.from_bytes(data[at + 2 : key], "big")
+            if size >> 63:
+                raise ProtocolError(1002, "length with its highest bit set")
+            if size < 65536:
+                raise ProtocolError(1002, f"length {size} in 64 bits, not the shortest form")
+        opcode = first & 0x0F
+        if opcode < CLOSE and self.state == OPEN:
+            self._check_size(opcode, size, bool(first & RSV1))
+        if end < key + 4:
+            return 0
+        self._mask = data[key : key + 4]
+        self._opcode, self._final, self._left = opcode, first > 127, size
+        if opcode in (TEXT, BINARY):
+            self._kind = opcode
+            self._packed = bool(first & RSV1)
+            self._partial = False
+            self._fragments, self._wire, self._checked = 1, size, 0
+        elif opcode == CONTINUATION:
+            self._fragments += 1
+            self._wire += size
+        return key + 4
+
+    def _check_first_bytes(self, first: int, second: int) -> None:
+        opcode = first & 0x0F
+        if opcode not in OPCODES:
+            raise ProtocolError(1002, f"reserved opcode {opcode}")
+        reserved = first & 0x70
+        if reserved and (reserved != RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
+            raise ProtocolError(1002, "reserved bit set without an extension that uses it")
+        if second < 128:
+            raise ProtocolError(1002, "frame of a client that is not masked")
+        if opcode >= CLOSE:
+            if first < 128:
+                raise ProtocolError(1002, "control frame in fragments")
+            if second > 128 + MAX_CONTROL:
+                raise ProtocolError(1002, f"control frame not of 0 to {MAX_CONTROL} bytes")
+        elif opcode == CONTINUATION:
+            if not self._kind:
+                raise ProtocolError(1002, "continuation without a message to continue")
+        elif self._kind:
+            raise ProtocolError(1002, "new message before the end of the last one")
+
+    def _check_size(self, opcode: int, size: int, packed: bool) -> None:
+        limit, before = self._max_message, 0
+        if opcode == CONTINUATION:
+            if self._fragments >= self._max_fragments:
+                raise ProtocolError(1008, f"message in over {self._max_fragments} fragments")
+            packed, before = self._packed, self._wire
+        if packed:
+            # Data that does not compress grows a little; what comes out is counted as it does.
+            limit += limit // 8 + 1024
+        if before + size > limit:
+            raise ProtocolError(1009, f"message over {self._max_message} bytes")
+
+    def _handle_data(self, piece: bytes, events: list[Event]) -> None:
+        final = self._final and not self._left
+        if final and not (self._partial or self._packed):
+            events.append(piece.decode() if self._kind == TEXT else piece)
+            self._kind = 0
+            return
+        message = self._message
+        self._partial = True
+        if self._packed:
+            assert self._deflate is not None
+            self._deflate.decompress(piece, message, self._max_message, final=final)
+        else:
+            message += piece
+        if final:
+            events.append(message.decode() if self._kind == TEXT else bytes(message))
+            self._kind = 0
+            self._message = bytearray()
+        elif self._kind == TEXT:
+            # A wrong byte is found when it comes, not when the message ends.
+            fresh = message[self._checked :]
+            good = len(fresh) if fresh.isascii() else utf_8_decode(fresh, "strict")[1]
+            self._checked += good
+            if fresh[good:] >= b"\xed\xa0" and fresh[good] == 0xED:
+                # Python's decoder waits for the third byte of a surrogate.
+                raise ProtocolError(1007, "text that is not UTF-8")
+
+    def _handle_control(self, payload: bytes, at: int, end: int, events: list[Event]) -> int:
+        if self._opcode == PING:
+            self.out.append(PONG_HEADERS[len(payload)] + payload)
+            if len(self.out) > MAX_PONGS:
+                del self.out[0]
+            return at
+        if self._opcode == PONG:
+            if self.state == OPEN:
+                events.append(Pong(payload))
+            return at
+        code, reason = 1005, ""
+        if payload:
+            if len(payload) == 1:
+                raise ProtocolError(1002, "close frame of one byte")
+            code = int.from_bytes(payload[:2], "big")
+            reason = payload[2:].decode()
+            if not may_travel(code):
+                raise ProtocolError(1002, f"close code {code} may not be sent")
+        self.state = PEER_CLOSED if self.state == OPEN else CLOSED
+        self._forget()
+        events.append(Close(code, reason))
+        # Nothing that follows a close frame counts (section 1.4).
+        return end
+
+    def _fail(self, code: int, reason: str, events: list[Event]) -> None:
+        if self.state == OPEN:
+            self.out.append(close_frame(code, reason))
+        self.state = FAILED
+        self._forget()
+        events.append(Failure(code, reason))
+
+    def _forget(self) -> None:
+        self._clean = self.pending = False
+        self._held, self._control = b"", b""
+        self._left = self._kind = 0
+        self._forget_message()
+
+    def _forget_message(self) -> None:
+        self._message = bytearray()
+        if self._deflate is not None:
+            self._deflate.drop()
+
+    # ---- sending --------------------------------------------------------------------------
+
+    def encode(self, message: str | bytes) -> bytes:
+        """Return one whole message as a frame: str as text, bytes as binary.
+
+        Args:
+            message: Compressed where that was agreed on and it is not too short.
+
+        Raises:
+            UnicodeEncodeError: The text holds lone surrogates.
+        """
+        if isinstance(message, str):
+            payload, first, headers = message.encode(), FIN | TEXT, TEXT_HEADERS
+        else:
+            payload, first, headers = message, FIN | BINARY, BINARY_HEADERS
+        size = len(payload)
+        if self._deflate is not None and size >= MIN_SIZE:
+            payload = self._deflate.compress(payload)
+            first |= RSV1
+            size = len(payload)
+        elif size < 126:
+            return headers[size] + payload
+        return header(first, size) + payload
+
+    def encode_ping(self, payload: bytes = b"") -> bytes:
+        """Return a ping frame.
+
+        Args:
+            payload: At most 125 bytes.
+
+        Raises:
+            ValueError: The payload is longer.
+        """
+        if len(payload) > MAX_CONTROL:
+            raise ValueError(
+                f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
+            )
+        return bytes((FIN | PING, len(payload))) + payload
+
+    def encode_close(self, code: int = 1000, reason: str = "") -> bytes:
+        """Return our close frame and move the state; b"" where one was sent already.
+
+        Args:
+            code: See `may_travel`; 1005 makes an empty frame.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code may not be sent, or the reason is too long.
+        """
+        frame = close_frame(code, reason)
+        if self.state == OPEN:
+            self.state = CLOSE_SENT
+            self._clean = False
+            self._forget_message()
+        elif self.state == PEER_CLOSED:
+            self.state = CLOSED
+        else:
+            return b""
+        return frame

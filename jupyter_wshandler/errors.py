@@ -1,0 +1,79 @@
+"""The exceptions of jupyter_wshandler.
+
+::
+
+    WSHandlerError
+    ├── ConfigError           one or more problems in the configuration, each with its place
+    ├── CallbackError         a function named in the configuration cannot be used
+    ├── HandshakeError        an opening handshake is refused with an HTTP status
+    ├── ProtocolError         a peer broke RFC 6455 or 7692; carries the close code
+    ├── ConnectionClosed      something was sent to a connection that is closing or closed
+    ├── ConnectionRefused     a route's own rule refuses this connection
+    └── PoolBusy              no callback thread became free in time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class WSHandlerError(Exception):
+    """Be the base of every exception that this package raises on purpose."""
+
+
+class ConfigError(WSHandlerError):
+    """Report what is wrong in a configuration, every problem with its place.
+
+    Args:
+        problems: What is wrong, one entry a problem; each prints as one paragraph.
+    """
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CallbackError(WSHandlerError):
+    """Report why a function that the configuration names cannot be used."""
+
+
+class HandshakeError(WSHandlerError):
+    """Refuse an opening handshake (RFC 6455 section 4.2.2).
+
+    Args:
+        status: HTTP status of the answer.
+        reason: One sentence for the client; holds no secret.
+        headers: Header fields that the answer must carry.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = dict(headers or {})
+        super().__init__(f"{status}: {reason}")
+
+
+class ProtocolError(WSHandlerError):
+    """Report a peer that broke the WebSocket protocol.
+
+    Args:
+        code: Close code for the close frame (RFC 6455 section 7.4.1).
+        reason: One sentence; at most 123 bytes of UTF-8.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{code}: {reason}")
+
+
+class ConnectionClosed(WSHandlerError):
+    """Report that a message could not be sent because the connection is closing or closed."""
+
+
+class ConnectionRefused(WSHandlerError):
+    """Refuse a connection by a route's own rule; the client sees 403."""
+
+
+class PoolBusy(WSHandlerError):
+    """Report that every callback thread stayed busy for too long."""

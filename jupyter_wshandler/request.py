@@ -1,0 +1,108 @@
+"""The opening request as callbacks see it: read-only, and small for as long as it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from types import MappingProxyType
+from urllib.parse import parse_qs, urlsplit
+
+
+class Headers(Mapping[str, str]):
+    """Look up header fields by name, in any case; repeated fields are joined with a comma.
+
+    Args:
+        pairs: Names and values as they came.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._fields: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        for name, value in pairs:
+            key = name.lower()
+            if key in self._fields:
+                self._fields[key] += "," + value
+            else:
+                self._fields[key] = value
+                self._names[key] = name
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._names.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
+
+    def __repr__(self) -> str:
+        # Values may hold credentials, and a repr ends in logs.
+        return f"<Headers {', '.join(self)}>"
+
+
+class Request:
+    """Describe the opening request of a connection.
+
+    Header fields are kept as one string and parsed when they are asked for: most connections
+    live long and never ask.
+
+    Args:
+        headers: Names and values as they came.
+        uri: Path and query as the client sent them.
+        remote_ip: The peer's address (the client's behind a trusted proxy).
+        protocol: "http" or "https", as the client used it.
+        host: The host the client asked for.
+    """
+
+    __slots__ = ("_head", "host", "protocol", "remote_ip", "uri")
+
+    def __init__(
+        self,
+        headers: Iterable[tuple[str, str]] = (),
+        uri: str = "/",
+        remote_ip: str = "",
+        protocol: str = "http",
+        host: str = "",
+    ) -> None:
+        self._head = "\n".join(f"{name}:{value}" for name, value in headers)
+        self.uri = uri
+        self.remote_ip = remote_ip
+        self.protocol = protocol
+        self.host = host
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        lines = self._head.split("\n") if self._head else []
+        return Headers((line.partition(":")[0], line.partition(":")[2]) for line in lines)
+
+    @property
+    def path(self) -> str:
+        """The path, as the client sent it (still percent-encoded)."""
+        return self.uri.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark."""
+        return self.uri.partition("?")[2]
+
+    @property
+    def arguments(self) -> dict[str, list[str]]:
+        """The query's arguments, each a list of values (UTF-8)."""
+        return parse_qs(urlsplit(self.uri).query, keep_blank_values=True, max_num_fields=1000)
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies by name."""
+        try:
+            jar = SimpleCookie(self.headers.get("Cookie", ""))
+        except CookieError:
+            return MappingProxyType({})
+        return MappingProxyType({name: morsel.value for name, morsel in jar.items()})
+
+    def __repr__(self) -> str:
+        # The query and the header fields may hold credentials.
+        return f"<Request {self.path} from {self.remote_ip}>"

@@ -1,0 +1,276 @@
+"""The sending half of a connection: messages to frames, and a queue that never grows unbounded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from .engine.frames import MAX_REASON, may_travel
+from .engine.loopio import LoopIO
+from .engine.protocol import Protocol as WebSocketProtocol
+from .errors import ConnectionClosed
+from .types import CloseCode, Message, Sendable, Transport
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .routes import Route
+    from .sessions import Session
+
+OPENING, OPEN, PEER_CLOSED, CLOSING, CLOSED = range(5)
+PHASES = ("opening", "open", "closed by the client", "closing", "closed")
+
+
+class Host(Protocol):
+    """Run the callbacks of connections: the manager, or a test's stand-in for it."""
+
+    io: LoopIO
+    log: logging.Logger | logging.LoggerAdapter[Any]
+    thread: int
+    """Identity of the thread that the event loop runs in."""
+
+    def wake(self, connection: Connection) -> None:
+        """Run what waits on a connection, if nothing of it runs already."""
+
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the event loop, in the order of the calls."""
+
+    def touch(self, session: Session) -> None:
+        """Remember that a callback looked at a session, so that changes are saved."""
+
+
+class Sent:
+    """Be awaited without waiting: the message has left, or there is room for it."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+SENT = Sent()
+
+
+class Queued(Sent):
+    """Wait, when awaited, until the connection's queue has room again."""
+
+    __slots__ = ("_half",)
+
+    def __init__(self, half: SendingHalf) -> None:
+        self._half = half
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._half._wait_for_room().__await__()
+
+
+class SendingHalf:
+    """Send messages on one connection, from any thread, in bounded memory.
+
+    Args:
+        host: Who runs the callbacks.
+        route: The route, for its limits.
+        id: Unique name of the connection.
+    """
+
+    __slots__ = (
+        "_host",
+        "_over",
+        "_phase",
+        "_protocol",
+        "_route",
+        "_transport",
+        "_waiters",
+        "close_code",
+        "dropped",
+        "id",
+    )
+
+    def __init__(self, host: Host, route: Route, id: str) -> None:
+        self._host = host
+        self._route = route
+        self.id = id
+        self.close_code: int | None = None
+        self.dropped = 0
+        self._protocol: WebSocketProtocol = None  # type: ignore[assignment] # set at the start
+        self._transport: Transport = None  # type: ignore[assignment] # set at the start
+        self._phase = OPENING
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._over = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._phase >= CLOSING
+
+    def write_message(self, message: Sendable, binary: bool | None = None) -> Sent:
+        """Send one message; safe from any thread.
+
+        The result may be ignored. Awaited on the event loop it waits until the connection's
+        queue has room; ignored, a full queue is handled by the route's ``queue: {slow:}``.
+
+        Args:
+            message: str goes out as text, bytes as binary, dict and list as JSON text.
+            binary: True or False forces the frame's type for str and bytes.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            TypeError: The message is of another type, or holds what JSON cannot.
+        """
+        kind = type(message)
+        if (kind is not str and kind is not bytes) or binary is not None:
+            message = to_message(message, binary)
+        if get_ident() != self._host.thread:
+            self._check_open()
+            self._host.call_from_thread(self._send_late, message)
+            return SENT
+        return self._send(message)  # type: ignore[arg-type]
+
+    def ping(self, data: bytes | str = b"") -> None:
+        """Send a ping; the answer reaches ``on_pong``.
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            ValueError: The data is too long.
+        """
+        payload = data.encode() if isinstance(data, str) else bytes(data)
+        if len(payload) > 125:
+            raise ValueError(f"a ping carries at most 125 bytes, not {len(payload)}")
+        self._check_open()
+        if get_ident() != self._host.thread:
+            self._host.call_from_thread(self._ping, payload)
+        else:
+            self._ping(payload)
+
+    def _check_open(self) -> None:
+        if not OPEN <= self._phase <= PEER_CLOSED:
+            code = f" ({self.close_code})" if self.close_code else ""
+            raise ConnectionClosed(f"connection {self.id} is {PHASES[self._phase]}{code}")
+
+    def _send(self, message: Message) -> Sent:
+        if not OPEN <= self._phase <= PEER_CLOSED:
+            self._check_open()
+        transport = self._transport
+        transport.write(self._protocol.encode(message))
+        if transport.queued_bytes:
+            return self._queued()
+        return SENT
+
+    def _send_late(self, message: Message) -> None:
+        # From a thread: the connection may have closed since, and nobody is there to be told.
+        if OPEN <= self._phase <= PEER_CLOSED:
+            self._send(message)
+
+    def _ping(self, payload: bytes) -> None:
+        if OPEN <= self._phase <= PEER_CLOSED:
+            self._transport.write(self._protocol.encode_ping(payload))
+
+    def _full(self, factor: int = 1) -> bool:
+        queue, transport = self._route.config.queue, self._transport
+        frames = transport.queued_frames
+        # One message alone is never too much: max_message bounds what is sensible there.
+        return frames > 1 and (
+            frames > queue.messages * factor or transport.queued_bytes > queue.bytes * factor
+        )
+
+    def _queued(self) -> Sent:
+        if not self._full():
+            return SENT
+        if self._host.io.batching:
+            self._host.io.end_batch()
+            self._host.io.begin_batch()
+            if not self._full():
+                return SENT
+        if not self._over:
+            self._host.io.loop.call_soon(self._apply_policy)
+        self._over += 1
+        if self._full(factor=2):
+            self._apply_policy()
+        return Queued(self)
+
+    async def _wait_for_room(self) -> None:
+        # This write is awaited, so it is not one that the policy must answer for.
+        self._over = max(0, self._over - 1)
+        if not self._full():
+            return
+        self._check_open()
+        room = self._host.io.loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(room)
+        await room
+        self._check_open()
+
+    def _apply_policy(self) -> None:
+        over, self._over = self._over, 0
+        if not over or self._phase not in (OPEN, PEER_CLOSED) or not self._full():
+            return
+        if self._route.config.queue.slow == "drop_oldest":
+            while self._full() and self._transport.drop_oldest():
+                self.dropped += 1
+            return
+        self._host.log.warning(
+            "Route %s: %s reads too slowly; closing it", self._route.config.name, self.id
+        )
+        while self._transport.drop_oldest():
+            self.dropped += 1
+        self._close(CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unread")
+
+    def writing_resumed(self) -> None:
+        """Wake those who wait for room in the queue."""
+        if self._waiters and not self._full():
+            self._release_waiters()
+
+    def _release_waiters(self) -> None:
+        waiters, self._waiters = self._waiters or (), None
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _close(self, code: int, reason: str) -> None:
+        raise NotImplementedError
+
+
+def to_message(message: object, binary: bool | None = None) -> Message:
+    """Turn what a callback sends into what a frame carries.
+
+    Args:
+        message: str, bytes-like, dict or list.
+        binary: True or False forces the frame's type for str and bytes.
+
+    Raises:
+        TypeError: The message is of another type, or holds what JSON cannot.
+        ValueError: Bytes that are to go out as text are not UTF-8.
+    """
+    if isinstance(message, str):
+        return message.encode() if binary else str(message)
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return bytes(message).decode() if binary is False else bytes(message)
+    if isinstance(message, (dict, list)):
+        return msgspec.json.encode(message).decode()
+    raise TypeError(
+        f"a message is str, bytes, dict or list, not {type(message).__name__}; "
+        "turn it into one of these first"
+    )
+
+
+def check_close(code: int, reason: str) -> None:
+    """Refuse a close code that may not be sent, or a reason that is too long.
+
+    Raises:
+        ValueError: With what is allowed (RFC 6455 sections 5.5 and 7.4).
+    """
+    if not may_travel(code):
+        raise ValueError(
+            f"close code {code} may not be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+        )
+    size = len(reason.encode())
+    if size > MAX_REASON:
+        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}")

@@ -1,0 +1,1 @@
+"""The Jupyter Server extension: the only part, with the command line, that knows Tornado's web."""

@@ -1,0 +1,141 @@
+"""The extension as Jupyter Server sees it: traits, start and stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from tornado.routing import Rule
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
+from traitlets.config import Config as TraitConfig
+
+from ..config.loader import load
+from ..engine.handover import CARRIERS
+from ..manager import WebSocketManager
+from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .routing import RouteMatcher, insert_rules, unreachable
+
+
+class WSHandlerApp(ExtensionApp):
+    """Serve Python functions as WebSockets of this Jupyter server."""
+
+    name = "wshandler"
+    app_name = "WebSocket routes"
+    description = "Serve Python functions as authenticated WebSockets of a Jupyter server."
+    load_other_extensions = True
+    file_url_prefix = "/wshandler"
+
+    url = Dict(
+        help="Routes, of the same shape as `url:` in a config file; they win over the files."
+    ).tag(config=True)
+
+    defaults = Dict(help="kwargs for every route; a route's own win over them.").tag(config=True)
+
+    enforce = Dict(
+        help="""kwargs that no file and no route may override. It binds users only where it is
+        given on the server's command line, or where the user's own config is not read."""
+    ).tag(config=True)
+
+    allow_public_routes = Bool(
+        False,
+        help="Allow routes with `auth: false`: anybody who reaches the server may use them.",
+    ).tag(config=True)
+
+    session_store = Unicode(
+        help="""Where sessions are kept: "memory://", or "sqlite:///path". The default is a
+        SQLite file in Jupyter's data directory; use memory:// for home folders on NFS."""
+    ).tag(config=True)
+
+    secure_cookie = Bool(
+        None,
+        allow_none=True,
+        help="The session cookie's Secure attribute; unset, it follows the browser's connection.",
+    ).tag(config=True)
+
+    threads = Integer(16, min=1, help="Threads that run `def` callbacks of all routes.").tag(
+        config=True
+    )
+
+    thread_patience = Float(
+        30.0, min=0.1, help='Seconds that a message waits for a free thread before 1013 "busy".'
+    ).tag(config=True)
+
+    stop_timeout = Float(
+        10.0, min=0.0, help="Seconds for callbacks to end when the server stops."
+    ).tag(config=True)
+
+    carrier = CaselessStrEnum(
+        CARRIERS,
+        "auto",
+        help="""How bytes travel after the handshake: "auto" uses the socket directly where it
+        can, "stream" always goes through Tornado's stream.""",
+    ).tag(config=True)
+
+    config_file = Union(
+        [Unicode(), List(Unicode())],
+        default_value="",
+        help="A YAML file with routes, or a list of them; later ones win.",
+    ).tag(config=True)
+
+    @default("session_store")
+    def _default_session_store(self) -> str:
+        return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
+
+    def files(self) -> list[str]:
+        """Return the config files, in order."""
+        given = self.config_file
+        return [given] if isinstance(given, str) and given else list(given or ())
+
+    def initialize_settings(self) -> None:
+        """Load the configuration and make it known to the web application."""
+        self.manager = WebSocketManager(
+            log=self.log,
+            session_store=self.session_store,
+            threads=self.threads,
+            patience=self.thread_patience,
+        )
+        self.settings["wshandler_manager"] = self.manager
+        self.manager.apply(
+            load(
+                files=self.files(),
+                url=_plain(self.url),
+                defaults=_plain(self.defaults),
+                enforce=_plain(self.enforce),
+                allow_public_routes=self.allow_public_routes,
+            )
+        )
+
+    def initialize_handlers(self) -> None:
+        """Put the rules of the routes behind all of Jupyter's."""
+        assert self.serverapp is not None
+        base_url = self.serverapp.web_app.settings["base_url"]
+        settings = {"secure_cookie": self.secure_cookie, "carrier": self.carrier}
+        insert_rules(
+            self.serverapp.web_app,
+            [
+                Rule(RouteMatcher(self.manager, base_url, False, settings), PrivateRouteHandler),
+                Rule(RouteMatcher(self.manager, base_url, True, settings), PublicRouteHandler),
+            ],
+        )
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        await self.manager.start()
+        for sentence in unreachable(
+            serverapp.web_app, self.manager, serverapp.web_app.settings["base_url"]
+        ):
+            self.log.warning("%s", sentence)
+
+    async def stop_extension(self) -> None:
+        """Close every connection and end what the extension has started."""
+        await self.manager.stop(self.stop_timeout)
+
+
+def _plain(value: Any) -> Any:
+    """Turn traitlets' config objects into plain dicts."""
+    if isinstance(value, (dict, TraitConfig)):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value
+
+
+main = launch_new_instance = WSHandlerApp.launch_instance

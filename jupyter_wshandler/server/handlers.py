@@ -1,0 +1,348 @@
+"""The WebSocket's opening handshake as a Jupyter handler.
+
+Jupyter and Tornado do HTTP, identity and authorization; this module decides, answers 101 and
+hands the byte stream over. All refusals happen before any code of the user's runs, but for the
+functions that a route names for deciding (`condition` and the like).
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado.web import HTTPError
+
+from ..callbacks.run import username
+from ..config.origins import OriginRules
+from ..connection import Connection
+from ..engine.deflate import PerMessageDeflate
+from ..engine.handover import take_over
+from ..engine.handshake import Handshake, check_upgrade, is_upgrade, select_subprotocol
+from ..engine.protocol import Protocol
+from ..errors import ConnectionRefused, HandshakeError
+from ..manager import WebSocketManager
+from ..request import Request
+from ..routes import Route
+from .identity import session_id
+
+
+class Refused(HTTPError):
+    """Refuse a request with a status and one sentence that the client may see."""
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.sentence = sentence
+        self.headers = headers or {}
+
+
+class RouteHandler(WebSocketMixin, JupyterHandler):
+    """Serve every method on the path of one route; subclasses decorate the verbs."""
+
+    def initialize(
+        self,
+        manager: WebSocketManager,
+        route: Route,
+        route_args: tuple[str, ...],
+        route_kwargs: dict[str, str],
+        secure_cookie: bool | None = None,
+        carrier: str = "auto",
+    ) -> None:
+        """Take what the matcher found."""
+        self.manager = manager
+        self.route = route
+        self.route_args = route_args
+        self.route_kwargs = route_kwargs
+        self.secure_cookie = secure_cookie
+        self.carrier = carrier
+
+    # ---- who may -------------------------------------------------------------------------
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide on identity, origin and authorization, before anything else runs."""
+        upgrade = is_upgrade(list(self.request.headers.get_all()))
+        page = self.route.config.page is not None and self.request.method == "GET" and not upgrade
+        await JupyterHandler.prepare(self, _redirect_to_login=page)
+        if self._finished:
+            return
+        required = self.route.config.auth.required
+        user = self.current_user
+        if user is None and required:
+            if page:
+                self.redirect_to_login()
+                return
+            raise Refused(403, "log in first, or send a token")
+        if upgrade and not self.origin_allowed():
+            raise Refused(403, "this origin is not allowed")
+        if user is not None and not await ensure_async(
+            self.authorizer.is_authorized(
+                self, user, "execute", f"wshandler:{self.route.config.name}"
+            )
+        ):
+            raise Refused(403, "this user is not authorized for this route")
+
+    def redirect_to_login(self) -> None:
+        """Send a browser to Jupyter's login page and back."""
+        from urllib.parse import urlencode
+
+        self.redirect(f"{self.get_login_url()}?{urlencode({'next': self.request.path})}")
+
+    def origin_allowed(self) -> bool:
+        """Return whether the page that asks may use this route.
+
+        Nobody else checks: Tornado's check lives in its own WebSocketHandler.
+        """
+        origin = self.get_origin()
+        site = self.request.headers.get("Sec-Fetch-Site", "")
+        if origin is None:
+            # A script has neither field; a browser that hides its origin is refused.
+            return site not in ("cross-site", "same-site")
+        if len(self.request.headers.get_list("Origin")) > 1:
+            return False
+        if self.route.config.origins is not None:
+            return OriginRules.of(self.route.config.origins).matches(origin)
+        return bool(self.check_origin(origin))
+
+    async def check_auth_rule(self, connection: Connection) -> None:
+        """Apply the route's own rule: `membership` and `condition`.
+
+        Raises:
+            Refused: The rule says no, or it fails.
+        """
+        auth = self.route.config.auth
+        if auth.membership and not any(
+            all(_has(self.current_user, key, values) for key, values in rule.items())
+            for rule in auth.membership
+        ):
+            raise Refused(403, "this user is not a member")
+        if auth.condition is None:
+            return
+        try:
+            allowed = await self.manager.ask(connection, "condition")
+        except ConnectionRefused as refusal:
+            raise Refused(403, str(refusal) or "refused by the route's rule") from None
+        except Exception:
+            self.log.exception("Route %s: its auth function failed", self.route.config.name)
+            raise Refused(403, "refused by the route's rule") from None
+        if not allowed:
+            raise Refused(403, "refused by the route's rule")
+
+    # ---- what is answered -------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Answer a GET: the upgrade, or the route's page."""
+        pairs = list(self.request.headers.get_all())
+        upgrade = is_upgrade(pairs)
+        if not upgrade and self.route.config.page is None:
+            raise Refused(
+                426,
+                "this is a WebSocket; connect to it with ws:// or wss://",
+                {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+            )
+        if self.manager.stopping:
+            raise Refused(503, "the server is stopping")
+        # A server under pytest-jupyter never runs the extension's start hook.
+        await self.manager.start()
+        if not self.manager.heal(self.route):
+            raise Refused(503, "this route is broken; its error is in the server's log")
+        connection = self.manager.connection(
+            self.route,
+            Request(
+                pairs,
+                self.request.uri or "/",
+                self.request.remote_ip or "",
+                self.request.protocol,
+                self.request.host,
+            ),
+            current_user=self.current_user,
+            path_args=self.route_args,
+            path_kwargs=self.route_kwargs,
+        )
+        opened = False
+        try:
+            connection._session = await self.manager.sessions.attach(
+                session_id(self, secure=self.secure_cookie), self._user_key()
+            )
+            await self.check_auth_rule(connection)
+            if upgrade:
+                opened = await self.upgrade(connection, pairs)
+            else:
+                self.serve_page()
+        finally:
+            if not opened:
+                self.manager.release(connection)
+
+    def _user_key(self) -> str:
+        user = self.current_user
+        return "anonymous" if user is None else f"user:{user.username}"
+
+    def serve_page(self) -> None:
+        """Answer with the route's page."""
+        path = Path(str(self.route.config.page))
+        try:
+            body = path.read_bytes()
+        except OSError:
+            self.log.error("Route %s: cannot read its page %s", self.route.config.name, path)
+            raise Refused(503, "this route's page cannot be read") from None
+        kind = mimetypes.guess_type(path.name)[0] or "text/html"
+        self.set_header("Content-Type", f"{kind}; charset=utf-8" if "text" in kind else kind)
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(body)
+
+    async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
+        """Complete the handshake and open the connection.
+
+        Args:
+            connection: The connection to open.
+            pairs: The request's header fields.
+
+        Returns:
+            Whether it is open: a client may leave in the middle.
+        """
+        method, version = self.request.method or "", self.request.version
+        try:
+            handshake = check_upgrade(method, version, pairs)
+        except HandshakeError as error:
+            raise Refused(error.status, error.reason, error.headers) from None
+        subprotocol = await self.choose_subprotocol(connection, handshake)
+        deflate, extensions = await self.choose_compression(connection, handshake)
+        self.clear_header("Content-Type")
+        self.set_status(101)
+        self.set_header("Upgrade", "websocket")
+        self.set_header("Connection", "Upgrade")
+        self.set_header("Sec-WebSocket-Accept", handshake.accept)
+        if subprotocol is not None:
+            self.set_header("Sec-WebSocket-Protocol", subprotocol)
+            connection.subprotocol = subprotocol
+        if extensions:
+            self.set_header("Sec-WebSocket-Extensions", extensions)
+        self.finish()
+        taken = take_over(self.detach(), self.manager.io, self.carrier)
+        if taken is None:
+            return False
+        transport, early = taken
+        protocol = Protocol(max_message=self.route.config.max_message, deflate=deflate)
+        self.manager.open(connection, protocol, transport, early)
+        return True
+
+    async def choose_subprotocol(self, connection: Connection, handshake: Handshake) -> str | None:
+        """Return the subprotocol to answer with, or None (RFC 6455 section 4.2.2)."""
+        offered = handshake.subprotocols
+        if not offered:
+            return None
+        if "select_subprotocol" not in self.route.callbacks:
+            return select_subprotocol(offered, self.route.config.subprotocols)
+        chosen = await self._ask(connection, "select_subprotocol", list(offered))
+        if chosen is not None and chosen not in offered:
+            self.log.error(
+                "Route %s: select_subprotocol returned %r, which the client did not offer",
+                self.route.config.name,
+                chosen,
+            )
+            raise Refused(500, "the route's select_subprotocol failed")
+        return None if chosen is None else str(chosen)
+
+    async def choose_compression(
+        self, connection: Connection, handshake: Handshake
+    ) -> tuple[PerMessageDeflate | None, str | None]:
+        """Return the compression that client and route agree on, and the header to say so."""
+        options: dict[str, Any] | None = {} if self.route.config.compression else None
+        if "get_compression_options" in self.route.callbacks:
+            options = await self._ask(connection, "get_compression_options")
+        if options is None or not handshake.extensions:
+            return None, None
+        if self.route.config.queue.slow == "drop_oldest":
+            # A dropped message must not be the one that later ones refer to.
+            options = {**options, "server_no_context_takeover": True}
+        return PerMessageDeflate.negotiate(handshake.extensions, options)
+
+    async def _ask(self, connection: Connection, event: str, *args: Any) -> Any:
+        try:
+            return await self.manager.ask(connection, event, *args)
+        except Exception:
+            self.log.exception("Route %s: its %s failed", self.route.config.name, event)
+            raise Refused(500, f"the route's {event} failed") from None
+
+    # ---- refusals ---------------------------------------------------------------------------
+
+    def refuse_method(self) -> None:
+        """Answer a method that a WebSocket route does not have."""
+        raise Refused(405, "a WebSocket is opened with GET", {"Allow": "GET"})
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with one plain sentence: no traceback, no template."""
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        sentence = HTTPStatus(status_code).phrase
+        if isinstance(error, Refused):
+            sentence = error.sentence
+            for name, value in error.headers.items():
+                self.set_header(name, value)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(f"{status_code}: {sentence}\n")
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Write one line a refusal; Tornado's own would hold the query, and so the token."""
+        if isinstance(value, HTTPError):
+            self.log.info(
+                "Route %s: %d for %s: %s",
+                self.route.config.name,
+                value.status_code,
+                username(getattr(self, "_jupyter_current_user", None)),
+                value.sentence if isinstance(value, Refused) else value.reason or "refused",
+            )
+        else:
+            self.log.error(
+                "Route %s: the handshake failed",
+                self.route.config.name,
+                exc_info=(typ, value, tb),
+            )
+
+
+def _has(user: Any, key: str, values: tuple[Any, ...]) -> bool:
+    """Return whether a user's attribute is, or holds, one of the values."""
+    found = getattr(user, key, None)
+    if found is None and hasattr(user, "get"):
+        found = user.get(key)
+    if found is None:
+        return False
+    if isinstance(found, (list, tuple, set, frozenset)):
+        return any(value in found for value in values)
+    return found in values
+
+
+class PrivateRouteHandler(RouteHandler):
+    """Serve a route that needs a login, whatever `allow_unauthenticated_access` says."""
+
+    @ws_authenticated
+    async def get(self) -> None:
+        """Open the WebSocket, or show the page."""
+        await self.serve()
+
+    @ws_authenticated
+    def head(self) -> None:
+        """Refuse."""
+        self.refuse_method()
+
+    post = put = patch = delete = options = head
+
+
+class PublicRouteHandler(RouteHandler):
+    """Serve a route with ``auth: false``, which the administrator has allowed."""
+
+    @allow_unauthenticated
+    async def get(self) -> None:
+        """Open the WebSocket, or show the page."""
+        await self.serve()
+
+    @allow_unauthenticated
+    def head(self) -> None:
+        """Refuse."""
+        self.refuse_method()
+
+    post = put = patch = delete = options = head

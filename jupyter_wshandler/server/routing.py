@@ -1,0 +1,116 @@
+"""The one rule that serves all routes, placed so that Jupyter's own always come first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.routing import Matcher, Rule
+from tornado.web import Application
+
+if TYPE_CHECKING:
+    from ..manager import WebSocketManager
+
+
+class RouteMatcher(Matcher):
+    """Match the path of a request against the manager's current route table.
+
+    Args:
+        manager: Owns the table.
+        base_url: The server's base URL, with a slash at both ends.
+        public: Match the routes that need no login, or those that do.
+        settings: Handed to the handler.
+    """
+
+    def __init__(
+        self, manager: WebSocketManager, base_url: str, public: bool, settings: dict[str, Any]
+    ) -> None:
+        self.manager = manager
+        self.prefix = base_url.rstrip("/")
+        self.public = public
+        self.settings = settings
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return what the handler's `initialize` gets, or None."""
+        path = request.path
+        if not path.startswith(self.prefix + "/"):
+            return None
+        found = self.manager.table.match(path[len(self.prefix) :])
+        if found is None or found[0].config.auth.required is self.public:
+            return None
+        route, args, kwargs = found
+        return {
+            "target_kwargs": {
+                "manager": self.manager,
+                "route": route,
+                "route_args": tuple(args),
+                "route_kwargs": kwargs,
+                **self.settings,
+            }
+        }
+
+
+def insert_rules(application: Application, rules: list[Rule]) -> None:
+    """Put rules just before Jupyter's final 404 rule.
+
+    ``add_handlers`` would put them before Jupyter's own rules, where they could shadow /api.
+
+    Args:
+        application: Jupyter's web application.
+        rules: The rules.
+    """
+    router = application.wildcard_router
+    last = len(router.rules) - 1
+    router.rules[last:last] = [router.process_rule(rule) for rule in rules]
+
+
+def unreachable(application: Application, manager: WebSocketManager, base_url: str) -> list[str]:
+    """Return a sentence for each route whose path Jupyter or another extension answers.
+
+    Args:
+        application: Jupyter's web application, complete.
+        manager: Owns the route table.
+        base_url: The server's base URL.
+    """
+    sentences = []
+    for route in manager.table:
+        if route.regex is None:
+            continue
+        path = base_url.rstrip("/") + route.sample_path()
+        request = HTTPServerRequest(
+            start_line=RequestStartLine("GET", path, "HTTP/1.1"),
+            headers=HTTPHeaders({"Host": "localhost"}),
+            connection=_Nowhere(),  # type: ignore[arg-type]
+        )
+        owner = _first_match(application, request)
+        if owner is not None:
+            sentences.append(
+                f"Route {route.config.name} is never reached: {path} is answered by {owner}; "
+                f"choose another pattern than {route.config.pattern}"
+            )
+    return sentences
+
+
+class _Nowhere:
+    """Be the connection of a request that nobody sent."""
+
+    context = None
+
+    def set_close_callback(self, callback: Any) -> None:
+        """Ignore the callback: nothing is open."""
+
+
+def _first_match(application: Application, request: HTTPServerRequest) -> str | None:
+    for rule in application.default_router.rules:
+        if rule.target is application.wildcard_router:
+            inner = application.wildcard_router.rules
+        elif rule.matcher.match(request) is None:
+            continue
+        else:
+            inner = getattr(rule.target, "rules", [rule])
+        for candidate in inner:
+            if isinstance(candidate.matcher, RouteMatcher):
+                return None
+            if candidate.matcher.match(request) is not None:
+                return getattr(candidate.target, "__qualname__", str(candidate.target))
+    return None

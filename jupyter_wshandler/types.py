@@ -1,0 +1,96 @@
+"""Shared names: close codes, message types and the protocols between the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Protocol, TypeAlias
+
+Message: TypeAlias = str | bytes
+"""What a client sends: text frames arrive as str, binary frames as bytes."""
+
+Sendable: TypeAlias = str | bytes | bytearray | memoryview | dict[str, Any] | list[Any]
+"""What a callback may send: dict and list travel as JSON text."""
+
+
+class CloseCode(IntEnum):
+    """Name the close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS = 1005
+    ABNORMAL = 1006
+    INVALID_PAYLOAD = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    LOGGED_OUT = 4401
+    FORBIDDEN = 4403
+
+
+class Receiver(Protocol):
+    """Take what a carrier reads; every method is called on the event loop."""
+
+    def data_received(self, data: bytes) -> None:
+        """Handle one chunk of bytes as it came from the peer."""
+
+    def connection_lost(self) -> None:
+        """Handle the end of the byte stream; called exactly once, nothing follows."""
+
+    def writing_resumed(self) -> None:
+        """Handle the moment when queued bytes have left and there is room again."""
+
+
+class Transport(Protocol):
+    """Carry bytes to and from one peer; every method must be called on the event loop."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes accepted by write() that the operating system has not taken yet."""
+
+    @property
+    def queued_frames(self) -> int:
+        """Frames among them."""
+
+    def start(self, receiver: Receiver, early: bytes) -> None:
+        """Begin to read; `early` is what arrived behind the handshake."""
+
+    def write(self, frame: bytes) -> None:
+        """Send one frame now, or queue it; never blocks and never raises."""
+
+    def drop_oldest(self) -> int:
+        """Drop the oldest queued frame that has not begun to leave; return its size, or 0."""
+
+    def pause_reading(self) -> None:
+        """Stop reading; the peer's TCP window fills."""
+
+    def resume_reading(self) -> None:
+        """Read again."""
+
+    def close(self) -> None:
+        """Send what is queued, then end the byte stream."""
+
+    def end(self) -> None:
+        """Send what is queued, write no more, and read on until the peer ends the stream."""
+
+    def abort(self) -> None:
+        """End the byte stream at once and drop what is queued."""
+
+
+class Callback(Protocol):
+    """Call one function of the user's.
+
+    `inline` is True where `call` returns at once on the event loop (an ``async def``, or a
+    ``def`` with ``run: loop``) and False where it must run in a thread.
+    """
+
+    name: str
+    event: str
+    inline: bool
+    call: Callable[..., Any]

@@ -1,0 +1,69 @@
+"""Debian's Chromium, driven by Playwright, with profiles of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from support.need import need
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+SECONDS = 20
+"""How long a page may take for anything."""
+
+expect.set_options(timeout=SECONDS * 1000)
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Start a browser with an empty profile and close it at the end."""
+    executable = need("chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+@contextmanager
+def profile(chromium: Browser, **options) -> Iterator[BrowserContext]:
+    """Open a profile with no cookies and no storage, and forget it at the end.
+
+    Args:
+        chromium: The browser.
+        options: Options of Playwright's browser context, such as `color_scheme`.
+    """
+    context = chromium.new_context(**options)
+    context.set_default_timeout(SECONDS * 1000)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def errors_of(page: Page) -> list[str]:
+    """Return the list that the page's script errors will be appended to."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep a picture of the page in the folder that WSHANDLER_SCREENSHOTS names, if it does."""
+    folder = os.environ.get("WSHANDLER_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png")

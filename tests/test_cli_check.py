@@ -1,0 +1,165 @@
+"""``jupyter wshandler check``."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from jupyter_wshandler.cli.check import check
+from jupyter_wshandler.errors import CallbackError
+
+GOOD = """\
+url:
+  chat:
+    pattern: /chat/{room}
+    handler: WebSocketHandler
+    kwargs:
+      on_message: {function: bot.reply}
+      on_close: bot.close
+      origins: [gramener.com, '*.example.org']
+      auth: {membership: {groups: [staff, dev]}}
+  ping:
+    pattern: /ping
+    handler: WebSocketHandler
+    kwargs: {on_message: bot.ping}
+"""
+
+
+class FakeResolver:
+    """Stand for the resolver: functions whose name holds `missing` do not exist."""
+
+    def __init__(self, folders: object) -> None:
+        self.warnings = ["bot.py: something to know"] if folders else []
+
+    def resolve(self, spec: object, event: str, default_run: str) -> None:
+        function = spec.function  # type: ignore[attr-defined]
+        if "missing" in function:
+            raise CallbackError(f"there is no {function}; did you mean bot.reply?")
+
+
+@pytest.fixture(autouse=True)
+def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("jupyter_wshandler.callbacks.resolve")
+    module.Resolver = FakeResolver  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def run(tmp_path: Path, text: str, **options: bool) -> tuple[int, str]:
+    path = tmp_path / "w.yaml"
+    path.write_text(text, encoding="utf-8")
+    stream = io.StringIO()
+    status = check([str(path)], stream=stream, **options)
+    return status, stream.getvalue().replace(f"{tmp_path}/", "")
+
+
+def test_a_good_file_prints_its_routes_in_the_order_they_match_and_ends_with_zero(
+    tmp_path: Path,
+) -> None:
+    status, output = run(tmp_path, GOOD)
+    assert status == 0
+    assert output == (
+        "ROUTE  PATTERN       CALLBACKS            AUTH                     ORIGINS\n"
+        "chat   /chat/{room}  on_message on_close  login, groups=staff|dev  "
+        "gramener.com *.example.org\n"
+        "ping   /ping         on_message           login                    this server\n"
+        "\n"
+        "note: bot.py: something to know\n"
+        "\n"
+        "OK: 2 routes, no problems, 1 note\n"
+    )
+
+
+def test_a_mistake_is_shown_in_its_line_and_ends_with_one(tmp_path: Path) -> None:
+    status, output = run(tmp_path, GOOD.replace("on_close", "on_clsoe"))
+    assert status == 1
+    assert (
+        "w.yaml:7:7: url.chat.kwargs.on_clsoe:\n"
+        "    7 |       on_clsoe: bot.close\n"
+        "      |       ^\n"
+        "    unknown key 'on_clsoe'; did you mean on_close?\n"
+    ) in output
+    assert "chat   /chat/{room}  BROKEN: 1 problem, see below\n" in output
+    assert output.endswith("FAILED: 1 problem in 1 of 2 routes; the other routes work\n")
+
+
+def test_a_callback_that_cannot_be_imported_breaks_its_route(tmp_path: Path) -> None:
+    status, output = run(tmp_path, GOOD.replace("bot.reply", "bot.missing"))
+    assert status == 1
+    assert "w.yaml:6:30: url.chat.kwargs.on_message.function:" in output
+    assert "there is no bot.missing; did you mean bot.reply?" in output
+
+
+def test_a_condition_that_cannot_be_imported_breaks_its_route(tmp_path: Path) -> None:
+    text = GOOD.replace("{membership: {groups: [staff, dev]}}", "{condition: bot.missing}")
+    assert run(tmp_path, text)[0] == 1
+
+
+def test_a_public_route_fails_unless_it_is_permitted_and_is_then_shown_in_capitals(
+    tmp_path: Path,
+) -> None:
+    text = GOOD.replace("{membership: {groups: [staff, dev]}}", "false")
+    assert run(tmp_path, text)[0] == 1
+    status, output = run(tmp_path, text, allow_public_routes=True)
+    assert status == 0
+    assert "PUBLIC" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (("/ping", "/login"), "never reached: /login is answered by Jupyter Server"),
+        (("{on_message: bot.ping}", "{}"), "nothing is configured"),
+        (("{on_message: bot.ping}", "{on_open: bot.ping}"), "closed with 1003"),
+    ],
+)
+def test_what_works_but_is_hardly_meant_is_noted_and_ends_with_zero(
+    tmp_path: Path, change: tuple[str, str], note: str
+) -> None:
+    status, output = run(tmp_path, GOOD.replace(*change))
+    assert status == 0
+    assert note in " ".join(output.split())
+
+
+def test_a_mistake_in_defaults_of_a_file_that_does_not_parse_needs_no_table(tmp_path: Path) -> None:
+    status, output = run(tmp_path, "url: [\n")
+    assert status == 1
+    assert output.startswith("w.yaml:2:1:")
+    assert output.endswith("FAILED: 1 problem\n")
+
+
+def test_a_missing_file_is_a_problem() -> None:
+    stream = io.StringIO()
+    assert check(["/nowhere/w.yaml"], stream=stream) == 1
+    assert "does not exist" in stream.getvalue()
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    _, output = run(tmp_path, 'url: {"a\\e[31mb\\nc": {x\\u202e: 1, pattern: "/\\e"}}\n')
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+
+
+def test_a_stream_that_cannot_show_a_character_gets_it_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text("url: {\u00e9: 1}\n", encoding="utf-8")
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    assert check([str(path)], stream=stream) == 1
+    stream.flush()
+    assert b"\\xe9" in raw.getvalue()
+
+
+def test_checking_imports_neither_jupyter_server_nor_tornados_web_layer() -> None:
+    code = (
+        "import sys\n"
+        "import jupyter_wshandler.cli.check, jupyter_wshandler.routes\n"
+        "import jupyter_wshandler.config.reference\n"
+        "print([m for m in ('jupyter_server', 'tornado.web') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
