@@ -71,6 +71,7 @@ class Connection(SendingHalf):
         "__weakref__",
         "_alive",
         "_cancel_reason",
+        "_credential",
         "_deadline",
         "_discard",
         "_finished",
@@ -113,6 +114,8 @@ class Connection(SendingHalf):
         self.subprotocol: str | None = None
         self.close_reason: str | None = None
         self._session = session
+        # Names, as a digest, what the client proved its identity with; see server/recheck.py.
+        self._credential: str | None = None
         self._state: State | None = None
         self._inbox: deque[Message | Pong] = deque()
         self._paused = False
@@ -259,7 +262,9 @@ class Connection(SendingHalf):
 
     def _control(self, event: Event) -> None:
         if type(event) is Pong:
-            if not self._discard and "on_pong" in self._route.callbacks:
+            # Pongs that nobody asked for must not fill the inbox beyond its size.
+            wanted = "on_pong" in self._route.callbacks and len(self._inbox) < INBOX
+            if wanted and not self._discard:
                 self._inbox.append(event)
         elif type(event) is Close:
             if self._phase == OPEN:

@@ -297,11 +297,11 @@ def test_plain_and_compressed_messages_mix_with_control_frames_between_fragments
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
 def test_a_peer_that_rounds_a_window_of_8_bits_up_to_9_is_understood(cut: Any) -> None:
-    client, dice = Client(9), random.Random(1)
-    # Compressed against what lies 200 to 250 bytes further back than 8 bits can reach.
-    parts = [dice.randbytes(220) for _ in range(2)] * 3
-    stream = b"".join(packed_frame(client, part) for part in parts)
-    assert max(len(client.pack(part)) for part in parts) < 220
+    # The repetition lies 300 bytes back: more than 8 bits can reach, less than 9 can.
+    client, parts = Client(15), [random.Random(1).randbytes(300)] * 2
+    packed = [packed_frame(client, part) for part in parts]
+    assert len(packed[1]) < 30
+    stream = b"".join(packed)
     assert feed(protocol(client_max_window_bits=8), stream, cut) == parts
 
 

@@ -1,1 +1,1 @@
-"""Find the functions that a route names, and run them."""
+"""Callbacks: from a name in the configuration to a function that runs."""

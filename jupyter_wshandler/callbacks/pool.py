@@ -106,9 +106,7 @@ class ThreadPool:
         patience: Seconds that a call waits for a thread before it fails with `PoolBusy`.
     """
 
-    def __init__(
-        self, size: int = 16, *, name: str = "wshandler", patience: float = 30.0
-    ) -> None:
+    def __init__(self, size: int = 16, *, name: str = "wshandler", patience: float = 30.0) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
         self.size = size

@@ -1,324 +1,307 @@
-"""From the name of a function in the configuration to the function itself."""
+"""Turn the functions that the configuration names into callbacks that can be called."""
 
 from __future__ import annotations
 
-import ast
-import asyncio
-import builtins
-import difflib
+import copy
 import functools
-import importlib
-import importlib.machinery
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
+from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
+from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
+from .modules import CallbackModules, first_line, path_of, submodules
+from .shadows import calls_of_open
 
-PARAMETERS = {
-    "open": ("handler",),
-    "on_message": ("handler", "message"),
-    "on_close": ("handler",),
-    "on_error": ("handler", "exc"),
-    "on_pong": ("handler", "data"),
-    "select_subprotocol": ("handler", "protocols"),
-    "get_compression_options": ("handler",),
-    "condition": ("handler",),
-}
-"""What each event passes, by position and by name."""
+Kind = Literal["async", "asyncgen", "gen", "plain"]
+
+_ANSWERS = ("select_subprotocol", "get_compression_options", "condition")
+"""Events whose function answers a question of the handshake, with one value."""
 
 
 class BoundCallback:
-    """Be a function of the user's, ready to be called for one event.
+    """Be one function of the user's, ready to be called for one event.
 
     Attributes:
-        name: As configured, such as "pingbot.on_message".
-        event: One of `PARAMETERS`.
-        inline: Whether `call` belongs on the event loop rather than in a thread.
-        call: Takes what the event passes. It is the user's function itself unless the
-            configuration gives arguments.
+        name: The function's dotted name.
+        event: The event it is for, a key of `config.functions.VARIABLES`.
+        inline: Whether it runs on the event loop; False means in a thread.
+        kind: What it is: "async", "asyncgen", "gen" or "plain".
+        call: Takes what the event gives. The function itself, unless the configuration says
+            which arguments it gets.
+        spec: What the configuration says.
     """
 
-    __slots__ = ("call", "event", "inline", "name", "spec")
+    __slots__ = ("call", "event", "inline", "kind", "name", "spec")
+
+    name: str
+    event: str
+    inline: bool
+    kind: Kind
+    call: Callable[..., Any]
+    spec: FunctionSpec
 
     def __init__(
-        self, spec: FunctionSpec, event: str, function: Callable[..., Any], inline: bool
+        self, spec: FunctionSpec, event: str, function: Callable[..., Any], default_run: str
     ) -> None:
-        self.spec = spec
         self.name = spec.function
         self.event = event
-        self.inline = inline
-        self.call = function if _is_plain(spec) else _with_arguments(spec, event, function)
+        self.kind = kind_of(function)
+        self.inline = self.kind in ("async", "asyncgen") or (spec.run or default_run) == "loop"
+        self.call = _with_arguments(function, spec, event)
+        self.spec = spec
 
     def __repr__(self) -> str:
-        return f"<BoundCallback {self.name} for {self.event}>"
+        where = "on the loop" if self.inline else "in a thread"
+        return f"<BoundCallback {self.name} for {self.event}, {where}>"
 
 
-def _is_plain(spec: FunctionSpec) -> bool:
-    return spec.args is None and not spec.kwargs
+class Resolver:
+    """Find the functions that a configuration names.
+
+    Args:
+        folders: Folders of the config files, in which callback modules may stand. They are
+            appended to `sys.path` until `close`.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._modules = CallbackModules(folders)
+        self._failed = False
+        self.warnings: list[str] = []
+
+    def resolve(self, spec: FunctionSpec, event: str, default_run: str = "thread") -> BoundCallback:
+        """Find one function and check that the event can call it.
+
+        After a failure the modules of the folders are imported afresh, all together, once one of
+        their files has changed.
+
+        Args:
+            spec: What the configuration says.
+            event: The event it is for, a key of `config.functions.VARIABLES`.
+            default_run: Where a ``def`` runs if the configuration says nothing: "thread" or
+                "loop".
+
+        Raises:
+            CallbackError: The function cannot be used; says why and what to do.
+        """
+        if self._failed and self._modules.refresh():
+            self._failed = False
+        try:
+            module, path = self._modules.load(spec.function)
+            function = _look_up(spec.function, module, path)
+            _check_kind(spec.function, function, event)
+            _check_signature(spec, event, function, path)
+        except CallbackError:
+            self._failed = True
+            raise
+        if path == ("open",):
+            self._warn_of_open(spec.function, module)
+        return BoundCallback(spec, event, function, default_run)
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Return the modules of the folders that were imported, by name."""
+        return self._modules.modules()
+
+    def refresh(self) -> bool:
+        """Forget the imported modules if any of their files has changed; say whether.
+
+        The functions found before keep working as they were.
+        """
+        return self._modules.refresh()
+
+    def close(self) -> None:
+        """Take the folders off `sys.path` and forget their modules, unless others use them."""
+        self._modules.close()
+
+    def _warn_of_open(self, name: str, module: ModuleType) -> None:
+        lines = calls_of_open(module)
+        if not lines:
+            return
+        where = ", ".join(f"{path_of(module)}:{line}" for line in lines[:3])
+        warning = (
+            f"{name}: the callback has the name of Python's open() and hides it in its module, so "
+            f"the call of open() in {where} calls the callback; rename the callback to on_open"
+        )
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+def kind_of(function: Callable[..., Any]) -> Kind:
+    """Say what calling a function gives: an awaitable, a generator of a kind, or a value.
+
+    Args:
+        function: A function, a method, a partial or an object with ``__call__``.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    if inspect.isasyncgenfunction(function):
+        return "asyncgen"
+    if inspect.iscoroutinefunction(function) or _is_tornado_coroutine(function):
+        return "async"
+    return "gen" if inspect.isgeneratorfunction(function) else "plain"
+
+
+def _is_tornado_coroutine(function: Callable[..., Any]) -> bool:
+    # functools.wraps copies the mark to a wrapper, which need not be a coroutine itself.
+    return bool(getattr(function, "__tornado_coroutine__", False)) and not getattr(
+        getattr(function, "__wrapped__", None), "__tornado_coroutine__", False
+    )
+
+
+# ---- from a module to a function -----------------------------------------------------------
+
+
+def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[..., Any]:
+    found: Any = module
+    for index, part in enumerate(path):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise CallbackError(_missing(name, module, found, path[:index], part)) from None
+        except Exception as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise CallbackError(f"{name}: reading {part} raises {what}") from None
+    if inspect.ismodule(found):
+        functions = ", ".join(_functions_in(found)) or "none so far"
+        message = f"{name} is a module; name one of its functions ({functions})"
+    elif inspect.isclass(found):
+        message = f"{name} is a class, in {path_of(module)}; name a function, or a method of it"
+    elif not callable(found):
+        message = (
+            f"expected a function, but {name} is {_a(type(found).__name__)}, in {path_of(module)}"
+        )
+    else:
+        function: Callable[..., Any] = found
+        return function
+    raise CallbackError(message)
+
+
+def _missing(name: str, module: ModuleType, owner: Any, above: Sequence[str], wanted: str) -> str:
+    inside = f"{'.'.join(above)} of " if above else ""
+    names = _functions_in(owner)
+    if owner is module:
+        names = [*names, *submodules(module)]
+    hint = suggest(wanted, names) if names else "there is no function in it"
+    return f"{name}: there is no {wanted} in {inside}{path_of(module)}; {hint}"
+
+
+def _functions_in(owner: Any) -> list[str]:
+    """Return the names of the functions to choose from, without reading any property."""
+    names = vars(owner) if hasattr(owner, "__dict__") else {}
+    if not inspect.ismodule(owner) and not inspect.isclass(owner):
+        names = {**vars(type(owner)), **names}
+    plain = {name for name, value in names.items() if name[:1] != "_" and _is_choice(value)}
+    return sorted(plain)
+
+
+def _is_choice(value: object) -> bool:
+    if isinstance(value, (staticmethod, classmethod)):
+        return True
+    return callable(value) and not inspect.isclass(value)
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[:1] in "aeiouAEIOU" else f"a {noun}"
+
+
+# ---- what the event and the function agree on ------------------------------------------------
+
+
+def _check_kind(name: str, function: Callable[..., Any], event: str) -> None:
+    if event in _ANSWERS and kind_of(function) in ("gen", "asyncgen"):
+        # A generator is true whatever it would have said.
+        raise CallbackError(
+            f"{name} is a generator, but {event} needs one answer; return it instead of yielding"
+        )
+
+
+def _check_signature(
+    spec: FunctionSpec, event: str, function: Callable[..., Any], path: Sequence[str]
+) -> None:
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # a function written in C may have none
+        return
+    args = _positional(spec, event)
+    try:
+        signature.bind(*args, **spec.kwargs)
+    except TypeError as error:
+        short = path[-1]
+        given = [_show(value) for value in args]
+        given += [f"{key}={_show(value)}" for key, value in spec.kwargs.items()]
+        taken = ", ".join(_parameters(signature))
+        raise CallbackError(
+            f"{spec.function}: expected {short}({', '.join(given)}), found {short}({taken}), "
+            f"in {_file_of(function)}: {first_line(error)}"
+        ) from None
+
+
+def _positional(spec: FunctionSpec, event: str) -> tuple[Any, ...]:
+    if spec.args is not None:
+        return spec.args
+    return tuple(Variable(name) for name in VARIABLES[event])
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Variable):
+        return value.name
+    text = repr(value)
+    return text if len(text) <= 30 else shorten(text, 30)[1:-1]
+
+
+def _parameters(signature: inspect.Signature) -> list[str]:
+    shown = []
+    starred = False
+    for parameter in signature.parameters.values():
+        name = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            name, starred = f"*{name}", True
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            name = f"**{name}"
+        elif parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            shown.append("*")
+            starred = True
+        if parameter.default is not parameter.empty:
+            name += "=..."
+        shown.append(name)
+    return shown
+
+
+def _file_of(function: Callable[..., Any]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else "a module written in C"
 
 
 def _with_arguments(
-    spec: FunctionSpec, event: str, function: Callable[..., Any]
+    function: Callable[..., Any], spec: FunctionSpec, event: str
 ) -> Callable[..., Any]:
-    names = PARAMETERS[event]
-    if spec.args is None:
-        arguments: tuple[Any, ...] = tuple(Variable(name) for name in names)
-    else:
-        arguments = spec.args
+    """Return what the event calls: the function, or one that fills in its arguments."""
+    if spec.args is None and not spec.kwargs:
+        return function
+    order = {name: index for index, name in enumerate(VARIABLES[event])}
+    args = [_filler(value, order) for value in _positional(spec, event)]
+    kwargs = {key: _filler(value, order) for key, value in spec.kwargs.items()}
 
-    def call(*values: Any) -> Any:
-        known = dict(zip(names, values, strict=True))
+    def call(*given: Any) -> Any:
         return function(
-            *(known[a.name] if isinstance(a, Variable) else a for a in arguments),
-            **{
-                key: known[a.name] if isinstance(a, Variable) else a
-                for key, a in spec.kwargs.items()
-            },
+            *[fill(given) for fill in args], **{key: fill(given) for key, fill in kwargs.items()}
         )
 
     return call
 
 
-class Resolver:
-    """Find functions by their dotted names, in installed modules and in the config's folders.
-
-    Args:
-        folders: Folders of the config files; they are appended to ``sys.path``, so an installed
-            module of the same name comes first, and such a clash is refused.
-    """
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = [str(Path(folder).resolve()) for folder in folders]
-        self.warnings: list[str] = []
-        for folder in self._folders:
-            if folder not in sys.path:
-                sys.path.append(folder)
-
-    def resolve(self, spec: FunctionSpec, event: str, default_run: str = "thread") -> BoundCallback:
-        """Return the function of a spec, ready to be called.
-
-        Args:
-            spec: Names the function and its arguments.
-            event: What it is called for.
-            default_run: "thread" or "loop", where the spec says nothing.
-
-        Raises:
-            CallbackError: There is no such function, or it cannot be called so.
-        """
-        function = self._find(spec.function)
-        _check_signature(spec, event, function)
-        inline = _is_async(function) or (spec.run or default_run) == "loop"
-        return BoundCallback(spec, event, function, inline)
-
-    def modules(self) -> dict[str, ModuleType]:
-        """Return the imported modules that lie in the config's folders, by name."""
-        return {
-            name: module
-            for name, module in list(sys.modules.items())
-            if (origin := _origin(module)) and self._is_ours(origin)
-        }
-
-    # ---- modules ---------------------------------------------------------------------------
-
-    def _find(self, dotted: str) -> Callable[..., Any]:
-        parts = dotted.split(".")
-        if len(parts) < 2:
-            raise CallbackError(
-                f"{dotted!r} names no module; write module.function, such as pingbot.{dotted}"
-            )
-        module, rest = self._import(parts)
-        found: Any = module
-        name = module.__name__
-        for part in rest:
-            try:
-                found = getattr(found, part)
-            except AttributeError:
-                raise CallbackError(_missing(name, found, part)) from None
-            name = f"{name}.{part}"
-        if not callable(found):
-            raise CallbackError(f"{dotted} is {_article(found)}, not a function")
-        self._warn_of_hidden_open(module, rest)
-        return found  # type: ignore[no-any-return]
-
-    def _import(self, parts: list[str]) -> tuple[ModuleType, list[str]]:
-        """Import as many leading parts as are modules; return the module and what is left."""
-        importlib.invalidate_caches()
-        module = self._import_one(parts[0])
-        for count in range(2, len(parts)):
-            name = ".".join(parts[:count])
-            if hasattr(module, parts[count - 1]) and name not in sys.modules:
-                return module, parts[count - 1 :]
-            if not hasattr(module, "__path__") or importlib.util.find_spec(name) is None:
-                return module, parts[count - 1 :]
-            module = self._import_one(name)
-        return module, parts[-1:]
-
-    def _import_one(self, name: str) -> ModuleType:
-        self._refuse_clash(name)
-        before = set(sys.modules)
-        try:
-            return importlib.import_module(name)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            # A module that failed half-way must not be taken for a good one later.
-            for new in set(sys.modules) - before:
-                origin = _origin(sys.modules[new])
-                if new == name or (origin and self._is_ours(origin)):
-                    del sys.modules[new]
-            raise CallbackError(self._why(name, error)) from None
-
-    def _why(self, name: str, error: BaseException) -> str:
-        if isinstance(error, ModuleNotFoundError) and error.name == name:
-            places = ", ".join(self._folders) or "the installed packages"
-            near = difflib.get_close_matches(name, self._names_nearby(), 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return f"there is no module {name} (looked in Python's own path and {places}){hint}"
-        if isinstance(error, SyntaxError):
-            return f"{error.filename}:{error.lineno}: module {name} has a syntax error: {error.msg}"
-        place = self._user_line(error)
-        return f"{place}module {name} cannot be imported: {type(error).__name__}: {error}"
-
-    def _user_line(self, error: BaseException) -> str:
-        frames = traceback.extract_tb(error.__traceback__)
-        ours = [f for f in frames if self._is_ours(f.filename)]
-        return f"{ours[-1].filename}:{ours[-1].lineno}: " if ours else ""
-
-    def _names_nearby(self) -> list[str]:
-        return [
-            path.stem
-            for folder in self._folders
-            for path in Path(folder).glob("*")
-            if path.suffix == ".py" or (path / "__init__.py").is_file()
-        ]
-
-    def _is_ours(self, path: str) -> bool:
-        resolved = Path(path).resolve()
-        return (
-            any(resolved.is_relative_to(folder) for folder in self._folders)
-            and "site-packages" not in resolved.parts
-        )
-
-    def _refuse_clash(self, name: str) -> None:
-        """Refuse a top-level module that exists in a config folder and elsewhere, too."""
-        if "." in name:
-            return
-        mine = [
-            candidate
-            for folder in self._folders
-            for candidate in (Path(folder) / f"{name}.py", Path(folder) / name / "__init__.py")
-            if candidate.is_file()
-        ]
-        if not mine:
-            return
-        if len(mine) > 1:
-            raise CallbackError(
-                f"module {name} exists twice: {mine[0]} and {mine[1]}; rename one of them"
-            )
-        other = _elsewhere(name, self._folders)
-        if other is not None:
-            raise CallbackError(
-                f"module {name} exists twice: {mine[0]} and {other}; rename your own, "
-                "or each would be taken for the other"
-            )
-
-    def _warn_of_hidden_open(self, module: ModuleType, rest: list[str]) -> None:
-        """Warn where a callback named `open` hides the builtin from code that calls it."""
-        if rest != ["open"] or getattr(module, "open", None) is builtins.open:
-            return
-        try:
-            tree = ast.parse(inspect.getsource(module))
-        except (OSError, TypeError, SyntaxError):
-            return
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == "open"
-            ):
-                warning = (
-                    f"{module.__file__}:{node.lineno}: open() here calls the callback "
-                    f"{module.__name__}.open, not Python's own; name the callback on_open"
-                )
-                if warning not in self.warnings:
-                    self.warnings.append(warning)
-
-
-def _origin(module: object) -> str | None:
-    origin = getattr(module, "__file__", None)
-    return origin if isinstance(origin, str) else None
-
-
-def _elsewhere(name: str, folders: Sequence[str]) -> str | None:
-    """Return where Python finds a top-level module outside the folders, or None."""
-    if name in sys.builtin_module_names:
-        return "Python itself"
-    path = [p for p in sys.path if str(Path(p or ".").resolve()) not in folders]
-    spec = importlib.machinery.PathFinder.find_spec(name, path)
-    if spec is None or spec.origin is None:
-        return None
-    return spec.origin
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    """Return whether calling a function gives something that belongs on the event loop."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    candidates = [function]
-    if not inspect.isroutine(function):
-        candidates.append(getattr(type(function), "__call__", function))  # noqa: B004
-    return any(
-        inspect.iscoroutinefunction(candidate)
-        or inspect.isasyncgenfunction(candidate)
-        or asyncio.iscoroutinefunction(candidate)
-        or getattr(candidate, "__tornado_coroutine__", False)
-        for candidate in candidates
-    )
-
-
-def _check_signature(spec: FunctionSpec, event: str, function: Callable[..., Any]) -> None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return  # some builtins have none
-    names = PARAMETERS[event]
-    arguments = names if spec.args is None else spec.args
-    try:
-        signature.bind(*arguments, **spec.kwargs)
-    except TypeError as error:
-        if _is_plain(spec):
-            expected = f"{spec.function}({', '.join(names)})"
-        else:
-            given = [*map(_shown, arguments), *(f"{k}={_shown(v)}" for k, v in spec.kwargs.items())]
-            expected = f"{spec.function}({', '.join(given)})"
-        raise CallbackError(
-            f"{event} calls {expected}, but the function is "
-            f"{spec.function.rpartition('.')[2]}{signature}: {error}"
-        ) from None
-
-
-def _shown(value: Any) -> str:
-    return value.name if isinstance(value, Variable) else repr(value)
-
-
-def _missing(name: str, owner: object, attribute: str) -> str:
-    functions = [n for n in dir(owner) if not n.startswith("_") and callable(getattr(owner, n, 0))]
-    near = difflib.get_close_matches(attribute, functions, 1)
-    where = getattr(owner, "__file__", None)
-    place = f" ({where})" if where else ""
-    hint = f"; did you mean {near[0]}?" if near else ""
-    if not near and functions:
-        hint = f"; it has {', '.join(functions[:8])}"
-    return f"{name}{place} has no {attribute}{hint}"
-
-
-def _article(value: object) -> str:
-    kind = type(value).__name__
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+def _filler(value: Any, order: dict[str, int]) -> Callable[[tuple[Any, ...]], Any]:
+    if isinstance(value, Variable):
+        index = order[value.name]
+        return lambda given: given[index]
+    if isinstance(value, (list, dict, set, tuple)):
+        # Each call gets its own: a callback may change what it is given.
+        return lambda given: copy.deepcopy(value)
+    return lambda given: value

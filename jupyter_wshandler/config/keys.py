@@ -103,6 +103,16 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
         FunctionEntry | str | UnsetType,
         _doc("Another spelling of `condition`.", "a function", "none"),
     ] = UNSET
+    recheck: Annotated[
+        float | int | str | bool | UnsetType,
+        _doc(
+            "How often an open connection's login is asked for again. A user who has logged "
+            "out, or whose token was revoked, is closed with 4401; one who is no longer allowed "
+            "with 4403. `off` never asks again.",
+            "a duration",
+            "60 s",
+        ),
+    ] = UNSET
 
 
 class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):

@@ -61,12 +61,13 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Say who may open a connection.
 
     `required` False makes the route public. `membership` is a tuple of rules of which one must
-    match; in a rule every key must match, and any listed value does.
+    match; in a rule every key must match, and any listed value does. `recheck` is in seconds.
     """
 
     required: bool = True
     membership: tuple[dict[str, tuple[Any, ...]], ...] = ()
     condition: FunctionSpec | None = None
+    recheck: float = 60.0
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):

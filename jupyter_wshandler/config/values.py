@@ -255,7 +255,7 @@ class KwargsReader:
                 hint = "; write auth: true, without quotes"
             elif not node.value:
                 hint = "; write auth: true, or remove it, to admit every logged-in user"
-            expected = "true, false or a mapping with membership or condition"
+            expected = "true, false or a mapping with membership, condition or recheck"
             self._report.problem(node.place, f"expected {expected}, found {describe(node)}{hint}")
             return None
         return self._auth_mapping(name, node)
@@ -264,6 +264,7 @@ class KwargsReader:
         report, before = self._report, len(self._report.problems)
         rules: tuple[dict[str, tuple[Any, ...]], ...] = ()
         condition: FunctionSpec | None = None
+        recheck = AuthConfig().recheck
         for key, child in node.value.items():
             if key == "membership":
                 rules = self._membership(child)
@@ -272,7 +273,7 @@ class KwargsReader:
             elif key in MEANINGLESS_AUTH:
                 report.problem(node.keys[key], MEANINGLESS_AUTH[key])
             elif key == "recheck":
-                report.problem(node.keys[key], "auth.recheck is not supported by this version")
+                recheck = self._recheck(child)
             else:
                 hint = suggest(key, key_names(AuthEntry))
                 report.problem(node.keys[key], f"unknown key {key!r}; {hint}")
@@ -281,7 +282,12 @@ class KwargsReader:
             report.problem(node.keys["function"], message)
         if len(report.problems) > before:
             return None
-        return {name: AuthConfig(membership=rules, condition=condition)}
+        return {name: AuthConfig(membership=rules, condition=condition, recheck=recheck)}
+
+    def _recheck(self, node: Node) -> float:
+        if node.value is False or node.value == "off":
+            return 0.0
+        return self._parsed(keys_of(AuthEntry)["recheck"], node, parse_duration) or 0.0
 
     def _membership(self, node: Node) -> tuple[dict[str, tuple[Any, ...]], ...]:
         expected = "expected a mapping of user attributes to values, or a list of such mappings"

@@ -14,6 +14,7 @@ from ..config.loader import load
 from ..engine.handover import CARRIERS
 from ..manager import WebSocketManager
 from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .recheck import Recheck
 from .routing import RouteMatcher, insert_rules, unreachable
 
 
@@ -110,7 +111,12 @@ class WSHandlerApp(ExtensionApp):
         """Put the rules of the routes behind all of Jupyter's."""
         assert self.serverapp is not None
         base_url = self.serverapp.web_app.settings["base_url"]
-        settings = {"secure_cookie": self.secure_cookie, "carrier": self.carrier}
+        self.recheck = Recheck(self.serverapp.web_app, self.manager)
+        settings = {
+            "recheck": self.recheck,
+            "secure_cookie": self.secure_cookie,
+            "carrier": self.carrier,
+        }
         insert_rules(
             self.serverapp.web_app,
             [
@@ -121,6 +127,7 @@ class WSHandlerApp(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         await self.manager.start()
+        self.recheck.start()
         for sentence in unreachable(
             serverapp.web_app, self.manager, serverapp.web_app.settings["base_url"]
         ):
@@ -128,6 +135,7 @@ class WSHandlerApp(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Close every connection and end what the extension has started."""
+        await self.recheck.stop()
         await self.manager.stop(self.stop_timeout)
 
 

@@ -29,7 +29,8 @@ from ..errors import ConnectionRefused, HandshakeError
 from ..manager import WebSocketManager
 from ..request import Request
 from ..routes import Route
-from .identity import session_id
+from .identity import is_member, session_id
+from .recheck import Recheck
 
 
 class Refused(HTTPError):
@@ -50,6 +51,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         route: Route,
         route_args: tuple[str, ...],
         route_kwargs: dict[str, str],
+        recheck: Recheck,
         secure_cookie: bool | None = None,
         carrier: str = "auto",
     ) -> None:
@@ -58,6 +60,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.route = route
         self.route_args = route_args
         self.route_kwargs = route_kwargs
+        self.recheck = recheck
         self.secure_cookie = secure_cookie
         self.carrier = carrier
 
@@ -115,10 +118,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             Refused: The rule says no, or it fails.
         """
         auth = self.route.config.auth
-        if auth.membership and not any(
-            all(_has(self.current_user, key, values) for key, values in rule.items())
-            for rule in auth.membership
-        ):
+        if not is_member(self.current_user, auth.membership):
             raise Refused(403, "this user is not a member")
         if auth.condition is None:
             return
@@ -168,6 +168,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             connection._session = await self.manager.sessions.attach(
                 session_id(self, secure=self.secure_cookie), self._user_key()
             )
+            if upgrade and not self.recheck.admit(self, connection):
+                raise Refused(403, "this login has ended; log in again")
             await self.check_auth_rule(connection)
             if upgrade:
                 opened = await self.upgrade(connection, pairs)
@@ -259,7 +261,11 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         if self.route.config.queue.slow == "drop_oldest":
             # A dropped message must not be the one that later ones refer to.
             options = {**options, "server_no_context_takeover": True}
-        return PerMessageDeflate.negotiate(handshake.extensions, options)
+        try:
+            return PerMessageDeflate.negotiate(handshake.extensions, options)
+        except ValueError as error:
+            self.log.error("Route %s: compression options: %s", self.route.config.name, error)
+            raise Refused(500, "the route's compression options are wrong") from None
 
     async def _ask(self, connection: Connection, event: str, *args: Any) -> Any:
         try:
@@ -302,18 +308,6 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
                 self.route.config.name,
                 exc_info=(typ, value, tb),
             )
-
-
-def _has(user: Any, key: str, values: tuple[Any, ...]) -> bool:
-    """Return whether a user's attribute is, or holds, one of the values."""
-    found = getattr(user, key, None)
-    if found is None and hasattr(user, "get"):
-        found = user.get(key)
-    if found is None:
-        return False
-    if isinstance(found, (list, tuple, set, frozenset)):
-        return any(value in found for value in values)
-    return found in values
 
 
 class PrivateRouteHandler(RouteHandler):

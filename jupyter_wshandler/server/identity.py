@@ -87,3 +87,27 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
         options["secure"] = True
     handler.set_signed_cookie(name, SessionManager.cookie_value(new, keys[0]), **options)
     return str(new)
+
+
+def is_member(user: Any, membership: tuple[dict[str, tuple[Any, ...]], ...]) -> bool:
+    """Return whether a user matches one of a route's `membership` rules, or there is none.
+
+    Args:
+        user: The user, with attributes or keys.
+        membership: Rules; in a rule every key must match, and any of its values does.
+    """
+    return not membership or any(
+        all(_has(user, key, values) for key, values in rule.items()) for rule in membership
+    )
+
+
+def _has(user: Any, key: str, values: tuple[Any, ...]) -> bool:
+    """Return whether a user's attribute is, or holds, one of the values."""
+    found = getattr(user, key, None)
+    if found is None and hasattr(user, "get"):
+        found = user.get(key)
+    if found is None:
+        return False
+    if isinstance(found, (list, tuple, set, frozenset)):
+        return any(value in found for value in values)
+    return found in values

@@ -8,6 +8,8 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
+from .recheck import Nowhere
+
 if TYPE_CHECKING:
     from ..manager import WebSocketManager
 
@@ -80,7 +82,7 @@ def unreachable(application: Application, manager: WebSocketManager, base_url: s
         request = HTTPServerRequest(
             start_line=RequestStartLine("GET", path, "HTTP/1.1"),
             headers=HTTPHeaders({"Host": "localhost"}),
-            connection=_Nowhere(),  # type: ignore[arg-type]
+            connection=Nowhere(),  # type: ignore[arg-type]
         )
         owner = _first_match(application, request)
         if owner is not None:
@@ -89,15 +91,6 @@ def unreachable(application: Application, manager: WebSocketManager, base_url: s
                 f"choose another pattern than {route.config.pattern}"
             )
     return sentences
-
-
-class _Nowhere:
-    """Be the connection of a request that nobody sent."""
-
-    context = None
-
-    def set_close_callback(self, callback: Any) -> None:
-        """Ignore the callback: nothing is open."""
 
 
 def _first_match(application: Application, request: HTTPServerRequest) -> str | None:

@@ -1,0 +1,342 @@
+"""Import the modules of callbacks from the folders of the config files.
+
+The folders stand at the end of `sys.path`, so nothing in them replaces an installed module. A
+callback module that has the name of another one is refused, whichever of the two would win.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+from ..config.nodes import suggest
+from ..errors import CallbackError
+
+Stamp = tuple[str, int, int]
+"""A file, when it was changed (ns), and its size."""
+
+_stamps: dict[str, Stamp] = {}
+"""What each module imported here was read from."""
+
+_users: dict[str, int] = {}
+"""How many open `CallbackModules` use a folder that was appended to `sys.path` here."""
+
+_preloaded: dict[str, frozenset[str]] = {}
+"""Top-level modules of a folder that somebody else had imported before: not ours to forget."""
+
+
+class CallbackModules:
+    """Find, import and forget the modules in the folders of the config files.
+
+    Args:
+        folders: Paths of folders; they are appended to `sys.path`.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = tuple(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))
+        self._places = {*self.folders, *map(os.path.realpath, self.folders)}
+        self._closed = False
+        for folder in self.folders:
+            if folder in _users:
+                _users[folder] += 1
+            elif folder not in sys.path:
+                sys.path.append(folder)
+                _users[folder] = 1
+            if folder not in _preloaded:
+                _preloaded[folder] = frozenset(self._tops())
+
+    def close(self) -> None:
+        """Take folders that nobody else uses off `sys.path`, and forget their modules."""
+        if self._closed:
+            return
+        self._closed = True
+        mine = self.modules()
+        for folder in self.folders:
+            if folder not in _users:
+                continue
+            _users[folder] -= 1
+            if _users[folder]:
+                continue
+            del _users[folder], _preloaded[folder]
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
+            places = {folder, os.path.realpath(folder)}
+            gone = [name for name in mine if _folder_of(sys.modules[_top(name)]) in places]
+            for name in sorted(gone, reverse=True):
+                _forget(name)
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Return the modules of the folders that were imported, by name."""
+        kept = frozenset().union(*(_preloaded.get(folder, ()) for folder in self.folders))
+        tops = self._tops() - kept
+        return {
+            name: module for name, module in _loaded() if _top(name) in tops and module is not None
+        }
+
+    def load(self, name: str) -> tuple[ModuleType, tuple[str, ...]]:
+        """Import the module that a dotted name begins with.
+
+        Args:
+            name: ``module.function``, or deeper.
+
+        Returns:
+            The module, and the rest of the name: attributes, at least one.
+
+        Raises:
+            CallbackError: There is no such module, it raises, or its name is taken.
+        """
+        importlib.invalidate_caches()
+        parts = name.split(".")
+        self._check_name(name, parts)
+        before = set(self.modules())
+        try:
+            found = self._import(name, parts)
+        except BaseException:
+            for new in sorted(set(self.modules()) - before, reverse=True):
+                _forget(new)
+            raise
+        self._stamp()
+        return found
+
+    def refresh(self) -> bool:
+        """Forget all modules of the folders if the file of any has changed since its import.
+
+        They are imported again together, as fresh objects, when they are needed.
+
+        Returns:
+            Whether they were forgotten.
+        """
+        mine = self.modules()
+        changed = any(name in _stamps and _stamps[name] != _stamp_of(m) for name, m in mine.items())
+        if changed:
+            for name in sorted(mine, reverse=True):
+                _forget(name)
+        return changed
+
+    def _stamp(self) -> None:
+        for name, module in self.modules().items():
+            if name not in _stamps:
+                stamp = _stamp_of(module)
+                if stamp is not None:
+                    _stamps[name] = stamp
+
+    def _tops(self) -> set[str]:
+        return {
+            name
+            for name, module in _loaded()
+            if "." not in name and module is not None and _folder_of(module) in self._places
+        }
+
+    # ---- names that are taken --------------------------------------------------------------
+
+    def _check_name(self, name: str, parts: Sequence[str]) -> None:
+        top = parts[0]
+        mine = []
+        for folder in self.folders:
+            spec = PathFinder.find_spec(top, [folder])
+            if spec is not None and (spec.origin is not None or _portion_has(spec, parts[1])):
+                mine.append(spec)
+        if not mine:
+            return
+        other = _where(mine[1]) if len(mine) > 1 else self._elsewhere(top, mine[0])
+        if other is not None:
+            raise CallbackError(
+                f"{name}: {_where(mine[0])} has the same name as {other}, and Python would "
+                f"take one for the other; rename the first and use its new name here"
+            )
+
+    def _elsewhere(self, top: str, mine: ModuleSpec) -> str | None:
+        """Say where another module of the same name is, or None."""
+        if top in sys.builtin_module_names:
+            return f"the module {top} built into Python"
+        loaded = sys.modules.get(top)
+        if loaded is not None and _folder_of(loaded) not in self._places:
+            return _path_of(loaded) or f"the module {top} that is already imported"
+        others = [path for path in sys.path if os.path.realpath(path) not in self._places]
+        for finder in sys.meta_path:
+            spec = None
+            if finder is PathFinder:
+                spec = PathFinder.find_spec(top, others)
+            else:
+                with contextlib.suppress(Exception):  # somebody else's import hook
+                    spec = finder.find_spec(top, None)
+            # A folder without __init__.py has no origin, and gives way to a module.
+            if spec is None or spec.origin is None or _base(spec) in self._places:
+                continue
+            return _where(spec) if spec.has_location else f"the module {top} built into Python"
+        return None
+
+    # ---- importing -------------------------------------------------------------------------
+
+    def _import(self, name: str, parts: Sequence[str]) -> tuple[ModuleType, tuple[str, ...]]:
+        if not _exists(parts[0]):
+            raise CallbackError(self._missing(name, parts[0]))
+        module = self._import_one(name, parts[0])
+        done = 1
+        while done < len(parts) - 1 and hasattr(module, "__path__"):
+            dotted = ".".join(parts[: done + 1])
+            if not _exists(dotted):
+                break
+            module = self._import_one(name, dotted)
+            done += 1
+        return module, tuple(parts[done:])
+
+    def _import_one(self, name: str, dotted: str) -> ModuleType:
+        try:
+            return importlib.import_module(dotted)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            message = f"{name}: the module {dotted} cannot be imported: {self._failure(error)}"
+        raise CallbackError(message)
+
+    def _missing(self, name: str, top: str) -> str:
+        if not self.folders:
+            return f"{name}: there is no module {top} among the installed ones"
+        names = {module.name for module in pkgutil.iter_modules(self.folders)}
+        hint = f"; {suggest(top, names)}" if names else ""
+        where = " and ".join(self.folders)
+        return f"{name}: there is no module {top} in {where}, nor among the installed ones{hint}"
+
+    def _failure(self, error: BaseException) -> str:
+        """Say what went wrong in a module, and in which of the user's lines."""
+        frames = traceback.extract_tb(error.__traceback__)
+        mine = [frame for frame in frames if self._is_mine(frame.filename)]
+        for frame in mine:
+            _drop_bytecode(frame.filename)
+        kind = type(error).__name__
+        if isinstance(error, SyntaxError) and error.filename and error.lineno:
+            return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
+        if not mine:
+            mine = [frame for frame in frames if not frame.filename.startswith("<frozen")][-1:]
+        place = f"{mine[-1].filename}:{mine[-1].lineno}: " if mine else ""
+        text = first_line(error)
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = "; install it in the environment of the server, or mend the import"
+        return f"{place}{kind}{': ' if text else ''}{text}{hint}"
+
+    def _is_mine(self, filename: str) -> bool:
+        return any(filename.startswith(os.path.join(place, "")) for place in self._places)
+
+
+def path_of(module: ModuleType) -> str:
+    """Return where a module comes from, for a message."""
+    return _path_of(module) or "built into Python"
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Return the first line of what an exception says.
+
+    Args:
+        error: Any exception, also one that cannot be printed.
+        limit: Most characters.
+    """
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        return ""
+    return lines[0][:limit] if lines else ""
+
+
+def submodules(module: ModuleType) -> Iterable[str]:
+    """Return the names of the modules in a package; none if it is no package."""
+    return {found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ()))}
+
+
+def _loaded() -> list[tuple[str, ModuleType | None]]:
+    return list(sys.modules.copy().items())
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _path_of(module: ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
+        return file
+    paths = _search_paths(module)
+    return paths[0] if paths else None
+
+
+def _search_paths(module: object) -> list[str]:
+    try:
+        return [path for path in getattr(module, "__path__", None) or () if isinstance(path, str)]
+    except Exception:  # a lazy module of somebody else's
+        return []
+
+
+def _folder_of(module: ModuleType) -> str | None:
+    """Return the folder in which a top-level module or package stands."""
+    namespace = getattr(module, "__dict__", {})
+    paths = _search_paths(module) if "__path__" in namespace else []
+    path = paths[0] if paths else namespace.get("__file__")
+    return os.path.dirname(path) if isinstance(path, str) else None
+
+
+def _base(spec: ModuleSpec) -> str | None:
+    paths = list(spec.submodule_search_locations or ())
+    path = paths[0] if paths else spec.origin
+    return os.path.dirname(path) if path else None
+
+
+def _where(spec: ModuleSpec) -> str:
+    if spec.has_location or not spec.submodule_search_locations:
+        return spec.origin or spec.name
+    return next(iter(spec.submodule_search_locations))
+
+
+def _portion_has(spec: ModuleSpec, name: str) -> bool:
+    """Say whether a folder without __init__.py holds a module."""
+    return PathFinder.find_spec(name, list(spec.submodule_search_locations or ())) is not None
+
+
+def _exists(dotted: str) -> bool:
+    if dotted in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(dotted) is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
+
+
+def _stamp_of(module: ModuleType) -> Stamp | None:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str):
+        return None
+    try:
+        status = os.stat(file)
+    except OSError:
+        return (file, 0, 0)
+    return (file, status.st_mtime_ns, status.st_size)
+
+
+def _forget(name: str) -> None:
+    """Drop a module so that the next import reads its source again."""
+    module = sys.modules.pop(name, None)
+    _stamps.pop(name, None)
+    # `from package import name` would find the old module as an attribute of its package.
+    parent, _, child = name.rpartition(".")
+    package = sys.modules.get(parent)
+    if module is not None and getattr(package, "__dict__", {}).get(child) is module:
+        with contextlib.suppress(AttributeError):
+            delattr(package, child)
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
+        _drop_bytecode(file)
+
+
+def _drop_bytecode(file: str) -> None:
+    # Python takes cached bytecode for current if the source has the same size and the same
+    # second of change, as after a quick repair.
+    with contextlib.suppress(OSError, NotImplementedError, ValueError):
+        os.unlink(importlib.util.cache_from_source(file))

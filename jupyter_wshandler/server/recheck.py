@@ -1,0 +1,232 @@
+"""Identity over time: a login that has ended ends its open connections, too.
+
+The handshake asks once; after that a user may log out, a token may be revoked, a membership may
+be withdrawn. So the identity provider and the authorizer are asked again, once per credential
+and period however many connections use it, and a logout is acted on at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application
+
+from ..connection import Connection
+from ..manager import WebSocketManager
+from ..types import CloseCode
+from .identity import is_member
+
+REMEMBER = 300.0
+"""Seconds that a credential found invalid is refused, as long as JupyterHub's cache may last."""
+
+REMEMBER_AT_MOST = 10_000
+"""Credentials remembered as invalid; the oldest are forgotten first."""
+
+
+class Nowhere:
+    """Be the connection of a request that nobody sent."""
+
+    context = None
+
+    def set_close_callback(self, callback: Any) -> None:
+        """Ignore the callback: nothing is open."""
+
+
+def login_cookie(handler: JupyterHandler) -> str | None:
+    """Return the request's login cookie, as it came."""
+    provider = handler.identity_provider
+    if not hasattr(provider, "get_cookie_name"):
+        return None
+    return handler.get_cookie(provider.get_cookie_name(handler))
+
+
+def credential_digests(handler: JupyterHandler) -> tuple[str, ...]:
+    """Return digests of what a request proves its identity with; none is a secret itself.
+
+    Args:
+        handler: Any handler of the request.
+    """
+    fields = []
+    provider = handler.identity_provider
+    token = provider.get_token(handler) if hasattr(provider, "get_token") else None
+    token = token or handler.request.headers.get("Authorization")
+    if token:
+        fields.append(f"token:{token}")
+    cookie = login_cookie(handler)
+    if cookie:
+        fields.append(f"cookie:{cookie}")
+    return tuple(hashlib.sha256(field.encode()).hexdigest() for field in fields)
+
+
+class Recheck:
+    """Ask again who is behind the open connections, and close those whose login has ended.
+
+    Args:
+        application: Jupyter's web application.
+        manager: Owns the connections.
+    """
+
+    def __init__(self, application: Application, manager: WebSocketManager) -> None:
+        self._application = application
+        self._manager = manager
+        self._asked_at: dict[str, float] = {}
+        self._invalid: OrderedDict[str, float] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self._complained = False
+
+    # ---- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to ask again; also act on every logout from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="wshandler recheck")
+        provider = self._application.settings.get("identity_provider")
+        clear = getattr(provider, "clear_login_cookie", None)
+        if clear is None or getattr(clear, "_wshandler", False):
+            return
+
+        def clear_login_cookie(handler: JupyterHandler) -> Any:
+            self.logged_out(handler)
+            return clear(handler)
+
+        clear_login_cookie._wshandler = True  # type: ignore[attr-defined]
+        provider.clear_login_cookie = clear_login_cookie  # type: ignore[union-attr]
+
+    async def stop(self) -> None:
+        """Stop asking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    # ---- what is known ------------------------------------------------------------------------
+
+    def admit(self, handler: JupyterHandler, connection: Connection) -> bool:
+        """Note a new connection's credential; return whether it is known to have ended.
+
+        Args:
+            handler: The handshake's handler.
+            connection: The connection that it opens.
+        """
+        digests = credential_digests(handler)
+        # A token that is good speaks for itself; a login cookie beside it may be old.
+        connection._credential = digests[0] if digests else None
+        if connection._credential is None:
+            return True
+        self._asked_at.setdefault(connection._credential, time.monotonic())
+        until = self._invalid.get(connection._credential)
+        if until is not None and until < time.monotonic():
+            del self._invalid[connection._credential]
+            until = None
+        return until is None
+
+    def logged_out(self, handler: JupyterHandler) -> None:
+        """Close the connections of the browser that logs out.
+
+        Args:
+            handler: The handler that is about to clear the browser's login cookie.
+        """
+        cookie = login_cookie(handler)
+        name = handler.identity_provider.get_cookie_name(handler) if cookie else ""
+        # A cookie that nobody signed is cleared, too; there is nothing to remember about it.
+        if not cookie or handler.get_signed_cookie(name) is None:
+            return
+        digest = hashlib.sha256(f"cookie:{cookie}".encode()).hexdigest()
+        # Jupyter's login cookie is good for itself, so it would open a socket again.
+        self._remember(digest, float("inf"))
+        for connection in self._of(digest):
+            self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
+
+    def _remember(self, digest: str, until: float) -> None:
+        self._invalid[digest] = until
+        self._invalid.move_to_end(digest)
+        while len(self._invalid) > REMEMBER_AT_MOST:
+            self._invalid.popitem(last=False)
+
+    def _of(self, digest: str) -> list[Connection]:
+        return [c for c in self._manager.connections.values() if c._credential == digest]
+
+    def _close(self, connection: Connection, code: int, reason: str) -> None:
+        self._manager.log.info(
+            "Route %s: closing %s with %d: %s", connection.route, connection.id, code, reason
+        )
+        connection._close(code, reason)
+
+    # ---- asking again ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            periods = [
+                route.config.auth.recheck
+                for route in self._manager.table
+                if route.config.auth.required and route.config.auth.recheck
+            ]
+            await asyncio.sleep(max(0.05, min([15.0, *(period / 4 for period in periods)])))
+            await self.check_due()
+
+    async def check_due(self) -> None:
+        """Ask about every credential whose period is over."""
+        now = time.monotonic()
+        open_: dict[str, list[Connection]] = {}
+        for connection in self._manager.connections.values():
+            auth = connection._route.config.auth
+            if connection._credential is not None and auth.required and auth.recheck:
+                open_.setdefault(connection._credential, []).append(connection)
+        self._asked_at = {d: at for d, at in self._asked_at.items() if d in open_}
+        for digest, connections in open_.items():
+            period = min(c._route.config.auth.recheck for c in connections)
+            if now - self._asked_at.setdefault(digest, now) >= period:
+                self._asked_at[digest] = now
+                await self._ask(digest, connections)
+
+    async def _ask(self, digest: str, connections: list[Connection]) -> None:
+        handler = self._handler(connections[0])
+        try:
+            user = await ensure_async(handler.identity_provider.get_user(handler))
+            handler.current_user = user
+            verdicts = {}
+            if user is not None:
+                for route in {c._route for c in connections}:
+                    verdicts[route.name] = await ensure_async(
+                        handler.authorizer.is_authorized(
+                            handler, user, "execute", f"wshandler:{route.name}"
+                        )
+                    ) and is_member(user, route.config.auth.membership)
+        except Exception as error:
+            # Who cannot be asked has not said no: the connections stay.
+            if not self._complained:
+                self._complained = True
+                self._manager.log.warning(
+                    "Logins of open connections cannot be asked for again: %s", type(error).__name__
+                )
+            return
+        self._complained = False
+        if user is None and type(handler.identity_provider).__module__.startswith("jupyterhub"):
+            # JupyterHub's answers are cached: a revoked token would open a socket again.
+            self._remember(digest, time.monotonic() + REMEMBER)
+        for connection in self._of(digest):
+            if user is None:
+                self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
+            elif not verdicts.get(connection.route, True):
+                self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
+
+    def _handler(self, connection: Connection) -> JupyterHandler:
+        """Return a handler for the connection's opening request, to ask about it again."""
+        request = connection.request
+        headers = HTTPHeaders()
+        for name, value in request.headers.items():
+            headers.add(name, value)
+        again = HTTPServerRequest(
+            start_line=RequestStartLine("GET", request.uri, "HTTP/1.1"),
+            headers=headers,
+            connection=Nowhere(),  # type: ignore[arg-type]
+        )
+        again.remote_ip = request.remote_ip
+        again.protocol = request.protocol
+        return JupyterHandler(self._application, again)

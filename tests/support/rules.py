@@ -1,0 +1,76 @@
+"""What a server really serves: its rules and their verbs, seen from inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+VERBS = ("get", "head", "post", "put", "patch", "delete", "options")
+
+LAUNCHER = """\
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from support.rules import described
+from jupyter_wshandler.server.app import WSHandlerApp
+
+start = WSHandlerApp._start_jupyter_server_extension
+
+async def started(self, serverapp):
+    await start(self, serverapp)
+    Path("rules.json").write_text(json.dumps(described(serverapp.web_app)))
+
+WSHandlerApp._start_jupyter_server_extension = started
+
+from jupyter_server.serverapp import main
+main()
+"""
+"""A program that starts a Jupyter server and writes its rules to rules.json."""
+
+
+def launcher(folder: Path) -> list[str]:
+    """Write the program above to a folder; return the command that runs it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "launch_and_tell.py"
+    path.write_text(LAUNCHER.format(tests=str(Path(__file__).parents[1])))
+    return [sys.executable, str(path)]
+
+
+def described(application) -> list[dict]:
+    """Describe every rule of a web application: what matches, who answers, and how."""
+    return [
+        {
+            "matcher": type(rule.matcher).__name__,
+            "pattern": getattr(getattr(rule.matcher, "regex", None), "pattern", ""),
+            "module": getattr(rule.target, "__module__", ""),
+            "handler": getattr(rule.target, "__qualname__", str(rule.target)),
+            "verbs": verbs(rule.target),
+        }
+        for rule in _flat(application.default_router.rules)
+    ]
+
+
+def _flat(rules) -> Iterable:
+    for rule in rules:
+        inner = getattr(rule.target, "rules", None)
+        if inner is None:
+            yield rule
+        else:
+            yield from _flat(inner)
+
+
+def verbs(handler: type) -> dict[str, bool | None]:
+    """Return of each verb a class serves whether it is open to all; None is undecorated."""
+    from tornado.web import RequestHandler
+
+    return {
+        verb: getattr(getattr(handler, verb), "__allow_unauthenticated", None)
+        for verb in VERBS
+        if getattr(handler, verb, None) not in (None, getattr(RequestHandler, verb))
+    }
+
+
+def read(folder: Path) -> list[dict]:
+    return json.loads((folder / "rules.json").read_text())

@@ -1,0 +1,172 @@
+"""Identity over time, on a real server: logout, a rotated token, a withdrawn permission."""
+
+from __future__ import annotations
+
+import contextlib
+import http.cookiejar
+import re
+import urllib.parse
+import urllib.request
+
+import pytest
+import websockets.exceptions
+from support.server import running_server, wait_for
+
+CONFIG = """
+url:
+  chat:
+    pattern: /chat
+    handler: WebSocketHandler
+    kwargs:
+      on_message: chat.on_message
+      on_close: chat.on_close
+      auth: {recheck: 300ms}
+  admin:
+    pattern: /admin
+    handler: WebSocketHandler
+    kwargs: {on_message: chat.admin}
+"""
+
+CHAT = """
+from jupyter_server.serverapp import ServerApp
+from jupyter_server.auth import AllowAllAuthorizer
+
+questions = []
+
+class Authorizer(AllowAllAuthorizer):
+    denied = set()
+    def is_authorized(self, handler, user, action, resource):
+        questions.append(resource)
+        return resource not in self.denied
+
+async def on_message(handler, message):
+    return "echo " + message
+
+async def on_close(handler):
+    print("closed", handler.id, handler.close_code)
+
+async def admin(handler, message):
+    word, _, rest = message.partition(" ")
+    if word == "rotate":
+        ServerApp.instance().identity_provider.token = rest
+    elif word == "deny":
+        Authorizer.denied.add(rest)
+    elif word == "allow":
+        Authorizer.denied.discard(rest)
+    elif word == "forget":
+        questions.clear()
+    return {"questions": [q for q in questions if q == "wshandler:chat"]}
+"""
+
+AUTHORIZER = "--ServerApp.authorizer_class=chat.Authorizer"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recheck")
+    with running_server(
+        CONFIG,
+        folder=folder,
+        modules={"chat.py": CHAT},
+        extra_args=[AUTHORIZER],
+        env={"PYTHONPATH": str(folder)},
+    ) as running:
+        yield running
+
+
+class Browser:
+    """A client that logs in through the form and keeps cookies, as a browser does."""
+
+    def __init__(self, server):
+        self.server = server
+        self.jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar)
+        )
+
+    def get(self, path):
+        with self.opener.open(self.server.url.rstrip("/") + path, timeout=10) as answer:
+            return answer.read().decode()
+
+    def log_in(self):
+        form = self.get("/login")
+        xsrf = re.search(r'name="_xsrf" value="([^"]+)"', form).group(1)
+        data = urllib.parse.urlencode({"_xsrf": xsrf, "password": self.server.token}).encode()
+        with self.opener.open(self.server.url.rstrip("/") + "/login", data, timeout=10) as answer:
+            assert "login" not in answer.url
+        return self
+
+    def cookies(self):
+        return {"Cookie": "; ".join(f"{c.name}={c.value}" for c in self.jar)}
+
+    def connect(self, path):
+        return self.server.connect_sync(
+            path, token=False, headers=self.cookies(), origin=self.server.url.rstrip("/")
+        )
+
+
+def close_of(socket, seconds=5):
+    with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+        socket.recv(timeout=seconds)
+    return closed.value.rcvd.code
+
+
+def test_row_logout_while_connected_closes_that_browsers_sockets_with_4401_at_once(server):
+    leaving, staying = Browser(server).log_in(), Browser(server).log_in()
+    with leaving.connect("/chat") as one, staying.connect("/chat") as other:
+        one.send("hi")
+        assert one.recv(timeout=5) == "echo hi"
+        cookies = leaving.cookies()
+        leaving.get("/logout")
+        assert close_of(one, seconds=1) == 4401
+        other.send("still here")
+        assert other.recv(timeout=5) == "echo still here"
+    wait_for(lambda: "4401" in server.log_text(), what="on_close of the closed socket")
+    # Jupyter would still take the old cookie; a socket is not opened with it again.
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+        server.connect_sync("/chat", token=False, headers=cookies, origin=server.url[:-1])
+    assert refused.value.response.status_code == 403
+
+
+def test_a_rotated_token_closes_its_sockets_with_4401_within_the_recheck_period(server):
+    with server.connect_sync("/admin") as admin, server.connect_sync("/chat") as chat:
+        chat.send("hi")
+        assert chat.recv(timeout=5) == "echo hi"
+        admin.send("rotate another-token")
+        admin.recv(timeout=5)
+        assert close_of(chat) == 4401
+    with server.connect_sync("/chat", token="another-token") as chat:
+        chat.send("new")
+        assert chat.recv(timeout=5) == "echo new"
+    with server.connect_sync("/admin", token="another-token") as admin:
+        admin.send(f"rotate {server.token}")
+        admin.recv(timeout=5)
+
+
+def test_a_withdrawn_permission_closes_only_the_sockets_of_its_route_with_4403(server):
+    with server.connect_sync("/admin") as admin, server.connect_sync("/chat") as chat:
+        admin.send("deny wshandler:chat")
+        admin.recv(timeout=5)
+        assert close_of(chat) == 4403
+        admin.send("allow wshandler:chat")
+        assert admin.recv(timeout=5)
+    with server.connect_sync("/chat") as chat:
+        chat.send("again")
+        assert chat.recv(timeout=5) == "echo again"
+
+
+def test_one_credential_is_asked_about_once_a_period_however_many_sockets_use_it(server):
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(server.connect_sync("/chat"))
+        admin = stack.enter_context(server.connect_sync("/admin"))
+        admin.send("forget")
+        admin.recv(timeout=5)
+
+        def asked():
+            admin.send("count")
+            return admin.recv(timeout=5).count("wshandler:chat")
+
+        # Two periods have passed when it was asked for the second time: 20 sockets, 2 questions.
+        wait_for(lambda: asked() >= 2, what="two rechecks")
+        assert asked() <= 4
