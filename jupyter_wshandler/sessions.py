@@ -1,464 +1,471 @@
-"""Sessions: what one user in one browser keeps between connections.
+"""Sessions: what survives when a browser reconnects. Knows no Tornado and no cookie jar.
 
-A session is named by a random id in a signed cookie that also binds it to the user it was made
-for. Its values are JSON; they are stored only when they change, and nothing is stored for a
-session that holds nothing.
+A session has one live object for all its connections. What a callback writes into it reaches
+the store within seconds, and at the latest when the last connection has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import hashlib
 import hmac
 import json
-import logging
-import os
+import re
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, SupportsIndex
 
-MAX_AGE = 31 * 24 * 3600.0
-"""Seconds that a session is kept after its last change."""
+from .sessionstore import (
+    Log,
+    MemoryStore,
+    SessionStore,
+    SQLiteStore,
+    StoreThread,
+    open_store,
+    to_json,
+    why_not_json,
+)
 
-T = TypeVar("T")
+__all__ = [
+    "MemoryStore",
+    "SQLiteStore",
+    "Session",
+    "SessionManager",
+    "SessionStore",
+    "open_store",
+]
+
+MAX_AGE = 31 * 86400.0
+"""Seconds that a stored session is kept after it last changed."""
+
+MAX_SIZE = 1024 * 1024
+"""Most characters of JSON that are stored for one session."""
+
+MAX_UNSAVED = 1000
+"""Most ended sessions that are kept because the store could not take them."""
+
+_RETRIES = 20
+_BATCH = 100
+_TIMEOUT = 5.0
+_UNKNOWN = "?"  # no JSON text: what the store holds is not known
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Session(dict[str, Any]):
-    """Hold what a callback keeps for one user in one browser, as JSON values by name.
+    """Hold what survives reconnects: a dict whose values are JSON.
 
-    ``session["id"]`` and ``session.id`` name the session; the id cannot be changed, and is not
-    one of the stored values.
+    ``session["id"]`` is always there and cannot be changed; `clear` leaves it. What is read
+    back after a restart has gone through JSON: tuples are lists, and keys of dicts are str.
 
     Args:
         id: The session's name.
-        values: What is stored of it.
     """
 
-    def __init__(self, id: str, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__(values or {})
-        super().__setitem__("id", id)
-        self.id = id
-        self._users = 0
-        self._saved = _dump(dict(values or {}))
-        self._touched = False
-        self._complained: set[str] = set()
+    __slots__ = ("_id",)
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        """The session's name, the same at each reconnect."""
+        return self._id
+
+    def _check(self, key: object, *value: object) -> None:
+        if key == "id" and value != (self._id,):
+            raise TypeError(
+                "session['id'] cannot be changed; keep your own value under another key"
+            )
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key == "id":
-            raise KeyError("session['id'] cannot be changed; choose another key")
+        self._check(key, value)
         super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        if key == "id":
-            raise KeyError("session['id'] cannot be removed")
+        self._check(key)
         super().__delitem__(key)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set several values, as dict.update does."""
-        for key, value in dict(*args, **kwargs).items():
-            self[key] = value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Return a value; set it first where it is missing."""
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def pop(self, key: str, *default: Any) -> Any:
-        """Remove a value and return it."""
-        if key == "id":
-            raise KeyError("session['id'] cannot be removed")
-        return super().pop(key, *default)
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the value set last and return it with its key."""
-        for key in reversed(list(self)):
-            if key != "id":
-                return key, super().pop(key)
-        raise KeyError("the session is empty")
-
-    def clear(self) -> None:
-        """Remove every value; the id stays."""
-        super().clear()
-        super().__setitem__("id", self.id)
+        """Take several values, as `dict.update` does."""
+        values = dict(*args, **kwargs)
+        if "id" in values:
+            self._check("id", values["id"])
+        super().update(values)
 
     def __ior__(self, other: Any) -> Session:  # type: ignore[override,misc]
         self.update(other)
         return self
 
-    def values_to_store(self) -> dict[str, Any]:
-        """Return a copy without the id; a callback in a thread may be writing meanwhile."""
-        while True:
-            try:
-                values = dict(self)
-            except RuntimeError:  # it grew while it was copied
-                continue
-            values.pop("id", None)
-            return values
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a value and return it, as `dict.pop` does."""
+        self._check(key)
+        return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the newest value and return it with its key; never the id."""
+        for key in reversed(self):
+            if key != "id":
+                return key, super().pop(key)
+        raise KeyError("the session is empty")
+
+    def clear(self) -> None:
+        """Remove everything but the id."""
+        super().clear()
+        super().__setitem__("id", self._id)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        # A copy is a plain dict: there is one object of a session.
+        return dict, (dict(self),)
 
 
-def _dump(values: dict[str, Any]) -> str:
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+class _Live:
+    """One session that is in use, and what is known of its place in the store."""
 
-
-class SessionStore(Protocol):
-    """Keep sessions; every method is called on one worker thread, in order."""
-
-    def load(self, id: str) -> dict[str, Any] | None:
-        """Return a session's values, or None."""
-
-    def save(self, sessions: Mapping[str, tuple[str, float]]) -> None:
-        """Store values (as JSON text) and the time they expire at (seconds since 1970), by id."""
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget sessions."""
-
-    def close(self) -> None:
-        """Let go of files."""
-
-
-class MemoryStore:
-    """Keep sessions until the server stops."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, float]] = {}
-
-    def load(self, id: str) -> dict[str, Any] | None:
-        """Return a session's values, or None."""
-        row = self._rows.get(id)
-        if row is None or row[1] < time.time():
-            return None
-        values: dict[str, Any] = json.loads(row[0])
-        return values
-
-    def save(self, sessions: Mapping[str, tuple[str, float]]) -> None:
-        """Store values and forget what has expired."""
-        now = time.time()
-        self._rows = {id: row for id, row in self._rows.items() if row[1] >= now}
-        self._rows.update(sessions)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget sessions."""
-        for id in ids:
-            self._rows.pop(id, None)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
-
-
-class SQLiteStore:
-    """Keep sessions in a SQLite file that several servers of one user may share.
-
-    Args:
-        path: The file; it is made readable by its owner only. A file that is no database is
-            moved aside.
-        log: Where that is said.
-    """
-
-    def __init__(self, path: str | Path, *, log: logging.Logger | Any = None) -> None:
-        self._path = Path(path)
-        self._log = log or logging.getLogger("jupyter_wshandler")
-        self._database: sqlite3.Connection | None = None
-
-    def _open(self) -> sqlite3.Connection:
-        if self._database is None:
-            try:
-                self._database = self._connect()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                aside = self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}")
-                self._log.warning(
-                    "%s is not a session database; it is kept as %s and a new one begins",
-                    self._path,
-                    aside.name,
-                )
-                self._path.rename(aside)
-                self._database = self._connect()
-        return self._database
-
-    def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._path.chmod(0o600)
-        database = sqlite3.connect(
-            self._path, timeout=10.0, isolation_level=None, check_same_thread=False
-        )
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS sessions"
-                " (id TEXT PRIMARY KEY, data TEXT NOT NULL, expires REAL NOT NULL)"
-            )
-            database.execute("DELETE FROM sessions WHERE expires < ?", (time.time(),))
-        except BaseException:
-            database.close()
-            raise
-        return database
-
-    def load(self, id: str) -> dict[str, Any] | None:
-        """Return a session's values, or None."""
-        row = (
-            self._open()
-            .execute("SELECT data FROM sessions WHERE id = ? AND expires >= ?", (id, time.time()))
-            .fetchone()
-        )
-        if row is None:
-            return None
-        values: dict[str, Any] = json.loads(row[0])
-        return values
-
-    def save(self, sessions: Mapping[str, tuple[str, float]]) -> None:
-        """Store values in one transaction, and forget what has expired."""
-        database = self._open()
-        database.execute("BEGIN IMMEDIATE")
-        with database:
-            database.executemany(
-                "INSERT INTO sessions (id, data, expires) VALUES (?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET data = excluded.data, expires = excluded.expires",
-                [(id, data, expires) for id, (data, expires) in sessions.items()],
-            )
-            database.execute("DELETE FROM sessions WHERE expires < ?", (time.time(),))
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget sessions."""
-        self._open().executemany("DELETE FROM sessions WHERE id = ?", [(id,) for id in ids])
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-
-def open_store(url: str) -> SessionStore:
-    """Return the store that a URL names.
-
-    Args:
-        url: ``memory://``, ``sqlite:///path`` or a plain path of a SQLite file.
-
-    Raises:
-        ValueError: It names nothing of these.
-    """
-    if url in ("memory://", "memory:"):
-        return MemoryStore()
-    scheme, separator, path = url.partition("://")
-    if not separator and url:
-        return SQLiteStore(Path(url).expanduser())
-    if scheme == "sqlite" and path.startswith("/") and len(path) > 1:
-        # As in other tools: three slashes begin a relative path, four an absolute one; a path
-        # that is absolute after three is what people write, so both are taken.
-        return SQLiteStore(Path(path if not path.startswith("//") else path[1:]).expanduser())
-    raise ValueError(
-        f"session_store is {url!r}; expected memory://, sqlite:///path/of/a/file or a path"
+    __slots__ = (
+        "loading",
+        "references",
+        "saved",
+        "saving",
+        "session",
+        "storable",
+        "user",
+        "warned",
     )
 
-
-class _Worker:
-    """Run the store's work in order, on one daemon thread that starts with the first task."""
-
-    def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: Thread | None = None
-
-    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function(*args))
-            except BaseException as error:
-                future.set_exception(error)
-
-        if self._thread is None:
-            self._thread = Thread(target=self._work, name="wshandler-sessions", daemon=True)
-            self._thread.start()
-        self._tasks.put(run)
-        return future
-
-    def stop(self) -> None:
-        self._tasks.put(None)
-        self._thread = None
-
-    def _work(self) -> None:
-        while True:
-            task = self._tasks.get()
-            if task is None:
-                return
-            task()
+    def __init__(self, session: Session, user: str) -> None:
+        self.session = session
+        self.user = user
+        self.references = 0
+        self.loading: asyncio.Future[str | None] | None = None
+        self.saving = 0
+        self.storable = False
+        self.saved: str | None = None
+        self.warned: set[object] = set()
 
 
 class SessionManager:
-    """Hold the live sessions of all connections and save what changes.
+    """Own the sessions that are in use, and bring them to the store and back.
+
+    All methods but `touch` belong to the event loop. The store is called in one thread of its
+    own, in order.
 
     Args:
-        store: Where sessions are kept.
-        log: Where failures are reported; never with a session's values.
-        max_age: Seconds that a session is kept after its last change.
+        store: Where sessions are kept; see `open_store`.
+        log: Where problems go.
+        max_age: Seconds that a stored session is kept after it last changed.
     """
 
-    def __init__(
-        self,
-        store: SessionStore,
-        *,
-        log: logging.Logger | logging.LoggerAdapter[Any],
-        max_age: float = MAX_AGE,
-    ) -> None:
+    def __init__(self, store: SessionStore, *, log: Log, max_age: float = MAX_AGE) -> None:
         self._store = store
         self._log = log
         self._max_age = max_age
-        self._live: dict[str, Session] = {}
-        self._loading: dict[str, asyncio.Future[Session]] = {}
-        self._worker = _Worker()
-        self._saving = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._worker = StoreThread()
+        self._live: dict[str, _Live] = {}
+        self._touched: dict[str, Session] = {}
+        self._ending: list[_Live] = []
+        self._unsaved: dict[str, _Live] = {}
+        self._writes: set[asyncio.Future[None]] = set()
+        self._failing: set[str] = set()
+        self._stopped = False
 
-    # ---- the cookie ------------------------------------------------------------------------
+    # ---- names and cookies -----------------------------------------------------------------
 
     @staticmethod
     def new_id() -> str:
-        """Return a new random id."""
+        """Return a name for a new session that nobody can guess."""
         return secrets.token_urlsafe(24)
 
     @staticmethod
-    def cookie_value(id: str, user_key: str) -> str:
-        """Return what the cookie holds: the id, and a hash that binds it to a user.
+    def cookie_value(session_id: str, user_key: str) -> str:
+        """Return what the cookie holds; the server signs it.
 
         Args:
-            id: The session's id.
-            user_key: A name of the user that stays the same.
+            session_id: The session's name.
+            user_key: The user whom it belongs to.
         """
-        return f"{id}.{hashlib.sha256(f'{id}:{user_key}'.encode()).hexdigest()[:32]}"
+        return f"{session_id}.{_binding(session_id, user_key)}"
 
     @staticmethod
     def id_from_cookie(value: str, user_keys: Sequence[str]) -> str | None:
-        """Return the id in a cookie, or None if it was made for somebody else.
+        """Return the session that a cookie names, if it belongs to this user.
+
+        Another user's cookie, planted in this browser, names no session.
 
         Args:
-            value: What the cookie holds, its signature checked.
-            user_keys: Names of the user who sends it; one must be the cookie's.
+            value: The cookie, its signature checked.
+            user_keys: All names of the user who asks.
         """
-        id = value.rpartition(".")[0]
-        for key in user_keys:
-            expected = SessionManager.cookie_value(id, key)
-            if id and hmac.compare_digest(expected.encode(), value.encode()):
-                return id
+        session_id, _, binding = value.rpartition(".")
+        if not _ID.fullmatch(session_id):
+            return None
+        found = binding.encode("utf-8", "replace")
+        for user_key in user_keys:
+            if hmac.compare_digest(found, _binding(session_id, user_key).encode()):
+                return session_id
         return None
 
-    # ---- live sessions ---------------------------------------------------------------------
+    # ---- connections come and go -------------------------------------------------------------
 
-    async def attach(self, id: str, user_key: str) -> Session:
-        """Return the live session of an id; all its connections share one object.
+    async def attach(self, session_id: str, user_key: str) -> Session:
+        """Return the live object of a session, for one more connection.
+
+        If the store cannot be read, the session is an empty one that is not stored.
 
         Args:
-            id: From the cookie, or new.
-            user_key: Whose it is; only for the log.
-
-        Returns:
-            The session; `detach` it when the connection ends.
+            session_id: The session's name.
+            user_key: The user, for log lines.
         """
-        session = self._live.get(id)
-        if session is None:
-            loading = self._loading.get(id)
-            if loading is None:
-                loading = self._loading[id] = asyncio.ensure_future(self._load(id))
-            try:
-                session = await asyncio.shield(loading)
-            finally:
-                if loading.done():
-                    self._loading.pop(id, None)
-        session._users += 1
-        return session
-
-    async def _load(self, id: str) -> Session:
-        values: dict[str, Any] | None = None
+        live = self._live.get(session_id)
+        if live is None:
+            live = self._live[session_id] = _Live(Session(session_id), user_key)
+            if not self._stopped:
+                live.loading = self._worker.submit(self._store.load, session_id)
+                live.loading.add_done_callback(functools.partial(self._loaded, live))
+        self._unsaved.pop(session_id, None)
+        live.references += 1
         try:
-            values = await asyncio.wrap_future(self._worker.submit(self._store.load, id))
-        except Exception as error:
-            self._log.error("Sessions cannot be loaded (%s); this one begins empty", error)
-        session = self._live[id] = Session(id, values)
-        return session
+            if live.loading is not None:
+                await asyncio.wait([live.loading])
+        except BaseException:
+            self.detach(live.session)
+            raise
+        return live.session
 
     def detach(self, session: Session) -> None:
-        """Hear that a connection of the session has ended: save it, forget it with its last."""
-        session._users -= 1
-        if session._touched and not self._is_saved(session):
-            task = asyncio.get_running_loop().create_task(
-                self._save([session]), name="wshandler session"
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif session._users <= 0:
-            self._live.pop(session.id, None)
+        """Let one connection go; the last one saves the session if it has changed.
+
+        Args:
+            session: What `attach` returned.
+        """
+        live = self._live.get(session.id)
+        if live is None or live.session is not session or not live.references:
+            return
+        live.references -= 1
+        if live.references:
+            return
+        if session.id not in self._touched or self._stopped:
+            self._settle(live)
+            return
+        if not self._ending:  # many may end together, and are saved together
+            asyncio.get_running_loop().call_soon(self._end)
+        self._ending.append(live)
 
     def touch(self, session: Session) -> None:
-        """Remember that a callback looked at the session, so that `flush` does."""
-        session._touched = True
+        """Note that a callback has the session in hands; may be called in any thread.
 
-    async def flush(self) -> None:
-        """Save every session that has changed since it was saved."""
-        changed = [s for s in self._live.values() if s._touched and not self._is_saved(s)]
-        if changed:
-            await self._save(changed)
+        From now on `flush` looks for changes in it: whoever has it may change it later.
 
-    async def stop(self) -> None:
-        """Save what has changed and let go of the store."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self.flush()
-        with contextlib.suppress(Exception):
-            await asyncio.wrap_future(self._worker.submit(self._store.close))
-        self._worker.stop()
+        Args:
+            session: What `attach` returned.
+        """
+        self._touched[session.id] = session
 
-    def _is_saved(self, session: Session) -> bool:
-        return self._text(session) == session._saved
+    async def flush(self, *, wait: bool = True) -> None:
+        """Save every session that was touched and has changed since it was last saved.
 
-    def _text(self, session: Session) -> str:
-        values = session.values_to_store()
-        try:
-            return _dump(values)
-        except (TypeError, ValueError, RuntimeError):
-            return _dump({key: v for key, v in values.items() if self._is_json(session, key, v)})
-
-    def _is_json(self, session: Session, key: str, value: Any) -> bool:
-        try:
-            _dump({key: value})
-        except (TypeError, ValueError, RuntimeError) as error:
-            if key not in session._complained:
-                session._complained.add(key)
-                self._log.warning(
-                    "session[%r] is not saved: a session holds JSON values, and it is %s (%s)",
-                    key,
-                    type(value).__name__,
-                    type(error).__name__,
-                )
-            return False
-        return True
-
-    async def _save(self, sessions: Sequence[Session]) -> None:
-        async with self._saving:
-            texts = {session.id: (session, self._text(session)) for session in sessions}
-            expires = time.time() + self._max_age
-            full = {id: (text, expires) for id, (_, text) in texts.items() if text != "{}"}
-            empty = [id for id, (s, text) in texts.items() if text == "{}" and s._saved != "{}"]
-            try:
-                if full:
-                    await asyncio.wrap_future(self._worker.submit(self._store.save, full))
-                if empty:
-                    await asyncio.wrap_future(self._worker.submit(self._store.delete, empty))
-            except Exception as error:
-                self._log.error("Sessions cannot be saved (%s); trying again later", error)
+        Args:
+            wait: Whether to return only when the store has taken them.
+        """
+        if self._stopped:
+            return
+        touched = []
+        for name in self._touched.copy():
+            live = self._live.get(name)
+            if live is None:  # a thread came too late: the session has ended
+                self._touched.pop(name, None)
             else:
-                for session, text in texts.values():
-                    session._saved = text
-            for session, _ in texts.values():
-                if session._users <= 0 and self._live.get(session.id) is session:
-                    del self._live[session.id]
+                touched.append(live)
+        candidates = list(dict.fromkeys([*touched, *self._unsaved.values()]))
+        for start in range(0, len(candidates), _BATCH):
+            self._save(candidates[start : start + _BATCH])
+            await asyncio.sleep(0)
+        if wait and self._writes:
+            await asyncio.wait([*self._writes])
+
+    async def stop(self, timeout: float = _TIMEOUT) -> None:
+        """Save what has changed and close the store.
+
+        Args:
+            timeout: Seconds for the store to take it.
+        """
+        if self._stopped:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self.flush()
+                self._stopped = True
+                await asyncio.wait([self._worker.submit(self._store.close)])
+        except TimeoutError:
+            self._log.warning(
+                "The session store did not answer within %g s; the last changes of sessions "
+                "may be lost",
+                timeout,
+            )
+        finally:
+            self._stopped = True
+            self._worker.stop()
+
+    # ---- from the store ----------------------------------------------------------------------
+
+    def _loaded(self, live: _Live, future: asyncio.Future[str | None]) -> None:
+        live.loading = None
+        error = future.exception()
+        if error is not None:
+            self._failed("read", error, "what was stored is not seen, and left alone")
+        else:
+            self._failing.discard("read")
+            live.saved = future.result()
+            live.storable = True
+            if live.saved is not None:
+                self._fill(live, live.saved)
+        if not live.references:
+            self._settle(live)
+
+    def _fill(self, live: _Live, text: str) -> None:
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
+        if isinstance(values, dict):
+            values.pop("id", None)
+            live.session.update(values)
+        else:
+            self._log.warning(
+                "The stored session of %s is no JSON object; it begins anew", live.user
+            )
+
+    # ---- to the store ------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        ending, self._ending = self._ending, []
+        if not self._stopped:
+            self._save([live for live in ending if not live.references])
+        for live in ending:
+            self._settle(live)
+
+    def _save(self, lives: Iterable[_Live]) -> None:
+        """Hand over to the store what has changed; `_saved` follows."""
+        texts: dict[str, tuple[str, float]] = {}
+        gone: list[str] = []
+        changed: list[_Live] = []
+        for live in lives:
+            if not live.storable:
+                continue
+            text = self._dump(live)
+            if text == live.saved:
+                continue
+            if text is None:
+                gone.append(live.session.id)
+            else:
+                texts[live.session.id] = (text, time.time() + self._max_age)
+            live.saved = text
+            live.saving += 1
+            changed.append(live)
+        if changed:
+            write = self._worker.submit(self._write, texts, gone)
+            self._writes.add(write)
+            write.add_done_callback(functools.partial(self._saved, changed))
+
+    def _write(self, texts: Mapping[str, tuple[str, float]], gone: Sequence[str]) -> None:
+        """Call the store; runs in its thread."""
+        if texts:
+            self._store.save(texts)
+        if gone:
+            self._store.delete(gone)
+
+    def _saved(self, lives: Sequence[_Live], write: asyncio.Future[None]) -> None:
+        self._writes.discard(write)
+        error = write.exception()
+        if error is not None:
+            self._failed("written", error, "changes are kept in memory, and tried again")
+        elif "written" in self._failing:
+            self._failing.discard("written")
+            self._log.info("The session store can be written again")
+        for live in lives:
+            live.saving -= 1
+            if error is not None:
+                live.saved = _UNKNOWN
+            if not live.references:
+                self._settle(live)
+
+    def _failed(self, what: str, error: BaseException, meanwhile: str) -> None:
+        if what not in self._failing:
+            self._failing.add(what)
+            kind = type(error).__name__
+            self._log.warning(
+                "The session store cannot be %s (%s: %s); %s", what, kind, error, meanwhile
+            )
+
+    def _settle(self, live: _Live) -> None:
+        """Forget a session that no connection has, once the store has it."""
+        if live.references or live.saving or live.loading is not None or live in self._ending:
+            return
+        name = live.session.id
+        if live.saved == _UNKNOWN and not self._stopped:
+            self._unsaved[name] = live
+            if len(self._unsaved) <= MAX_UNSAVED:
+                return
+            live = self._unsaved.pop(next(iter(self._unsaved)))
+            name = live.session.id
+        self._unsaved.pop(name, None)
+        self._touched.pop(name, None)
+        if self._live.get(name) is live:
+            del self._live[name]
+
+    # ---- JSON --------------------------------------------------------------------------------
+
+    def _dump(self, live: _Live) -> str | None:
+        """Return what is to be stored: JSON text, or None for nothing at all."""
+        text = live.saved
+        for _ in range(_RETRIES):
+            try:
+                values = dict(live.session)
+                del values["id"]
+                text = self._encode(live, values)
+                break
+            except RuntimeError:  # a callback in a thread changed it meanwhile
+                continue
+        if text is not None and len(text) > MAX_SIZE:
+            self._warn(live, None, f"takes {len(text)} characters, of {MAX_SIZE} at most")
+            return live.saved
+        return text
+
+    def _encode(self, live: _Live, values: dict[str, Any]) -> str | None:
+        if not values:
+            return None
+        if all(isinstance(key, str) for key in values):
+            try:
+                return to_json(values)
+            except RecursionError:
+                pass
+            except RuntimeError:
+                raise
+            except Exception:  # noqa: S110 - it is told apart key by key
+                pass
+        texts = {}
+        for key, value in values.items():
+            reason = why_not_json(key, value)
+            if reason is None:
+                texts[key] = value
+            else:
+                self._warn(live, key, reason)
+        return to_json(texts) if texts else None
+
+    def _warn(self, live: _Live, key: object, reason: str) -> None:
+        if key in live.warned or len(live.warned) >= 100:
+            return
+        live.warned.add(key)
+        if key is None:
+            self._log.warning("The session of %s is not saved: it %s", live.user, reason)
+            return
+        self._log.warning(
+            "The value of session[%.100r] of %s is not saved: %s", key, live.user, reason
+        )
+
+
+def _binding(session_id: str, user_key: str) -> str:
+    text = f"{session_id}\0{user_key}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:32]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import os
+import queue
 import sqlite3
 import threading
 import time
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+_Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 BUSY_TIMEOUT = 5.0
@@ -178,6 +182,7 @@ class SQLiteStore:
 
     def _open(self) -> sqlite3.Connection:
         self._create()
+        self._file = _identity(self.path)
         # One thread at a time uses it, but not always the same one.
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -194,7 +199,6 @@ class SQLiteStore:
             connection.close()
             raise
         self._connection = connection
-        self._file = _identity(self.path)
         return connection
 
     def _create(self) -> None:
@@ -223,9 +227,8 @@ class SQLiteStore:
                 connection.close()
 
     def _move_aside(self, error: sqlite3.DatabaseError) -> None:
-        opened = self._file if self._connection is not None else _identity(self.path)
         self._close()
-        if opened is None or opened != _identity(self.path):
+        if self._file != _identity(self.path):
             return  # another server has moved it already
         aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
         while os.path.exists(aside):
@@ -270,6 +273,84 @@ def open_store(url: str, *, log: Log | None = None) -> SessionStore:
     if file.is_dir():
         raise ValueError(f"{expected}, found {url!r}, which is a folder; add the name of a file")
     return SQLiteStore(file, log=log)
+
+
+class StoreThread:
+    """Call a store in one daemon thread, in order; it starts when it is first needed."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Call a function in the thread.
+
+        Args:
+            function: What to call.
+            args: What it gets.
+
+        Returns:
+            A future of the running event loop.
+        """
+        future = asyncio.get_running_loop().create_future()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="wshandler-sessions", daemon=True
+            )
+            self._thread.start()
+        self._calls.put((future, function, args))
+        return future
+
+    def stop(self) -> None:
+        """End the thread when it has done what was submitted; does not wait for it."""
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread = None
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function, args = call
+            result, error = None, None
+            try:
+                result = function(*args)
+            except Exception as raised:
+                error = raised
+            try:
+                future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
+            except RuntimeError:  # the loop is closed: nobody waits
+                return
+            del call, future, function, args, result, error
+
+
+def to_json(value: object) -> str:
+    """Return a value as compact JSON, without NaN and Infinity, which JSON does not have."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def why_not_json(key: object, value: object) -> str | None:
+    """Say why a value cannot be stored; never what it is."""
+    if not isinstance(key, str):
+        return f"its key is of type {type(key).__name__}; JSON has str"
+    try:
+        to_json(value)
+    except RecursionError:
+        return "it is nested too deeply for JSON"
+    except RuntimeError:
+        raise
+    except (TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return f"{type(error).__name__} while it was turned into JSON"
+    return None
+
+
+def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
