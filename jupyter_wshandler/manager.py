@@ -36,6 +36,9 @@ TICK = 1.0
 FLUSH = 5.0
 """Seconds between two savings of changed sessions."""
 
+GOODBYES_PER_SECOND = 250.0
+"""Connections closed in a second when the server stops, where there is time for it."""
+
 RETRY = 1.0
 """Seconds before a broken route's functions are looked up again."""
 
@@ -110,8 +113,7 @@ class WebSocketManager:
         self.stopping = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        for connection in list(self.connections.values()):
-            connection._close(CloseCode.GOING_AWAY, "the server is stopping")
+        await self._say_goodbye(timeout / 2)
         while self.connections and loop.time() < deadline:
             now = loop.time()
             for connection in list(self.connections.values()):
@@ -129,6 +131,15 @@ class WebSocketManager:
             await asyncio.wait([self._clock])
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.sessions.stop()
+
+    async def _say_goodbye(self, at_most: float) -> None:
+        """Close every connection, some at a time: they all come back at once otherwise."""
+        connections = list(self.connections.values())
+        pause = min(at_most / max(1, len(connections)), 1 / GOODBYES_PER_SECOND)
+        for count, connection in enumerate(connections, 1):
+            connection._close(CloseCode.GOING_AWAY, "the server is stopping")
+            if count % 20 == 0:
+                await asyncio.sleep(20 * pause)
 
     async def _run_clock(self) -> None:
         """Look at every connection at a steady pace: one timer serves all."""

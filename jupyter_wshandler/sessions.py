@@ -49,6 +49,7 @@ MAX_UNSAVED = 1000
 _RETRIES = 20
 _BATCH = 100
 _TIMEOUT = 5.0
+_JOIN = 1.0
 _UNKNOWN = "?"  # no JSON text: what the store holds is not known
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -298,6 +299,7 @@ class SessionManager:
                 await self.flush()
                 self._stopped = True
                 await asyncio.wait([self._worker.submit(self._store.close)])
+            self._worker.stop(_JOIN)
         except TimeoutError:
             self._log.warning(
                 "The session store did not answer within %g s; the last changes of sessions "
@@ -306,7 +308,7 @@ class SessionManager:
             )
         finally:
             self._stopped = True
-            self._worker.stop()
+            self._worker.stop(0)
 
     # ---- from the store ----------------------------------------------------------------------
 

@@ -301,11 +301,16 @@ class StoreThread:
         self._calls.put((future, function, args))
         return future
 
-    def stop(self) -> None:
-        """End the thread when it has done what was submitted; does not wait for it."""
-        if self._thread is not None:
+    def stop(self, timeout: float) -> None:
+        """End the thread when it has done what was submitted.
+
+        Args:
+            timeout: Seconds to wait for it; it does not keep the process from ending.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._calls.put(None)
-            self._thread = None
+            thread.join(timeout)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -315,10 +320,8 @@ class StoreThread:
                 result = function(*args)
             except Exception as raised:
                 error = raised
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
-            except RuntimeError:  # the loop is closed: nobody waits
-                return
             del call, future, function, args, result, error
 
 

@@ -93,7 +93,7 @@ def ask(server, path="/echo", headers=(), **options):
     """Send a handshake with the token; return status, head and the body of a refusal."""
     status, head, sock = server.raw_handshake(path, [CREDENTIAL, *headers], **options)
     with sock:
-        body = b"" if status == 101 or options.get("method") == "HEAD" else rest(sock)
+        body = b"" if status == 101 or options.get("method") == "HEAD" else rest(sock, head)
     assert b"Traceback" not in body
     return status, head, body.decode()
 
@@ -139,7 +139,7 @@ REQUESTS = {
     "no connection field": (400, {}, {"Connection": None}),
     "connection kept": (400, {}, {"Connection": "keep-alive"}),
     "HTTP/1.0": (400, {"version": "HTTP/1.0"}, {}),
-    "empty host": (400, {}, {"Host": ""}),
+    "empty host": (403, {}, {"Host": ""}),  # Jupyter's own check of the host comes first
     "no host": (400, {}, {"Host": None}),
     "bad subprotocol": (400, {}, {"Sec-WebSocket-Protocol": "a b"}),
     "subprotocol twice": (400, {}, {"Sec-WebSocket-Protocol": "a, a"}),
@@ -180,9 +180,11 @@ def test_a_doubled_field_is_refused_where_it_may_stand_once(server, name, value,
     ids=["length", "chunked"],
 )
 def test_a_handshake_with_a_body_is_refused_with_400(server, field, body):
-    with pytest.raises(AssertionError, match="HTTP/1.1 400"):
-        with Wire(server, "/jupyter/echo", early=body, headers=dict([field])):
-            pytest.fail("the socket opened")
+    wire = Wire(server, "/jupyter/echo", early=body, headers=dict([field]))
+    try:
+        assert wire.sock.recv(1000).startswith(b"HTTP/1.1 400 ")
+    finally:
+        wire.close()
 
 
 @pytest.mark.parametrize(
@@ -249,8 +251,8 @@ def test_a_visit_without_upgrade_is_426_after_login_and_403_before(server):
     assert fields(head, "Sec-WebSocket-Version") == ["13"]
     assert "ws://" in body
     assert fields(head, "Content-Type") == ["text/plain; charset=utf-8"]
-    status, _, sock = server.raw_handshake("/echo", upgrade=False)
-    assert (status, b"ws://" in rest(sock)) == (403, False)
+    status, head, sock = server.raw_handshake("/echo", upgrade=False)
+    assert (status, b"ws://" in rest(sock, head)) == (403, False)
 
 
 @pytest.mark.parametrize("path", ["/broken", "/misspelt"])
@@ -307,7 +309,7 @@ def test_the_page_redirects_everybody_else_to_the_login_and_the_socket_never_doe
 
 def test_a_page_that_cannot_be_read_is_503_and_its_path_only_in_the_log(server):
     status, _, body = ask(server, "/no-page", upgrade=False)
-    assert status in (503,)
+    assert status == 503
     assert "gone.html" not in body
     assert "gone.html" in server.log_text()
 

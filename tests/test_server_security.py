@@ -179,7 +179,7 @@ def public(tmp_path_factory):
 
 def status(server, path, headers=(), **options) -> int:
     """Ask for a socket, leave, and return the status."""
-    found, _, sock = server.raw_handshake(path, headers, **options)
+    found, head, sock = server.raw_handshake(path, headers, **options)
     sock.close()
     return found
 
@@ -193,7 +193,7 @@ def token(value: str = TOKEN) -> tuple[str, str]:
 
 def test_a_handshake_without_credentials_is_refused_with_403(server):
     found, head, sock = server.raw_handshake("/echo")
-    body = rest(sock)
+    body = rest(sock, head)
     assert found == 403
     assert not fields(head, "Location")
     assert not fields(head, "Set-Cookie")
@@ -259,7 +259,7 @@ def test_a_cookie_login_with_a_foreign_origin_is_refused_with_403(server, visito
     sent = [("Origin", origin.format(port=server.port))]
     found, head, sock = visitor.handshake("/echo", sent)
     assert (found, fields(head, "Set-Cookie")) == (403, [])
-    rest(sock)
+    rest(sock, head)
 
 
 def test_two_origins_are_refused_with_403(server, visitor):
@@ -493,9 +493,9 @@ def test_membership_refuses_a_user_without_the_attribute(server):
     ],
 )
 def test_a_condition_decides(server, path, expected):
-    found, _, sock = server.raw_handshake(path, [token()])
+    found, head, sock = server.raw_handshake(path, [token()])
     assert found == expected
-    body = b"" if found == 101 else rest(sock)
+    body = b"" if found == 101 else rest(sock, head)
     sock.close()
     assert b"Traceback" not in body
     assert b"a-detail" not in body
@@ -510,8 +510,8 @@ def test_a_condition_that_fails_is_in_the_log_with_its_traceback(server):
 @pytest.mark.parametrize("path", ["/yes", "/condition-fails", "/refuses", "/members"])
 def test_no_condition_is_asked_for_an_anonymous_client(server, path):
     before = server.log_text().count("a-detail-only-the-log-knows")
-    found, _, sock = server.raw_handshake(path)
-    assert (found, b"Monday" in rest(sock)) == (403, False)
+    found, head, sock = server.raw_handshake(path)
+    assert (found, b"Monday" in rest(sock, head)) == (403, False)
     assert server.log_text().count("a-detail-only-the-log-knows") == before
 
 

@@ -33,6 +33,9 @@ from .identity import is_member, session_id
 from .recheck import Recheck
 
 
+BROKEN = "this route is broken; its error is in the server's log"
+
+
 class Refused(HTTPError):
     """Refuse a request with a status and one sentence that the client may see."""
 
@@ -122,6 +125,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             raise Refused(403, "this user is not a member")
         if auth.condition is None:
             return
+        if "condition" not in self.route.callbacks:
+            raise Refused(503, BROKEN)
         try:
             allowed = await self.manager.ask(connection, "condition")
         except ConnectionRefused as refusal:
@@ -148,8 +153,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             raise Refused(503, "the server is stopping")
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
-        if not self.manager.heal(self.route):
-            raise Refused(503, "this route is broken; its error is in the server's log")
+        healthy = self.manager.heal(self.route)
         connection = self.manager.connection(
             self.route,
             Request(
@@ -171,6 +175,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             if upgrade and not self.recheck.admit(self, connection):
                 raise Refused(403, "this login has ended; log in again")
             await self.check_auth_rule(connection)
+            if not healthy:
+                raise Refused(503, BROKEN)
             if upgrade:
                 opened = await self.upgrade(connection, pairs)
             else:
@@ -278,7 +284,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
 
     def refuse_method(self) -> None:
         """Answer a method that a WebSocket route does not have."""
-        raise Refused(405, "a WebSocket is opened with GET", {"Allow": "GET"})
+        raise Refused(405, "a WebSocket is opened with GET")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with one plain sentence: no traceback, no template."""
@@ -288,6 +294,9 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             sentence = error.sentence
             for name, value in error.headers.items():
                 self.set_header(name, value)
+        if status_code == 405:
+            # Tornado refuses the methods it does not know itself, and says no more than that.
+            self.set_header("Allow", "GET")
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(f"{status_code}: {sentence}\n")

@@ -12,6 +12,9 @@ from ..sessions import SessionManager
 SESSION_DAYS = 31
 """Days after which a browser forgets its session."""
 
+SEPARATOR = "|"
+"""Stands in the cookie between the bindings of one session to several names of its user."""
+
 
 def user_keys(handler: JupyterHandler) -> list[str]:
     """Return the names that a session may be bound to for this request, the best one first.
@@ -73,9 +76,10 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
     keys = user_keys(handler)
     raw = handler.get_signed_cookie(name, max_age_days=SESSION_DAYS)
     if raw is not None:
-        known = SessionManager.id_from_cookie(raw.decode("ascii", "replace"), keys)
-        if known is not None:
-            return known
+        for value in raw.decode("ascii", "replace").split(SEPARATOR):
+            known = SessionManager.id_from_cookie(value, keys)
+            if known is not None:
+                return known
     new = SessionManager.new_id()
     options: dict[str, Any] = {
         "path": handler.base_url,
@@ -85,7 +89,9 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
     }
     if is_secure(handler, secure):
         options["secure"] = True
-    handler.set_signed_cookie(name, SessionManager.cookie_value(new, keys[0]), **options)
+    # A token that has just been answered with a login cookie may be followed by either alone.
+    value = SEPARATOR.join(SessionManager.cookie_value(new, key) for key in keys)
+    handler.set_signed_cookie(name, value, **options)
     return str(new)
 
 

@@ -79,13 +79,14 @@ def fields(head: str, name: str) -> list[str]:
     return [value.strip() for key, _, value in lines if key.lower() == name.lower()]
 
 
-def rest(sock: socket.socket, seconds: float = 10.0) -> bytes:
-    """Read what a refused request's body holds, and close."""
+def rest(sock: socket.socket, head: str, seconds: float = 10.0) -> bytes:
+    """Read the body of an answer whose head was read, and close."""
     sock.settimeout(seconds)
+    size = int("".join(fields(head, "Content-Length")) or 0)
     data = b""
     with sock:
-        while chunk := sock.recv(65536):
+        while len(data) < size:
+            chunk = sock.recv(65536)
+            assert chunk, f"the body ended after {len(data)} of {size} bytes"
             data += chunk
-            if data.endswith(b"\n"):  # our refusals are one line; the connection may stay
-                break
     return data

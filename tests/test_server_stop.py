@@ -1,0 +1,149 @@
+"""How a real server stops: every client is told, every on_close runs, nothing holds up the exit."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import http.client
+import signal
+import time
+
+import pytest
+import websockets.exceptions
+from support.server import running_server, wait_for
+
+CONFIG = """
+url:
+  quick:
+    pattern: /quick
+    handler: WebSocketHandler
+    kwargs: {open: stopbot.on_open, on_message: stopbot.echo, on_close: stopbot.on_close}
+  stuck:
+    pattern: /stuck
+    handler: WebSocketHandler
+    kwargs: {on_message: stopbot.stuck}
+  busy:
+    pattern: /busy
+    handler: WebSocketHandler
+    kwargs: {on_message: stopbot.busy, on_close: stopbot.on_close}
+"""
+
+STOPBOT = """
+import asyncio, time
+
+count = 0
+
+async def on_open(handler):
+    handler.write_message("ready")
+
+async def echo(handler, message):
+    handler.write_message(message)
+
+async def on_close(handler):
+    global count
+    count += 1
+    print("on_close", count, handler.route, handler.close_code, flush=True)
+
+def stuck(handler, message):
+    print("stuck begins", flush=True)
+    time.sleep(600)
+
+async def busy(handler, message):
+    print("busy begins", flush=True)
+    await asyncio.sleep(600)
+"""
+
+
+async def wait_to_be_closed(socket):
+    try:
+        while True:
+            await socket.recv()
+    except websockets.exceptions.ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else 1006
+
+
+async def open_many(server, path, count):
+    sockets = []
+    for start in range(0, count, 50):
+        batch = min(50, count - start)
+        sockets += await asyncio.gather(
+            *(server.connect(path, open_timeout=30) for _ in range(batch))
+        )
+    return sockets
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_thousand_clients_are_told_1001_and_every_on_close_runs_once(tmp_path, sig):
+    many = 1000 if sig == signal.SIGTERM else 50
+    with running_server(
+        CONFIG,
+        folder=tmp_path,
+        modules={"stopbot.py": STOPBOT},
+        extra_args=["--log-level=WARN"],
+    ) as server:
+        sockets = await open_many(server, "/quick", many)
+        waiting = [asyncio.ensure_future(wait_to_be_closed(socket)) for socket in sockets]
+        begun = time.monotonic()
+        server.process.send_signal(sig)
+        codes = collections.Counter(await asyncio.wait_for(asyncio.gather(*waiting), 20))
+        await asyncio.to_thread(server.process.wait, 12)
+        assert time.monotonic() - begun < 12
+        assert codes == {1001: many}
+        assert server.log_text().count("on_close ") == many
+        assert f"on_close {many} quick 1001" in server.log_text()
+
+
+async def test_callbacks_that_never_end_are_named_and_hold_up_no_exit(tmp_path):
+    with running_server(
+        CONFIG,
+        folder=tmp_path,
+        modules={"stopbot.py": STOPBOT},
+        extra_args=["--WSHandlerApp.stop_timeout=2"],
+    ) as server:
+        async with server.connect("/stuck") as stuck, server.connect("/busy") as busy:
+            await stuck.send("go")
+            await busy.send("go")
+            await asyncio.to_thread(
+                wait_for,
+                lambda: "stuck begins" in server.log_text() and "busy begins" in server.log_text(),
+            )
+            begun = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            codes = await asyncio.gather(wait_to_be_closed(stuck), wait_to_be_closed(busy))
+            await asyncio.to_thread(server.process.wait, 12)
+        assert codes == [1001, 1001]
+        assert time.monotonic() - begun < 10
+        log = server.log_text()
+        assert "stopbot.stuck still ran" in log
+        assert "stopbot.busy still ran" in log
+        assert "on_close 1 busy 1001" in log
+        assert "was destroyed but it is pending" not in log
+
+
+async def test_a_server_that_stops_answers_503_to_an_upgrade_on_a_connection_it_still_has(tmp_path):
+    with running_server(
+        CONFIG,
+        folder=tmp_path,
+        modules={"stopbot.py": STOPBOT},
+        extra_args=["--WSHandlerApp.stop_timeout=4"],
+    ) as server:
+        # Jupyter listens no more once it stops, but serves the connections that it has.
+        kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        kept.request("GET", "/api/status", headers=server.headers())
+        kept.getresponse().read()
+        async with server.connect("/busy") as busy:
+            await busy.send("go")
+            await asyncio.to_thread(wait_for, lambda: "busy begins" in server.log_text())
+            server.process.send_signal(signal.SIGTERM)
+            assert await wait_to_be_closed(busy) == 1001
+            upgrade = {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Version": "13",
+                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            }
+            kept.request("GET", "/quick", headers=server.headers() | upgrade)
+            answer = await asyncio.to_thread(kept.getresponse)
+            assert answer.status == 503
+            assert b"stopping" in answer.read()
+        kept.close()
