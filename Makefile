@@ -117,6 +117,10 @@ test-floor: packages $(FLOOR_VENV)/.installed ## run the tests with the oldest s
 fuzz: $(VENV)/.installed-dev ## run the property tests for long
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python $(PYTEST) -m hypothesis --timeout=3600 $(ARGS)
 
+.PHONY: endurance
+endurance: $(VENV)/.installed-dev ## run the long tests in full size and print what they measure
+	@$(BIN)/python -m pytest -m endurance -rP $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other servers
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler

@@ -14,13 +14,26 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .engine.protocol import Close, Event, Failure, Pong, reply_code
+from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
 from .engine.protocol import Protocol as WebSocketProtocol
 from .request import Request
-from .sending import CLOSED, CLOSING, OPEN, PEER_CLOSED, PHASES, Host, SendingHalf, check_close
-from .types import CloseCode, Message, Transport
+from .sending import (
+    CLOSED,
+    CLOSING,
+    OPEN,
+    OPENING,
+    PEER_CLOSED,
+    PHASES,
+    Host,
+    SendingHalf,
+    check_close,
+)
+from .state import ConnectionLog, State
+from .types import Callback, CloseCode, Message, Transport
 
 if TYPE_CHECKING:
+    from .limits import Seat
+    from .rates import Meter
     from .routes import Route
     from .sessions import Session
 
@@ -32,25 +45,6 @@ CLOSE_TIMEOUT = 5.0
 
 LINGER = 2.0
 """Seconds for the peer to take our close frame after it broke the protocol."""
-
-
-class State(dict[str, Any]):
-    """Keep what a callback wants to remember of one connection, as items or as attributes."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"handler.state has no {name!r} yet") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        try:
-            del self[name]
-        except KeyError:
-            raise AttributeError(f"handler.state has no {name!r}") from None
 
 
 class Connection(SendingHalf):
@@ -69,18 +63,19 @@ class Connection(SendingHalf):
 
     __slots__ = (
         "__weakref__",
-        "_alive",
         "_cancel_reason",
         "_credential",
         "_deadline",
         "_discard",
         "_finished",
         "_inbox",
+        "_meter",
         "_next_ping",
         "_opened",
         "_paused",
         "_ping_deadline",
         "_running",
+        "_seat",
         "_session",
         "_since",
         "_state",
@@ -117,19 +112,21 @@ class Connection(SendingHalf):
         # Names, as a digest, what the client proved its identity with; see server/recheck.py.
         self._credential: str | None = None
         self._state: State | None = None
+        # The route's limits; see limits.py and rates.py.
+        self._seat: Seat | None = None
+        self._meter: Meter | None = None
         self._inbox: deque[Message | Pong] = deque()
         self._paused = False
         self._discard = False  # we closed: what still arrives is not delivered
         self._deadline = 0.0
         # Keepalive
-        self._alive = True
         self._next_ping = 0.0
         self._ping_deadline = 0.0
         # The callbacks, driven by callbacks/run.py
         self._task: asyncio.Task[None] | None = None
         self._opened = False
         self._finished = False
-        self._running: str | None = None
+        self._running: Callback | None = None
         self._since = 0.0
         self._streaming = False
         self._cancel_reason: str | None = None
@@ -150,6 +147,13 @@ class Connection(SendingHalf):
     def kwargs(self) -> Mapping[str, Any]:
         """The route's ``kwargs:`` as configured."""
         return MappingProxyType(self._route.config.kwargs)
+
+    @property
+    def conf(self) -> Mapping[str, Any]:
+        """The route's pattern, handler and ``kwargs:`` (Gramex's word for its entry)."""
+        config = self._route.config
+        found = {"pattern": config.pattern, "handler": "WebSocketHandler", "kwargs": config.kwargs}
+        return MappingProxyType(found)
 
     @property
     def args(self) -> dict[str, list[str]]:
@@ -174,7 +178,7 @@ class Connection(SendingHalf):
     @property
     def log(self) -> logging.LoggerAdapter[Any]:
         """A logger whose lines begin with the route and the connection."""
-        return _ConnectionLog(self._host.log, {"connection": self})
+        return ConnectionLog(self._host.log, {"connection": self})
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
@@ -198,14 +202,6 @@ class Connection(SendingHalf):
         else:
             self._close(code, reason or "")
 
-    def write(self, *args: object) -> None:
-        """Refuse: ``write`` answers HTTP requests; a WebSocket has ``write_message``.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError("a WebSocket has no write(); use handler.write_message(message)")
-
     def _close(self, code: int, reason: str) -> None:
         if not OPEN <= self._phase <= PEER_CLOSED:
             return
@@ -216,13 +212,12 @@ class Connection(SendingHalf):
             self.close_code, self.close_reason = int(code), reason
         self._transport.write(self._protocol.encode_close(code, reason))
         self._phase = CLOSING
+        self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
         if answered:
             self._transport.close()
-        else:
-            self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
-            if self._paused:
-                # The peer's close frame may stand behind messages that nobody wants any more.
-                self._resume()
+        elif self._paused:
+            # The peer's close frame may stand behind messages that nobody wants any more.
+            self._resume()
 
     # ---- the byte stream ------------------------------------------------------------------
 
@@ -247,7 +242,13 @@ class Connection(SendingHalf):
         inbox = self._inbox
         events = protocol.receive(data, INBOX - len(inbox))
         if protocol.out:
-            self._transport.write(protocol.outgoing())
+            # A peer that sends pings and reads no answers must not fill our memory with them.
+            if protocol.state != FAILED and self._full():
+                protocol.out.clear()
+            else:
+                self._transport.write(protocol.outgoing())
+        if self._meter is not None and not self._discard:
+            events = self._within_limits(events, self._meter)
         for event in events:
             if type(event) is str or type(event) is bytes:
                 if not self._discard:
@@ -259,6 +260,16 @@ class Connection(SendingHalf):
             self._transport.pause_reading()
         if inbox and self._task is None:
             self._host.wake(self)
+
+    def _within_limits(self, events: list[Event], meter: Meter) -> list[Event]:
+        """Return the events without the messages that are over the route's `ratelimit`."""
+        kept, waits = meter.sift(events, self._host.io.loop.time())
+        for wait in waits:
+            self._refuse(wait, meter.closes)
+        if waits and self._protocol.pending:
+            # What was refused is never taken from the inbox, and so nobody else reads on.
+            self._host.io.loop.call_soon(self._read_on)
+        return kept
 
     def _control(self, event: Event) -> None:
         if type(event) is Pong:
@@ -273,6 +284,8 @@ class Connection(SendingHalf):
                 self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
                 if self._task is None and not self._inbox:
                     self.settle()
+                elif self._streaming:
+                    self.cancel("closed")
             else:
                 self._transport.close()
         elif type(event) is Failure:
@@ -295,7 +308,22 @@ class Connection(SendingHalf):
             assert self.close_code is not None
             self._transport.write(self._protocol.encode_close(reply_code(self.close_code)))
             self._phase = CLOSING
+            self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
             self._transport.close()
+
+    def adopt(self, route: Route) -> None:
+        """Go on with another version of the route; a callback that runs is not disturbed.
+
+        Args:
+            route: The route to take functions and limits from, from the next callback on.
+        """
+        self._route = route
+        if self._phase != OPENING:
+            self._protocol.limit(route.config.max_message)
+            now = self._host.io.loop.time()
+            self._next_ping = min(self._next_ping, now + route.config.ping_interval)
+            if self._seat is not None:
+                self._meter = self._seat.adopt(route.config, now)
 
     def next_message(self) -> Message | Pong | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
@@ -303,9 +331,13 @@ class Connection(SendingHalf):
         if not inbox:
             return None
         message = inbox.popleft()
-        if self._paused and len(inbox) <= INBOX // 2:
-            self._resume()
+        if self._paused:
+            self._read_on()
         return message
+
+    def _read_on(self) -> None:
+        if self._paused and len(self._inbox) <= INBOX // 2:
+            self._resume()
 
     def _resume(self) -> None:
         self._paused = False
@@ -328,7 +360,7 @@ class Connection(SendingHalf):
 
     def cancel(self, reason: str) -> None:
         """Interrupt the running callback; `reason` tells callbacks/run.py what to make of it."""
-        if self._task is not None and self._cancel_reason is None:
+        if self._task is not None and self._running is not None and self._cancel_reason != reason:
             self._cancel_reason = reason
             self._task.cancel()
 
@@ -365,9 +397,3 @@ class Connection(SendingHalf):
                 self.settle()
             else:
                 self._transport.abort()
-
-
-class _ConnectionLog(logging.LoggerAdapter[Any]):
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        connection = self.extra["connection"]  # type: ignore[index]
-        return f"{connection.route} {connection.id}: {msg}", kwargs  # type: ignore[union-attr]

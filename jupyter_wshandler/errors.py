@@ -6,6 +6,7 @@
     ├── ConfigError           one or more problems in the configuration, each with its place
     ├── CallbackError         a function named in the configuration cannot be used
     ├── HandshakeError        an opening handshake is refused with an HTTP status
+    │   └── LimitReached      ... because as many connections are open as may be
     ├── ProtocolError         a peer broke RFC 6455 or 7692; carries the close code
     ├── ConnectionClosed      something was sent to a connection that is closing or closed
     ├── ConnectionRefused     a route's own rule refuses this connection
@@ -51,6 +52,19 @@ class HandshakeError(WSHandlerError):
         self.reason = reason
         self.headers = dict(headers or {})
         super().__init__(f"{status}: {reason}")
+
+
+class LimitReached(HandshakeError):
+    """Refuse an opening handshake because as many connections are open as may be.
+
+    Args:
+        status: HTTP status of the answer, 429 or 503.
+        reason: One sentence for the client; holds no secret.
+        retry_after: Seconds after which the client may ask again (RFC 9110 section 10.2.3).
+    """
+
+    def __init__(self, status: int, reason: str, retry_after: int) -> None:
+        super().__init__(status, reason, {"Retry-After": str(retry_after), "Connection": "close"})
 
 
 class ProtocolError(WSHandlerError):

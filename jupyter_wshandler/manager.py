@@ -12,18 +12,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .callbacks.resolve import Resolver
+from .callbacks.reload import Reload, Source
 from .callbacks.run import CallbackRunner
-from .config.model import Config, RouteConfig
+from .callbacks.served import ServedRoutes, Watching
+from .config.model import Config
 from .connection import Connection
 from .engine.loopio import LoopIO
 from .engine.protocol import Protocol
-from .errors import CallbackError
+from .errors import ConnectionClosed
+from .limits import Limits
 from .request import Request
 from .routes import Route, RouteTable
 from .sending import OPENING
 from .sessions import Session, SessionManager, open_store
-from .types import Callback, CloseCode, Transport
+from .types import CloseCode, Transport
 
 current_manager: contextvars.ContextVar[WebSocketManager] = contextvars.ContextVar(
     "current_manager"
@@ -36,11 +38,11 @@ TICK = 1.0
 FLUSH = 5.0
 """Seconds between two savings of changed sessions."""
 
+INTERRUPT = 0.5
+"""Seconds for an interrupted callback to end when the server stops."""
+
 GOODBYES_PER_SECOND = 250.0
 """Connections closed in a second when the server stops, where there is time for it."""
-
-RETRY = 1.0
-"""Seconds before a broken route's functions are looked up again."""
 
 
 class WebSocketManager:
@@ -53,6 +55,7 @@ class WebSocketManager:
         session_store: "memory://" or "sqlite:///path"; see `sessions.open_store`.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
+        reload: How the files of the routes are watched: "auto", "poll", or "off".
     """
 
     def __init__(
@@ -62,21 +65,19 @@ class WebSocketManager:
         session_store: str = "memory://",
         threads: int = 16,
         patience: float = 30.0,
+        reload: Watching = "off",
     ) -> None:
         self.log = log or logging.getLogger("jupyter_wshandler")
         self.connections: dict[str, Connection] = {}
-        self.config = Config()
-        self.table = RouteTable(())
+        self.served = ServedRoutes(self.log, self.connections, self._swapped, reload)
+        self.limits = Limits(self.log)
         self.stopping = False
         self._session_store = session_store
         self._threads = threads
         self._patience = patience
-        self._resolver: Resolver | None = None
-        self._resolved_at: dict[str, float] = {}
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
         self._clock: asyncio.Task[None] | None = None
-        self._touched: dict[str, Session] = {}
         self._tick = TICK
 
     # ---- life ------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class WebSocketManager:
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)
-        self.sessions = SessionManager(open_store(self._session_store), log=self.log)
+        self.sessions = SessionManager(open_store(self._session_store, log=self.log), log=self.log)
         self.runner = CallbackRunner(
             loop,
             self.log,
@@ -103,6 +104,7 @@ class WebSocketManager:
         )
         self.wake = self.runner.wake
         self._clock = loop.create_task(self._run_clock(), name="wshandler clock")
+        self.served.start(self._context)
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Close every connection with 1001, let `on_close` run, and leave nothing behind.
@@ -113,24 +115,22 @@ class WebSocketManager:
         self.stopping = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        await self.served.stop()
         await self._say_goodbye(timeout / 2)
-        while self.connections and loop.time() < deadline:
-            now = loop.time()
+        await self._wait_for_connections(deadline)
+        # Twice: what is interrupted may be followed by an `on_close` that does not end either.
+        for _ in range(2):
             for connection in list(self.connections.values()):
-                connection.tick(now)
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections.values()):
-            connection.cancel("stop")
-            if connection._transport is not None:
-                connection._transport.abort()
-        tasks = [c._task for c in self.connections.values() if isinstance(c._task, asyncio.Task)]
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+                connection.cancel("stop")
+                if connection._transport is not None:
+                    connection._transport.abort()
+            await self._wait_for_connections(loop.time() + INTERRUPT)
         if self._clock is not None:
             self._clock.cancel()
             await asyncio.wait([self._clock])
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.sessions.stop()
+        self.served.close()
 
     async def _say_goodbye(self, at_most: float) -> None:
         """Close every connection, some at a time: they all come back at once otherwise."""
@@ -140,6 +140,14 @@ class WebSocketManager:
             connection._close(CloseCode.GOING_AWAY, "the server is stopping")
             if count % 20 == 0:
                 await asyncio.sleep(20 * pause)
+
+    async def _wait_for_connections(self, deadline: float) -> None:
+        loop = self.io.loop
+        while self.connections and loop.time() < deadline:
+            now = loop.time()
+            for connection in list(self.connections.values()):
+                connection.tick(now)
+            await asyncio.sleep(0.02)
 
     async def _run_clock(self) -> None:
         """Look at every connection at a steady pace: one timer serves all."""
@@ -152,14 +160,28 @@ class WebSocketManager:
                 connection.tick(now)
                 if connection._running is not None:
                     self.runner.check(connection, now)
-            if now >= flush_at and self._touched:
+            if now >= flush_at:
                 flush_at = now + FLUSH
-                self._touched.clear()
-                await self.sessions.flush()
+                await self.sessions.flush(wait=False)
 
     # ---- routes ------------------------------------------------------------------------------
 
-    def apply(self, config: Config) -> None:
+    @property
+    def config(self) -> Config:
+        """The configuration that is served."""
+        return self.served.config
+
+    @property
+    def table(self) -> RouteTable:
+        """The routes that are served; a reload swaps the table for another one."""
+        return self.served.table
+
+    @property
+    def reload_errors(self) -> tuple[str, ...]:
+        """Why files are not served as they are on disk; empty if they are."""
+        return self.served.errors
+
+    def apply(self, config: Config, source: Source | None = None) -> None:
         """Take a configuration: resolve its functions and swap the route table.
 
         A route whose functions cannot be used is kept as broken, with the reason; the others
@@ -167,45 +189,17 @@ class WebSocketManager:
 
         Args:
             config: What `config.loader.load` returned.
+            source: Loads it again for a reload, in a thread; None if it cannot change.
         """
-        self.config = config
-        self._resolver = Resolver(config.folders)
-        routes = [self._build(route) for route in config.routes]
-        routes += [Route.from_broken(broken) for broken in config.broken if broken.pattern]
-        self.table = RouteTable(routes)
-        intervals = [
-            seconds
-            for route in config.routes
-            for seconds in (route.ping_interval, route.ping_timeout, route.timeout)
-            if isinstance(seconds, (int, float)) and seconds > 0
-        ]
-        self._tick = min([TICK, *(seconds / 4 for seconds in intervals)])
-        self.report()
+        self.served.apply(config, source)
 
-    def _build(self, config: RouteConfig) -> Route:
-        route = Route(config)
-        self._resolve(route)
-        return route
+    async def reload(self, *, force: bool = False) -> Reload:
+        """Load again what has changed on disk; see `ServedRoutes.reload`.
 
-    def _resolve(self, route: Route) -> None:
-        assert self._resolver is not None
-        config = route.config
-        callbacks: dict[str, Callback] = {}
-        errors = []
-        for event, spec in config.callbacks.items():
-            try:
-                callbacks[event] = self._resolver.resolve(spec, event, config.run)
-            except CallbackError as error:
-                errors.append(f"{spec.place}: {error}")
-        condition = config.auth.condition
-        if condition is not None:
-            try:
-                callbacks["condition"] = self._resolver.resolve(condition, "condition", config.run)
-            except CallbackError as error:
-                errors.append(f"{condition.place}: {error}")
-        route.callbacks = callbacks
-        route.state = "broken" if errors else "ready"
-        route.error = "\n".join(errors)
+        Args:
+            force: Whether to load everything again, changed or not.
+        """
+        return await self.served.reload(force=force)
 
     def heal(self, route: Route) -> bool:
         """Look the functions of a broken route up again; return whether it can serve now.
@@ -213,40 +207,16 @@ class WebSocketManager:
         Args:
             route: A route of the current table; one whose configuration is wrong stays broken.
         """
-        if route.state == "ready":
-            return True
-        if route.config_error:
-            return False
-        now = self.io.loop.time()
-        if now - self._resolved_at.get(route.config.name, -RETRY) < RETRY:
-            return False
-        self._resolved_at[route.config.name] = now
-        self._resolve(route)
-        if route.state == "ready":
-            self.log.info("Route %s works again", route.config.name)
-        return route.state == "ready"
+        return self.served.heal(route)
 
-    def report(self) -> None:
-        """Write to the log what was loaded, and what is wrong with it."""
-        config = self.config
-        for note in config.notes:
-            self.log.info("%s", note)
-        for problem in config.problems:
-            self.log.error("%s", problem)
-        for broken in config.broken:
-            for problem in broken.problems:
-                self.log.error("Route %s is broken: %s", broken.name, problem)
-        for route in self.table:
-            if route.state == "ready":
-                self.log.info("Route %s serves %s", route.config.name, route.config.pattern)
-            elif not route.config_error:
-                for line in route.error.splitlines():
-                    self.log.error("Route %s is broken: %s", route.config.name, line)
-        for warning in self._resolver.warnings if self._resolver else ():
-            self.log.warning("%s", warning)
-        public = [r.config.name for r in self.table if not r.config.auth.required]
-        if public:
-            self.log.warning("Open to everyone, without login (auth: false): %s", ", ".join(public))
+    def _swapped(self) -> None:
+        intervals = [
+            seconds
+            for route in self.config.routes
+            for seconds in (route.ping_interval, route.ping_timeout, route.timeout)
+            if isinstance(seconds, (int, float)) and seconds > 0
+        ]
+        self._tick = min([TICK, *(seconds / 4 for seconds in intervals)])
 
     # ---- connections -------------------------------------------------------------------------
 
@@ -293,16 +263,34 @@ class WebSocketManager:
             early: Bytes that arrived behind the handshake.
         """
         self.connections[connection.id] = connection
-        connection._route.connections += 1
+        self.served.opened(connection)
         self._context.copy().run(connection.start, protocol, transport, early)
+        self.served.settle(connection)
 
     def _closed(self, connection: Connection) -> None:
         if self.connections.pop(connection.id, None) is not None:
-            connection._route.connections -= 1
+            self.served.closed(connection)
         self.release(connection)
 
+    def admit(self, connection: Connection, user: str) -> None:
+        """Give a connection that is about to open its place in the route's limits.
+
+        Args:
+            connection: What `connection` returned; `release` gives the place back.
+            user: Names the user, or the visitor without a login.
+
+        Raises:
+            LimitReached: There is no place for it.
+        """
+        address, now = connection.request.remote_ip, self.io.loop.time()
+        seat = self.limits.admit(connection._route.config, user, address, now)
+        connection._seat, connection._meter = seat, seat.meter
+
     def release(self, connection: Connection) -> None:
-        """Let go of the session of a connection that has ended, or never opened."""
+        """Let go of the session and the place of a connection that has ended, or never opened."""
+        seat, connection._seat = connection._seat, None
+        if seat is not None:
+            seat.leave(self.io.loop.time())
         session, connection._session = connection._session, None
         if session is not None:
             self.sessions.detach(session)
@@ -329,7 +317,11 @@ class WebSocketManager:
             self._late.append((function, args))
             if len(self._late) > 1:
                 return
-        self.io.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
+        try:
+            self.io.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
+        except RuntimeError:  # a thread that was left to itself has outlived the loop
+            self._late.clear()
+            raise ConnectionClosed("the server has stopped") from None
 
     def _run_late(self) -> None:
         with self._late_lock:
@@ -338,9 +330,11 @@ class WebSocketManager:
         if len(calls) > 1:
             self.io.begin_batch()
         for function, args in calls:
-            function(*args)
+            try:
+                function(*args)
+            except Exception:
+                self.log.exception("%s failed", getattr(function, "__qualname__", function))
 
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that its changes are saved."""
-        self._touched[session.id] = session
         self.sessions.touch(session)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 
 class Headers(Mapping[str, str]):
@@ -29,7 +28,7 @@ class Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._names.values())
 
     def __len__(self) -> int:
@@ -92,16 +91,14 @@ class Request:
     @property
     def arguments(self) -> dict[str, list[str]]:
         """The query's arguments, each a list of values (UTF-8)."""
-        return parse_qs(urlsplit(self.uri).query, keep_blank_values=True, max_num_fields=1000)
+        return parse_qs(self.query, keep_blank_values=True)
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """The cookies by name."""
-        try:
-            jar = SimpleCookie(self.headers.get("Cookie", ""))
-        except CookieError:
-            return MappingProxyType({})
-        return MappingProxyType({name: morsel.value for name, morsel in jar.items()})
+        """The cookies by name; one that is malformed takes no others with it."""
+        from tornado.httputil import parse_cookie
+
+        return MappingProxyType(parse_cookie(self.headers.get("Cookie", "")))
 
     def __repr__(self) -> str:
         # The query and the header fields may hold credentials.

@@ -78,6 +78,7 @@ class SendingHalf:
     """
 
     __slots__ = (
+        "_alive",
         "_host",
         "_over",
         "_phase",
@@ -88,6 +89,7 @@ class SendingHalf:
         "close_code",
         "dropped",
         "id",
+        "refused",
     )
 
     def __init__(self, host: Host, route: Route, id: str) -> None:
@@ -96,9 +98,11 @@ class SendingHalf:
         self.id = id
         self.close_code: int | None = None
         self.dropped = 0
+        self.refused = 0  # received, but over the route's `ratelimit`
         self._protocol: WebSocketProtocol = None  # type: ignore[assignment] # set at the start
         self._transport: Transport = None  # type: ignore[assignment] # set at the start
         self._phase = OPENING
+        self._alive = True  # since the last ping
         self._waiters: list[asyncio.Future[None]] | None = None
         self._over = 0
 
@@ -120,15 +124,26 @@ class SendingHalf:
         Raises:
             ConnectionClosed: The connection is closing or closed.
             TypeError: The message is of another type, or holds what JSON cannot.
+            UnicodeEncodeError: The text holds lone surrogates, which UTF-8 cannot.
         """
         kind = type(message)
         if (kind is not str and kind is not bytes) or binary is not None:
             message = to_message(message, binary)
         if get_ident() != self._host.thread:
             self._check_open()
+            if type(message) is str and not message.isascii():
+                message.encode()  # what cannot be sent is told to the caller, not to the loop
             self._host.call_from_thread(self._send_late, message)
             return SENT
         return self._send(message)  # type: ignore[arg-type]
+
+    def write(self, *args: object) -> None:
+        """Refuse: ``write`` answers HTTP requests; a WebSocket has ``write_message``.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a WebSocket has no write(); use handler.write_message(message)")
 
     def ping(self, data: bytes | str = b"") -> None:
         """Send a ping; the answer reaches ``on_pong``.
@@ -172,6 +187,16 @@ class SendingHalf:
         if OPEN <= self._phase <= PEER_CLOSED:
             self._transport.write(self._protocol.encode_ping(payload))
 
+    def _refuse(self, wait: float, close: bool) -> None:
+        # Answers a message that was over the route's `ratelimit`.
+        self.refused += 1
+        if close:
+            self._close(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
+            return
+        self._host.io.begin_batch()
+        answer = {"error": "ratelimit", "retry_after": round(wait + 0.0005, 3)}
+        self._send_late(to_message(answer))
+
     def _full(self, factor: int = 1) -> bool:
         queue, transport = self._route.config.queue, self._transport
         frames = transport.queued_frames
@@ -189,7 +214,7 @@ class SendingHalf:
             if not self._full():
                 return SENT
         if not self._over:
-            self._host.io.loop.call_soon(self._apply_policy)
+            self._host.io.loop.call_soon(self._apply_policy_soon)
         self._over += 1
         if self._full(factor=2):
             self._apply_policy()
@@ -208,6 +233,10 @@ class SendingHalf:
         await room
         self._check_open()
 
+    def _apply_policy_soon(self) -> None:
+        # A task that was made to await the write (by gather, say) begins in this turn.
+        self._host.io.loop.call_soon(self._apply_policy)
+
     def _apply_policy(self) -> None:
         over, self._over = self._over, 0
         if not over or self._phase not in (OPEN, PEER_CLOSED) or not self._full():
@@ -224,7 +253,8 @@ class SendingHalf:
         self._close(CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unread")
 
     def writing_resumed(self) -> None:
-        """Wake those who wait for room in the queue."""
+        """Wake those who wait for room in the queue; the peer is there, as it takes bytes."""
+        self._alive = True
         if self._waiters and not self._full():
             self._release_waiters()
 

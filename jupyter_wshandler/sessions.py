@@ -210,7 +210,7 @@ class SessionManager:
 
     # ---- connections come and go -------------------------------------------------------------
 
-    async def attach(self, session_id: str, user_key: str) -> Session:
+    async def attach(self, session_id: str, user_key: str, *, new: bool = False) -> Session:
         """Return the live object of a session, for one more connection.
 
         If the store cannot be read, the session is an empty one that is not stored.
@@ -218,11 +218,13 @@ class SessionManager:
         Args:
             session_id: The session's name.
             user_key: The user, for log lines.
+            new: Whether the id has just been made: then nothing can be stored of it.
         """
         live = self._live.get(session_id)
         if live is None:
             live = self._live[session_id] = _Live(Session(session_id), user_key)
-            if not self._stopped:
+            live.storable = new  # what exists in the store may be written over once it was read
+            if not new and not self._stopped:
                 live.loading = self._worker.submit(self._store.load, session_id)
                 live.loading.add_done_callback(functools.partial(self._loaded, live))
         self._unsaved.pop(session_id, None)
@@ -344,7 +346,7 @@ class SessionManager:
     def _end(self) -> None:
         ending, self._ending = self._ending, []
         if not self._stopped:
-            self._save([live for live in ending if not live.references])
+            self._save(ending)
         for live in ending:
             self._settle(live)
 

@@ -119,20 +119,20 @@ async def test_threads_start_on_demand_and_the_last_idle_one_is_used_first(pools
     assert (await pool.submit(threading.current_thread, label="x")).name == "pool0-1"
 
 
-async def test_never_more_than_size_run_and_the_others_wait_in_order(pools, gate) -> None:
-    pool = pools(2)
+@pytest.mark.parametrize("size", [1, 3])
+async def test_never_more_than_size_run_and_the_others_wait_in_order(pools, gate, size) -> None:
+    pool = pools(size)
     order: list[int] = []
-    held = [pool.submit(gate.wait, label="held") for _ in range(2)]
+    held = [pool.submit(gate.wait, label="held") for _ in range(size)]
     waiting = [pool.submit(order.append, n, label="waiting") for n in range(20)]
-    await gate.entered(2)
-    assert [label for label, _ in pool.busy()] == ["held", "held"]
-    assert len(names("pool0-")) == 2
+    await gate.entered(size)
+    assert [label for label, _ in pool.busy()] == ["held"] * size
     assert order == []
     gate.open()
     await asyncio.gather(*held, *waiting)
-    # Two threads take them in order; what each then does may overlap by one.
-    assert all(abs(value - place) <= 1 for place, value in enumerate(order))
-    assert len(names("pool0-")) == 2
+    assert len(names("pool0-")) == size
+    assert sorted(order) == [*range(20)]
+    assert size > 1 or order == [*range(20)]
 
 
 async def test_who_holds_the_threads_is_known_with_the_time_the_longest_first(pools, gate) -> None:
@@ -315,6 +315,28 @@ async def test_stop_names_and_leaves_what_does_not_end(pools, gate) -> None:
     gate.open()
     await asyncio.gather(*stuck)
     await until(lambda: names("pool0-") == [], "the end of the threads")
+
+
+async def test_a_retired_pool_ends_its_calls_and_keeps_no_thread(pools, gate) -> None:
+    pool = pools(2)
+    held = [pool.submit(gate.wait, n, label="held") for n in range(2)]
+    waiting = pool.submit(pow, 2, 3, label="waiting")
+    await gate.entered(2)
+    pool.retire()
+    gate.open()
+    assert await asyncio.gather(*held, waiting) == [0, 1, 8]
+    await until(lambda: names("pool0-") == [], "the end of the threads")
+    assert await pool.submit(pow, 2, 4, label="late") == 16
+    await until(lambda: names("pool0-") == [], "the end of the thread")
+    assert await pool.stop(1) == []
+
+
+async def test_a_pool_that_retires_dismisses_its_idle_threads(pools) -> None:
+    pool = pools(2)
+    await pool.submit(pow, 2, 3, label="x")
+    assert names("pool0-") == ["pool0-1"]
+    pool.retire()
+    await until(lambda: names("pool0-") == [], "the end of the thread")
 
 
 async def test_after_stop_a_call_fails_as_busy(pools) -> None:

@@ -50,7 +50,8 @@ class Bots:
 
 
 @pytest.fixture
-def bots(tmp_path: Path) -> Iterator[Bots]:
+def bots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bots]:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as servers run
     path, modules = [*sys.path], {*sys.modules}
     bots = Bots(tmp_path / "conf")
     yield bots

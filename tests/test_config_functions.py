@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import at_least
 
 from jupyter_wshandler.config.functions import VARIABLES, parse_function
 from jupyter_wshandler.config.model import FunctionSpec, Variable
@@ -167,7 +168,7 @@ def test_all_mistakes_of_one_function_are_reported() -> None:
     assert len(problems) == 4
 
 
-@settings(max_examples=300)
+@at_least(300)
 @given(st.text(alphabet="ab.(),'\"=*[]{}x1-+ \\\n#:", max_size=40))
 def test_no_text_makes_the_parser_raise(text: str) -> None:
     spec, problems = parse(text)

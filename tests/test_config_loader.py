@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import at_least
 
 from jupyter_wshandler.config.keys import KwargsEntry, key_names
 from jupyter_wshandler.config.loader import load
@@ -624,7 +625,7 @@ def test_a_function_and_its_declarative_twin_exclude_each_other() -> None:
     assert "exclude each other" in only_message(both)
 
 
-@pytest.mark.parametrize("key", ["ratelimit", "notebook", "kernel"])
+@pytest.mark.parametrize("key", ["idle_timeout", "notebook", "kernel"])
 def test_what_is_not_there_yet_is_refused_and_not_ignored(key: str) -> None:
     assert f"{key} is not supported" in only_message(load_kwargs(**{key: 1}))
 
@@ -670,7 +671,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@at_least(400)
 @given(
     text=st.text(max_size=200) | st.lists(PIECES | st.text(max_size=4), max_size=30).map("".join)
 )
@@ -682,7 +683,7 @@ def test_no_text_makes_the_loader_raise(
     assert_well_formed(load(files=[str(path)]))
 
 
-@settings(max_examples=400)
+@at_least(400)
 @given(data=st.data())
 def test_no_change_to_a_good_configuration_makes_the_loader_raise(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -708,7 +709,7 @@ PLAIN = st.recursive(
 KEYS = st.sampled_from(key_names(KwargsEntry))
 
 
-@settings(max_examples=400)
+@at_least(400)
 @given(kwargs=st.dictionaries(KEYS, PLAIN, max_size=4), pattern=PLAIN | st.just("/x"))
 def test_no_python_data_makes_the_loader_raise(kwargs: dict[str, Any], pattern: Any) -> None:
     route = {"pattern": pattern, "handler": "WebSocketHandler", "kwargs": kwargs}

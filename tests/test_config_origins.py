@@ -5,8 +5,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import at_least
 
 from jupyter_wshandler.config.origins import OriginRules, normalise_host, parse_entry
 
@@ -242,7 +243,7 @@ ORIGINS = st.builds(
 )
 
 
-@settings(max_examples=500)
+@at_least(500)
 @given(entry=ENTRIES, origin=ORIGINS)
 @example(entry="*.a.com", origin="http://evila.com")
 @example(entry="a.com:443", origin="https://A.COM.")
@@ -250,7 +251,7 @@ def test_the_rules_agree_with_an_independent_oracle(entry: str, origin: str) -> 
     assert OriginRules([entry]).matches(origin) == oracle(entry, origin)
 
 
-@settings(max_examples=300)
+@at_least(300)
 @given(st.text(max_size=30) | st.text(max_size=20).map("http://{}".format))
 def test_no_origin_makes_the_rules_raise_and_normalising_twice_changes_nothing(text: str) -> None:
     SEED.matches(text)
@@ -259,7 +260,7 @@ def test_no_origin_makes_the_rules_raise_and_normalising_twice_changes_nothing(t
     assert host is None or normalise_host(host) == host
 
 
-@settings(max_examples=300)
+@at_least(300)
 @given(st.text(max_size=30))
 def test_an_entry_is_either_refused_with_a_sentence_or_usable(entry: str) -> None:
     refused, rules = "", None

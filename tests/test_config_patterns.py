@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import at_least
 
 from jupyter_wshandler.config.patterns import MAX_PATH, PatternError, analyse_pattern
 
@@ -201,7 +202,7 @@ def test_row_route_order_puts_priority_first_and_the_name_last() -> None:
     assert low.sort_key(0, "a") < low.sort_key(0, "b")
 
 
-@settings(max_examples=400)
+@at_least(400)
 @given(st.text(alphabet="/ab.*+?{}()[]|\\^$-0,2<>P=:!\u00e9 \ud800", max_size=25))
 def test_no_pattern_makes_the_compiler_raise_anything_else(text: str) -> None:
     try:

@@ -109,7 +109,7 @@ def talk(visitor, path="/who", **options) -> dict:
     return json.loads(data[data.index(b"{") :])
 
 
-# ---- RFC 6455 section 4.2 ----------------------------------------------------------------
+# ---- RFC 6455 section 4.2 -----------------------------------------------------------------
 
 
 def test_a_sound_handshake_is_answered_as_in_the_rfc(server):
@@ -216,7 +216,7 @@ def test_a_route_compresses_only_where_it_says_so_and_the_client_offers(server):
     assert agreed[0].startswith("permessage-deflate")
 
 
-# ---- what else a route's address answers -----------------------------------------------------
+# ---- what else a route's address answers --------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -283,7 +283,7 @@ def test_a_path_that_is_no_route_stays_jupyters(server):
     assert ask(server, "/echo" + "x" * 3000)[0] == 404
 
 
-# ---- the page ----------------------------------------------------------------------------------
+# ---- the page -----------------------------------------------------------------------------
 
 
 def test_the_page_is_served_to_a_login_at_the_address_of_the_socket(server):
@@ -314,7 +314,7 @@ def test_a_page_that_cannot_be_read_is_503_and_its_path_only_in_the_log(server):
     assert "gone.html" in server.log_text()
 
 
-# ---- what the bot learns -----------------------------------------------------------------------
+# ---- what the bot learns ------------------------------------------------------------------
 
 
 def test_groups_of_the_pattern_and_the_query_reach_the_bot(server):
@@ -351,7 +351,7 @@ def test_a_select_subprotocol_that_fails_is_500_and_its_reason_only_in_the_log(s
     wait_for(lambda: reason in server.log_text(), what="the reason in the log")
 
 
-# ---- the session ----------------------------------------------------------------------------------
+# ---- the session --------------------------------------------------------------------------
 
 
 def session_cookie(visitor: Visitor):

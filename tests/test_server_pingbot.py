@@ -212,7 +212,7 @@ def test_the_pings_of_the_server_arrive_while_a_callback_awaits(server):
 
 
 def test_a_client_that_does_not_answer_pings_is_given_up(server):
-    with Wire(server, "/awaits", early=text("8")) as wire:
+    with Wire(server, "/awaits", early=text("4")) as wire:
         begun = time.monotonic()
         frames = wire.frames()
         assert {got.opcode for got in frames} == {PING}

@@ -15,7 +15,7 @@ from support.wire import Wire
 PASSWORD = "a-password-only-tests-know"
 MESSAGE = "a-message-only-tests-know"
 
-BOTS = '''
+BOTS = """
 import asyncio
 from jupyter_wshandler import ConnectionRefused
 
@@ -44,7 +44,7 @@ def refuses(handler):
 
 def raises(handler, message):
     raise RuntimeError("on_message fails on purpose")
-'''
+"""
 
 YAML = """
 url:
@@ -144,7 +144,6 @@ def people(tmp_path_factory):
             "--ServerApp.identity_provider_class=people.People",
             "--ServerApp.authorizer_class=people.Keeper",
         ],
-        env={"PYTHONPATH": str(folder)},
     ) as running:
         yield running
 
@@ -179,7 +178,7 @@ def public(tmp_path_factory):
 
 def status(server, path, headers=(), **options) -> int:
     """Ask for a socket, leave, and return the status."""
-    found, head, sock = server.raw_handshake(path, headers, **options)
+    found, _, sock = server.raw_handshake(path, headers, **options)
     sock.close()
     return found
 
@@ -188,7 +187,7 @@ def token(value: str = TOKEN) -> tuple[str, str]:
     return "Authorization", f"token {value}"
 
 
-# ---- credentials ------------------------------------------------------------------------
+# ---- credentials --------------------------------------------------------------------------
 
 
 def test_a_handshake_without_credentials_is_refused_with_403(server):
@@ -229,7 +228,7 @@ def test_a_host_that_is_not_this_machine_is_refused_with_403(server, visitor):
     assert visitor.status("/echo", replace=host) == 403
 
 
-# ---- origins -----------------------------------------------------------------------------
+# ---- origins ------------------------------------------------------------------------------
 
 
 def own_origin(server) -> str:
@@ -273,9 +272,7 @@ def test_two_origins_are_refused_with_403(server, visitor):
 @pytest.mark.parametrize(
     ("site", "expected"), [("cross-site", 403), ("same-site", 403), ("same-origin", 101)]
 )
-def test_a_browser_that_hides_its_origin_must_come_from_the_same_one(
-    visitor, path, site, expected
-):
+def test_a_browser_that_hides_its_origin_must_come_from_the_same_one(visitor, path, site, expected):
     assert visitor.status(path, [("Sec-Fetch-Site", site)]) == expected
 
 
@@ -346,7 +343,7 @@ def test_nobody_but_our_own_check_refuses_a_foreign_origin(visitor, uncaring, pa
     assert uncaring.status(path, evil) == 101
 
 
-# ---- anonymous clients, and every rule ---------------------------------------------------
+# ---- anonymous clients, and every rule ----------------------------------------------------
 
 
 def test_an_anonymous_client_gets_no_socket_on_any_route(lenient):
@@ -367,9 +364,7 @@ def test_an_anonymous_client_gets_nothing_from_any_verb(lenient, method):
 
 
 def test_a_route_open_to_all_is_refused_at_load_and_names_the_trait(lenient):
-    line = next(
-        line for line in lenient.log_text().splitlines() if "Route open is broken" in line
-    )
+    line = next(line for line in lenient.log_text().splitlines() if "Route open is broken" in line)
     assert "allow_public_routes" in line
     assert status(lenient, "/open", [token()]) == 503
 
@@ -437,7 +432,7 @@ def test_the_walk_over_the_rules_would_notice_an_undecorated_verb():
     ]
 
 
-# ---- authorization -----------------------------------------------------------------------
+# ---- authorization ------------------------------------------------------------------------
 
 
 def person(name: str, groups: str = "") -> list[tuple[str, str]]:
@@ -515,7 +510,7 @@ def test_no_condition_is_asked_for_an_anonymous_client(server, path):
     assert server.log_text().count("a-detail-only-the-log-knows") == before
 
 
-# ---- what is in the way of others ------------------------------------------------------------
+# ---- what is in the way of others ---------------------------------------------------------
 
 GREEDY = """
 url:
@@ -551,11 +546,7 @@ OTHERS = {
 CORE = ["/api/status", "/login", "/lab", "/api/me", "/api/kernels", "/", "/metrics", "/tree/"]
 
 
-def other_extensions(folder) -> dict:
-    return {
-        "env": {"PYTHONPATH": str(folder)},
-        "extra_args": ["--ServerApp.jpserver_extensions={'aaa_other': True, 'zzz_other': True}"],
-    }
+ENABLED = ["--ServerApp.jpserver_extensions={'aaa_other': True, 'zzz_other': True}"]
 
 
 @pytest.fixture(scope="module")
@@ -567,7 +558,7 @@ def greedy(tmp_path_factory):
         GREEDY.replace(", priority: 99", ""),
         folder=folder,
         modules=modules,
-        **other_extensions(folder),
+        extra_args=ENABLED,
     ) as running:
         yield running
 
@@ -576,7 +567,7 @@ def greedy(tmp_path_factory):
 def innocent(tmp_path_factory):
     """Return the same server without routes."""
     folder = tmp_path_factory.mktemp("innocent")
-    with running_server(folder=folder, modules=OTHERS, **other_extensions(folder)) as running:
+    with running_server(folder=folder, modules=OTHERS, extra_args=ENABLED) as running:
         yield running
 
 
@@ -618,7 +609,7 @@ def test_the_log_says_at_the_start_which_routes_are_never_reached(greedy, innoce
     assert never == expected
 
 
-# ---- the log -----------------------------------------------------------------------------------
+# ---- the log ------------------------------------------------------------------------------
 
 
 def test_no_credential_and_no_message_is_in_the_log_at_debug_level(server):
@@ -646,7 +637,6 @@ def test_no_credential_and_no_message_is_in_the_log_at_debug_level(server):
     assert len(secrets) >= 6
     wait_for(lambda: "on_message fails on purpose" in server.log_text(), what="the last error")
     log = server.log_text()
-    started = log[log.index("Jupyter Server") :]
-    assert re.search(r"\[D .*101 GET /user/ann/echo", started), "nothing was logged at debug level"
-    found = [line for line in started.splitlines() if any(secret in line for secret in secrets)]
+    assert re.search(r"\[D .*101 GET /user/ann/echo", log), "nothing was logged at debug level"
+    found = [line for line in log.splitlines() if any(secret in line for secret in secrets)]
     assert found == []

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from ..config.nodes import suggest
 from ..errors import CallbackError
+from . import sources
 
 Stamp = tuple[str, int, int]
 """A file, when it was changed (ns), and its size."""
@@ -52,12 +53,14 @@ class CallbackModules:
                 _users[folder] = 1
             if folder not in _preloaded:
                 _preloaded[folder] = frozenset(self._tops())
+        sources.register(self.folders)
 
     def close(self) -> None:
         """Take folders that nobody else uses off `sys.path`, and forget their modules."""
         if self._closed:
             return
         self._closed = True
+        sources.release(self.folders)
         mine = self.modules()
         for folder in self.folders:
             if folder not in _users:
@@ -120,6 +123,24 @@ class CallbackModules:
             for name in sorted(mine, reverse=True):
                 _forget(name)
         return changed
+
+    def set_aside(self) -> dict[str, ModuleType]:
+        """Make the next imports from the folders fresh ones; the modules themselves stay whole.
+
+        Returns:
+            The modules that were imported, for `put_back`.
+        """
+        mine = self.modules()
+        for name in mine:
+            sys.modules.pop(name, None)
+            _stamps.pop(name, None)
+        importlib.invalidate_caches()
+        return mine
+
+    def put_back(self, modules: dict[str, ModuleType]) -> None:
+        """Replace what was imported since `set_aside` with what was there before."""
+        self.set_aside()
+        sys.modules.update(modules)
 
     def _stamp(self) -> None:
         for name, module in self.modules().items():

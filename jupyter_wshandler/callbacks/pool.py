@@ -112,12 +112,13 @@ class ThreadPool:
         self.size = size
         self.name = name
         self.patience = patience
-        self._lock = threading.Lock()  # guards what follows, up to `_stopped`
+        self._lock = threading.Lock()  # guards what follows, up to `_retired`
         self._workers: set[_Worker] = set()
         self._abandoned: set[_Worker] = set()
         self._idle: list[_Worker] = []
         self._pending: deque[_Job] = deque()
         self._stopped = False
+        self._retired = False
         self._box: _Mailbox | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = 0
@@ -197,6 +198,14 @@ class ThreadPool:
                         self._refill()
                     return True
         return False
+
+    def retire(self) -> None:
+        """End each thread as soon as it has nothing to do; what was submitted still runs."""
+        with self._lock:
+            self._retired = True
+            for worker in self._idle:
+                worker.wake.release()
+            self._idle.clear()
 
     async def stop(self, timeout: float) -> list[str]:
         """End the threads.
@@ -337,6 +346,8 @@ class ThreadPool:
             if self._stopped or worker.abandoned:
                 return None, False
             if not self._pending:
+                if self._retired:
+                    return None, False
                 self._idle.append(worker)
                 return None, True
             job = worker.job = self._pending.popleft()

@@ -65,10 +65,13 @@ class Resolver:
     Args:
         folders: Folders of the config files, in which callback modules may stand. They are
             appended to `sys.path` until `close`.
+        refresh: Whether `resolve` imports modules again by itself once a failed one has changed;
+            False where the caller swaps them all at once with `set_aside`.
     """
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, folders: Sequence[str], *, refresh: bool = True) -> None:
         self._modules = CallbackModules(folders)
+        self._refreshes = refresh
         self._failed = False
         self.warnings: list[str] = []
 
@@ -76,7 +79,7 @@ class Resolver:
         """Find one function and check that the event can call it.
 
         After a failure the modules of the folders are imported afresh, all together, once one of
-        their files has changed.
+        their files has changed (unless `refresh` is False).
 
         Args:
             spec: What the configuration says.
@@ -87,7 +90,7 @@ class Resolver:
         Raises:
             CallbackError: The function cannot be used; says why and what to do.
         """
-        if self._failed and self._modules.refresh():
+        if self._refreshes and self._failed and self._modules.refresh():
             self._failed = False
         try:
             module, path = self._modules.load(spec.function)
@@ -111,6 +114,14 @@ class Resolver:
         The functions found before keep working as they were.
         """
         return self._modules.refresh()
+
+    def set_aside(self) -> dict[str, ModuleType]:
+        """Make the next imports from the folders fresh ones; see `CallbackModules.set_aside`."""
+        return self._modules.set_aside()
+
+    def put_back(self, modules: dict[str, ModuleType]) -> None:
+        """Go on with the modules that `set_aside` returned."""
+        self._modules.put_back(modules)
 
     def close(self) -> None:
         """Take the folders off `sys.path` and forget their modules, unless others use them."""

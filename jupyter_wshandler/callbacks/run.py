@@ -7,12 +7,13 @@ message, then `on_close`. An idle connection costs no task.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from types import CoroutineType
 from typing import Any
 
@@ -21,7 +22,7 @@ import msgspec
 from ..connection import Connection
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
-from ..sending import CLOSED, OPENING
+from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
 from .pool import ThreadPool
 
@@ -31,7 +32,25 @@ SLOW = 10.0
 THREAD_TIMEOUT = 300.0
 """Seconds that a callback in a thread may take where the route says nothing else."""
 
+CLOSER_TIMEOUT = 30.0
+"""Seconds that an `on_close` on the event loop may take where the route says nothing else."""
+
+BURST = 64
+"""Messages of one connection that are handled before others get a turn."""
+
 _DONE = object()
+
+_Log = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class _Starting:
+    """Stand for a worker whose first step is running."""
+
+    def cancel(self) -> None:
+        """Do nothing: a step that runs cannot be interrupted."""
+
+
+_STARTING: Any = _Starting()
 
 
 class CallbackRunner:
@@ -49,7 +68,7 @@ class CallbackRunner:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        log: logging.Logger | logging.LoggerAdapter[Any],
+        log: _Log,
         context: contextvars.Context,
         finished: Callable[[Connection], None],
         *,
@@ -63,15 +82,16 @@ class CallbackRunner:
         self._patience = patience
         self._pool = ThreadPool(threads, patience=patience)
         self._own_pools: dict[str, ThreadPool] = {}
+        self._retired: list[ThreadPool] = []
         self._warned_busy = False
-        self._warned: set[int] = set()
+        self._warned_slow: set[tuple[str, str]] = set()
+        self._stopping = False
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
         self._eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
     def wake(self, connection: Connection) -> None:
         """Start the worker of a connection that has work and no worker."""
         if connection._task is None and not connection._finished:
-            # The worker sets itself None at its end, so an eager one must not be stored after.
             connection._task = _STARTING
             task = asyncio.Task(
                 self._work(connection),
@@ -80,34 +100,41 @@ class CallbackRunner:
                 context=self._context.copy(),
                 **self._eager,
             )
+            # Its first step may have been its last, and may have started the next worker.
             if not task.done():
                 connection._task = task
 
     async def _work(self, c: Connection) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             if not c._opened:
                 c._opened = True
                 opener = c._route.callbacks.get("open")
                 if opener is not None:
-                    await self._call(c, opener, c)
-            if len(c._inbox) > 1:
-                c._host.io.begin_batch()
+                    await self._call(c, task, opener, c)
+            handled = 0
             while (message := c.next_message()) is not None:
+                if c._inbox:
+                    c._host.io.begin_batch()
                 if type(message) is Pong:
                     callback = c._route.callbacks.get("on_pong")
                     argument: object = message.payload
                 else:
                     callback = c._route.callbacks.get("on_message")
                     argument = message
-                if callback is None:
-                    self._no_callback(c, message)
-                    continue
-                await self._call(c, callback, c, argument)
+                if callback is not None:
+                    await self._call(c, task, callback, c, argument)
+                elif argument is message:
+                    c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
+                handled += 1
+                if handled % BURST == 0:
+                    await _yield_turn(task)
             if c._phase == CLOSED and not c._finished:
                 c._finished = True
                 closer = c._route.callbacks.get("on_close")
                 if closer is not None:
-                    await self._call(c, closer, c, closing=True)
+                    await self._call(c, task, closer, c)
                 self._finished(c)
         finally:
             c._task = None
@@ -115,41 +142,42 @@ class CallbackRunner:
         if c._inbox or (c._phase == CLOSED and not c._finished):
             self.wake(c)
 
-    def _no_callback(self, c: Connection, message: object) -> None:
-        if not isinstance(message, Pong):
-            c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
-
     async def _call(
-        self, c: Connection, callback: Callback, *args: Any, closing: bool = False
+        self, c: Connection, task: asyncio.Task[Any], callback: Callback, *args: Any
     ) -> None:
         """Run one callback to its end, with all that it yields; never raises."""
-        c._running = callback.name
+        c._running = callback
         c._since = self._loop.time()
         try:
             if callback.inline:
                 result = callback.call(*args)
+                if type(result) is CoroutineType:  # the common case: an `async def`
+                    result = await result
+                if result is not None:
+                    await self._result(c, callback, result, None)
             else:
-                result = await self._in_thread(c, callback, callback.call, *args)
-            if type(result) is CoroutineType:  # the common case: an `async def`
-                result = await result
-            if result is not None:
-                await self._result(c, callback, result, closing)
-        except asyncio.CancelledError:
-            self._interrupted(c, callback)
+                context = contextvars.copy_context()
+                result = await self._in_thread(c, callback, context, callback.call, *args)
+                if result is not None:
+                    await self._result(c, callback, result, context)
+        except asyncio.CancelledError as error:
+            await _yield_turn(task)
+            if c._cancel_reason is None:  # it is the callback's own doing
+                await self._failed(c, task, callback, error)
         except ConnectionClosed as error:
-            if c.closed or closing:
-                self._log.debug("Route %s: %s: %s", c.route, callback.name, error)
-            else:
-                # It is another connection that is closed.
-                await self._failed(c, callback, error)
+            await self._not_sent(c, task, callback, error)
         except PoolBusy:
             self._busy(c, callback)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            await self._failed(c, callback, error)
+            await self._failed(c, task, callback, error)
         finally:
             c._running = None
+        if task.cancelling():  # it asked for its own cancellation, or took ours for its own
+            await _yield_turn(task)
+        if c._cancel_reason is not None:
+            self._interrupted(c, callback)
 
     async def ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
         """Call a function that takes part in the handshake, and return what it says.
@@ -161,29 +189,59 @@ class CallbackRunner:
 
         Raises:
             Exception: Whatever the function raises.
+            TimeoutError: It took longer than the route's `timeout`.
         """
-        if callback.inline:
-            result = callback.call(c, *args)
-        else:
-            result = await self._in_thread(c, callback, callback.call, c, *args)
-        return await result if inspect.isawaitable(result) else result
-
-    async def _in_thread(self, c: Connection, callback: Callback, function: Any, *args: Any) -> Any:
-        pool = self._pool_of(c)
-        future = pool.submit(
-            function, *args, label=callback.name, context=contextvars.copy_context()
+        task = self._loop.create_task(
+            self._ask(c, callback, *args),
+            name=f"wshandler {callback.event} {c.id}",
+            context=self._context.copy(),
         )
         try:
-            return await future
+            return await task
         except asyncio.CancelledError:
-            pool.abandon(future)
-            if c._cancel_reason is not None:
-                self._log.warning(
-                    "Route %s: %s does not come back from its thread; it is left to itself",
-                    c.route,
-                    callback.name,
-                )
-            raise
+            asker = asyncio.current_task()
+            if asker is not None and asker.cancelling():
+                raise
+            raise RuntimeError(f"{callback.name} was cancelled") from None
+
+    async def _ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout(c, callback)):
+                if callback.inline:
+                    result = callback.call(c, *args)
+                else:
+                    context = contextvars.copy_context()
+                    result = await self._in_thread(c, callback, context, callback.call, c, *args)
+                return await result if inspect.isawaitable(result) else result
+        except SystemExit as error:  # would end the server
+            raise RuntimeError(f"{callback.name} raised SystemExit") from error
+
+    async def _in_thread(
+        self,
+        c: Connection,
+        callback: Callback,
+        context: contextvars.Context,
+        function: Callable[..., Any],
+        *args: Any,
+    ) -> Any:
+        pool = self._pool_of(c)
+        while True:
+            future = pool.submit(function, *args, label=callback.name, context=context)
+            try:
+                return await future
+            except PoolBusy:
+                # A message can be refused, but `on_close` runs once, however late.
+                if callback.event != "on_close" or self._stopping:
+                    raise
+                self._warn_busy(c, callback)
+            except asyncio.CancelledError:
+                if pool.abandon(future) and not self._stopping:
+                    self._log.warning(
+                        "Route %s: %s does not come back from its thread; it is left to itself",
+                        c.route,
+                        callback.name,
+                    )
+                raise
 
     def _pool_of(self, c: Connection) -> ThreadPool:
         config = c._route.config
@@ -191,6 +249,9 @@ class CallbackRunner:
             return self._pool
         pool = self._own_pools.get(config.name)
         if pool is None or pool.size != config.threads:
+            if pool is not None:
+                pool.retire()
+                self._retired.append(pool)
             pool = ThreadPool(
                 config.threads, name=f"wshandler-{config.name}", patience=self._patience
             )
@@ -199,68 +260,81 @@ class CallbackRunner:
 
     # ---- what a callback returns ------------------------------------------------------------
 
-    async def _result(self, c: Connection, callback: Callback, result: Any, closing: bool) -> None:
+    async def _result(
+        self, c: Connection, callback: Callback, result: Any, context: contextvars.Context | None
+    ) -> None:
         if inspect.isawaitable(result):
             result = await result
             if result is None:
                 return
         if isinstance(result, AsyncIterator):
-            await self._stream_async(c, result, closing)
-        elif isinstance(result, Iterator) and inspect.isgenerator(result):
-            await self._stream(c, callback, result, closing)
-        elif not closing:
+            await self._stream_async(c, callback, result)
+        elif inspect.isgenerator(result):
+            await self._stream(c, callback, result, context)
+        else:
             self._returned(c, callback, result)
 
     def _returned(self, c: Connection, callback: Callback, result: Any) -> None:
-        if isinstance(result, (str, bytes, bytearray, dict, list)):
-            if c._route.config.returns == "send":
-                c.write_message(result)
+        # Gramex authors end an `open` with whatever: nothing is made of it.
+        if callback.event in ("open", "on_close") or c._route.config.returns == "ignore":
+            return
+        if isinstance(result, (str, bytes, bytearray, memoryview, dict, list)):
+            c.write_message(result)
         elif callback.event == "on_message":
             raise TypeError(
                 f"{callback.name} returned {type(result).__name__}; "
                 "return str, bytes, dict or list to send it, or None"
             )
 
-    async def _stream_async(self, c: Connection, items: Any, closing: bool) -> None:
+    async def _stream_async(self, c: Connection, callback: Callback, items: Any) -> None:
         """Send each item that an async generator yields; closing the connection closes it."""
-        c._streaming = not closing
+        c._streaming = callback.event != "on_close"
         try:
             async for item in items:
-                await self._yielded(c, item, closing)
+                if not await self._yielded(c, callback, item):
+                    return
         finally:
             c._streaming = False
             if hasattr(items, "aclose"):  # an iterator that is no generator has none
                 await items.aclose()
 
-    async def _stream(self, c: Connection, callback: Callback, items: Any, closing: bool) -> None:
+    async def _stream(
+        self, c: Connection, callback: Callback, items: Any, context: contextvars.Context | None
+    ) -> None:
         """Send each item that a generator yields, each step where the callback runs."""
-        c._streaming = not closing
         try:
             while True:
-                if callback.inline:
+                if context is None:
                     item = next(items, _DONE)
-                    await asyncio.sleep(0)
                 else:
-                    item = await self._in_thread(c, callback, next, items, _DONE)
-                if item is _DONE:
+                    item = await self._in_thread(c, callback, context, next, items, _DONE)
+                if item is _DONE or not await self._yielded(c, callback, item):
                     return
-                await self._yielded(c, item, closing)
         finally:
-            c._streaming = False
-            if not items.gi_running:
-                if callback.inline:
+            # One that still runs, in a thread left to itself, is closed when it is let go.
+            if inspect.getgeneratorstate(items) == inspect.GEN_SUSPENDED:
+                if context is None:
                     items.close()
                 else:
-                    await self._in_thread(c, callback, items.close)
+                    await self._in_thread(c, callback, context, items.close)
 
-    async def _yielded(self, c: Connection, item: Any, closing: bool) -> None:
+    async def _yielded(self, c: Connection, callback: Callback, item: Any) -> bool:
+        """Send one item; return whether there is anybody to send the next one to."""
         c._since = self._loop.time()
-        if item is not None and not closing:
-            await c.write_message(item)
+        if callback.event != "on_close":
+            if c._phase != OPEN:
+                return False
+            if item is not None and c._route.config.returns == "send":
+                await c.write_message(item)
+        # A generator need not await anything, and would keep the loop to itself.
+        await asyncio.sleep(0)
+        return True
 
     # ---- what goes wrong ----------------------------------------------------------------------
 
-    async def _failed(self, c: Connection, callback: Callback, error: BaseException) -> None:
+    async def _failed(
+        self, c: Connection, task: asyncio.Task[Any], callback: Callback, error: BaseException
+    ) -> None:
         error_id = secrets.token_hex(4)
         self._log.error(
             "Error %s in %s, route %s, connection %s, user %s",
@@ -272,8 +346,8 @@ class CallbackRunner:
             exc_info=error,
         )
         handler = c._route.callbacks.get("on_error")
-        if handler is not None and callback.event not in ("on_error", "on_close"):
-            await self._call(c, handler, c, error)
+        if handler is not None and callback.event != "on_error":
+            await self._call(c, task, handler, c, error)
         if c.closed:
             return
         if c._route.config.on_error_close:
@@ -281,13 +355,19 @@ class CallbackRunner:
         elif callback.event != "on_error":
             c.write_message({"error": "internal error", "id": error_id})
 
+    async def _not_sent(
+        self, c: Connection, task: asyncio.Task[Any], callback: Callback, error: ConnectionClosed
+    ) -> None:
+        if callback.event == "on_close":
+            self._log.warning("Route %s: %s ended early: %s", c.route, callback.name, error)
+        elif c.closed:
+            self._log.debug("Route %s: %s: %s", c.route, callback.name, error)
+        else:
+            # It is another connection that is closed.
+            await self._failed(c, task, callback, error)
+
     def _interrupted(self, c: Connection, callback: Callback) -> None:
         reason, c._cancel_reason = c._cancel_reason, None
-        task = asyncio.current_task()
-        if reason is not None and task is not None:
-            task.uncancel()
-        if reason == "closed":
-            return
         if reason == "timeout":
             self._log.error(
                 "Route %s: %s took longer than its timeout; closing connection %s",
@@ -300,22 +380,25 @@ class CallbackRunner:
             self._log.warning(
                 "Route %s: %s still ran when the server stopped", c.route, callback.name
             )
-        else:
-            self._log.error("Route %s: %s was cancelled", c.route, callback.name)
-            c.close(CloseCode.INTERNAL_ERROR, "cancelled")
 
     def _busy(self, c: Connection, callback: Callback) -> None:
-        if not self._warned_busy:
-            self._warned_busy = True
-            holders = ", ".join(sorted({label for label, _ in self._pool_of(c).busy()}))
-            self._log.warning(
-                "Route %s: no thread was free for %s; all are held by: %s. "
-                "Give the route more with `threads:`, or make the callback `async def`",
-                c.route,
-                callback.name,
-                holders,
-            )
+        self._warn_busy(c, callback)
         c.close(CloseCode.TRY_AGAIN_LATER, "busy")
+
+    def _warn_busy(self, c: Connection, callback: Callback) -> None:
+        if self._warned_busy or self._stopping:
+            return
+        self._warned_busy = True
+        holders = ", ".join(sorted({label for label, _ in self._pool_of(c).busy()}))
+        self._log.warning(
+            "Route %s: no thread was free for %s; all are held by: %s. "
+            "Give the route more with `threads:`, or make the callback `async def`",
+            c.route,
+            callback.name,
+            holders,
+        )
+
+    # ---- the clock ------------------------------------------------------------------------------
 
     def check(self, connection: Connection, now: float) -> None:
         """Warn about a slow callback, and interrupt one past its timeout.
@@ -324,22 +407,28 @@ class CallbackRunner:
             connection: Any connection.
             now: The event loop's time, in seconds.
         """
-        name = connection._running
-        if name is None or connection._phase == OPENING:
-            self._warned.discard(id(connection))
+        callback = connection._running
+        if callback is None:
             return
         taken = now - connection._since
-        if taken > SLOW and id(connection) not in self._warned:
-            self._warned.add(id(connection))
-            self._log.warning("Route %s: %s runs for over %d s", connection.route, name, SLOW)
-        timeout = connection._route.config.timeout
-        if timeout is msgspec.UNSET:
-            timeout = THREAD_TIMEOUT if not self._inline(connection, name) else None
-        if timeout and taken > timeout:
+        if taken > SLOW:
+            key = (connection.route, callback.name)
+            if key not in self._warned_slow:
+                self._warned_slow.add(key)
+                self._log.warning(
+                    "Route %s: %s runs for over %d s", connection.route, callback.name, SLOW
+                )
+        timeout = self._timeout(connection, callback)
+        if timeout is not None and taken > timeout:
             connection.cancel("timeout")
 
-    def _inline(self, connection: Connection, name: str) -> bool:
-        return any(cb.inline for cb in connection._route.callbacks.values() if cb.name == name)
+    def _timeout(self, c: Connection, callback: Callback) -> float | None:
+        timeout = c._route.config.timeout
+        if timeout is msgspec.UNSET:
+            if not callback.inline:
+                return THREAD_TIMEOUT
+            return CLOSER_TIMEOUT if callback.event == "on_close" else None
+        return timeout or None
 
     async def stop(self, timeout: float) -> None:
         """End the threads; name those that do not come back, and leave them.
@@ -347,12 +436,23 @@ class CallbackRunner:
         Args:
             timeout: Seconds to wait for callbacks that still run.
         """
-        for pool in (self._pool, *self._own_pools.values()):
-            for label in await pool.stop(timeout):
+        self._stopping = True
+        pools = (self._pool, *self._own_pools.values(), *self._retired)
+        for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
+            for label in labels:
                 self._log.warning("%s still ran in a thread when the server stopped", label)
 
 
-_STARTING: Any = object()
+async def _yield_turn(task: asyncio.Task[Any]) -> None:
+    """Give others a turn, and take back every request to cancel the worker itself.
+
+    A callback may cancel the task that it runs in, or swallow our cancellation; neither is to
+    hit the connection's next callback.
+    """
+    while task.cancelling():
+        task.uncancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 def username(user: Any) -> str:

@@ -136,6 +136,91 @@ class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class MaxConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bound the connections of a route that are open at a time; one more is refused with 429.
+
+    A connection counts from its handshake until its `on_close` has ended.
+    """
+
+    user: Annotated[
+        int | UnsetType,
+        _doc(
+            "Connections of one user. Visitors of a route with `auth: false` who have not logged "
+            "in count by address.",
+            "a number from 1 to 1000000",
+            "no limit",
+            minimum=1,
+        ),
+    ] = UNSET
+    address: Annotated[
+        int | UnsetType,
+        _doc(
+            "Connections from one address. Behind a proxy that is the proxy's, unless Jupyter's "
+            "`trust_xheaders` is on.",
+            "a number from 1 to 1000000",
+            "no limit",
+            minimum=1,
+        ),
+    ] = UNSET
+    route: Annotated[
+        int | UnsetType,
+        _doc("Connections of all users.", "a number from 1 to 1000000", "no limit", minimum=1),
+    ] = UNSET
+
+
+class RatelimitEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bound what clients may send per time; at least one of `messages` and `bytes` is given."""
+
+    messages: Annotated[
+        Quantity | UnsetType,
+        _doc(
+            "Messages: a number per second, or per `s`, `min`, `h` or `day`.",
+            "a rate such as `100/s`",
+            "no limit",
+            examples=["100/s", "600/min"],
+        ),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        _doc(
+            "Bytes of messages, after decompression.",
+            "a rate such as `1MiB/s`",
+            "no limit",
+            examples=["1MiB/s"],
+        ),
+    ] = UNSET
+    per: Annotated[
+        Literal["connection", "user", "address"] | UnsetType,
+        _doc(
+            "Who shares one allowance: each connection has its own, or all connections of a user "
+            "or an address to this route have one together. Visitors who have not logged in are "
+            "told apart by address.",
+            "`connection`, `user` or `address`",
+            "`connection`",
+        ),
+    ] = UNSET
+    burst: Annotated[
+        Quantity | UnsetType,
+        _doc(
+            "How much may come at once: what the rate allows in this time. One message of "
+            "`max_message` always may.",
+            "a duration over 0",
+            "the rate's unit of time, at least `2s`",
+            examples=["5s"],
+        ),
+    ] = UNSET
+    then: Annotated[
+        Literal["close", "error"] | UnsetType,
+        _doc(
+            "What happens to a message that is too much: the connection closes with 1008, or the "
+            'message is dropped and answered with `{"error": "ratelimit", "retry_after": 0.5}`, '
+            "in seconds.",
+            "`close` or `error`",
+            "`close`",
+        ),
+    ] = UNSET
+
+
 def _function(description: str) -> Meta:
     return _doc(description, "a function", "none")
 
@@ -211,7 +296,8 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     subprotocols: Annotated[
         list[str] | UnsetType,
         _doc(
-            "Subprotocols the route speaks, the preferred first (RFC 6455 section 1.9).",
+            "Subprotocols the route speaks (RFC 6455 section 1.9). Of what the client offers, "
+            "the first that is among them is agreed on.",
             "a list of names",
             "none",
         ),
@@ -259,7 +345,8 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     returns: Annotated[
         Literal["send", "ignore"] | UnsetType,
         _doc(
-            "What happens with a value that `on_message` or `open` returns or yields.",
+            "What happens with a value that a callback returns or yields. What `open` returns, "
+            "and what `on_close` returns or yields, is always ignored.",
             "`send` or `ignore`",
         ),
     ] = UNSET
@@ -286,6 +373,25 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     queue: Annotated[
         QueueEntry | UnsetType,
         _doc("Bounds for what waits to be sent.", "a mapping", "see below"),
+    ] = UNSET
+    max_connections: Annotated[
+        MaxConnectionsEntry | int | UnsetType,
+        _doc(
+            "How many connections may be open at a time; one more is refused with 429 and "
+            "`Retry-After`. A number is for each user.",
+            "a number from 1 to 1000000, or a mapping",
+            "no limit",
+            minimum=1,
+        ),
+    ] = UNSET
+    ratelimit: Annotated[
+        RatelimitEntry | bool | str | UnsetType,
+        _doc(
+            "How much clients may send per time. `off` lifts what holds for a route with "
+            "`auth: false`.",
+            "a mapping with messages or bytes, or `off`",
+            "no limit; with `auth: false` 100 messages per second and connection",
+        ),
     ] = UNSET
 
 
@@ -395,6 +501,14 @@ MEANINGLESS_AUTH = {
 
 UNSUPPORTED = {
     name: f"{name} is not supported by this version; remove it"
-    for name in ("ratelimit", "notebook", "kernel", "idle_timeout", "max_connections")
+    for name in ("notebook", "kernel", "idle_timeout")
 }
 """Keys that one might rightly expect; silence about them would be a trap."""
+
+GRAMEX_RATELIMIT = dict.fromkeys(
+    ("keys", "limit", "pool"),
+    "keys, limit and pool are Gramex's, where connections per time are counted; to bound those "
+    "that are open write max_connections: {user: 20}, to bound what they send write "
+    "ratelimit: {messages: 100/s, per: user}",
+)
+"""Keys below ratelimit that have become others."""

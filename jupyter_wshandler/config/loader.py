@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jupyter_wshandler.config.checks import Value
 from jupyter_wshandler.config.keys import (
     MEANINGLESS,
     UNSUPPORTED,
@@ -29,7 +30,7 @@ from jupyter_wshandler.config.nodes import (
 )
 from jupyter_wshandler.config.patterns import CompiledPattern, PatternError, analyse_pattern
 from jupyter_wshandler.config.reader import read_file
-from jupyter_wshandler.config.values import KwargsReader, Value
+from jupyter_wshandler.config.values import KwargsReader
 
 HANDLER = "WebSocketHandler"
 _HANDLERS = (HANDLER, f"gramex.handlers.{HANDLER}")

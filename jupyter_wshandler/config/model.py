@@ -78,6 +78,35 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
     slow: Literal["close", "drop_oldest"] = "close"
 
 
+class MaxConnections(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound the connections that are open at a time; 0 is no limit."""
+
+    user: int = 0
+    address: int = 0
+    route: int = 0
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Allow an amount, of messages or of bytes, in a time in seconds."""
+
+    amount: float
+    seconds: float = 1.0
+
+
+class Ratelimit(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound what clients may send per time; None is no limit.
+
+    `burst` is the time whose worth may come at once; None means the rate's own unit of time, at
+    least 2 s.
+    """
+
+    messages: Rate | None = None
+    bytes: Rate | None = None
+    per: Literal["connection", "user", "address"] = "connection"
+    burst: float | None = None
+    then: Literal["close", "error"] = "close"
+
+
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Describe one route. Times are in seconds, sizes in bytes; 0 turns a limit or timer off.
 
@@ -106,6 +135,12 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
     queue: QueueConfig = QueueConfig()
+    max_connections: MaxConnections = MaxConnections()
+    ratelimit: Ratelimit | None = None
+
+
+PUBLIC_RATELIMIT = Ratelimit(messages=Rate(100.0))
+"""What holds for a route with ``auth: false`` that has no `ratelimit` of its own."""
 
 
 EVENTS = (

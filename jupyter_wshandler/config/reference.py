@@ -25,13 +25,16 @@ from jupyter_wshandler.config.keys import (
     FunctionEntry,
     Key,
     KwargsEntry,
+    MaxConnectionsEntry,
     QueueEntry,
+    RatelimitEntry,
     RouteEntry,
     keys_of,
 )
 from jupyter_wshandler.config.model import QueueConfig, RouteConfig
 from jupyter_wshandler.config.units import (
     DURATION_UNITS,
+    RATE_UNITS,
     SIZE_UNITS,
     format_duration,
     format_size,
@@ -79,6 +82,7 @@ default, which `~/.jupyter` beats; and whoever can run code in the server is bou
 |---|---|---|
 | duration | seconds | {durations}: `500ms`, `30s`, `5m` |
 | size | bytes | {sizes}: `64KiB`, `1MiB` |
+| rate | per second | one of those or a plain number, and {rates}: `100/s`, `1MiB/s`, `2/day` |
 
 `true` and `false` are written without quotes. YAML anchors and `<<` work; a key that stands twice
 is a mistake. A key is always text: a bare `on:` is the key `on`.
@@ -92,6 +96,8 @@ _SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("`on_error`", ErrorEntry),
     ("`auth`", AuthEntry),
     ("`queue`", QueueEntry),
+    ("`max_connections`", MaxConnectionsEntry),
+    ("`ratelimit`", RatelimitEntry),
 )
 
 
@@ -107,7 +113,13 @@ def json_schema() -> dict[str, Any]:
 
 def reference() -> str:
     """Return the reference of every configuration key as Markdown."""
-    parts = [_INTRO.format(durations=_units(DURATION_UNITS), sizes=_units(SIZE_UNITS))]
+    parts = [
+        _INTRO.format(
+            durations=_units(DURATION_UNITS),
+            sizes=_units(SIZE_UNITS),
+            rates=_units([f"/{unit}" for unit in RATE_UNITS]),
+        )
+    ]
     for title, struct in _SECTIONS:
         parts.append(f"\n## {title}\n\n{_sentence(struct)}\n\n{_table(struct)}")
         if struct is FunctionEntry:

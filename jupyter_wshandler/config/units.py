@@ -18,8 +18,12 @@ SIZE_UNITS = {
 }
 """Bytes in each unit of size."""
 
+RATE_UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "day": 86400.0, "d": 86400.0}
+"""Seconds in each unit of time that a rate may have."""
+
 MAX_DURATION = 365 * 86400.0
 MAX_SIZE = 2**30
+MAX_RATE = 10**9
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*")
 
@@ -55,6 +59,39 @@ def parse_size(value: int | float | str) -> int:
     if size != int(size):
         raise ValueError(f"expected a whole number of bytes, found {value!r}")
     return int(size)
+
+
+def parse_rate(value: int | float | str, *, of_bytes: bool = False) -> tuple[float, float]:
+    """Return a rate as an amount and the seconds that it is for.
+
+    Args:
+        value: An amount per second, or a text such as ``100/s``, ``600/min``, ``2/day``.
+        of_bytes: Whether the amount is a size, such as the ``1MiB`` of ``1MiB/s``.
+
+    Raises:
+        ValueError: If the amount is not positive or too large, or the unit of time not known.
+    """
+    what = "1MiB/s or 10MiB/min" if of_bytes else "100/s, 600/min or 2/day"
+    expected = f"a rate such as {what}, or a number per second"
+    seconds = 1.0
+    amount: int | float | str = value
+    if isinstance(value, str):
+        amount, slash, unit = value.partition("/")
+        unit = unit.strip() if slash else "s"
+        if unit not in RATE_UNITS:
+            found = f"the unit of time {_shown(unit)}"
+            raise ValueError(f"expected {expected}, found {found}; valid: {', '.join(RATE_UNITS)}")
+        seconds = RATE_UNITS[unit]
+    units = {"": 1, **SIZE_UNITS} if of_bytes else {"": 1}
+    number = _quantity(amount, units, expected)
+    if not 0 < number <= MAX_RATE:
+        raise ValueError(f"expected {expected}, found {_shown(value)}, not in 0 to {MAX_RATE}")
+    return number, seconds
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 42 else text[:38] + "...'"
 
 
 def _quantity(

@@ -5,23 +5,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from jupyter_wshandler.config.checks import Value
 from jupyter_wshandler.config.functions import parse_function
 from jupyter_wshandler.config.keys import (
     MEANINGLESS_AUTH,
     AuthEntry,
     ErrorEntry,
-    Key,
     KwargsEntry,
     QueueEntry,
     key_names,
     keys_of,
 )
-from jupyter_wshandler.config.model import EVENTS, AuthConfig, FunctionSpec, QueueConfig
+from jupyter_wshandler.config.limits import LimitChecks
+from jupyter_wshandler.config.model import (
+    EVENTS,
+    PUBLIC_RATELIMIT,
+    AuthConfig,
+    FunctionSpec,
+    QueueConfig,
+)
 from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
 from jupyter_wshandler.config.origins import parse_entry
 from jupyter_wshandler.config.units import parse_duration, parse_size
@@ -30,20 +36,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "admin", "roles")
 
 
-@dataclass(slots=True)
-class Value:
-    """Hold one key of kwargs as written.
-
-    Args:
-        node: The value.
-        folder: The folder that relative paths in it start from.
-    """
-
-    node: Node
-    folder: str
-
-
-class KwargsReader:
+class KwargsReader(LimitChecks):
     """Turn the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:
@@ -52,7 +45,7 @@ class KwargsReader:
     """
 
     def __init__(self, report: Report, allow_public_routes: bool) -> None:
-        self._report = report
+        super().__init__(report)
         self._public = allow_public_routes
         self._callbacks: dict[str, FunctionSpec] = {}
         self._fields: dict[str, Any] = {}
@@ -69,6 +62,8 @@ class KwargsReader:
             if result is not None:
                 self._fields.update(result)
         self._conflicts(values)
+        if "ratelimit" not in values and not self._fields.get("auth", AuthConfig()).required:
+            self._fields["ratelimit"] = PUBLIC_RATELIMIT
         ordered = {event: self._callbacks[event] for event in EVENTS if event in self._callbacks}
         return {**self._fields, "callbacks": ordered}
 
@@ -80,18 +75,6 @@ class KwargsReader:
             if function in values and plain in values:
                 message = f"{plain} and {function} exclude each other; remove one of the two"
                 self._report.problem(values[plain].node.place, message)
-
-    def _expected(self, key: Key, node: Node) -> None:
-        takes = key.takes.replace("`", "")
-        self._report.problem(node.place, f"expected {takes}, found {describe(node)}")
-
-    def _typed(self, key: Key, node: Node) -> Any:
-        """Return the value if it has the key's declared type, else report and return UNSET."""
-        try:
-            return msgspec.convert(node.plain(), key.type, strict=True)
-        except msgspec.ValidationError:
-            self._expected(key, node)
-            return msgspec.UNSET
 
     def _function(self, name: str, value: Value) -> None:
         spec = parse_function(value.node, name, self._report)
@@ -122,26 +105,6 @@ class KwargsReader:
     def _threads(self, name: str, value: Value) -> dict[str, Any] | None:
         number = self._integer(keys_of(KwargsEntry)[name], value.node, 1024)
         return None if number is None else {name: number}
-
-    def _integer(self, key: Key, node: Node, highest: int) -> int | None:
-        number = node.value
-        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= highest:
-            self._expected(key, node)
-            return None
-        return number
-
-    def _parsed(
-        self, key: Key, node: Node, parse: Callable[[int | float | str], Any]
-    ) -> Any | None:
-        """Parse a quantity; None where a problem was reported."""
-        if not isinstance(node.value, (int, float, str)) or isinstance(node.value, bool):
-            self._expected(key, node)
-            return None
-        try:
-            return parse(node.value)
-        except ValueError as error:
-            self._report.problem(node.place, str(error))
-            return None
 
     def _timeout(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
@@ -335,5 +298,7 @@ CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None
     "ping_interval": KwargsReader._ping,
     "ping_timeout": KwargsReader._ping,
     "queue": KwargsReader._queue,
+    "max_connections": KwargsReader._max_connections,
+    "ratelimit": KwargsReader._ratelimit,
 }
 """What checks each key; a test compares it with the keys of `KwargsEntry`."""

@@ -93,7 +93,7 @@ class DirectTransport:
     def write(self, frame: bytes) -> None:
         """Send one frame now, or queue it; never blocks and never raises."""
         sock = self._sock
-        if sock is None or self._ended:
+        if sock is None or self._ended or not frame:
             return
         if self._queue is None:
             if not self._io.batching:
@@ -123,12 +123,11 @@ class DirectTransport:
             return
         try:
             for _ in range(WRITES_PER_TURN):
+                if not queue.size:
+                    break
                 chunk = queue.chunk()
                 count = sock.send(chunk)
                 queue.sent(count)
-                if not queue.size:
-                    self._drained()
-                    return
                 if count < len(chunk):
                     break
         except (BlockingIOError, InterruptedError):
@@ -136,7 +135,10 @@ class DirectTransport:
         except OSError:
             self._loop.call_soon(self.abort)
             return
-        self._watch_writable()
+        if queue.size:
+            self._watch_writable()
+        else:
+            self._drained()
 
     def _watch_writable(self) -> None:
         if not self._writing:

@@ -43,6 +43,8 @@ def take_over(
         if read.exception() is not None:
             return None
         early = read.result()
+    if stream.closed():  # the client's last bytes and the news that it has left came together
+        return None
     if carrier == "stream" or not _is_plain(stream, io):
         return StreamTransport(stream, io, None if read.done() else read), early
     try:

@@ -118,7 +118,7 @@ class Protocol:
         self.state = OPEN
         self.pending = False
         self.out: list[bytes] = []
-        self._max_message = max_message or sys.maxsize - 1
+        self.limit(max_message)
         self._max_fragments = max_fragments
         self._deflate = deflate
         # Whether a chunk begins with a new frame of a new message: nothing held, nothing open.
@@ -142,6 +142,10 @@ class Protocol:
         self._message = bytearray()
 
     # ---- receiving ------------------------------------------------------------------------
+
+    def limit(self, max_message: int) -> None:
+        """Set the size of a received message in bytes, at most; 0 is no limit."""
+        self._max_message = max_message or sys.maxsize - 1
 
     def receive(self, data: bytes, limit: int = 64) -> list[Event]:
         """Parse a chunk from the peer; never raises for what a peer sends.

@@ -7,6 +7,9 @@ from collections import deque
 JOIN_SIZE = 65536
 """Bytes that are joined into one write at most; a larger frame goes out on its own."""
 
+CONTROL = 0x08
+"""Set in the first byte of a frame that is no part of a message (RFC 6455 section 5.2)."""
+
 
 class FrameQueue:
     """Hold frames in order, and know how many bytes of the first have left already.
@@ -59,16 +62,15 @@ class FrameQueue:
         self._offset = count
 
     def drop_oldest(self) -> int:
-        """Drop the oldest frame of which no byte has left; return its size, 0 if there is none."""
+        """Drop the oldest message of which no byte has left; return its size, 0 if there is none.
+
+        Pings, pongs and close frames stay: they are small, and the peer counts on them.
+        """
         frames = self._frames
-        if not self._offset:
-            if not frames:
-                return 0
-            size = len(frames.popleft())
-        else:
-            if len(frames) < 2:
-                return 0
-            size = len(frames[1])
-            del frames[1]
-        self.size -= size
-        return size
+        for index in range(bool(self._offset), len(frames)):
+            size = len(frames[index])
+            if not frames[index][0] & CONTROL:
+                del frames[index]
+                self.size -= size
+                return size
+        return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from ..types import Receiver
 from .loopio import RECEIVE_SIZE, LoopIO
@@ -59,46 +60,42 @@ class StreamTransport:
     def start(self, receiver: Receiver, early: bytes) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
         self._receiver = receiver
+        if self._stream is None:  # a callback that ran first has met the end already
+            self._io.loop.call_soon(self._tell_lost)
+            return
         self._reading = True
-        assert self._stream is not None
         self._stream.set_close_callback(self._tell_lost)
+        if self._read is not None:  # begun at the hand-over
+            self._read.add_done_callback(self._read_done)
         if early:
             receiver.data_received(early)
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._stream is None or not self._reading:
+        """Begin to read, unless a read is under way: it may be while reading is paused."""
+        if self._stream is None or not self._reading or self._read is not None:
             return
-        if self._read is None:
-            try:
-                self._read = asyncio.ensure_future(
-                    self._stream.read_bytes(RECEIVE_SIZE, partial=True)
-                )
-            except StreamClosedError:
-                self.abort()
-                return
-            self._read.add_done_callback(self._read_done)
-        elif not self._read.done():
-            # The read of the hand-over, seen for the first time.
-            self._read.add_done_callback(self._read_done)
-        else:
-            self._io.loop.call_soon(self._read_done, self._read)
-
-    def _read_done(self, read: asyncio.Future[bytes]) -> None:
-        if read.cancelled() or read.exception() is not None or self._receiver is None:
-            self._read = None
+        try:
+            self._read = asyncio.ensure_future(self._stream.read_bytes(RECEIVE_SIZE, partial=True))
+        except StreamClosedError:
             self.abort()
             return
+        self._read.add_done_callback(self._read_done)
+
+    def _read_done(self, read: asyncio.Future[bytes]) -> None:
         self._read = None
-        if self._reading:
-            self._receiver.data_received(read.result())
+        if read.cancelled() or read.exception() is not None:
+            self.abort()
+        elif self._receiver is not None:
+            if self._reading:
+                self._receiver.data_received(read.result())
+            else:
+                self._unread += read.result()
             self._read_on()
-        else:
-            self._unread += read.result()
 
     def write(self, frame: bytes) -> None:
         """Send one frame now, or queue it; never blocks and never raises."""
-        if self._stream is None or self._ended:
+        if self._stream is None or self._ended or not frame:
             return
         if self._queue is None:
             self._queue = FrameQueue()
@@ -124,10 +121,16 @@ class StreamTransport:
         if self._stream is not None and self._stream.writing():
             self._writing = len(chunk)
             write.add_done_callback(self._write_done)
-        elif self._queue is not None:
-            self._io.loop.call_soon(self.flush)
+            return
+        if self._queue is not None:
+            self._io.loop.call_soon(self._flush_on)
         else:
             self._drained()
+
+    def _flush_on(self) -> None:
+        self.flush()
+        if self._receiver is not None:
+            self._receiver.writing_resumed()
 
     def _write_done(self, write: asyncio.Future[None]) -> None:
         self._writing = 0
@@ -144,6 +147,16 @@ class StreamTransport:
     def _drained(self) -> None:
         if self._ended == 1:
             self.abort()
+        elif self._ended == 2:
+            self._shutdown()
+
+    def _shutdown(self) -> None:
+        stream = self._stream
+        if stream is not None and not isinstance(stream, SSLIOStream):
+            try:
+                stream.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._io.loop.call_soon(self.abort)
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame of which nothing has left; return its size, or 0."""
@@ -166,8 +179,7 @@ class StreamTransport:
         if self._unread:
             unread, self._unread = self._unread, b""
             self._receiver.data_received(unread)
-        if self._reading and (self._read is None):
-            self._read_on()
+        self._read_on()
 
     def close(self) -> None:
         """Send what is queued, then close the stream."""
@@ -178,13 +190,16 @@ class StreamTransport:
                 self._ended = 1
 
     def end(self) -> None:
-        """Send what is queued and read on until the peer ends the stream (TLS has no half-close).
+        """Send what is queued, end our direction, and read on until the peer ends its own.
 
-        Whoever calls this sets a deadline and then calls `abort`.
+        TLS has no half-close: there the peer learns from the close frame alone. Whoever calls
+        this sets a deadline and then calls `abort`.
         """
         if self._stream is not None:
             self._ended = 2
             self.resume_reading()
+            if self._queue is None and not self._writing:
+                self._shutdown()
 
     def abort(self) -> None:
         """Close the stream at once and drop what is queued."""
@@ -196,6 +211,11 @@ class StreamTransport:
 
     def _tell_lost(self) -> None:
         self._stream = None
+        self._queue = None
+        self._reading = False
         if self._receiver is not None:
             receiver, self._receiver = self._receiver, None
+            if self._unread:
+                unread, self._unread = self._unread, b""
+                receiver.data_received(unread)
             receiver.connection_lost()

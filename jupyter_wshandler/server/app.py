@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
@@ -13,6 +15,7 @@ from tornado.routing import Rule
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
 from traitlets.config import Config as TraitConfig
 
+from ..callbacks.served import Watching
 from ..config.loader import load
 from ..engine.handover import CARRIERS
 from ..manager import WebSocketManager
@@ -83,6 +86,14 @@ class WSHandlerApp(ExtensionApp):
         can, "stream" always goes through Tornado's stream.""",
     ).tag(config=True)
 
+    reload = Union(
+        [CaselessStrEnum(["auto", "poll", "off"]), Bool()],
+        default_value="auto",
+        help="""Whether config files and callback modules are loaded again when they change.
+        "auto" (or True): as the operating system tells of changes. "poll": by looking every
+        second, for folders where it does not tell. "off" (or False): only at a restart.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -96,7 +107,14 @@ class WSHandlerApp(ExtensionApp):
     def files(self) -> list[str]:
         """Return the config files, in order."""
         given = self.config_file
-        return [given] if isinstance(given, str) and given else list(given or ())
+        files = [given] if isinstance(given, str) and given else list(given or ())
+        # A callback may change the working directory before the files are read again.
+        return [os.path.abspath(path) for path in files]
+
+    def watching(self) -> Watching:
+        """Return how changes of files are noticed."""
+        given = self.reload
+        return ("auto" if given else "off") if isinstance(given, bool) else given
 
     def initialize_settings(self) -> None:
         """Load the configuration and make it known to the web application."""
@@ -105,22 +123,24 @@ class WSHandlerApp(ExtensionApp):
             session_store=self.session_store,
             threads=self.threads,
             patience=self.thread_patience,
+            reload=self.watching(),
         )
         self.settings["wshandler_manager"] = self.manager
-        self.manager.apply(
-            load(
-                files=self.files(),
-                url=_plain(self.url),
-                defaults=_plain(self.defaults),
-                enforce=_plain(self.enforce),
-                allow_public_routes=self.allow_public_routes,
-            )
+        source = partial(
+            load,
+            files=self.files(),
+            url=_plain(self.url),
+            defaults=_plain(self.defaults),
+            enforce=_plain(self.enforce),
+            allow_public_routes=self.allow_public_routes,
         )
+        self.manager.apply(source(), source)
 
     def initialize_handlers(self) -> None:
         """Put the rules of the routes behind all of Jupyter's."""
         assert self.serverapp is not None
         base_url = self.serverapp.web_app.settings["base_url"]
+        self.manager.served.base_url = base_url
         self.recheck = Recheck(self.serverapp.web_app, self.manager)
         settings = {
             "recheck": self.recheck,
@@ -155,9 +175,10 @@ class WSHandlerApp(ExtensionApp):
         if self.freeze_gc:
             gc.collect()
             gc.freeze()
-        for sentence in unreachable(
-            serverapp.web_app, self.manager, serverapp.web_app.settings["base_url"]
-        ):
+        application = serverapp.web_app
+        advise = partial(unreachable, application, self.manager, application.settings["base_url"])
+        self.manager.served.advise = advise
+        for sentence in advise():
             self.log.warning("%s", sentence)
 
     async def stop_extension(self) -> None:

@@ -7,6 +7,7 @@ functions that a route names for deciding (`condition` and the like).
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 from http import HTTPStatus
 from pathlib import Path
@@ -25,13 +26,14 @@ from ..engine.deflate import PerMessageDeflate
 from ..engine.handover import take_over
 from ..engine.handshake import Handshake, check_upgrade, is_upgrade, select_subprotocol
 from ..engine.protocol import Protocol
-from ..errors import ConnectionRefused, HandshakeError
+from ..errors import ConnectionRefused, HandshakeError, LimitReached
 from ..manager import WebSocketManager
 from ..request import Request
 from ..routes import Route
-from .identity import is_member, session_id
+from .identity import is_member, session_id, user_keys
 from .recheck import Recheck
 
+SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
 BROKEN = "this route is broken; its error is in the server's log"
 
@@ -47,6 +49,14 @@ class Refused(HTTPError):
 
 class RouteHandler(WebSocketMixin, JupyterHandler):
     """Serve every method on the path of one route; subclasses decorate the verbs."""
+
+    silent = False
+    """Whether nothing more is logged: a reached limit has its own line, once a minute."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where lines about this request go, Jupyter's own included."""
+        return SILENCE if self.silent else super().log
 
     def initialize(
         self,
@@ -169,8 +179,9 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         )
         opened = False
         try:
+            name, new = session_id(self, secure=self.secure_cookie)
             connection._session = await self.manager.sessions.attach(
-                session_id(self, secure=self.secure_cookie), self._user_key()
+                name, self._user_key(), new=new
             )
             if upgrade and not self.recheck.admit(self, connection):
                 raise Refused(403, "this login has ended; log in again")
@@ -188,6 +199,12 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     def _user_key(self) -> str:
         user = self.current_user
         return "anonymous" if user is None else f"user:{user.username}"
+
+    def _visitor(self) -> str:
+        """Return who counts as one for the limits: a user, a token, or an address."""
+        if self.current_user is None:
+            return f"address:{self.request.remote_ip}"
+        return user_keys(self)[0]
 
     def serve_page(self) -> None:
         """Answer with the route's page."""
@@ -215,7 +232,9 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         method, version = self.request.method or "", self.request.version
         try:
             handshake = check_upgrade(method, version, pairs)
+            self.manager.admit(connection, self._visitor())
         except HandshakeError as error:
+            self.silent = isinstance(error, LimitReached)
             raise Refused(error.status, error.reason, error.headers) from None
         subprotocol = await self.choose_subprotocol(connection, handshake)
         deflate, extensions = await self.choose_compression(connection, handshake)

@@ -65,12 +65,15 @@ def is_secure(handler: JupyterHandler, override: bool | None) -> bool:
     return any(hop.strip().lower() == "https" for hop in hops)
 
 
-def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
+def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bool]:
     """Return the id of the request's session; a new one is set as a cookie on the answer.
 
     Args:
         handler: A handler whose identity is known and whose headers are not written yet.
         secure: Overrides the cookie's Secure attribute.
+
+    Returns:
+        The id, and whether it is new.
     """
     name = cookie_name(handler)
     keys = user_keys(handler)
@@ -79,7 +82,7 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
         for value in raw.decode("ascii", "replace").split(SEPARATOR):
             known = SessionManager.id_from_cookie(value, keys)
             if known is not None:
-                return known
+                return known, False
     new = SessionManager.new_id()
     options: dict[str, Any] = {
         "path": handler.base_url,
@@ -92,7 +95,7 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> str:
     # A token that has just been answered with a login cookie may be followed by either alone.
     value = SEPARATOR.join(SessionManager.cookie_value(new, key) for key in keys)
     handler.set_signed_cookie(name, value, **options)
-    return str(new)
+    return new, True
 
 
 def is_member(user: Any, membership: tuple[dict[str, tuple[Any, ...]], ...]) -> bool:

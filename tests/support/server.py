@@ -156,7 +156,7 @@ def raw_request(
     lines = [f"{method} {target} {version}"]
     lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
     lines += [f"{name}: {value}" for name, value in headers]
-    sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    sock = socket.create_connection((server.host, server.port), timeout=20)
     sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     head = b""
     while b"\r\n\r\n" not in head:
@@ -182,6 +182,7 @@ def running_server(
     scheme: str = "http",
     wait_path: str = "api/status",
     port: int | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[RunningServer]:
     """Start a Jupyter server with a route configuration and stop it at the end.
 
@@ -197,6 +198,7 @@ def running_server(
         scheme: "https" where `extra_args` turn TLS on.
         wait_path: A path that answers once the server is up.
         port: The port; any free one where None.
+        host: The address to listen on.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -229,7 +231,7 @@ def running_server(
                 *arguments,
                 f"--ServerApp.port={port}",
                 "--ServerApp.port_retries=0",
-                "--ServerApp.ip=127.0.0.1",
+                f"--ServerApp.ip={host}",
                 f"--ServerApp.base_url={base_url}",
                 f"--IdentityProvider.token={token}",
                 "--ServerApp.open_browser=False",
@@ -244,21 +246,21 @@ def running_server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = RunningServer(port, base_url, token, folder, process, log_path, scheme=scheme)
+    server = RunningServer(port, base_url, token, folder, process, log_path, scheme, host)
     try:
-        _wait_until_up(server, wait_path)
+        wait_until_up(server, wait_path)
         yield server
     finally:
         server.stop()
 
 
-def _wait_until_up(server: RunningServer, path: str) -> None:
+def wait_until_up(server: RunningServer, path: str) -> None:
     def up() -> bool:
         if server.process.poll() is not None:
             raise AssertionError(f"the server ended at once:\n{server.log_text()[-4000:]}")
         with socket.socket() as probe:
             probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", server.port)) == 0
+            return probe.connect_ex((server.host, server.port)) == 0
 
     try:
         wait_for(up, START_SECONDS, "the server's port")

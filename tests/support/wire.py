@@ -46,7 +46,7 @@ class Wire:
     ) -> None:
         self.sock = self._dial(server, receive_buffer, seconds)
         fields = {
-            "Host": f"127.0.0.1:{server.port}",
+            "Host": f"{server.host}:{server.port}",
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": KEY,
@@ -66,7 +66,7 @@ class Wire:
         plain.settimeout(seconds)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plain.connect(("127.0.0.1", server.port))
+        plain.connect((server.host, server.port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if server.scheme != "https":
             return plain

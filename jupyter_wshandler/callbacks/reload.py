@@ -1,0 +1,341 @@
+"""Load routes with their functions, and load them again when their files have changed.
+
+The modules in the folders of the config files are one version: they are imported again all
+together, as fresh objects, and only if every function that worked still does. Otherwise the last
+good version goes on, and the error says where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..config.model import Config, FunctionSpec, Place, RouteConfig
+from ..errors import CallbackError
+from ..routes import Route
+from ..types import Callback
+from .resolve import Resolver
+from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
+
+Source = Callable[[], Config]
+"""Loads the configuration; called in a thread."""
+
+TRIES = 5
+"""Attempts to read files that change while they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Hold what one look at the files gave.
+
+    Attributes:
+        config: The configuration to serve.
+        routes: One for each of its routes, new objects; None if nothing is to be swapped.
+        afresh: Whether all modules were imported again.
+        files: The files that had changed.
+        errors: Why the last good configuration or code goes on; empty if it does not.
+    """
+
+    config: Config
+    routes: list[Route] | None
+    afresh: bool
+    files: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Say what a reload did.
+
+    Attributes:
+        files: The files that had changed.
+        code: Whether the callback modules were imported again.
+        added: Names of new routes.
+        changed: Names of routes whose configuration changed.
+        removed: Names of routes that are gone.
+        closed: How many connections were closed with 1012.
+        errors: Why the last good configuration or code goes on; empty if it does not.
+    """
+
+    files: tuple[str, ...] = ()
+    code: bool = False
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    closed: int = 0
+    errors: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = ["new code"] if self.code else []
+        for word in ("added", "changed", "removed"):
+            names = getattr(self, word)
+            if names:
+                parts.append(f"{word} {', '.join(names)}")
+        if self.closed:
+            parts.append(f"connections closed with 1012: {self.closed}")
+        return f"{', '.join(self.files) or 'nothing changed'}: {'; '.join(parts) or 'no change'}"
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Collect the routes of a configuration and what went wrong with each function."""
+
+    routes: list[Route] = field(default_factory=list)
+    failed: dict[tuple[str, str], CallbackError] = field(default_factory=dict)
+
+
+class RouteLoader:
+    """Make the routes of a configuration, and know which files they depend on.
+
+    All methods but `close` may run in a thread, one at a time.
+    """
+
+    def __init__(self) -> None:
+        self.resolver: Resolver | None = None
+        self._closed = False
+        self._code: dict[str, Stamp | None] = {}
+        self._yaml: dict[str, Stamp | None] = {}
+        self._folders: tuple[str, ...] = ()
+        # Why what is on disk is not what is served; they stay until it is looked at again.
+        self._yaml_errors: list[str] = []
+        self._code_errors: list[str] = []
+
+    def close(self) -> None:
+        """Take the config's folders off `sys.path`, and forget their modules."""
+        self._closed = True
+        if self.resolver is not None:
+            self.resolver.close()
+
+    # ---- the first time ------------------------------------------------------------------
+
+    def load(self, config: Config) -> list[Route]:
+        """Make the routes of a configuration; broken ones say why.
+
+        Args:
+            config: What `config.loader.load` returned.
+        """
+        self._open(config)
+        self._yaml = _stamps(config.files)
+        with recorded(Reading()) as reading:
+            attempt = self._attempt(config)
+        self._learn(reading)
+        return attempt.routes
+
+    def mend(self, route: Route) -> None:
+        """Look the functions of a broken route up again.
+
+        Modules that were imported stay as they are, so that routes never differ in their version.
+
+        Args:
+            route: A route that is broken, and not by its configuration.
+        """
+        with recorded(Reading()) as reading:
+            attempt = _Attempt()
+            self._look_up(route, attempt)
+        self._code |= reading.expected()
+
+    def _open(self, config: Config) -> None:
+        folders = tuple(config.folders)
+        if self.resolver is None or folders != self._folders:
+            before, self._folders = self.resolver, folders
+            self.resolver = Resolver(folders, refresh=False)
+            if before is not None:
+                before.close()
+
+    # ---- what a file that changes would change -------------------------------------------
+
+    def look(self) -> tuple[str, ...]:
+        """Return the files that have changed since they were read, appeared or went."""
+        if self.resolver is not None:
+            for module in self.resolver.modules().values():
+                # A function may have imported it only now.
+                file = getattr(module, "__file__", None)
+                if isinstance(file, str) and file not in self._code:
+                    self._code[file] = read_stamp(file) or stamp_of(file)
+        return self._changed(self._yaml) + self._changed(self._code)
+
+    def files(self) -> frozenset[str]:
+        """Return every file that `look` looks at, whether it exists or not."""
+        return frozenset({*self._yaml, *self._code})
+
+    def _changed(self, expected: Mapping[str, Stamp | None]) -> tuple[str, ...]:
+        return tuple(path for path, stamp in expected.items() if stamp_of(path) != stamp)
+
+    def _learn(self, reading: Reading) -> None:
+        """Take what was read last for what the files are."""
+        self._code = reading.expected()
+        assert self.resolver is not None
+        for module in self.resolver.modules().values():
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str):
+                # Not read this time, because the import ended before: an attempt was made.
+                self._code.setdefault(file, stamp_of(file))
+
+    # ---- again -----------------------------------------------------------------------------
+
+    def reload(
+        self, source: Source | None, config: Config, current: Mapping[str, Route], force: bool
+    ) -> Loaded:
+        """Look at the files, and load again what has changed.
+
+        Args:
+            source: Loads the configuration; None if it cannot change.
+            config: The configuration that is served.
+            current: The routes that are served, by name.
+            force: Whether to load everything again, changed or not.
+        """
+        changed = self.look()
+        new = config
+        if source is not None and (force or any(path in self._yaml for path in changed)):
+            new = self._load_config(source)
+            self._yaml_errors = unusable(new, config)
+            if self._yaml_errors:
+                new = config
+        self._open(new)
+        afresh: _Attempt | None = None
+        if force or any(path in self._code for path in changed):
+            afresh = self._import_afresh(new, current)
+        attempt = afresh
+        if afresh is None and new is not config:
+            with recorded(Reading()) as reading:
+                attempt = self._attempt(new)
+            self._code |= reading.expected()
+        routes = None if attempt is None else attempt.routes
+        errors = (*self._yaml_errors, *self._code_errors)
+        return Loaded(new, routes, afresh is not None, changed, errors)
+
+    def _load_config(self, source: Source) -> Config:
+        for _ in range(TRIES):
+            before = _stamps(self._yaml)
+            config = source()
+            if _stamps(before) == before:
+                break
+        # What changed since is found by the next look.
+        self._yaml = _stamps(config.files) | before
+        return config
+
+    def _import_afresh(self, config: Config, current: Mapping[str, Route]) -> _Attempt | None:
+        """Import all modules again; go on with the old ones if a function no longer works."""
+        resolver = self.resolver
+        assert resolver is not None
+        for remaining in reversed(range(TRIES)):
+            before = resolver.set_aside()
+            is_good = False
+            try:
+                with recorded(Reading()) as reading:
+                    attempt = self._attempt(config)
+                if remaining and self._changed(reading.files):
+                    continue  # saved while it was read: the modules may be of two versions
+                self._code_errors = _blockers(attempt, config, current)
+                is_good = not self._code_errors
+            finally:
+                if not is_good:
+                    # Somebody who has closed this meanwhile wants none of them.
+                    resolver.put_back({} if self._closed else before)
+            break
+        self._learn(reading)
+        return attempt if is_good else None
+
+    # ---- functions -------------------------------------------------------------------------
+
+    def _attempt(self, config: Config) -> _Attempt:
+        attempt = _Attempt()
+        for route in config.routes:
+            attempt.routes.append(self._look_up(Route(route), attempt))
+        attempt.routes += [Route.from_broken(broken) for broken in config.broken]
+        return attempt
+
+    def _look_up(self, route: Route, attempt: _Attempt) -> Route:
+        config = route.config
+        callbacks: dict[str, Callback] = {}
+        errors = []
+        for event, spec in functions(config).items():
+            try:
+                callbacks[event] = self._resolve(spec, event, config.run, attempt)
+            except CallbackError as error:
+                attempt.failed[config.name, event] = error
+                errors.append(f"{spec.place}: {error}")
+        route.callbacks = callbacks
+        route.error = "\n".join(errors)
+        route.state = "broken" if errors else "ready"
+        return route
+
+    def _resolve(self, spec: FunctionSpec, event: str, run: str, attempt: _Attempt) -> Callback:
+        assert self.resolver is not None
+        module = spec.function.rpartition(".")[0]
+        top = module.partition(".")[0]
+        if top not in sys.modules:
+            # A module that cannot be imported is not run again for each of its functions.
+            for other in attempt.failed.values():
+                name, _, why = str(other).partition(": ")
+                if name.rpartition(".")[0] == module:
+                    raise CallbackError(f"{spec.function}: {why}")
+        return self.resolver.resolve(spec, event, run)
+
+
+def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
+    """Return the functions that a route names, by event."""
+    found = dict(config.callbacks)
+    if config.auth.condition is not None:
+        found["condition"] = config.auth.condition
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two parts of a configuration mean the same, wherever they stand in the file."""
+    return bool(_meaning(one) == _meaning(other))
+
+
+def _meaning(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {
+            name: _meaning(getattr(value, name))
+            for name in value.__struct_fields__
+            if not isinstance(getattr(value, name), Place)
+        }
+    if isinstance(value, Mapping):
+        return {key: _meaning(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_meaning(entry) for entry in value]
+    # In Python 1, 1.0 and True are equal, and a configuration may mean the difference.
+    return type(value), value
+
+
+def unusable(new: Config, old: Config) -> list[str]:
+    """Return why a configuration must not replace another: a file of its routes is unreadable.
+
+    Args:
+        new: What was loaded now.
+        old: What is served.
+    """
+    lost = (_sources(old) - _sources(new)) & set(new.files)
+    return [str(problem) for problem in new.problems if problem.place.source in lost]
+
+
+def _sources(config: Config) -> set[str]:
+    """Return the files and traits that at least one route comes from."""
+    return {r.place.source for r in config.routes} | {r.place.source for r in config.broken}
+
+
+def _blockers(attempt: _Attempt, config: Config, current: Mapping[str, Route]) -> list[str]:
+    """Return why fresh modules must not be used: what worked, and is still asked for, does not."""
+    specs = {route.name: functions(route) for route in config.routes}
+    reasons: dict[str, str] = {}
+    for (name, event), error in attempt.failed.items():
+        served = current.get(name)
+        if served is None or served.state != "ready":
+            continue
+        before = functions(served.config).get(event)
+        if before is not None and same(before, specs[name][event]):
+            text = str(error)
+            reasons.setdefault(text.partition(": ")[2] or text, text)
+    return list(reasons.values())
+
+
+def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
+    return {os.path.abspath(path): stamp_of(path) for path in paths}

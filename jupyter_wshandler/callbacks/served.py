@@ -1,0 +1,385 @@
+"""The routes that are served: swapped as a whole, with the open connections taken along."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from ..config.model import Config
+from ..connection import Connection
+from ..routes import Match, Route, RouteTable
+from ..sending import CLOSING
+from ..types import CloseCode
+from .pool import ThreadPool
+from .reload import Loaded, Reload, RouteLoader, Source, same
+from .watch import FileWatch
+
+Watching = Literal["auto", "poll", "off"]
+
+LOOK_AUTO = 3.0
+"""Seconds between two looks at the files where the system also tells of changes: it says nothing
+of a network folder that another machine writes to."""
+
+LOOK_POLL = 1.0
+"""Seconds between two looks where it does not."""
+
+SLOW = 10.0
+"""Seconds after which a reload that still runs is named in a warning."""
+
+RETRY = 1.0
+"""Seconds before a broken route's functions are looked up again."""
+
+
+class ServedRoutes:
+    """Own the route table: load it, watch its files, and swap it under open connections.
+
+    Args:
+        log: Where errors and warnings go.
+        connections: The open connections by id; the manager's own.
+        swapped: Called after each swap, on the event loop.
+        watching: "auto", "poll" or "off": how files are watched from `start` on.
+    """
+
+    def __init__(
+        self,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        connections: Mapping[str, Connection],
+        swapped: Callable[[], object],
+        watching: Watching = "off",
+    ) -> None:
+        self.log = log
+        self.config = Config()
+        self.table = RouteTable(())
+        self.errors: tuple[str, ...] = ()
+        self.base_url = "/"
+        self.advise: Callable[[], Iterable[str]] | None = None
+        self.watching: Watching = watching
+        self._connections = connections
+        self._swapped = swapped
+        self._source: Source | None = None
+        self._loader = RouteLoader()
+        self._said: set[str] = set()
+        self._lock = asyncio.Lock()
+        self._looked_up: dict[str, float] = {}
+        self._pool = ThreadPool(1, name="wshandler-reload")
+        self._task: asyncio.Task[None] | None = None
+        self._context: contextvars.Context | None = None
+        self._stopped = False
+
+    # ---- life ------------------------------------------------------------------------------
+
+    def start(self, context: contextvars.Context) -> None:
+        """Begin to watch the files, on the running event loop.
+
+        Args:
+            context: What modules are imported in; it names the manager.
+        """
+        self._context = context
+        if self.watching != "off" and self._task is None:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._watch(), name="wshandler reload")
+
+    async def stop(self) -> None:
+        """End the watching; a reload that runs is waited for a second, and given up then."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for label in await self._pool.stop(1.0):
+            self.log.warning("%s still ran when the server stopped", label)
+
+    def close(self) -> None:
+        """Forget the callback modules."""
+        self._loader.close()
+
+    # ---- the first time ----------------------------------------------------------------------
+
+    def apply(self, config: Config, source: Source | None = None) -> None:
+        """Take a configuration: find its functions and swap the table.
+
+        Args:
+            config: What `config.loader.load` returned.
+            source: Loads it again, in a thread; None if it cannot change.
+        """
+        self._source = source
+        self._install(config, self._loader.load(config))
+        self.report()
+
+    def heal(self, route: Route) -> bool:
+        """Look the functions of a broken route up again; return whether it can serve now.
+
+        Args:
+            route: One of the table; where its configuration is wrong it stays broken.
+        """
+        if route.state == "ready":
+            return True
+        now = time.monotonic()
+        early = now - self._looked_up.get(route.name, -RETRY) < RETRY
+        if route.config_error or early or self._lock.locked():
+            return False
+        if self.table.get(route.name) is not route:  # swapped since the handshake began
+            return False
+        self._looked_up[route.name] = now
+        self._loader.mend(route)
+        if route.state != "ready":
+            return False
+        self.log.info("Route %s works again", route.name)
+        for connection in list(self._connections.values()):
+            self._move(connection)
+        return True
+
+    # ---- again -----------------------------------------------------------------------------
+
+    async def reload(self, *, force: bool = False) -> Reload:
+        """Load what has changed on disk, and swap it in if it works.
+
+        A callback that runs goes on to its end as it was; the next one of any connection is of
+        the new version.
+
+        Args:
+            force: Whether to load everything again, changed or not.
+        """
+        async with self._lock:
+            if self._stopped:
+                return Reload()
+            current = {route.name: route for route in self.table}
+            loaded = await self._in_thread(
+                self._loader.reload, self._source, self.config, current, force, label="a reload"
+            )
+            result = self._swap(loaded)
+        if self.advise is not None and (result.added or result.changed):
+            self._say(logging.WARNING, self.advise())
+        return result
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any, label: str) -> Any:
+        loop = asyncio.get_running_loop()
+        context = contextvars.Context() if self._context is None else self._context.copy()
+
+        def run() -> Any:
+            # A module may ask for the loop as it is imported, and did get one at the start.
+            asyncio.set_event_loop(loop)
+            try:
+                return function(*args)
+            finally:
+                asyncio.set_event_loop(None)
+
+        future = self._pool.submit(run, label=label, context=context)
+        # Where the watching ends meanwhile, nobody asks what became of it.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        done, _ = await asyncio.wait([future], timeout=SLOW)
+        if not done:
+            self.log.warning("The callback modules take over %d s to be imported again", SLOW)
+        return await future
+
+    def _swap(self, loaded: Loaded) -> Reload:
+        files = tuple(self._shown(path) for path in loaded.files if not os.path.isdir(path))
+        self._report_errors(loaded)
+        if loaded.routes is None:
+            return Reload(files, errors=loaded.errors)
+        before = {route.name: route for route in self.table}
+        known = set(self.config.problems) | set(self.config.notes)
+        routes, changed = [], []
+        for route in loaded.routes:
+            old = before.get(route.name)
+            is_same = old is not None and _is_same(old, route)
+            if old is not None and is_same and not loaded.afresh and old.state == route.state:
+                # The same in every way: its connections keep the very route they have.
+                old.config, old.error = route.config, route.error
+                route = old
+            elif old is not None and not is_same:
+                changed.append(route.name)
+            routes.append(route)
+        names = {route.name for route in routes}
+        self._install(loaded.config, routes)
+        closed = [self._move(connection) for connection in list(self._connections.values())]
+        result = Reload(
+            files,
+            loaded.afresh,
+            added=tuple(route.name for route in routes if route.name not in before),
+            changed=tuple(changed),
+            removed=tuple(name for name in before if name not in names),
+            closed=sum(closed),
+            errors=loaded.errors,
+        )
+        self.log.info("Reloaded %s", result)
+        self._say(logging.INFO, (note for note in loaded.config.notes if note not in known))
+        self._report_routes(before)
+        return result
+
+    def _install(self, config: Config, routes: list[Route]) -> None:
+        self.config = config
+        self.table = RouteTable(routes)
+        counts: dict[str, int] = {}
+        for connection in self._connections.values():
+            counts[connection.route] = counts.get(connection.route, 0) + 1
+        for route in routes:
+            route.connections = counts.get(route.name, 0)
+        self._swapped()
+
+    # ---- open connections ------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Count a connection, and give it the route of today if it began with yesterday's."""
+        route = self.table.get(connection.route)
+        if route is not None:
+            route.connections += 1
+        self._move(connection)
+
+    def settle(self, connection: Connection) -> None:
+        """Close a connection that has just started where its route changed in the handshake."""
+        self._move(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Stop counting a connection."""
+        route = self.table.get(connection.route)
+        if route is not None:
+            route.connections -= 1
+
+    def _move(self, connection: Connection) -> bool:
+        """Give a connection the route of its name; close it (1012) where it cannot have it.
+
+        Returns:
+            Whether it was closed.
+        """
+        old, new = connection._route, self.table.get(connection.route)
+        if new is old or connection._phase >= CLOSING:
+            return False
+        match: Match | None = None
+        if new is None:
+            reason = "this route is gone"
+        elif new.config_error:
+            return False  # what it is meant to be is not known: go on as before
+        elif not (
+            same(old.config.auth, new.config.auth) and same(old.config.origins, new.config.origins)
+        ):
+            reason = "the rules of this route have changed"
+        elif (match := self._match(new, connection)) is None:
+            reason = "this route has moved"
+        else:
+            reason = ""
+        if reason:
+            connection._close(CloseCode.SERVICE_RESTART, reason)
+            return True
+        if new is not None and match is not None and new.state == "ready":
+            if old.config.pattern != new.config.pattern:
+                connection.path_args, connection.path_kwargs = tuple(match[1]), match[2]
+            connection.adopt(new)
+        return False
+
+    def _match(self, route: Route, connection: Connection) -> Match | None:
+        prefix = self.base_url.rstrip("/")
+        path = connection.request.path
+        return RouteTable([route]).match(path.removeprefix(prefix))
+
+    # ---- watching ----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+
+        def notify(function: Callable[..., object], *args: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(function, *args)
+
+        def failed(why: str) -> None:
+            self.log.warning("Files are looked at every second, not watched: %s", why)
+            self.watching = "poll"
+            told.set()
+
+        watch = FileWatch(lambda: notify(told.set), lambda why: notify(failed, why))
+        try:
+            while True:
+                if self.watching == "auto" and watch.follow(self._loader.files()):
+                    told.set()  # something may have changed before the watch began
+                period = LOOK_AUTO if self.watching == "auto" else LOOK_POLL
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), period)
+                was_told = told.is_set()
+                told.clear()
+                if await self._look():
+                    if not was_told:
+                        watch.stop()  # it is deaf, as after its folder was replaced
+                    await self._reload_safely()
+        finally:
+            watch.stop()
+            while watch.running:  # noqa: ASYNC110 # a thread of compiled code sets no event
+                await asyncio.sleep(0.01)
+
+    async def _look(self) -> bool:
+        async with self._lock:
+            return bool(await self._in_thread(self._loader.look, label="a look at the files"))
+
+    async def _reload_safely(self) -> None:
+        try:
+            await self.reload()
+        except Exception:
+            self.log.exception("The reload failed; the last good version goes on")
+
+    # ---- what the log says ---------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Write to the log what was loaded, and what is wrong with it."""
+        config = self.config
+        self._say(logging.INFO, config.notes)
+        self._say(logging.ERROR, map(str, config.problems))
+        self._report_routes({})
+
+    def _report_routes(self, before: Mapping[str, Route]) -> None:
+        """Write what is not as it was `before`."""
+        for route in self.table:
+            name, old = route.name, before.get(route.name)
+            if route.state == "ready":
+                if (
+                    old is None
+                    or old.state != "ready"
+                    or old.config.pattern != route.config.pattern
+                ):
+                    self.log.info("Route %s serves %s", name, route.config.pattern)
+            elif old is None or old.error != route.error:
+                for line in route.error.splitlines():
+                    self.log.error("Route %s is broken: %s", name, line)
+                if route.connections:
+                    self.log.error(
+                        "Route %s: %d open connections go on as before; new ones get 503",
+                        name,
+                        route.connections,
+                    )
+        if self._loader.resolver is not None:
+            self._say(logging.WARNING, self._loader.resolver.warnings)
+        public = [r.name for r in self.table if not r.config.auth.required]
+        if public:
+            sentence = "Open to everyone, without login (auth: false): " + ", ".join(public)
+            self._say(logging.WARNING, [sentence])
+
+    def _report_errors(self, loaded: Loaded) -> None:
+        """Write each error once, until it is mended."""
+        for error in loaded.errors:
+            if error not in self.errors:
+                self.log.error("Not reloaded, the last good version goes on: %s", error)
+        self.errors = loaded.errors
+
+    def _say(self, level: int, sentences: Iterable[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self._said:
+                if len(self._said) > 1000:
+                    self._said.clear()
+                self._said.add(sentence)
+                self.log.log(level, "%s", sentence)
+
+    def _shown(self, path: str) -> str:
+        folders = [os.path.abspath(folder) for folder in self.config.folders]
+        near = [os.path.relpath(path, f) for f in folders if path.startswith(os.path.join(f, ""))]
+        return min(near, key=len, default=path)
+
+
+def _is_same(old: Route, new: Route) -> bool:
+    """Say whether two routes are configured alike, broken ones by their errors."""
+    if old.config_error or new.config_error:
+        return old.config_error == new.config_error and old.error == new.error
+    return same(old.config, new.config)

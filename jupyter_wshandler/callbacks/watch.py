@@ -1,0 +1,111 @@
+"""Hear from the operating system that something in a few folders has changed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+STEP = 100
+"""Milliseconds of quiet that end a burst of changes, so that it is told once."""
+
+BURST = 800
+"""Milliseconds after which a burst is told even if it goes on."""
+
+_JOIN = 2.0
+
+
+class FileWatch:
+    """Call a function when a file of a certain name changes in one of some folders.
+
+    The folders themselves are watched and nothing below them: the folder of a config file may be
+    somebody's home. `watchfiles` is asked from a daemon thread of our own, since its own
+    `awatch` waits in threads that would keep the process from ending.
+
+    Args:
+        notify: Called in the thread, after a burst of changes.
+        failed: Called in the thread, with the reason, where the system cannot watch.
+    """
+
+    def __init__(self, notify: Callable[[], None], failed: Callable[[str], None]) -> None:
+        self._notify = notify
+        self._failed = failed
+        self._names: frozenset[str] = frozenset()
+        self._folders: frozenset[str] = frozenset()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []  # the last one watches, others are ending
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread is there, possibly on its way to end."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def follow(self, files: Iterable[str]) -> bool:
+        """Watch for these files, whether they exist or not, and for no others.
+
+        Args:
+            files: Absolute paths.
+
+        Returns:
+            Whether the set of watched folders changed: a change before that was not heard.
+        """
+        files = tuple(files)
+        self._names = frozenset(os.path.basename(path) for path in files)
+        folders = frozenset(filter(os.path.isdir, map(os.path.dirname, files)))
+        if folders == self._folders:
+            return False
+        self.stop()
+        self._folders = folders
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if folders:
+            self._stop = threading.Event()
+            thread = threading.Thread(
+                target=self._run,
+                args=(sorted(folders), self._stop),
+                name="wshandler-watch",
+                daemon=True,
+            )
+            # A daemon thread inside compiled code must not meet the end of Python.
+            atexit.unregister(self.join)
+            atexit.register(self.join)
+            self._threads.append(thread)
+            thread.start()
+        return True
+
+    def stop(self) -> None:
+        """Tell the thread to end, which it does within `STEP`."""
+        self._stop.set()
+        self._folders = frozenset()
+
+    def join(self) -> None:
+        """Wait until the thread has ended; at the latest before Python itself ends."""
+        self.stop()
+        for thread in self._threads:
+            thread.join(_JOIN)
+        atexit.unregister(self.join)
+
+    def _run(self, folders: list[str], stop: threading.Event) -> None:
+        try:
+            from watchfiles import watch
+        except ImportError as error:
+            self._failed(f"watchfiles cannot be imported: {error}")
+            return
+        options: dict[str, Any] = {
+            "watch_filter": self._is_wanted,
+            "debounce": BURST,
+            "step": STEP,
+            "stop_event": stop,
+            "recursive": False,
+            "raise_interrupt": False,
+        }
+        try:
+            for _ in watch(*folders, **options):
+                self._notify()
+        except Exception as error:
+            if not stop.is_set():
+                self._failed(f"{type(error).__name__}: {error}")
+
+    def _is_wanted(self, change: object, path: str) -> bool:
+        return os.path.basename(path) in self._names

@@ -1,0 +1,272 @@
+"""Places for connections: counted at open, given back once, and never all descriptors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_wshandler.config.model import MaxConnections, Place, Rate, Ratelimit, RouteConfig
+from jupyter_wshandler.errors import HandshakeError, LimitReached
+from jupyter_wshandler.limits import (
+    ConnectionCounter,
+    DescriptorGuard,
+    Limits,
+    descriptor_limit,
+    open_descriptors,
+)
+
+LOG = logging.getLogger("test.limits")
+NOBODY = DescriptorGuard(count=lambda: None)
+
+
+def config(name: str = "bot", **fields) -> RouteConfig:
+    return RouteConfig(name=name, pattern="/bot", place=Place("test"), **fields)
+
+
+def limits(guard: DescriptorGuard = NOBODY) -> Limits:
+    return Limits(LOG, guard)
+
+
+def admitted(all_: Limits, route: RouteConfig, user: str = "user:a", address: str = "1.1.1.1"):
+    """Return the place of one more connection, or None where it is refused."""
+    try:
+        return all_.admit(route, user, address, 0.0)
+    except LimitReached as error:
+        assert error.status == 429
+        assert error.headers["Retry-After"].isdigit()
+        return None
+
+
+# ---- places ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "third", "other_user", "other_address"),
+    [
+        (MaxConnections(user=2), False, True, False),
+        (MaxConnections(address=2), False, False, True),
+        (MaxConnections(route=2), False, False, False),
+        (MaxConnections(), True, True, True),
+    ],
+)
+def test_the_third_of_two_is_refused_for_whom_the_limit_counts(
+    bound: MaxConnections, third: bool, other_user: bool, other_address: bool
+) -> None:
+    for who, expected in (
+        (("user:a", "1.1.1.1"), third),
+        (("user:b", "1.1.1.1"), other_user),
+        (("user:a", "2.2.2.2"), other_address),
+    ):
+        all_, route = limits(), config(max_connections=bound)
+        assert admitted(all_, route)
+        assert admitted(all_, route)
+        assert (admitted(all_, route, *who) is not None) is expected
+
+
+def test_a_place_is_given_back_exactly_once() -> None:
+    all_, route = limits(), config(max_connections=MaxConnections(user=2))
+    first, second = admitted(all_, route), admitted(all_, route)
+    for _ in range(3):
+        first.leave(1.0)
+    assert admitted(all_, route)
+    assert admitted(all_, route) is None
+    second.leave(2.0)
+    assert admitted(all_, route)
+
+
+def test_routes_are_counted_apart_and_by_name_so_that_a_reload_forgets_nobody() -> None:
+    all_, bound = limits(), MaxConnections(user=1)
+    seat = admitted(all_, config(max_connections=bound))
+    assert admitted(all_, config("other", max_connections=bound))
+    changed = config(max_connections=bound, max_message=5)
+    assert admitted(all_, changed) is None
+    seat.leave(1.0)
+    assert admitted(all_, changed)
+
+
+def test_connections_are_counted_before_there_is_a_limit() -> None:
+    all_ = limits()
+    assert all(admitted(all_, config()) for _ in range(5))
+    assert admitted(all_, config(max_connections=MaxConnections(user=5))) is None
+
+
+def test_a_refused_connection_is_not_counted() -> None:
+    all_, route = limits(), config(max_connections=MaxConnections(user=1))
+    seat = admitted(all_, route)
+    assert [admitted(all_, route) for _ in range(10)] == [None] * 10
+    seat.leave(1.0)
+    assert admitted(all_, route)
+
+
+@given(
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3)), max_size=80),
+    bound=st.builds(
+        MaxConnections, user=st.integers(0, 3), address=st.integers(0, 3), route=st.integers(0, 5)
+    ),
+)
+def test_the_counts_are_those_of_a_plain_list_of_who_is_there(steps, bound) -> None:
+    counter, there = ConnectionCounter(), []
+    for comes, user, address in steps:
+        who = (f"user:{user}", f"address {address}")
+        if comes or not there:
+            by_user = sum(u == who[0] for u, _ in there)
+            by_address = sum(a == who[1] for _, a in there)
+            pairs = (bound.user, by_user), (bound.address, by_address), (bound.route, len(there))
+            full = any(most and now >= most for most, now in pairs)
+            assert bool(counter.reached(bound, *who)) is full
+            if not full:
+                counter.add(*who)
+                there.append(who)
+        else:
+            counter.remove(*there.pop(user % len(there)))
+        assert counter.total == len(there)
+        assert counter.users == Counter(u for u, _ in there)
+        assert counter.addresses == Counter(a for _, a in there)
+
+
+# ---- the meter of a place ----------------------------------------------------------------------
+
+
+def test_a_place_has_a_meter_where_the_route_has_a_rate_and_only_there() -> None:
+    all_ = limits()
+    assert all_.admit(config(), "user:a", "1.1.1.1", 0.0).meter is None
+    limited = config(ratelimit=Ratelimit(messages=Rate(1.0)))
+    assert all_.admit(limited, "user:a", "1.1.1.1", 0.0).meter is not None
+
+
+def test_a_changed_rate_reaches_open_connections_and_an_unchanged_one_disturbs_none() -> None:
+    all_ = limits()
+    rate = Ratelimit(messages=Rate(1.0), per="user", burst=1.0)
+    seat = all_.admit(config(ratelimit=rate), "user:a", "1.1.1.1", 0.0)
+    meter = seat.meter
+    assert meter.take("x", 0.0) == 0.0
+    assert meter.take("x", 0.0) > 0.0
+    assert seat.adopt(config(ratelimit=rate, priority=5), 0.0) is meter
+    faster = seat.adopt(config(ratelimit=Ratelimit(messages=Rate(5.0), per="user")), 0.0)
+    assert faster.take("x", 0.0) == 0.0
+    assert seat.adopt(config(), 0.0) is None
+    seat.leave(0.0)
+    assert seat.adopt(config(ratelimit=rate), 0.0) is None
+
+
+def test_a_place_that_is_given_back_gives_its_share_of_the_rate_back() -> None:
+    all_, route = limits(), config(ratelimit=Ratelimit(messages=Rate(1.0), per="user"))
+    seats = [all_.admit(route, f"user:{n}", "1.1.1.1", 0.0) for n in range(20)]
+    limiter = all_.limiter(route)
+    assert len(limiter) == 20
+    for seat in seats:
+        seat.leave(0.0)
+        seat.leave(0.0)
+    assert len(limiter) == 0
+
+
+# ---- descriptors -------------------------------------------------------------------------------
+
+
+class System:
+    """A system with a number of open descriptors and a limit, that counts the questions."""
+
+    def __init__(self, open_: int | None, limit: int | None) -> None:
+        self.open, self.limit, self.asked = open_, limit, 0
+
+    def count(self) -> int | None:
+        self.asked += 1
+        return self.open
+
+    def guard(self) -> DescriptorGuard:
+        return DescriptorGuard(self.count, lambda: self.limit)
+
+
+def test_over_four_fifths_of_the_descriptors_new_connections_get_503(caplog) -> None:
+    system = System(79, 100)
+    all_, route = limits(system.guard()), config()
+    all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    with pytest.raises(LimitReached) as refused:
+        all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    assert refused.value.status == 503
+    assert refused.value.headers["Retry-After"].isdigit()
+    system.open = 50
+    all_.admit(route, "user:a", "1.1.1.1", 1.0)
+    assert "80 descriptors are open, and 80 (80 % of the limit)" in caplog.text
+
+
+def test_a_connection_that_was_refused_for_descriptors_is_not_counted() -> None:
+    system = System(80, 100)
+    all_, route = limits(system.guard()), config(max_connections=MaxConnections(user=1))
+    with pytest.raises(LimitReached):
+        all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    system.open = 10
+    assert all_.admit(route, "user:a", "1.1.1.1", 1.0)
+
+
+def test_descriptors_are_counted_once_in_a_while_and_not_for_each_connection() -> None:
+    system = System(10, 1_000_000)
+    guard = system.guard()
+    assert not any(guard.reached(100.0 + step / 1000) for step in range(900))
+    assert system.asked == 1
+    guard.reached(102.0)
+    assert system.asked == 2
+
+
+def test_a_burst_between_two_counts_cannot_pass_the_limit() -> None:
+    system = System(10, 1000)
+    guard = system.guard()
+    assert [guard.reached(5.0) for _ in range(1000)].count(False) == 790
+
+
+def test_a_full_server_counts_again_soon_but_not_at_every_refusal() -> None:
+    system = System(80, 100)
+    guard = system.guard()
+    assert all(guard.reached(10.0) for _ in range(1000))
+    assert system.asked == 1
+    system.open = 20
+    assert not guard.reached(10.5)
+
+
+@pytest.mark.parametrize(("open_", "limit"), [(None, 100), (10_000, None)])
+def test_without_a_limit_or_a_count_nobody_is_refused(open_, limit) -> None:
+    guard = System(open_, limit).guard()
+    assert not any(guard.reached(float(step)) for step in range(100))
+
+
+def test_the_descriptors_of_this_process_are_counted() -> None:
+    before = open_descriptors()
+    assert before is not None
+    pipes = [os.pipe() for _ in range(10)]
+    try:
+        assert open_descriptors() == before + 20
+    finally:
+        for pair in pipes:
+            for descriptor in pair:
+                os.close(descriptor)
+    limit = descriptor_limit()
+    assert limit is None or limit > before
+
+
+# ---- the log -----------------------------------------------------------------------------------
+
+
+def test_a_limit_is_told_once_a_minute_with_how_often_it_was_met(caplog) -> None:
+    all_, route = limits(), config(max_connections=MaxConnections(user=1))
+    all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    for second in range(100):
+        with pytest.raises(LimitReached):
+            all_.admit(route, "user:a", "1.1.1.1", float(second))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert lines[0].startswith("Route bot: 429 for a: you have 1 open here already")
+    assert lines[1].endswith("; 59 more before")
+
+
+def test_no_digest_of_a_token_stands_in_the_log(caplog) -> None:
+    all_, route = limits(), config(max_connections=MaxConnections(user=1))
+    all_.admit(route, "token:0123abc", "1.1.1.1", 0.0)
+    with pytest.raises(HandshakeError):
+        all_.admit(route, "token:0123abc", "1.1.1.1", 0.0)
+    assert "429 for a token" in caplog.text
+    assert "0123abc" not in caplog.text

@@ -1,0 +1,589 @@
+"""RFC 6455 after the handshake, on real sockets: both carriers, and TLS.
+
+Each case sends bytes as they are to a real server. What a server must do with them is written
+beside them, with the section of the RFC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import select
+import threading
+import time
+import zlib
+
+import pytest
+from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, fragments, frame, text
+from support.nginx import make_certificate
+from support.server import running_server, wait_for
+from support.wire import Frame, Wire, open_descriptors, resident_bytes
+
+MIB = 1024 * 1024
+
+BOTS = """
+import asyncio
+from jupyter_wshandler.manager import current_manager
+
+async def echo(handler, message):
+    return message
+
+def threaded(handler, message):
+    return message
+
+async def later(handler, message):
+    await asyncio.sleep(0.05)
+    return message
+
+async def push(handler, message):
+    # Nobody waits for the queue here: what does not fit is the policy's.
+    for _ in range(int(message)):
+        if handler.closed:
+            break
+        handler.write_message(bytes(65536))
+        await asyncio.sleep(0)
+
+async def count(handler, message):
+    for number in range(int(message)):
+        handler.write_message(number.to_bytes(4, "big") + bytes(65532))
+        await asyncio.sleep(0)
+    print("all", message, "are written")
+
+async def offer(handler, message):
+    for number in range(int(message)):
+        await handler.write_message(number.to_bytes(4, "big") + bytes(65532))
+
+async def three(handler, message):
+    for number in range(3):
+        await asyncio.sleep(0.002)
+        handler.write_message(f"{message} {number}")
+
+async def slowly(handler):
+    await asyncio.sleep(0.005)
+    return True
+
+async def report(handler, message):
+    manager = current_manager.get()
+    mine = handler.id
+    return {
+        "connections": len([c for c in manager.connections if c != mine]),
+        "carrier": type(handler._transport).__name__,
+    }
+"""
+YAML = """
+url:
+  echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}
+  threaded: {pattern: /threaded, handler: WebSocketHandler, kwargs: {on_message: bots.threaded}}
+  later: {pattern: /later, handler: WebSocketHandler, kwargs: {on_message: bots.later}}
+  small: {pattern: /small, handler: WebSocketHandler,
+          kwargs: {on_message: bots.echo, max_message: 1KiB}}
+  packed: {pattern: /packed, handler: WebSocketHandler,
+           kwargs: {on_message: bots.echo, compression: true, max_message: 64KiB}}
+  push:
+    pattern: /push
+    handler: WebSocketHandler
+    kwargs: {on_message: bots.push, queue: {messages: 16, bytes: 256KiB}}
+  offer:
+    pattern: /offer
+    handler: WebSocketHandler
+    kwargs: {on_message: bots.offer, queue: {messages: 16, bytes: 256KiB}}
+  newest:
+    pattern: /newest
+    handler: WebSocketHandler
+    kwargs: {on_message: bots.count, queue: {messages: 16, bytes: 256KiB, slow: drop_oldest}}
+  three: {pattern: /three, handler: WebSocketHandler, kwargs: {on_message: bots.three}}
+  undecided: {pattern: /undecided, handler: WebSocketHandler,
+              kwargs: {on_message: bots.echo, auth: {condition: bots.slowly}}}
+  report: {pattern: /report, handler: WebSocketHandler, kwargs: {on_message: bots.report}}
+"""
+
+
+@pytest.fixture(scope="module", params=["direct", "stream", "tls"])
+def server(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    certificate = None
+    if request.param == "tls":
+        certificate, key = make_certificate(folder)
+        options = {
+            "extra_args": [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
+            "scheme": "https",
+        }
+    with running_server(YAML, folder=folder, modules={"bots.py": BOTS}, **options) as running:
+        running.extra |= {"carrier": request.param, "certificate": certificate}
+        yield running
+
+
+def report(server) -> dict:
+    with Wire(server, "/report", early=text("?")) as wire:
+        return json.loads(wire.message())
+
+
+def exchange(server, data: bytes, path: str = "/echo", **options) -> list[Frame]:
+    """Send bytes on a new connection and return all frames until the server ends the stream."""
+    with Wire(server, path, **options) as wire:
+        wire.send(data)
+        return to_the_end(server, wire)
+
+
+def to_the_end(server, wire: Wire) -> list[Frame]:
+    """Return all frames until the stream ends; TLS has no half-close, so there a client ends it."""
+    found = []
+    while (got := wire.frame()) is not None:
+        found.append(got)
+        if got.opcode == CLOSE and server.scheme == "https":
+            break
+    return found
+
+
+def endings(frames: list[Frame]) -> list[int]:
+    return [got.code for got in frames if got.opcode == CLOSE]
+
+
+def test_the_carrier_is_the_one_that_was_asked_for(server):
+    expected = "DirectTransport" if server.extra["carrier"] == "direct" else "StreamTransport"
+    assert report(server)["carrier"] == expected
+
+
+# ---- framing, 5.2 and 5.6 -----------------------------------------------------------------
+
+SIZES = [0, 1, 125, 126, 127, 128, 1000, 65535, 65536, 65537, 200_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_messages_of_every_length_come_back_as_they_were(server, size):
+    words = ("grüße" * (size // 7 + 1)).encode()[:size].decode(errors="ignore")
+    words += "x" * (size - len(words.encode()))
+    with Wire(server, "/echo") as wire:
+        wire.send(text(words))
+        assert wire.frame() == Frame(TEXT, words.encode())
+        wire.send(frame(BINARY, b"\xff" * size))
+        assert wire.frame() == Frame(BINARY, b"\xff" * size)
+
+
+def test_frames_that_arrive_byte_by_byte_are_whole_messages(server):
+    with Wire(server, "/echo") as wire:
+        stream = text("héllo") + frame(BINARY, b"\0" * 130) + frame(PING, b"?") + close(1000)
+        for at in range(len(stream)):
+            wire.send(stream[at : at + 1])
+        frames = wire.frames()
+    # A pong may overtake a message that a callback still answers.
+    assert Frame(PONG, b"?") in frames
+    assert [got for got in frames if got.opcode != PONG] == [
+        Frame(TEXT, "héllo".encode()),
+        Frame(BINARY, b"\0" * 130),
+        Frame(CLOSE, b"\x03\xe8"),
+    ]
+
+
+def test_many_messages_in_one_chunk_come_back_in_order(server):
+    count = 1000
+    with Wire(server, "/echo") as wire:
+        wire.send(b"".join(text(str(number)) for number in range(count)))
+        assert [int(wire.message()) for _ in range(count)] == list(range(count))
+
+
+@pytest.mark.parametrize("path", ["/threaded", "/later"])
+def test_messages_are_answered_in_order_whoever_answers(server, path):
+    with Wire(server, path) as wire:
+        wire.send(b"".join(text(str(number)) for number in range(20)))
+        assert [int(wire.message()) for _ in range(20)] == list(range(20))
+
+
+VIOLATIONS = {
+    "frame without a mask (5.1)": (frame(TEXT, b"hi", key=None), 1002),
+    "empty frame without a mask (5.1)": (frame(TEXT, b"", key=None), 1002),
+    "unmasked ping (5.1)": (frame(PING, b"", key=None), 1002),
+    **{f"opcode {op} (5.2)": (frame(op, b""), 1002) for op in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
+    **{f"reserved bits {rsv} (5.2)": (frame(TEXT, b"hi", rsv=rsv), 1002) for rsv in range(1, 8)},
+    "reserved bit on a ping (5.2)": (frame(PING, b"", rsv=4), 1002),
+    "reserved bit on a close (5.2)": (frame(CLOSE, b"", rsv=2), 1002),
+    "length 5 in 16 bits (5.2)": (frame(TEXT, b"hello", form=2), 1002),
+    "length 5 in 64 bits (5.2)": (frame(TEXT, b"hello", form=8), 1002),
+    "length 300 in 64 bits (5.2)": (frame(TEXT, b"x" * 300, form=8), 1002),
+    "length over 63 bits (5.2)": (b"\x82\xff" + b"\xff" * 8 + b"abcd", 1002),
+    "length of 63 bits (10.4)": (b"\x82\xff\x7f" + b"\xff" * 7 + b"abcd", 1009),
+    "continuation of nothing (5.4)": (frame(CONT, b"hi"), 1002),
+    "end of nothing (5.4)": (text("hi") + frame(CONT, b"hi"), 1002),
+    "message inside a message (5.4)": (frame(TEXT, b"a", fin=False) + text("b"), 1002),
+    "ping in fragments (5.5)": (frame(PING, b"a", fin=False), 1002),
+    "ping of 126 bytes (5.5)": (frame(PING, b"x" * 126), 1002),
+    "close of 126 bytes (5.5)": (frame(CLOSE, b"\x03\xe8" + b"x" * 124), 1002),
+    "close of one byte (5.5.1)": (frame(CLOSE, b"\x03"), 1002),
+    **{
+        f"close with {code} (7.4)": (close(code), 1002)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
+    },
+    "close whose reason is not UTF-8 (5.5.1)": (frame(CLOSE, b"\x03\xe8\xff"), 1007),
+    "text that is not UTF-8 (8.1)": (frame(TEXT, b"\xff"), 1007),
+    "overlong UTF-8 (8.1)": (frame(TEXT, b"\xc0\xaf"), 1007),
+    "surrogate in UTF-8 (8.1)": (frame(TEXT, b"\xed\xa0\x80"), 1007),
+    "past the last character (8.1)": (frame(TEXT, b"\xf4\x90\x80\x80"), 1007),
+    "text that ends in a character (8.1)": (frame(TEXT, "é".encode()[:1]), 1007),
+    "fragments that end in a character (8.1)": (fragments(TEXT, b"a\xc3", b""), 1007),
+    "wrong byte in the first fragment (8.1)": (frame(TEXT, b"\xff", fin=False), 1007),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_violation_is_answered_with_its_close_code(server, name):
+    data, code = VIOLATIONS[name]
+    frames = exchange(server, data + b"whatever follows is not looked at")
+    assert endings(frames) == [code]
+    assert frames[-1].opcode == CLOSE
+    assert not any(got.opcode == TEXT for got in frames) or name.startswith("end of")
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1009])
+def test_the_close_frame_arrives_though_the_client_goes_on_sending(server, code):
+    wrong = {
+        1002: frame(TEXT, b"hi", key=None),
+        1007: frame(TEXT, b"\xff"),
+        1009: frame(BINARY, bytes(2000)),
+    }
+    with Wire(server, "/small" if code == 1009 else "/echo") as wire:
+        wire.send(text("first"))
+        assert wire.message() == b"first"
+        wire.send(wrong[code])
+        # A server that closed with this unread would reset, and destroy its own close frame.
+        assert select.select([wire.sock], [], [], 10)[0], "no close frame came"
+        for _ in range(10):
+            wire.send(bytes(65536))
+            time.sleep(0.01)
+        assert endings(to_the_end(server, wire)) == [code]
+
+
+def test_a_client_that_sends_forever_after_its_error_is_cut_off(server):
+    with Wire(server, "/echo") as wire:
+        wire.send(frame(3, b""))
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - begun < 15:
+                wire.send(bytes(1000))
+                time.sleep(0.01)
+        assert time.monotonic() - begun < 10
+    wait_for(lambda: report(server)["connections"] == 0, what="the end of the connection")
+
+
+# ---- fragments and control frames, 5.4 and 5.5 --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(b"a", b"b"), (b"", b"ab"), (b"ab", b""), (b"", b"", b""), (b"a",) * 300],
+    ids=["two", "empty first", "empty last", "all empty", "many"],
+)
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_fragments_are_one_message(server, parts, opcode):
+    frames = exchange(server, fragments(opcode, *parts) + close(1000))
+    assert frames == [Frame(opcode, b"".join(parts)), Frame(CLOSE, b"\x03\xe8")]
+
+
+def test_a_character_may_be_cut_between_fragments_and_between_chunks(server):
+    smile = "🙂".encode()
+    with Wire(server, "/echo") as wire:
+        for at in range(3):
+            wire.send(frame(CONT if at else TEXT, smile[at : at + 1], fin=False))
+        last = frame(CONT, smile[3:])
+        wire.send(last[:3])
+        wire.send(last[3:])
+        assert wire.frame() == Frame(TEXT, smile)
+
+
+def test_a_ping_inside_a_message_is_answered_before_it(server):
+    with Wire(server, "/echo") as wire:
+        wire.send(frame(TEXT, b"a", fin=False) + frame(PING, b"in between"))
+        assert wire.frame() == Frame(PONG, b"in between")
+        wire.send(frame(CONT, b"b"))
+        assert wire.frame() == Frame(TEXT, b"ab")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\xff" * 62 + b"x"])
+def test_a_ping_is_answered_with_its_payload(server, payload):
+    with Wire(server, "/echo") as wire:
+        wire.send(frame(PING, payload))
+        assert wire.frame() == Frame(PONG, payload)
+
+
+def test_ten_pings_in_one_chunk_are_answered_in_order(server):
+    with Wire(server, "/echo") as wire:
+        wire.send(b"".join(frame(PING, b"%d" % number) for number in range(10)))
+        assert [wire.frame().payload for _ in range(10)] == [b"%d" % n for n in range(10)]
+
+
+def test_a_pong_that_nobody_asked_for_is_ignored(server):
+    frames = exchange(server, frame(PONG, b"hello") + text("hi") + close(1000))
+    assert frames == [Frame(TEXT, b"hi"), Frame(CLOSE, b"\x03\xe8")]
+
+
+def test_a_ping_is_answered_while_a_callback_runs(server):
+    with Wire(server, "/later") as wire:
+        wire.send(text("hi") + frame(PING, b"now"))
+        assert wire.frame() == Frame(PONG, b"now")
+        assert wire.frame() == Frame(TEXT, b"hi")
+
+
+# ---- the closing handshake, 5.5.1 and 7 ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4999]
+)
+def test_a_close_frame_is_answered_with_its_code_and_the_stream_ends(server, code):
+    assert exchange(server, close(code, "é" * 61)) == [Frame(CLOSE, code.to_bytes(2, "big"))]
+
+
+def test_an_empty_close_frame_is_answered_with_an_empty_one(server):
+    assert exchange(server, close(None)) == [Frame(CLOSE, b"")]
+
+
+def test_what_follows_a_close_frame_is_ignored(server):
+    after = close(1000) + text("late") + frame(PING, b"late") + close(1001) + b"\xff" * 200
+    assert exchange(server, after) == [Frame(CLOSE, b"\x03\xe8")]
+
+
+@pytest.mark.parametrize("path", ["/echo", "/threaded", "/later"])
+def test_a_message_with_the_close_frame_behind_it_is_answered_before_the_close(server, path):
+    assert exchange(server, text("hi") + close(1000), path) == [
+        Frame(TEXT, b"hi"),
+        Frame(CLOSE, b"\x03\xe8"),
+    ]
+
+
+def test_the_server_ends_the_stream_after_the_closing_handshake(server):
+    begun = time.monotonic()
+    exchange(server, close(1000))
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_client_that_leaves_without_a_close_frame_leaves_nothing_behind(server):
+    for leave in (Wire.reset, Wire.close):
+        with Wire(server, "/later", early=text("hi")) as wire:
+            leave(wire)
+    wait_for(lambda: report(server)["connections"] == 0, what="the end of the connections")
+
+
+# ---- limits, 10.4 -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "codes"),
+    [
+        (frame(BINARY, bytes(1024)), [1000]),
+        (frame(BINARY, bytes(1025)), [1009]),
+        (fragments(BINARY, bytes(1000), bytes(24)), [1000]),
+        (fragments(BINARY, bytes(1000), bytes(25)), [1009]),
+        (fragments(TEXT, *[b"x" * 100] * 11), [1009]),
+        (frame(BINARY, bytes(2000))[:14], [1009]),
+    ],
+    ids=["at", "over", "fragments at", "fragments over", "many fragments", "header alone"],
+)
+def test_a_message_over_the_limit_closes_1009(server, data, codes):
+    complete = len(data) > 20
+    frames = exchange(server, data + (close(1000) if complete else b""), "/small")
+    assert endings(frames) == codes
+    assert [len(got.payload) for got in frames if got.opcode != CLOSE] == (
+        [1024] if codes == [1000] else []
+    )
+
+
+def test_a_message_of_1_mib_less_1_goes_both_ways(server):
+    payload = bytes(range(251)) * (MIB // 251 + 1)
+    payload = payload[: MIB - 1]
+    with Wire(server, "/echo") as wire:
+        for _ in range(3):
+            sender = threading.Thread(target=wire.send, args=(frame(BINARY, payload),))
+            sender.start()
+            assert wire.frame() == Frame(BINARY, payload)
+            sender.join()
+
+
+def test_a_message_over_1_mib_closes_1009_by_default(server):
+    with Wire(server, "/echo") as wire:
+        wire.send(frame(BINARY, bytes(MIB + 1))[:20])
+        assert endings(to_the_end(server, wire)) == [1009]
+
+
+# ---- compression, RFC 7692 ----------------------------------------------------------------
+
+OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+
+
+def packed(payload: bytes) -> bytes:
+    squeezer = zlib.compressobj(wbits=-15)
+    return (squeezer.compress(payload) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def test_compressed_messages_come_back_compressed(server):
+    inflate = zlib.decompressobj(wbits=-15)
+    with Wire(server, "/packed", headers=OFFER) as wire:
+        assert "permessage-deflate" in wire.head
+        for words in (b"hello " * 200, b"bye " * 300):
+            wire.send(frame(TEXT, packed(words), rsv=4))
+            got = wire.frame()
+            assert (got.opcode, got.rsv) == (TEXT, 4)
+            assert inflate.decompress(got.payload + b"\0\0\xff\xff") == words
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(BINARY, packed(bytes(65537)), rsv=4), 1009),
+        (frame(BINARY, packed(bytes(50 * MIB)), rsv=4), 1009),
+        (frame(TEXT, packed(b"\xff"), rsv=4), 1007),
+        (frame(TEXT, b"\xff" * 20, rsv=4), 1002),
+        (frame(PING, b"", rsv=4), 1002),
+        (frame(TEXT, b"a", fin=False) + frame(CONT, b"b", rsv=4), 1002),
+        (frame(TEXT, b"a", rsv=2), 1002),
+    ],
+    ids=["over", "bomb", "not UTF-8", "not deflate", "ping", "continuation", "other bit"],
+)
+def test_what_is_wrong_with_compression_has_a_close_code(server, data, code):
+    before = resident_bytes(server.pid)
+    assert endings(exchange(server, data, "/packed", headers=OFFER)) == [code]
+    assert resident_bytes(server.pid) - before < 8 * MIB
+
+
+# ---- the hand-over from HTTP --------------------------------------------------------------
+
+
+def test_frames_in_the_segment_of_the_handshake_are_handled(server):
+    early = text("one") + frame(PING, b"two") + text("three") + close(1000)
+    with Wire(server, "/echo", early=early) as wire:
+        frames = wire.frames()
+    assert [got for got in frames if got.opcode == TEXT] == [
+        Frame(TEXT, b"one"),
+        Frame(TEXT, b"three"),
+    ]
+    assert Frame(PONG, b"two") in frames
+    assert frames[-1] == Frame(CLOSE, b"\x03\xe8")
+
+
+def test_a_big_early_message_whose_end_comes_later_is_whole(server):
+    data = frame(BINARY, bytes(300_000))
+    with Wire(server, "/echo", early=data[:150_000]) as wire:
+        sender = threading.Thread(target=wire.send, args=(data[150_000:],))
+        sender.start()
+        assert wire.frame() == Frame(BINARY, bytes(300_000))
+        sender.join()
+
+
+def test_early_frames_that_break_the_protocol_are_answered_with_their_code(server):
+    with Wire(server, "/echo", early=frame(3, b"")) as wire:
+        assert endings(to_the_end(server, wire)) == [1002]
+
+
+@pytest.mark.parametrize("path", ["/echo", "/undecided"])
+def test_a_client_that_leaves_in_the_hand_over_leaves_nothing_behind(server, path):
+    wait_for(lambda: report(server)["connections"] == 0, what="the end of earlier tests")
+    descriptors = open_descriptors(server.pid)
+    for number in range(150):
+        wire = Wire(server, path, early=text("hi") if number % 3 == 0 else b"")
+        if number % 5 == 0:
+            time.sleep(number % 25 / 5000)
+        if number % 2:
+            wire.reset()
+        else:
+            wire.close()
+    wait_for(lambda: report(server)["connections"] == 0, what="the end of all connections")
+    wait_for(lambda: open_descriptors(server.pid) <= descriptors + 2, what="closed descriptors")
+    log = server.log_text()
+    assert not re.search(r"^\[[EC] ", log, re.MULTILINE)
+    assert "Traceback" not in log
+    assert "ResourceWarning" not in log
+    assert "never retrieved" not in log
+
+
+# ---- slow readers, and quick writers ------------------------------------------------------
+
+
+def test_a_reader_that_stops_is_closed_with_1013_in_bounded_memory(server):
+    with Wire(server, "/push", receive_buffer=8192) as wire:
+        wire.send(text("1"))
+        wire.message()
+        before = resident_bytes(server.pid)
+        wire.send(text("2000"))  # 125 MiB
+        wait_for(lambda: "reads too slowly" in server.log_text(), 20, "the end of patience")
+        assert resident_bytes(server.pid) - before < 24 * MIB
+        frames = [wire.frame()]
+        while frames[-1].opcode != CLOSE:
+            frames.append(wire.frame())
+        wire.send(close(1013))
+        assert wire.frame() is None
+    assert endings(frames) == [1013]
+    assert len(frames) < 400
+
+
+def test_a_reader_that_stops_may_lose_the_oldest_messages_instead(server):
+    with Wire(server, "/newest", receive_buffer=8192) as wire:
+        before = resident_bytes(server.pid)
+        wire.send(text("800"))  # 50 MiB
+        wait_for(lambda: "all 800 are written" in server.log_text(), 20, "the last message")
+        assert resident_bytes(server.pid) - before < 24 * MIB
+        numbers = [0]
+        while numbers[-1] != 799:
+            numbers.append(int.from_bytes(wire.message()[:4], "big"))
+        assert numbers[1:] == sorted(set(numbers[1:]))
+        assert len(numbers) < 400
+        wire.send(frame(PING, b"still here"))
+        assert wire.frame() == Frame(PONG, b"still here")
+
+
+def test_whoever_awaits_his_writes_waits_for_a_slow_reader_and_loses_nothing(server):
+    with Wire(server, "/offer", receive_buffer=8192) as wire:
+        wire.send(text("1"))
+        wire.message()
+        before = resident_bytes(server.pid)
+        wire.send(text("320"))  # 20 MiB
+        grown = []
+        for number in range(320):
+            payload = wire.message()
+            assert int.from_bytes(payload[:4], "big") == number
+            assert len(payload) == 65536
+            if number % 40 == 0:
+                grown.append(resident_bytes(server.pid) - before)
+        assert max(grown) < 12 * MIB
+
+
+def test_three_small_messages_2_ms_apart_are_not_held_back(server):
+    with Wire(server, "/three") as wire:
+        took = []
+        for number in range(15):
+            wire.send(text(str(number)))
+            begun = time.monotonic()
+            for part in range(3):
+                assert wire.message() == b"%d %d" % (number, part)
+            took.append(time.monotonic() - begun)
+    # Nagle's algorithm and a delayed acknowledgement would make it 40 ms.
+    assert sorted(took)[len(took) // 2] < 0.03
+
+
+def test_one_connection_that_floods_does_not_starve_another(server):
+    with Wire(server, "/echo") as flood, Wire(server, "/echo") as other:
+        stop = threading.Event()
+        chunk = b"".join(text("x" * 100) for _ in range(500))
+
+        def send() -> None:
+            while not stop.is_set():
+                flood.send(chunk)
+
+        def read() -> None:
+            while flood.sock.recv(1 << 20) and not stop.is_set():
+                pass
+
+        threads = [threading.Thread(target=task, daemon=True) for task in (send, read)]
+        for thread in threads:
+            thread.start()
+        took = []
+        try:
+            for _ in range(20):
+                begun = time.monotonic()
+                other.send(text("hi"))
+                assert other.message() == b"hi"
+                took.append(time.monotonic() - begun)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(10)
+    assert sorted(took)[len(took) // 2] < 0.5
