@@ -121,6 +121,10 @@ fuzz: $(VENV)/.installed-dev ## run the property tests for long
 endurance: $(VENV)/.installed-dev ## run the long tests in full size and print what they measure
 	@$(BIN)/python -m pytest -m endurance -rP $(ARGS)
 
+.PHONY: abuse
+abuse: $(VENV)/.installed-dev ## abuse a server and a raw Tornado handler, and write docs/abuse.md
+	@PYTHONPATH=tests $(BIN)/python -m support.abuse
+
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other servers
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler

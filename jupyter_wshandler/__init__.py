@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         WSHandlerError,
     )
     from .manager import WebSocketManager
+    from .push import connections, send
     from .types import CloseCode
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "WSHandlerError",
     "WebSocketManager",
     "__version__",
+    "connections",
+    "send",
 ]
 
 # A notebook kernel and a callback module import this package: nothing is loaded until it is used.
@@ -40,6 +43,8 @@ _HOMES = {
     "ConnectionRefused": "errors",
     "WSHandlerError": "errors",
     "WebSocketManager": "manager",
+    "connections": "push",
+    "send": "push",
 }
 
 

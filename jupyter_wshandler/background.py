@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
+EVERY = "every "
+"""What a route calls a timer of its own, before the seconds."""
+
+
 class Timer:
     """Deliver a callback again and again, in order with the connection's messages.
 

@@ -7,28 +7,19 @@ A connection knows a protocol (bytes to events), a transport (a carrier of bytes
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .background import EVERY, Background, Timer
 from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
 from .engine.protocol import Protocol as WebSocketProtocol
+from .errors import ConnectionClosed
+from .handler import Handler
 from .request import Request
-from .sending import (
-    CLOSED,
-    CLOSING,
-    OPEN,
-    OPENING,
-    PEER_CLOSED,
-    PHASES,
-    Host,
-    SendingHalf,
-    check_close,
-)
-from .state import ConnectionLog, State
+from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
 from .types import Callback, CloseCode, Message, Transport
 
 if TYPE_CHECKING:
@@ -47,7 +38,7 @@ LINGER = 2.0
 """Seconds for the peer to take our close frame after it broke the protocol."""
 
 
-class Connection(SendingHalf):
+class Connection(Handler):
     """Be one open WebSocket, and the `handler` that callbacks receive.
 
     Args:
@@ -63,12 +54,14 @@ class Connection(SendingHalf):
 
     __slots__ = (
         "__weakref__",
+        "_background",
         "_cancel_reason",
         "_credential",
         "_deadline",
         "_discard",
         "_finished",
         "_inbox",
+        "_last_message",
         "_meter",
         "_next_ping",
         "_opened",
@@ -76,17 +69,9 @@ class Connection(SendingHalf):
         "_ping_deadline",
         "_running",
         "_seat",
-        "_session",
         "_since",
-        "_state",
         "_streaming",
         "_task",
-        "close_reason",
-        "current_user",
-        "path_args",
-        "path_kwargs",
-        "request",
-        "subprotocol",
     )
 
     def __init__(
@@ -101,27 +86,29 @@ class Connection(SendingHalf):
         path_args: tuple[str, ...] = (),
         path_kwargs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(host, route, id)
-        self.request = request
-        self.current_user = current_user
-        self.path_args = path_args
-        self.path_kwargs = path_kwargs
-        self.subprotocol: str | None = None
-        self.close_reason: str | None = None
-        self._session = session
+        super().__init__(
+            host,
+            route,
+            id,
+            request=request,
+            current_user=current_user,
+            session=session,
+            path_args=path_args,
+            path_kwargs=path_kwargs,
+        )
         # Names, as a digest, what the client proved its identity with; see server/recheck.py.
         self._credential: str | None = None
-        self._state: State | None = None
         # The route's limits; see limits.py and rates.py.
         self._seat: Seat | None = None
         self._meter: Meter | None = None
-        self._inbox: deque[Message | Pong] = deque()
+        self._inbox: deque[Message | Pong | Timer] = deque()
         self._paused = False
         self._discard = False  # we closed: what still arrives is not delivered
         self._deadline = 0.0
         # Keepalive
         self._next_ping = 0.0
         self._ping_deadline = 0.0
+        self._last_message = 0.0
         # The callbacks, driven by callbacks/run.py
         self._task: asyncio.Task[None] | None = None
         self._opened = False
@@ -130,60 +117,82 @@ class Connection(SendingHalf):
         self._since = 0.0
         self._streaming = False
         self._cancel_reason: str | None = None
-
-    # ---- what a callback looks at -------------------------------------------------------
-
-    @property
-    def route(self) -> str:
-        """The route's name."""
-        return self._route.config.name
-
-    @property
-    def name(self) -> str:
-        """The route's name (Gramex's word for it)."""
-        return self._route.config.name
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """The route's ``kwargs:`` as configured."""
-        return MappingProxyType(self._route.config.kwargs)
-
-    @property
-    def conf(self) -> Mapping[str, Any]:
-        """The route's pattern, handler and ``kwargs:`` (Gramex's word for its entry)."""
-        config = self._route.config
-        found = {"pattern": config.pattern, "handler": "WebSocketHandler", "kwargs": config.kwargs}
-        return MappingProxyType(found)
-
-    @property
-    def args(self) -> dict[str, list[str]]:
-        """The query's arguments, each a list of values."""
-        return self.request.arguments
-
-    @property
-    def session(self) -> Session:
-        """What survives reconnects; values are JSON, ``session['id']`` names it."""
-        if self._session is None:
-            raise LookupError("this connection has no session")
-        self._host.touch(self._session)
-        return self._session
-
-    @property
-    def state(self) -> State:
-        """What callbacks remember of this connection; gone when it closes."""
-        if self._state is None:
-            self._state = State()
-        return self._state
-
-    @property
-    def log(self) -> logging.LoggerAdapter[Any]:
-        """A logger whose lines begin with the route and the connection."""
-        return ConnectionLog(self._host.log, {"connection": self})
+        self._background: Background | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
 
     # ---- what a callback does -----------------------------------------------------------
+
+    def start_task(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
+    ) -> asyncio.Task[Any]:
+        """Run a coroutine beside the callbacks; it is cancelled when the connection ends.
+
+        A failure is logged and does not close the connection. Call it on the event loop, so
+        from an ``async def`` callback.
+
+        Args:
+            coroutine: What to run.
+            name: The task's name, for log lines.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+        """
+        try:
+            self._check_open()
+        except ConnectionClosed:
+            coroutine.close()
+            raise
+        return self._owned().start(coroutine, name or f"task of {self.route} {self.id}")
+
+    def every(self, seconds: float, function: Callable[[Connection], Any]) -> None:
+        """Call ``function(handler)`` every so many seconds, in order with the messages.
+
+        It ends with the connection. A turn that is due while the last one waits is left out.
+
+        Args:
+            seconds: Time between two turns, above 0.
+            function: An ``async def`` or ``def``; runs where the route's callbacks run.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            ValueError: The time is not above 0.
+        """
+        if not seconds > 0:
+            raise ValueError(f"the time between two turns is above 0 s, not {seconds!r}")
+        self._check_open()
+        callback = self._host.bind(self, function)
+        if get_ident() != self._host.thread:
+            self._host.call_from_thread(self._every, seconds, callback)
+        else:
+            self._every(seconds, callback)
+
+    def _every(self, seconds: float, callback: Callback) -> None:
+        if OPEN <= self._phase <= PEER_CLOSED:
+            self._owned().every(seconds, callback)
+
+    def start_timers(self) -> None:
+        """Begin what the route has under `every`."""
+        for event, callback in self._route.callbacks.items():
+            if event.startswith(EVERY):
+                self._every(float(event.removeprefix(EVERY)), callback)
+
+    def _owned(self) -> Background:
+        if self._background is None:
+            self._background = Background(self._host.io.loop, self, self._task_failed)
+        return self._background
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._host.log.error(
+            "Route %s: %s of connection %s failed", self.route, name, self.id, exc_info=error
+        )
+
+    def deliver(self, timer: Timer) -> None:
+        """Put a turn of a timer in line with the messages."""
+        if self._phase == OPEN and not self._discard:
+            self._inbox.append(timer)
+            self._host.wake(self)
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         """Begin the closing handshake; safe from any thread, and again without effect.
@@ -249,6 +258,8 @@ class Connection(SendingHalf):
                 self._transport.write(protocol.outgoing())
         if self._meter is not None and not self._discard:
             events = self._within_limits(events, self._meter)
+        if events:
+            self._active = True
         for event in events:
             if type(event) is str or type(event) is bytes:
                 if not self._discard:
@@ -324,8 +335,13 @@ class Connection(SendingHalf):
             self._next_ping = min(self._next_ping, now + route.config.ping_interval)
             if self._seat is not None:
                 self._meter = self._seat.adopt(route.config, now)
+            if self._background is not None:
+                # What the old version has started knows nothing of the new one.
+                self._background.end()
+            if self._opened:
+                self.start_timers()
 
-    def next_message(self) -> Message | Pong | None:
+    def next_message(self) -> Message | Pong | Timer | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
         inbox = self._inbox
         if not inbox:
@@ -354,6 +370,8 @@ class Connection(SendingHalf):
             self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
         self._phase = CLOSED
         self._release_waiters()
+        if self._background is not None:
+            self._background.end()
         if self._streaming:
             self.cancel("closed")
         self._host.wake(self)
@@ -377,7 +395,14 @@ class Connection(SendingHalf):
         """
         phase = self._phase
         if phase == OPEN:
-            interval = self._route.config.ping_interval
+            if self._active:
+                self._active = False
+                self._last_message = now
+            config = self._route.config
+            if config.idle_timeout and now - self._last_message >= config.idle_timeout:
+                self._close(CloseCode.NORMAL, "idle")
+                return
+            interval = config.ping_interval
             if not interval:
                 return
             if self._paused or self._alive:
@@ -389,7 +414,7 @@ class Connection(SendingHalf):
             if now >= self._next_ping and not self._paused and not self._ping_deadline:
                 self._next_ping = now + interval
                 self._alive = False
-                timeout = self._route.config.ping_timeout
+                timeout = config.ping_timeout
                 self._ping_deadline = now + timeout if timeout else 0.0
                 self._transport.write(self._protocol.encode_ping())
         elif phase in (PEER_CLOSED, CLOSING) and now >= self._deadline:

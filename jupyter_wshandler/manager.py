@@ -7,12 +7,14 @@ import contextvars
 import logging
 import secrets
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from .callbacks.reload import Reload, Source
+from .callbacks.resolve import AdHoc
 from .callbacks.run import CallbackRunner
 from .callbacks.served import ServedRoutes, Watching
 from .config.model import Config
@@ -25,12 +27,15 @@ from .request import Request
 from .routes import Route, RouteTable
 from .sending import OPENING
 from .sessions import Session, SessionManager, open_store
-from .types import CloseCode, Transport
+from .types import Callback, CloseCode, Transport
 
 current_manager: contextvars.ContextVar[WebSocketManager] = contextvars.ContextVar(
     "current_manager"
 )
 """The manager whose callback is running."""
+
+running_managers: weakref.WeakSet[WebSocketManager] = weakref.WeakSet()
+"""The managers that serve in this process."""
 
 TICK = 1.0
 """Seconds between two looks at the clock, where no route needs a finer one."""
@@ -79,6 +84,8 @@ class WebSocketManager:
         self._late_lock = threading.Lock()
         self._clock: asyncio.Task[None] | None = None
         self._tick = TICK
+        self.active: Callable[[], None] = _nothing
+        """Called at most once a tick when messages kept the server alive."""
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -105,6 +112,7 @@ class WebSocketManager:
         self.wake = self.runner.wake
         self._clock = loop.create_task(self._run_clock(), name="wshandler clock")
         self.served.start(self._context)
+        running_managers.add(self)
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Close every connection with 1001, let `on_close` run, and leave nothing behind.
@@ -131,6 +139,7 @@ class WebSocketManager:
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.sessions.stop()
         self.served.close()
+        running_managers.discard(self)
 
     async def _say_goodbye(self, at_most: float) -> None:
         """Close every connection, some at a time: they all come back at once otherwise."""
@@ -156,10 +165,18 @@ class WebSocketManager:
         while True:
             await asyncio.sleep(self._tick)
             now = loop.time()
+            active = False
             for connection in list(self.connections.values()):
                 connection.tick(now)
                 if connection._running is not None:
                     self.runner.check(connection, now)
+                if (
+                    connection._last_message == now
+                    and connection._route.config.keep_alive == "messages"
+                ):
+                    active = True
+            if active:
+                self.active()
             if now >= flush_at:
                 flush_at = now + FLUSH
                 await self.sessions.flush(wait=False)
@@ -213,7 +230,12 @@ class WebSocketManager:
         intervals = [
             seconds
             for route in self.config.routes
-            for seconds in (route.ping_interval, route.ping_timeout, route.timeout)
+            for seconds in (
+                route.ping_interval,
+                route.ping_timeout,
+                route.timeout,
+                route.idle_timeout,
+            )
             if isinstance(seconds, (int, float)) and seconds > 0
         ]
         self._tick = min([TICK, *(seconds / 4 for seconds in intervals)])
@@ -295,6 +317,13 @@ class WebSocketManager:
         if session is not None:
             self.sessions.detach(session)
 
+    def kept_alive(self) -> int:
+        """Return how many connections there are that keep the server alive by being open."""
+        return sum(
+            connection._route.config.keep_alive == "connections"
+            for connection in self.connections.values()
+        )
+
     async def ask(self, connection: Connection, event: str, *args: Any) -> Any:
         """Call a function that takes part in the handshake, and return what it says.
 
@@ -335,6 +364,15 @@ class WebSocketManager:
             except Exception:
                 self.log.exception("%s failed", getattr(function, "__qualname__", function))
 
+    def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
+        """Return a function of the user's as a callback of a connection's route."""
+        name = getattr(function, "__qualname__", repr(function))
+        return AdHoc(name, function, connection._route.config.run == "loop")
+
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that its changes are saved."""
         self.sessions.touch(session)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -14,7 +14,7 @@ from .engine.frames import MAX_REASON, may_travel
 from .engine.loopio import LoopIO
 from .engine.protocol import Protocol as WebSocketProtocol
 from .errors import ConnectionClosed
-from .types import CloseCode, Message, Sendable, Transport
+from .types import Callback, CloseCode, Message, Sendable, Transport
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -38,6 +38,9 @@ class Host(Protocol):
 
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function on the event loop, in the order of the calls."""
+
+    def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
+        """Return a function of the user's as a callback of a connection's route."""
 
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that changes are saved."""
@@ -78,6 +81,7 @@ class SendingHalf:
     """
 
     __slots__ = (
+        "_active",
         "_alive",
         "_host",
         "_over",
@@ -105,6 +109,7 @@ class SendingHalf:
         self._alive = True  # since the last ping
         self._waiters: list[asyncio.Future[None]] | None = None
         self._over = 0
+        self._active = True  # a message came or went since the clock last looked
 
     @property
     def closed(self) -> bool:
@@ -174,6 +179,7 @@ class SendingHalf:
             self._check_open()
         transport = self._transport
         transport.write(self._protocol.encode(message))
+        self._active = True
         if transport.queued_bytes:
             return self._queued()
         return SENT

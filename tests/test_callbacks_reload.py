@@ -299,6 +299,27 @@ async def test_row_function_missing_then_added_heals(site):
     assert site.answer("a") == "v1"
 
 
+async def test_a_handshake_between_an_edit_and_its_reload_hides_nothing(site):
+    await site.start(routes(a=bot("one")), one="def other(handler): pass\n")
+    site.write("one.py", ECHO.format(answer="v1"))
+    assert not site.manager.heal(site.manager.table.get("a")), "what is imported stays"
+    assert (await site.manager.reload()).files == ("one.py",)
+    assert site.answer("a") == "v1"
+
+
+async def test_a_module_whose_name_is_taken_heals_when_the_other_goes(site):
+    await site.start(routes(a=bot("twice")), twice=ECHO.format(answer="v1"))
+    before = site.manager.table.get("a")
+    site.write("json.py", ECHO.format(answer="v1"))
+    site.yaml.write_text(routes(a=bot("twice"), b=bot("json")))
+    await site.manager.reload()
+    assert "has the same name as" in site.manager.table.get("b").error
+    assert (await site.manager.reload()).files == ()
+    assert site.manager.table.get("a") is before
+    site.write("json.py", ECHO.format(answer="v2"))
+    assert (await site.manager.reload()).files == ("json.py",)
+
+
 async def test_a_module_in_a_package_that_comes_later_heals(site):
     await site.start(routes(a=bot("later.bots.chat")))
     for name in ("later/__init__.py", "later/bots/__init__.py"):

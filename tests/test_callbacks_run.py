@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from support.frames import CLOSE, PONG
+from support.memory import Gate, Visitor, own_tasks, route, running_manager, turns, until
 from tornado.gen import coroutine
 
 from jupyter_wshandler.callbacks import run
@@ -20,8 +22,6 @@ from jupyter_wshandler.config.model import QueueConfig
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.manager import WebSocketManager, current_manager
 from jupyter_wshandler.sending import OPEN
-from support.frames import CLOSE, PONG
-from support.memory import Gate, Visitor, own_tasks, route, running_manager, turns, until
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -7,15 +7,15 @@ import logging
 from typing import Any
 
 import pytest
+from support import frames
+from support.frames import CLOSE, PING, TEXT
+from support.memory import Host, Visitor, route, turns
 
 from jupyter_wshandler.connection import CLOSE_TIMEOUT, INBOX, LINGER
 from jupyter_wshandler.engine.protocol import Pong
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.request import Request
 from jupyter_wshandler.sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
-from support import frames
-from support.frames import CLOSE, PING, TEXT
-from support.memory import Host, Visitor, route, turns
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -142,7 +142,10 @@ def count(one: Meter, now: float = 0.0, tries: int = 1000) -> int:
     return sum(not one.take("x", now) for _ in range(tries))
 
 
-def limiter(per: str = "connection", messages: str | Rate = Rate(10.0), **more) -> RateLimiter:
+TEN = Rate(10.0)
+
+
+def limiter(per: str = "connection", messages: Rate = TEN, **more) -> RateLimiter:
     return RateLimiter(Ratelimit(messages=messages, per=per, **more), MIB)
 
 
@@ -225,7 +228,7 @@ def test_a_user_is_forgotten_who_has_no_connection_and_full_buckets() -> None:
 def test_a_user_with_a_connection_is_never_forgotten() -> None:
     shared = limiter("user")
     one, _ = shared.join("user:a", "1.1.1.1", 0.0)
-    two, key = shared.join("user:a", "1.1.1.1", 0.0)
+    _, key = shared.join("user:a", "1.1.1.1", 0.0)
     shared.leave(key, 1000.0)
     for number in range(100):
         _, key = shared.join(f"user:{number}", "1.1.1.1", 1000.0)

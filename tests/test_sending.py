@@ -9,12 +9,12 @@ import threading
 from typing import Any
 
 import pytest
+from support.frames import CLOSE, PING, TEXT
+from support.memory import Host, Visitor, own_tasks, route, running_manager, turns, until
 
 from jupyter_wshandler.config.model import QueueConfig
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.sending import CLOSING, OPEN, SENT, to_message
-from support.frames import CLOSE, PING, TEXT
-from support.memory import Host, Visitor, own_tasks, route, running_manager, turns, until
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -283,6 +283,8 @@ def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
     found = dict(config.callbacks)
     if config.auth.condition is not None:
         found["condition"] = config.auth.condition
+    for seconds, spec in config.every:
+        found[f"every {seconds:g}"] = spec
     return found
 
 

@@ -59,6 +59,24 @@ class BoundCallback:
         return f"<BoundCallback {self.name} for {self.event}, {where}>"
 
 
+class AdHoc:
+    """Be a function that a callback hands over, rather than one that the configuration names.
+
+    Args:
+        name: What to call it in log lines.
+        function: The function.
+        on_loop: Whether a ``def`` runs on the event loop.
+    """
+
+    __slots__ = ("call", "event", "inline", "name")
+
+    def __init__(self, name: str, function: Callable[..., Any], on_loop: bool) -> None:
+        self.name = name
+        self.event = "every"
+        self.call = function
+        self.inline = on_loop or kind_of(function) in ("async", "asyncgen")
+
+
 class Resolver:
     """Find the functions that a configuration names.
 
@@ -90,6 +108,7 @@ class Resolver:
         Raises:
             CallbackError: The function cannot be used; says why and what to do.
         """
+        event = event.partition(" ")[0]  # "every 30" is one of several
         if self._refreshes and self._failed and self._modules.refresh():
             self._failed = False
         try:

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from ..background import Timer
 from ..connection import Connection
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
@@ -31,6 +32,9 @@ SLOW = 10.0
 
 THREAD_TIMEOUT = 300.0
 """Seconds that a callback in a thread may take where the route says nothing else."""
+
+OPEN_TIMEOUT = 10.0
+"""Seconds that `open` may take where the route says nothing else: messages wait for its end."""
 
 CLOSER_TIMEOUT = 30.0
 """Seconds that an `on_close` on the event loop may take where the route says nothing else."""
@@ -113,10 +117,15 @@ class CallbackRunner:
                 opener = c._route.callbacks.get("open")
                 if opener is not None:
                     await self._call(c, task, opener, c)
+                c.start_timers()
             handled = 0
             while (message := c.next_message()) is not None:
                 if c._inbox:
                     c._host.io.begin_batch()
+                if type(message) is Timer:
+                    message.waiting = False
+                    await self._call(c, task, message.callback, c)
+                    continue
                 if type(message) is Pong:
                     callback = c._route.callbacks.get("on_pong")
                     argument: object = message.payload
@@ -425,6 +434,8 @@ class CallbackRunner:
     def _timeout(self, c: Connection, callback: Callback) -> float | None:
         timeout = c._route.config.timeout
         if timeout is msgspec.UNSET:
+            if callback.event == "open":
+                return OPEN_TIMEOUT
             if not callback.inline:
                 return THREAD_TIMEOUT
             return CLOSER_TIMEOUT if callback.event == "on_close" else None

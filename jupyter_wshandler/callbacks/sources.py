@@ -43,16 +43,18 @@ class Reading:
 
     Attributes:
         files: The files that were read, as they were then.
+        found: The files of modules that were found, as they were then, read or not.
         asked: Folder and name of each module that was looked for, by full name.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, Stamp] = {}
+        self.found: dict[str, Stamp] = {}
         self.asked: dict[tuple[str, str], str] = {}
 
     def expected(self) -> dict[str, Stamp | None]:
         """Return what a later look at the disk finds if nothing has changed: None is no file."""
-        found: dict[str, Stamp | None] = dict(self.files)
+        expected: dict[str, Stamp | None] = dict(self.files)
         for (folder, tail), name in self.asked.items():
             path = os.path.join(folder, tail)
             candidates = (f"{path}.py", os.path.join(path, "__init__.py"), path)
@@ -61,10 +63,10 @@ class Reading:
             module = sys.modules.get(name)
             if module is None:
                 for candidate in candidates:
-                    found.setdefault(candidate, None)
+                    expected[candidate] = self.found.get(candidate)
             elif path in list(getattr(module, "__path__", ())):
-                found[path] = stamp_of(path)
-        return found
+                expected[path] = stamp_of(path)
+        return expected
 
 
 @contextmanager
@@ -148,7 +150,7 @@ class _Finder(FileFinder):
             if spec is not None and spec.origin is not None:
                 stamp = stamp_of(spec.origin)
                 if stamp is not None:
-                    reading.files.setdefault(spec.origin, stamp)
+                    reading.found[spec.origin] = stamp
         return spec
 
 

@@ -78,11 +78,10 @@ def _with_callbacks(config: Config) -> tuple[Config, list[str]]:
 
 
 def _callback_problems(route: RouteConfig, resolver: Resolver) -> list[Problem]:
-    specs = list(route.callbacks.items())
-    if route.auth.condition is not None:
-        specs.append(("condition", route.auth.condition))
+    from jupyter_wshandler.callbacks.reload import functions
+
     problems = []
-    for event, spec in specs:
+    for event, spec in functions(route).items():
         try:
             resolver.resolve(spec, event, route.run)
         except CallbackError as error:

@@ -20,6 +20,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "select_subprotocol": ("handler", "protocols"),
     "get_compression_options": ("handler",),
     "condition": ("handler",),
+    "every": ("handler",),
 }
 """What each function may be given, in the order in which it is passed by position."""
 

@@ -370,6 +370,33 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             examples=["20s"],
         ),
     ] = UNSET
+    idle_timeout: Annotated[
+        Quantity | bool | UnsetType,
+        _doc(
+            "How long a connection may be without a message in either direction before it "
+            "closes with 1000. Pings do not count.",
+            "a duration, or `off`",
+            examples=["30m"],
+        ),
+    ] = UNSET
+    keep_alive: Annotated[
+        Literal["messages", "connections", "none"] | UnsetType,
+        _doc(
+            "What keeps an idle server from being shut down or culled: each message, every "
+            "open connection, or nothing of this route.",
+            "`messages`, `connections` or `none`",
+        ),
+    ] = UNSET
+    every: Annotated[
+        dict[str, FunctionEntry | str] | UnsetType,
+        _doc(
+            "Functions to call with the handler again and again while a connection is open, "
+            "in order with its messages; each by the time between two calls: "
+            "`{30s: bot.tick}`.",
+            "a mapping of durations to functions",
+            "none",
+        ),
+    ] = UNSET
     queue: Annotated[
         QueueEntry | UnsetType,
         _doc("Bounds for what waits to be sent.", "a mapping", "see below"),
@@ -500,8 +527,7 @@ MEANINGLESS_AUTH = {
 """The same for keys below auth."""
 
 UNSUPPORTED = {
-    name: f"{name} is not supported by this version; remove it"
-    for name in ("notebook", "kernel", "idle_timeout")
+    name: f"{name} is not supported by this version; remove it" for name in ("notebook", "kernel")
 }
 """Keys that one might rightly expect; silence about them would be a trap."""
 

@@ -17,7 +17,7 @@ from jupyter_wshandler.config.keys import (
     keys_of,
 )
 from jupyter_wshandler.config.model import MaxConnections, Rate, Ratelimit
-from jupyter_wshandler.config.nodes import Node, suggest
+from jupyter_wshandler.config.nodes import Node, shorten, suggest
 from jupyter_wshandler.config.units import parse_duration, parse_rate
 
 MAX_COUNT = 1_000_000
@@ -77,6 +77,8 @@ class LimitChecks(Checks):
 
     def _known(self, node: Node, keys: dict[str, Key]) -> dict[str, Node]:
         """Return the children whose keys are known; the others are reported."""
-        for name in node.value.keys() - keys.keys():
-            self._report.problem(node.keys[name], f"unknown key {name!r}; {suggest(name, keys)}")
+        for name in node.value:
+            if name not in keys:
+                message = f"unknown key {shorten(name)}; {suggest(name, keys)}"
+                self._report.problem(node.keys[name], message)
         return {name: child for name, child in node.value.items() if name in keys}

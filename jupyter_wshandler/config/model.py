@@ -134,6 +134,9 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_message: int = 1024 * 1024
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
+    idle_timeout: float = 0.0
+    keep_alive: Literal["messages", "connections", "none"] = "messages"
+    every: tuple[tuple[float, FunctionSpec], ...] = ()
     queue: QueueConfig = QueueConfig()
     max_connections: MaxConnections = MaxConnections()
     ratelimit: Ratelimit | None = None

@@ -107,15 +107,16 @@ def _quantity(
             raise ValueError(f"expected {expected}, found a negative number")
         return float(min(value, 2**63))
     match = _QUANTITY.fullmatch(value)
-    known = ", ".join(units)
+    names = ", ".join(unit for unit in units if unit)
+    known = f"; the units are {names}" if names else ""
     shown = repr(value if len(value) <= 40 else value[:37] + "...")
     if match is None:
         negative = ", which is negative" if value.lstrip().startswith("-") else ""
-        raise ValueError(f"expected {expected}, found {shown}{negative}; the units are {known}")
+        raise ValueError(f"expected {expected}, found {shown}{negative}{known}")
     number, unit = match.groups()
     if unit not in units:
         what = f"the unit {unit!r}" if unit else "no unit"
-        raise ValueError(f"expected {expected}, found {what} in {shown}; the units are {known}")
+        raise ValueError(f"expected {expected}, found {what} in {shown}{known}")
     return float(number) * units[unit]
 
 

@@ -36,6 +36,12 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "admin", "roles")
 
 
+PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
+
+MIN_TURN = 0.01
+"""Seconds between two calls of a function under `every`, at least."""
+
+
 class KwargsReader(LimitChecks):
     """Turn the merged kwargs of one route into the fields of a `RouteConfig`.
 
@@ -118,6 +124,28 @@ class KwargsReader(LimitChecks):
             return {name: 0.0}
         seconds = self._parsed(keys_of(KwargsEntry)[name], value.node, parse_duration)
         return None if seconds is None else {name: seconds}
+
+    def _every(self, name: str, value: Value) -> dict[str, Any] | None:
+        node, key = value.node, keys_of(KwargsEntry)[name]
+        if not isinstance(node.value, dict) or not node.value:
+            self._expected(key, node)
+            return None
+        turns: dict[float, FunctionSpec] = {}
+        for text, child in node.value.items():
+            try:
+                # A key is always text, so that a number of seconds is one, too.
+                seconds = float(text) if PLAIN_NUMBER.fullmatch(text) else parse_duration(text)
+            except ValueError as error:
+                self._report.problem(node.keys[text], str(error))
+                continue
+            if seconds < MIN_TURN or seconds in turns:
+                wrong = "stands twice" if seconds in turns else f"is under {MIN_TURN} s"
+                self._report.problem(node.keys[text], f"the time {text} {wrong}")
+                continue
+            spec = parse_function(child, name, self._report)
+            if spec is not None:
+                turns[seconds] = spec
+        return {name: tuple(turns.items())}
 
     def _max_message(self, name: str, value: Value) -> dict[str, Any] | None:
         key = keys_of(KwargsEntry)[name]
@@ -297,6 +325,9 @@ CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None
     "max_message": KwargsReader._max_message,
     "ping_interval": KwargsReader._ping,
     "ping_timeout": KwargsReader._ping,
+    "idle_timeout": KwargsReader._ping,
+    "keep_alive": KwargsReader._simple,
+    "every": KwargsReader._every,
     "queue": KwargsReader._queue,
     "max_connections": KwargsReader._max_connections,
     "ratelimit": KwargsReader._ratelimit,

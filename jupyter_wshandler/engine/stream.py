@@ -205,13 +205,13 @@ class StreamTransport:
         """Close the stream at once and drop what is queued."""
         if self._stream is not None:
             stream, self._stream = self._stream, None
-            self._queue = None
+            self._queue, self._writing = None, 0
             stream.close()
             self._io.loop.call_soon(self._tell_lost)
 
     def _tell_lost(self) -> None:
         self._stream = None
-        self._queue = None
+        self._queue, self._writing = None, 0
         self._reading = False
         if self._receiver is not None:
             receiver, self._receiver = self._receiver, None

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -84,6 +85,14 @@ class WSHandlerApp(ExtensionApp):
         "auto",
         help="""How bytes travel after the handshake: "auto" uses the socket directly where it
         can, "stream" always goes through Tornado's stream.""",
+    ).tag(config=True)
+
+    header_timeout = Float(
+        None,
+        allow_none=True,
+        min=0.1,
+        help="""Seconds that a client has for the header of a request, for the whole server: also
+        an idle HTTP connection is closed after that. Unset, it is Tornado's hour.""",
     ).tag(config=True)
 
     reload = Union(
@@ -170,6 +179,11 @@ class WSHandlerApp(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         await self.manager.start()
+        times = serverapp.web_app.settings["last_activity_times"]
+        self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
+        if self.header_timeout is not None:
+            # Jupyter has no option for Tornado's `idle_connection_timeout`.
+            serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
         self.recheck.start()
         if self.freeze_gc:
@@ -180,6 +194,10 @@ class WSHandlerApp(ExtensionApp):
         self.manager.served.advise = advise
         for sentence in advise():
             self.log.warning("%s", sentence)
+
+    def current_activity(self) -> int:
+        """Return how many connections keep the server alive by being open."""
+        return self.manager.kept_alive()
 
     async def stop_extension(self) -> None:
         """Close every connection and end what the extension has started."""

@@ -91,7 +91,7 @@ class Target:
     names: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
 
     def wire(self, path: str, **options: object) -> Wire:
-        return Wire(self.server, path, seconds=60, **options).open()
+        return Wire(self.server, path, seconds=20, **options)
 
     def ended(self, name: str) -> list[int | None]:
         """Return the close code of each run of on_close under this name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -25,6 +26,8 @@ from support import frames
 from support.frames import BINARY, CLOSE, PING, PONG, TEXT
 
 PLACE = Place("test")
+_ids = itertools.count(1)
+
 SECONDS = 10.0
 """How long a test waits for anything before it fails."""
 
@@ -316,7 +319,7 @@ class Visitor:
                 host.served.table = RouteTable([*others, route])
             self.connection = host.connection(route, **options)
         else:
-            self.connection = Connection(host, route, id=f"c{id(self):x}", **options)
+            self.connection = Connection(host, route, id=f"c{next(_ids)}", **options)
 
     def open(self, early: bytes = b"") -> Visitor:
         if isinstance(self.host, WebSocketManager):

@@ -1,0 +1,88 @@
+"""Send without being asked: from any callback or thread to the connections of a route."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from .errors import ConnectionClosed
+from .manager import current_manager, running_managers
+from .sending import to_message
+from .types import Sendable
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .manager import WebSocketManager
+
+
+def the_manager() -> WebSocketManager:
+    """Return the manager of the running callback, else the only one in this process.
+
+    Raises:
+        LookupError: There is none, or there are several and no callback is running.
+    """
+    found = current_manager.get(None)
+    if found is not None:
+        return found
+    running = list(running_managers)
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise LookupError(
+            "no WebSocket routes are served in this process; call this from a callback, or from "
+            "a thread of the server that serves them"
+        )
+    raise LookupError(
+        f"{len(running)} servers run in this process; call this from a callback of one of them"
+    )
+
+
+def connections(route: str | None = None) -> list[Connection]:
+    """Return the open connections of a route; safe from any thread.
+
+    Args:
+        route: The route's name; every route's connections where None.
+
+    Raises:
+        LookupError: There is no such route, or no server to ask.
+    """
+    manager = the_manager()
+    if route is not None and manager.table.get(route) is None:
+        names = [known.name for known in manager.table]
+        near = difflib.get_close_matches(route, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
+        raise LookupError(f"there is no route {route!r}; {hint}")
+    return [
+        connection
+        for connection in list(manager.connections.values())
+        if not connection.closed and (route is None or connection.route == route)
+    ]
+
+
+def send(route: str, message: Sendable, *, to: str | None = None) -> int:
+    """Send a message to the connections of a route; safe from any thread, and never waits.
+
+    A client that reads slowly is treated by its route's ``queue: {slow:}`` and delays nobody.
+
+    Args:
+        route: The route's name.
+        message: str, bytes, dict or list, as for ``handler.write_message``.
+        to: A connection's id or a user's name; everyone where None.
+
+    Returns:
+        The number of connections that it was sent to.
+
+    Raises:
+        LookupError: There is no such route, or no server to ask.
+        TypeError: The message is of another type, or holds what JSON cannot.
+    """
+    whole = to_message(message)
+    sent = 0
+    for connection in connections(route):
+        if to is None or to in (connection.id, getattr(connection.current_user, "username", None)):
+            try:
+                connection.write_message(whole)
+            except ConnectionClosed:
+                continue
+            sent += 1
+    return sent
