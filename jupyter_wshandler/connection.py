@@ -258,10 +258,9 @@ class Connection(Handler):
                 self._transport.write(protocol.outgoing())
         if self._meter is not None and not self._discard:
             events = self._within_limits(events, self._meter)
-        if events:
-            self._active = True
         for event in events:
             if type(event) is str or type(event) is bytes:
+                self._active = True
                 if not self._discard:
                     inbox.append(event)
             else:

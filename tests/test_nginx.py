@@ -178,6 +178,20 @@ def test_a_streamed_answer_arrives_word_by_word_through_nginx(behind_nginx, tls)
 
 
 @both_schemes
+def test_a_header_that_stalls_is_ended_by_nginx_and_never_reaches_jupyter(behind_nginx, tls):
+    _, nginx = behind_nginx
+    with socket.create_connection(("127.0.0.1", nginx.port(tls)), timeout=10) as plain:
+        sock = nginx.tls_context().wrap_socket(plain, server_hostname=HOST) if tls else plain
+        with sock:
+            begun = time.monotonic()
+            sock.sendall(f"GET /jupyter/pingbot HTTP/1.1\r\nHost: {HOST}\r\n".encode())
+            answer = sock.recv(100)
+            # The tests write 1 s where the example has 10.
+            assert 0.5 < time.monotonic() - begun < 5
+            assert not answer or answer.startswith(b"HTTP/1.1 408 ")
+
+
+@both_schemes
 def test_other_requests_pass_and_are_not_upgraded(behind_nginx, tls):
     server, nginx = behind_nginx
     answer = get(nginx, tls, "/jupyter/api/status", server.headers())

@@ -277,7 +277,10 @@ def bound(
 
 
 def route(
-    name: str = "bot", *, loop: tuple[str, ...] = (), options: dict[str, Any] | None = None,
+    name: str = "bot",
+    *,
+    loop: tuple[str, ...] = (),
+    options: dict[str, Any] | None = None,
     **functions: Callable[..., Any],
 ) -> Route:
     """Make a route of functions.
@@ -306,9 +309,7 @@ class Visitor:
         options: Arguments of the connection.
     """
 
-    def __init__(
-        self, host: Any, route: Route, *, room: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, host: Any, route: Route, *, room: int | None = None, **options: Any) -> None:
         self.host = host
         self.transport = MemoryTransport(host.io, room)
         self.protocol = Protocol(max_message=route.config.max_message)

@@ -89,6 +89,7 @@ def write_configuration(folder: Path, upstream_port: int, plain: int, tls: int) 
         ("/etc/ssl/certs/jupyter.example.org.pem", str(certificate), 1),
         ("/etc/ssl/private/jupyter.example.org.key", str(key), 1),
         ("/etc/nginx/jupyter-location.conf", str(location), 2),
+        ("client_header_timeout 10s;", "client_header_timeout 1s;", 2),
     ):
         assert text.count(old) == times, f"the example has {old!r} not {times} times"
         text = text.replace(old, new)
