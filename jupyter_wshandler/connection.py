@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .background import EVERY, Background, Timer
+from .background import Timer
 from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
 from .engine.protocol import Protocol as WebSocketProtocol
-from .errors import ConnectionClosed
 from .handler import Handler
 from .request import Request
 from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
@@ -54,7 +53,6 @@ class Connection(Handler):
 
     __slots__ = (
         "__weakref__",
-        "_background",
         "_cancel_reason",
         "_credential",
         "_deadline",
@@ -117,76 +115,11 @@ class Connection(Handler):
         self._since = 0.0
         self._streaming = False
         self._cancel_reason: str | None = None
-        self._background: Background | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
 
     # ---- what a callback does -----------------------------------------------------------
-
-    def start_task(
-        self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
-    ) -> asyncio.Task[Any]:
-        """Run a coroutine beside the callbacks; it is cancelled when the connection ends.
-
-        A failure is logged and does not close the connection. Call it on the event loop, so
-        from an ``async def`` callback.
-
-        Args:
-            coroutine: What to run.
-            name: The task's name, for log lines.
-
-        Raises:
-            ConnectionClosed: The connection is closing or closed.
-        """
-        try:
-            self._check_open()
-        except ConnectionClosed:
-            coroutine.close()
-            raise
-        return self._owned().start(coroutine, name or f"task of {self.route} {self.id}")
-
-    def every(self, seconds: float, function: Callable[[Connection], Any]) -> None:
-        """Call ``function(handler)`` every so many seconds, in order with the messages.
-
-        It ends with the connection. A turn that is due while the last one waits is left out.
-
-        Args:
-            seconds: Time between two turns, above 0.
-            function: An ``async def`` or ``def``; runs where the route's callbacks run.
-
-        Raises:
-            ConnectionClosed: The connection is closing or closed.
-            ValueError: The time is not above 0.
-        """
-        if not seconds > 0:
-            raise ValueError(f"the time between two turns is above 0 s, not {seconds!r}")
-        self._check_open()
-        callback = self._host.bind(self, function)
-        if get_ident() != self._host.thread:
-            self._host.call_from_thread(self._every, seconds, callback)
-        else:
-            self._every(seconds, callback)
-
-    def _every(self, seconds: float, callback: Callback) -> None:
-        if OPEN <= self._phase <= PEER_CLOSED:
-            self._owned().every(seconds, callback)
-
-    def start_timers(self) -> None:
-        """Begin what the route has under `every`."""
-        for event, callback in self._route.callbacks.items():
-            if event.startswith(EVERY):
-                self._every(float(event.removeprefix(EVERY)), callback)
-
-    def _owned(self) -> Background:
-        if self._background is None:
-            self._background = Background(self._host.io.loop, self, self._task_failed)
-        return self._background
-
-    def _task_failed(self, name: str, error: BaseException) -> None:
-        self._host.log.error(
-            "Route %s: %s of connection %s failed", self.route, name, self.id, exc_info=error
-        )
 
     def deliver(self, timer: Timer) -> None:
         """Put a turn of a timer in line with the messages."""
@@ -217,6 +150,9 @@ class Connection(Handler):
         self._discard = True
         self._inbox.clear()
         answered = self._phase == PEER_CLOSED
+        if answered and self._protocol.state == FAILED:
+            self._give_up()
+            return
         if not answered:
             self.close_code, self.close_reason = int(code), reason
         self._transport.write(self._protocol.encode_close(code, reason))
@@ -250,9 +186,9 @@ class Connection(Handler):
         protocol = self._protocol
         inbox = self._inbox
         events = protocol.receive(data, INBOX - len(inbox))
-        if protocol.out:
+        if protocol.out and protocol.state != FAILED:
             # A peer that sends pings and reads no answers must not fill our memory with them.
-            if protocol.state != FAILED and self._full():
+            if self._full():
                 protocol.out.clear()
             else:
                 self._transport.write(protocol.outgoing())
@@ -308,18 +244,30 @@ class Connection(Handler):
                     event.reason,
                     event.code,
                 )
-            self._phase = CLOSING
-            self._deadline = self._host.io.loop.time() + LINGER
-            self._transport.end()
+            self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
+            if self._phase == OPEN and (self._inbox or self._task is not None):
+                # What came before the violation is answered first, then comes the close frame.
+                self._phase = PEER_CLOSED
+            else:
+                self._give_up()
 
     def settle(self) -> None:
         """Answer the peer's close frame, if it waits for that: all its messages are handled."""
-        if self._phase == PEER_CLOSED:
+        if self._phase == PEER_CLOSED and self._protocol.state == FAILED:
+            self._give_up()
+        elif self._phase == PEER_CLOSED:
             assert self.close_code is not None
             self._transport.write(self._protocol.encode_close(reply_code(self.close_code)))
             self._phase = CLOSING
             self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
             self._transport.close()
+
+    def _give_up(self) -> None:
+        """Send the close frame for a violation, and wait a little for the peer to take it."""
+        self._transport.write(self._protocol.outgoing())
+        self._phase = CLOSING
+        self._deadline = self._host.io.loop.time() + LINGER
+        self._transport.end()
 
     def adopt(self, route: Route) -> None:
         """Go on with another version of the route; a callback that runs is not disturbed.

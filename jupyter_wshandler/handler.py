@@ -1,17 +1,23 @@
-"""The face of a connection: what a callback looks at through `handler`."""
+"""The face of a connection: what a callback looks at, and the work that it leaves running."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from threading import get_ident
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from .background import EVERY, Background
+from .errors import ConnectionClosed
 from .request import Request
-from .sending import Host, SendingHalf
+from .sending import OPEN, PEER_CLOSED, Host, SendingHalf
 from .state import ConnectionLog, State
+from .types import Callback
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .routes import Route
     from .sessions import Session
 
@@ -31,6 +37,7 @@ class Handler(SendingHalf):
     """
 
     __slots__ = (
+        "_background",
         "_session",
         "_state",
         "close_reason",
@@ -62,6 +69,7 @@ class Handler(SendingHalf):
         self.close_reason: str | None = None
         self._session = session
         self._state: State | None = None
+        self._background: Background | None = None
 
     @property
     def route(self) -> str:
@@ -109,3 +117,71 @@ class Handler(SendingHalf):
     def log(self) -> logging.LoggerAdapter[Any]:
         """A logger whose lines begin with the route and the connection."""
         return ConnectionLog(self._host.log, {"connection": self})
+
+    # ---- what a callback leaves running ---------------------------------------------------
+
+    def start_task(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
+    ) -> asyncio.Task[Any]:
+        """Run a coroutine beside the callbacks; it is cancelled when the connection ends.
+
+        A failure is logged and does not close the connection. Call it on the event loop, so
+        from an ``async def`` callback.
+
+        Args:
+            coroutine: What to run.
+            name: The task's name, for log lines.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+        """
+        try:
+            self._check_open()
+        except ConnectionClosed:
+            coroutine.close()
+            raise
+        return self._owned().start(coroutine, name or f"task of {self.route} {self.id}")
+
+    def every(self, seconds: float, function: Callable[[Any], Any]) -> None:
+        """Call ``function(handler)`` every so many seconds, in order with the messages.
+
+        It ends with the connection. A turn that is due while the last one waits is left out.
+
+        Args:
+            seconds: Time between two turns, above 0.
+            function: An ``async def`` or ``def``; runs where the route's callbacks run.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            ValueError: The time is not above 0.
+        """
+        if not seconds > 0:
+            raise ValueError(f"the time between two turns is above 0 s, not {seconds!r}")
+        self._check_open()
+        callback = self._host.bind(cast("Connection", self), function)
+        if get_ident() != self._host.thread:
+            self._host.call_from_thread(self._every, seconds, callback)
+        else:
+            self._every(seconds, callback)
+
+    def _every(self, seconds: float, callback: Callback) -> None:
+        if OPEN <= self._phase <= PEER_CLOSED:
+            self._owned().every(seconds, callback)
+
+    def start_timers(self) -> None:
+        """Begin what the route has under `every`."""
+        for event, callback in self._route.callbacks.items():
+            if event.startswith(EVERY):
+                self._every(float(event.removeprefix(EVERY)), callback)
+
+    def _owned(self) -> Background:
+        if self._background is None:
+            self._background = Background(
+                self._host.io.loop, cast("Connection", self), self._task_failed
+            )
+        return self._background
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._host.log.error(
+            "Route %s: %s of connection %s failed", self.route, name, self.id, exc_info=error
+        )

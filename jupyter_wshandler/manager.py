@@ -151,7 +151,7 @@ class WebSocketManager:
                 await asyncio.sleep(20 * pause)
 
     async def _wait_for_connections(self, deadline: float) -> None:
-        loop = self.io.loop
+        loop = asyncio.get_running_loop()
         while self.connections and loop.time() < deadline:
             now = loop.time()
             for connection in list(self.connections.values()):

@@ -103,10 +103,6 @@ url:
   remember: {pattern: /remember, handler: WebSocketHandler, kwargs: {on_message: bots.remember}}
   remember-closed: {pattern: /remember-closed, handler: WebSocketHandler,
                     kwargs: {on_message: bots.remember, on_close: bots.closed}}
-  counted: {pattern: /counted, handler: WebSocketHandler,
-            kwargs: {on_message: bots.who, max_connections: 2}}
-  counted-closed: {pattern: /counted-closed, handler: WebSocketHandler,
-                   kwargs: {on_message: bots.who, on_close: bots.closed, max_connections: 2}}
   ratelimit: {pattern: /ratelimit, handler: WebSocketHandler,
               kwargs: {on_message: bots.who, ratelimit: {keys: daily, limit: 2}}}
   tabs: {pattern: /tabs, handler: WebSocketHandler,
@@ -379,20 +375,6 @@ def test_row_plain_get_is_426_and_post_405_without_a_traceback(server, method, s
 
 
 # ---- limits ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/counted", "/counted-closed?tag=counted"])
-def test_row_ratelimit_counts_open_connections_with_and_without_on_close(server, path):
-    headers = dict([ANN])
-    with contextlib.ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(server.connect_sync(path, token=False, headers=headers))
-        status, head, sock = server.raw_handshake(path, [ANN])
-        assert status == 429
-        assert int(fields(head, "Retry-After")[0]) > 0
-        assert b"Traceback" not in rest(sock, head)
-        assert ask(server, path, ("X-Person", "eve"))[0] == 101
-    wait_for(lambda: ask(server, path, ANN)[0] == 101, what="a place to become free")
 
 
 def test_row_ratelimit_with_gramex_keys_is_refused_and_the_log_says_what_to_write(server):

@@ -120,10 +120,11 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "limits, reload, other handlers": {
         "ratelimit": "handshake::ratelimit_with_gramex_keys "
-        "handshake::ratelimit_counts_open_connections",
-        "ratelimit with on_close": "handshake::ratelimit_counts_open_connections",
+        "limits_server::ratelimit_2_a_day limits_server::ratelimit_with_and_without_on_close",
+        "ratelimit with on_close": "limits_server::ratelimit_2_a_day "
+        "limits_server::ratelimit_with_and_without_on_close",
         "pages of 405, 422 and 429": "specs::pages_for_405_and_426 "
-        "handshake::ratelimit_counts_open_connections",
+        "limits_server::405_and_429_pages",
         "validate, methods, cors, headers": "specs::validate_and_other_keys "
         "config_loader::validate_methods_cors_headers",
         "callback module edited": "server_reload::callback_module_edited",

@@ -625,7 +625,7 @@ def test_a_function_and_its_declarative_twin_exclude_each_other() -> None:
     assert "exclude each other" in only_message(both)
 
 
-@pytest.mark.parametrize("key", ["idle_timeout", "notebook", "kernel"])
+@pytest.mark.parametrize("key", ["notebook", "kernel"])
 def test_what_is_not_there_yet_is_refused_and_not_ignored(key: str) -> None:
     assert f"{key} is not supported" in only_message(load_kwargs(**{key: 1}))
 

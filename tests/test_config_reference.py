@@ -48,7 +48,7 @@ def test_every_key_is_described_with_what_it_takes_and_its_default(
 def test_every_kwarg_is_read_by_exactly_one_converter() -> None:
     assert set(CONVERTERS) == set(key_names(KwargsEntry)) - {"on_open"}
     assert set(EVENTS) < set(CONVERTERS)
-    assert set(VARIABLES) == {*EVENTS, "condition"}
+    assert set(VARIABLES) == {*EVENTS, "condition", "every"}
 
 
 def test_every_option_of_a_route_can_be_configured() -> None:

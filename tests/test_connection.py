@@ -38,7 +38,7 @@ def drain(visitor: Visitor) -> list[Any]:
     return taken
 
 
-# ---- what a callback looks at ---------------------------------------------------------------
+# ---- what a callback looks at ------------------------------------------------------------
 
 
 async def test_the_handler_has_the_face_that_callbacks_know() -> None:
@@ -103,7 +103,7 @@ async def test_row_handler_write_says_what_to_call_instead() -> None:
         visit().connection.write("x")
 
 
-# ---- delivery -----------------------------------------------------------------------------------
+# ---- delivery ----------------------------------------------------------------------------
 
 
 async def test_opening_wakes_the_callbacks_and_so_does_a_message() -> None:
@@ -158,7 +158,7 @@ async def test_a_peer_that_pings_and_never_reads_fills_no_memory() -> None:
     assert visitor.connection._phase == OPEN
 
 
-# ---- the client closes ------------------------------------------------------------------------
+# ---- the client closes -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "answer"), [(1000, 1000), (4999, 4999), (None, 1005)])
@@ -246,7 +246,7 @@ async def test_a_close_frame_behind_a_full_inbox_is_seen_when_there_is_room() ->
     assert (connection.close_code, connection.close_reason) == (4001, "done")
 
 
-# ---- we close -------------------------------------------------------------------------------------
+# ---- we close ----------------------------------------------------------------------------
 
 
 async def test_close_sends_the_code_and_waits_for_the_clients_answer() -> None:
@@ -368,7 +368,7 @@ async def test_close_from_a_thread_is_checked_there_and_done_on_the_loop() -> No
     assert visitor.goodbye.code == 4001
 
 
-# ---- the end of the stream -----------------------------------------------------------------------
+# ---- the end of the stream ---------------------------------------------------------------
 
 
 async def test_an_abrupt_end_is_1006_and_what_came_before_is_delivered() -> None:
@@ -413,8 +413,14 @@ async def test_a_peer_that_breaks_the_protocol_gets_its_code_and_time_to_read_it
     visitor.send("before")
     with caplog.at_level(logging.INFO):
         visitor.transport.receive(data)
-    assert visitor.goodbye.code == code
     assert connection.close_code == code
+    # What came before the violation is answered before the connection fails.
+    assert visitor.goodbye is None
+    assert drain(visitor) == ["before"]
+    connection.write_message("an answer")
+    connection.settle()
+    assert [f.opcode for f in visitor.frames] == [TEXT, CLOSE]
+    assert visitor.goodbye.code == code
     assert connection._phase == CLOSING
     assert visitor.transport.ended
     assert any(str(code) in message for message in caplog.messages)
@@ -423,11 +429,10 @@ async def test_a_peer_that_breaks_the_protocol_gets_its_code_and_time_to_read_it
     assert not visitor.transport.lost
     connection.tick(host.clock.now + LINGER)
     assert visitor.transport.aborted
-    assert drain(visitor) == ["before"]
     await turns()
 
 
-# ---- keepalive ----------------------------------------------------------------------------------
+# ---- keepalive ---------------------------------------------------------------------------
 
 
 def pings(visitor: Visitor) -> int:
@@ -490,7 +495,7 @@ async def test_ping_interval_0_sends_none_and_ping_timeout_0_waits_for_ever() ->
         for visitor in (silent, patient):
             visitor.connection.tick(host.clock.now + second)
     assert (pings(silent), pings(patient)) == (0, 9)
-    assert not (silent.transport.lost or patient.transport.lost)
+    assert [visitor.transport.lost for visitor in (silent, patient)] == [False, False]
 
 
 async def test_while_the_inbox_is_full_the_ping_clock_stops() -> None:

@@ -137,7 +137,7 @@ async def dial(kind: str) -> AsyncIterator[Callable[..., Line]]:
     await turns()
 
 
-# ---- both carriers --------------------------------------------------------------------------------
+# ---- both carriers -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["tcp", "unix"])
@@ -444,7 +444,7 @@ async def test_no_connection_keeps_the_loop_to_itself(dial) -> None:
     await until(lambda: len(flood.seen.data) == 8 << 20)
 
 
-# ---- the batch --------------------------------------------------------------------------------------
+# ---- the batch ---------------------------------------------------------------------------
 
 
 async def test_a_batch_may_be_ended_early_and_begun_again() -> None:
@@ -467,7 +467,7 @@ async def test_a_batch_may_be_ended_early_and_begun_again() -> None:
     assert not io.batching
 
 
-# ---- the hand-over ------------------------------------------------------------------------------
+# ---- the hand-over -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("carrier", ["auto", "direct", "stream"])
@@ -522,7 +522,7 @@ async def test_a_stream_that_still_writes_its_answer_stays_a_stream() -> None:
     await turns()
 
 
-# ---- the queue --------------------------------------------------------------------------------------
+# ---- the queue ---------------------------------------------------------------------------
 
 
 def test_a_queue_joins_small_frames_and_never_cuts_a_large_one() -> None:

@@ -218,6 +218,10 @@ def test_limits_per_address_and_route(server):
 def test_visitors_without_a_login_count_by_address_and_apart_from_users(server):
     with server.connect_sync("/visitors", token=False):
         assert_refused(server, "/visitors", headers={})
+        elsewhere = {"token": False, "source_address": ("127.0.0.2", 0)}
+        with server.connect_sync("/visitors", **elsewhere) as other:
+            other.send("from another address")
+            assert other.recv(timeout=5) == "from another address"
         with server.connect_sync("/visitors"):
             assert_refused(server, "/visitors")
 
@@ -340,7 +344,7 @@ def test_new_sockets_get_503_over_80_percent_of_the_descriptors_and_jupyter_goes
         folder=tmp_path,
         modules={"bots.py": BOTS},
     ) as server:
-        limit = open_descriptors(server.pid) + 60
+        limit = 2 * open_descriptors(server.pid) + 60
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
         wires, refused = [], []
         try:

@@ -7,7 +7,9 @@ full size and prints what it measured.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -16,13 +18,13 @@ import time
 
 import pytest
 from support.endurance import sizes
-from support.frames import PING, PONG, close, frame, text
-from support.latency import echo_pulse, http_pulse, percentile
+from support.frames import PING, PONG, frame, text
+from support.latency import echo_pulse, http_pulse, next_message, percentile
 from support.namespace import network_namespace
-from support.rounds import run_rounds
+from support.rounds import run_rounds, try_to_open
 from support.server import running_server, wait_for
 from support.usage import MIB, rss, slope, threads, watched
-from support.wire import Wire, elapsed
+from support.wire import Wire, elapsed, open_descriptors
 
 BOTS = """
 import asyncio, gc, os, threading, time
@@ -58,7 +60,8 @@ async def on_close(handler):
     ended.setdefault(name, []).append([handler.close_code, time.monotonic()])
 
 async def report(handler, message):
-    gc.collect()
+    if message == "collect":
+        gc.collect()
     return {
         "ended": ended,
         "pushed": pushed,
@@ -117,8 +120,8 @@ def server(tmp_path_factory):
         yield running
 
 
-def report(server) -> dict:
-    with Wire(server, "/report", early=text("?")) as wire:
+def report(server, question: str = "?") -> dict:
+    with Wire(server, "/report", early=text(question)) as wire:
         return json.loads(wire.message())
 
 
@@ -147,6 +150,19 @@ def read_all(wire: Wire) -> tuple[int, int | None]:
     raise AssertionError("the stream ended without a close frame")
 
 
+def told_of(server, name: str, seconds: float = 60.0, **wanted: int) -> dict:
+    """Return what the bot notes while it pushes, once its numbers are at least these."""
+
+    with Wire(server, "/report") as wire:
+
+        def enough() -> dict | None:
+            wire.send(text("?"))
+            got = json.loads(wire.message())["pushed"].get(name, {})
+            return got if all(got.get(key, 0) >= least for key, least in wanted.items()) else None
+
+        return wait_for(enough, seconds, f"{wanted}")
+
+
 @pytest.mark.parametrize("policy", ["close", "drop_oldest"])
 @sizes(short=1, full=5)
 def test_a_client_that_stops_reading_128_mib_hurts_no_memory_and_nobody_else(server, policy, size):
@@ -158,19 +174,14 @@ def test_a_client_that_stops_reading_128_mib_hurts_no_memory_and_nobody_else(ser
                 pulse_before = pulse.take()
                 with watched(server.pid) as watch:
                     wire.send(text(str(MESSAGES)))
-                    told = wait_for(
-                        lambda name=name: (
-                            got
-                            if (got := report(server)["pushed"].get(name))
-                            and got["tried"] == MESSAGES
-                            else None
-                        ),
-                        60,
-                        "the end of 128 MiB",
-                    )
+                    if policy == "close":
+                        # The close frame waits for 5 s for a client that reads again.
+                        told_of(server, name, refused=1)
+                        count, code = read_all(wire)
+                    told = told_of(server, name, tried=MESSAGES)
                 pulse_during = pulse.take()
-                count, code = read_all(wire)
-                wire.send(close(1000))
+                if policy == "drop_oldest":
+                    count, code = read_all(wire)
             before, during = percentile(pulse_before, 99), percentile(pulse_during, 99)
             say(policy=policy, memory_MiB=watch.growth / MIB)
             say(p99_before_ms=before * 1e3, p99_during_ms=during * 1e3)
@@ -204,7 +215,7 @@ def test_ten_callbacks_that_sleep_in_threads_hold_up_neither_jupyter_nor_a_route
         for wire in wires:
             wire.sock.settimeout(seconds + 20)
             wire.send(text(str(seconds)))
-        assert [wire.message() for wire in wires] == [b"slept"] * 10
+        assert [next_message(wire) for wire in wires] == [b"slept"] * 10
         took = elapsed(begun)
     for wire in wires:
         wire.close()
@@ -327,7 +338,7 @@ def settled(server, start: dict) -> dict:
     """Return the counts once they are back at the start, or after a while anyway."""
     deadline = time.monotonic() + 10
     while True:
-        now = report(server)
+        now = report(server, "collect")
         back = all(now[key] <= start[key] for key in ("descriptors", "tasks", "threads"))
         if back or time.monotonic() > deadline:
             return now
@@ -339,12 +350,12 @@ async def test_thousands_of_rounds_leave_no_descriptor_task_thread_or_memory(ser
     step = size.number // 40
     # The first rounds start threads that stay, for callbacks and for Jupyter.
     await run_rounds(server, "/threaded", 100)
-    start = settled(server, await asyncio.to_thread(report, server))
+    start = await asyncio.to_thread(report, server, "collect")
     points = []
     begun = time.monotonic()
     for done in range(step, size.number + 1, step):
         await run_rounds(server, "/threaded" if done % 5 == 0 else "/echo", step)
-        await asyncio.to_thread(report, server)  # collects the garbage
+        await asyncio.to_thread(report, server, "collect")
         points.append((done, rss(server.pid) / 1024))
     took = elapsed(begun)
     now = await asyncio.to_thread(settled, server, start)
@@ -363,6 +374,62 @@ async def test_thousands_of_rounds_leave_no_descriptor_task_thread_or_memory(ser
         assert slope(late) < 0.2
     else:
         assert points[-1][1] - points[0][1] < 24 * 1024
+
+
+# ---- more clients than descriptors --------------------------------------------------------------
+
+
+@pytest.fixture
+def enough_descriptors():
+    """Let this process hold the other ends of all connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 4096 if hard == resource.RLIM_INFINITY else min(4096, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+LIMITED = [
+    "/bin/sh",
+    "-c",
+    'ulimit -n 1024; exec "$0" "$@"',
+    sys.executable,
+    "-m",
+    "jupyter_server",
+]
+"""Jupyter Server, which may open 1,024 descriptors; the hard limit too, as it raises the soft."""
+
+
+async def test_1200_clients_of_1024_descriptors_get_503_and_jupyter_goes_on(
+    tmp_path, enough_descriptors
+):
+    with running_server(
+        YAML, folder=tmp_path, modules={"bots.py": BOTS}, command=LIMITED
+    ) as server:
+        with http_pulse(server, "/api/status") as api:
+            statuses, kept = await try_to_open(server, "/echo", 1200)
+            await asyncio.sleep(1)
+        log = server.log_text()
+        say(status_p99_ms=api.p99 * 1e3)
+        print(dict(statuses), "descriptors:", open_descriptors(server.pid))
+        assert len(api.seconds) > 50  # each of them was a 200
+        assert set(statuses) == {101, 503}
+        assert 700 < statuses[101] < 1024
+        assert "Too many open files" not in log
+        assert "accept" not in log
+        told = [line for line in log.splitlines() if "descriptor" in line or " 503 " in line]
+        assert 0 < len(told) < 20, told[:30]
+        # Who leaves makes room.
+        for writer in kept[:200]:
+            writer.close()
+        wait = functools.partial(open_descriptors, server.pid)
+        few = wait() - 150
+        await asyncio.to_thread(wait_for, lambda: wait() < few, what="closed descriptors")
+        async with server.connect("/echo") as socket:
+            await socket.send("room again")
+            assert await socket.recv() == "room again"
+        for writer in kept:
+            writer.close()
 
 
 def test_no_test_of_this_file_left_a_thread_behind():

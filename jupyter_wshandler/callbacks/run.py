@@ -25,7 +25,7 @@ from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
-from .pool import ThreadPool
+from .threads import CallbackThreads
 
 SLOW = 10.0
 """Seconds after which a callback that still runs is named in a warning, once."""
@@ -83,13 +83,9 @@ class CallbackRunner:
         self._log = log
         self._context = context
         self._finished = finished
-        self._patience = patience
-        self._pool = ThreadPool(threads, patience=patience)
-        self._own_pools: dict[str, ThreadPool] = {}
-        self._retired: list[ThreadPool] = []
-        self._warned_busy = False
+        self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
-        self._stopping = False
+        self._asking: set[asyncio.Task[Any]] = set()
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
         self._eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
@@ -109,8 +105,9 @@ class CallbackRunner:
                 connection._task = task
 
     async def _work(self, c: Connection) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task() if c._task is _STARTING else c._task
         assert task is not None
+        io = c._host.io
         try:
             if not c._opened:
                 c._opened = True
@@ -120,8 +117,8 @@ class CallbackRunner:
                 c.start_timers()
             handled = 0
             while (message := c.next_message()) is not None:
-                if c._inbox:
-                    c._host.io.begin_batch()
+                if c._inbox and not io.batching:
+                    io.begin_batch()
                 if type(message) is Timer:
                     message.waiting = False
                     await self._call(c, task, message.callback, c)
@@ -166,7 +163,7 @@ class CallbackRunner:
                     await self._result(c, callback, result, None)
             else:
                 context = contextvars.copy_context()
-                result = await self._in_thread(c, callback, context, callback.call, *args)
+                result = await self._threads.call(c, callback, context, callback.call, *args)
                 if result is not None:
                     await self._result(c, callback, result, context)
         except asyncio.CancelledError as error:
@@ -198,13 +195,15 @@ class CallbackRunner:
 
         Raises:
             Exception: Whatever the function raises.
-            TimeoutError: It took longer than the route's `timeout`.
+            TimeoutError: It took longer than the route's `timeout`, or 300 s: a client waits.
         """
         task = self._loop.create_task(
             self._ask(c, callback, *args),
             name=f"wshandler {callback.event} {c.id}",
             context=self._context.copy(),
         )
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
         try:
             return await task
         except asyncio.CancelledError:
@@ -215,57 +214,15 @@ class CallbackRunner:
 
     async def _ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
         try:
-            async with asyncio.timeout(self._timeout(c, callback)):
+            async with asyncio.timeout(self._timeout(c, callback) or THREAD_TIMEOUT):
                 if callback.inline:
                     result = callback.call(c, *args)
                 else:
                     context = contextvars.copy_context()
-                    result = await self._in_thread(c, callback, context, callback.call, c, *args)
+                    result = await self._threads.call(c, callback, context, callback.call, c, *args)
                 return await result if inspect.isawaitable(result) else result
         except SystemExit as error:  # would end the server
             raise RuntimeError(f"{callback.name} raised SystemExit") from error
-
-    async def _in_thread(
-        self,
-        c: Connection,
-        callback: Callback,
-        context: contextvars.Context,
-        function: Callable[..., Any],
-        *args: Any,
-    ) -> Any:
-        pool = self._pool_of(c)
-        while True:
-            future = pool.submit(function, *args, label=callback.name, context=context)
-            try:
-                return await future
-            except PoolBusy:
-                # A message can be refused, but `on_close` runs once, however late.
-                if callback.event != "on_close" or self._stopping:
-                    raise
-                self._warn_busy(c, callback)
-            except asyncio.CancelledError:
-                if pool.abandon(future) and not self._stopping:
-                    self._log.warning(
-                        "Route %s: %s does not come back from its thread; it is left to itself",
-                        c.route,
-                        callback.name,
-                    )
-                raise
-
-    def _pool_of(self, c: Connection) -> ThreadPool:
-        config = c._route.config
-        if config.threads is None:
-            return self._pool
-        pool = self._own_pools.get(config.name)
-        if pool is None or pool.size != config.threads:
-            if pool is not None:
-                pool.retire()
-                self._retired.append(pool)
-            pool = ThreadPool(
-                config.threads, name=f"wshandler-{config.name}", patience=self._patience
-            )
-            self._own_pools[config.name] = pool
-        return pool
 
     # ---- what a callback returns ------------------------------------------------------------
 
@@ -316,7 +273,7 @@ class CallbackRunner:
                 if context is None:
                     item = next(items, _DONE)
                 else:
-                    item = await self._in_thread(c, callback, context, next, items, _DONE)
+                    item = await self._threads.call(c, callback, context, next, items, _DONE)
                 if item is _DONE or not await self._yielded(c, callback, item):
                     return
         finally:
@@ -325,7 +282,7 @@ class CallbackRunner:
                 if context is None:
                     items.close()
                 else:
-                    await self._in_thread(c, callback, context, items.close)
+                    await self._threads.call(c, callback, context, items.close)
 
     async def _yielded(self, c: Connection, callback: Callback, item: Any) -> bool:
         """Send one item; return whether there is anybody to send the next one to."""
@@ -391,21 +348,8 @@ class CallbackRunner:
             )
 
     def _busy(self, c: Connection, callback: Callback) -> None:
-        self._warn_busy(c, callback)
+        self._threads.warn_busy(c, callback)
         c.close(CloseCode.TRY_AGAIN_LATER, "busy")
-
-    def _warn_busy(self, c: Connection, callback: Callback) -> None:
-        if self._warned_busy or self._stopping:
-            return
-        self._warned_busy = True
-        holders = ", ".join(sorted({label for label, _ in self._pool_of(c).busy()}))
-        self._log.warning(
-            "Route %s: no thread was free for %s; all are held by: %s. "
-            "Give the route more with `threads:`, or make the callback `async def`",
-            c.route,
-            callback.name,
-            holders,
-        )
 
     # ---- the clock ------------------------------------------------------------------------------
 
@@ -447,11 +391,11 @@ class CallbackRunner:
         Args:
             timeout: Seconds to wait for callbacks that still run.
         """
-        self._stopping = True
-        pools = (self._pool, *self._own_pools.values(), *self._retired)
-        for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
-            for label in labels:
-                self._log.warning("%s still ran in a thread when the server stopped", label)
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait([*self._asking], timeout=timeout)
+        await self._threads.stop(timeout)
 
 
 async def _yield_turn(task: asyncio.Task[Any]) -> None:

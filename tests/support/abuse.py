@@ -135,10 +135,9 @@ def measure(target: Target, one: Case) -> Outcome:
     """Run a case, with a look at the server's memory and at what another connection notices."""
     with echo_pulse(target.server, "/echo", 0.02) as pulse, watched(target.server.pid) as watch:
         words = one.run(target)
-    waited = max(pulse.seconds, default=0.0)
     if watch.growth > MUCH:
         words += f"; memory grows by over {MUCH // MIB} MiB"
-    return Outcome(words, watch.growth, waited)
+    return Outcome(words, watch.growth, pulse.most)
 
 
 def measure_both(theirs: Target, ours: Target, one: Case) -> tuple[Outcome, Outcome]:
@@ -482,7 +481,7 @@ def documented() -> dict[str, tuple[str, str]]:
     rows = {}
     for line in DOCUMENT.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| ") and len(cells) == 3:
+        if line.startswith("| ") and len(cells) == 3 and cells[0] != "abuse":
             rows[cells[0]] = (cells[1], cells[2])
     return rows
 

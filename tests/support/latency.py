@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from support.frames import text
+from support.frames import PING, PONG, frame, text
 from support.server import RunningServer
 from support.wire import Wire
 
@@ -17,6 +17,15 @@ def percentile(values: list[float], percent: float) -> float:
     """Return the value that so many per cent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def next_message(wire: Wire) -> bytes:
+    """Return the payload of the next message, and answer the pings before it."""
+    while (got := wire.frame()) is not None and got.opcode == PING:
+        wire.send(frame(PONG, got.payload))
+    assert got is not None, "the stream ended"
+    assert got.opcode in (1, 2), got
+    return got.payload
 
 
 class Pulse:
@@ -57,6 +66,10 @@ class Pulse:
     def p99(self) -> float:
         return percentile(self.seconds, 99)
 
+    @property
+    def most(self) -> float:
+        return max(self.seconds, default=0.0)
+
 
 @contextmanager
 def _beating(pulse: Pulse) -> Iterator[Pulse]:
@@ -74,7 +87,7 @@ def echo_pulse(server: RunningServer, path: str, pause: float = 0.005) -> Iterat
 
         def ask() -> None:
             wire.send(text("are you there?"))
-            assert wire.message() == b"are you there?"
+            assert next_message(wire) == b"are you there?"
 
         ask()
         with _beating(Pulse(ask, pause)) as pulse:

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from jupyter_wshandler.callbacks.resolve import BoundCallback
 from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.connection import Connection
@@ -404,3 +406,13 @@ def own_tasks() -> list[str]:
     return [
         task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("wshandler")
     ]
+
+
+def look_late(manager: WebSocketManager, visitor: Visitor, seconds: float = 3600.0) -> None:
+    """Let the manager's clock look at a connection as if so much time had passed."""
+    manager.runner.check(visitor.connection, asyncio.get_running_loop().time() + seconds)
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged as a warning or worse."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

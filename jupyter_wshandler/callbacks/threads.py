@@ -1,0 +1,120 @@
+"""The threads that callbacks run in: one pool for all routes, and those that routes ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..connection import Connection
+from ..errors import PoolBusy
+from ..types import Callback
+from .pool import ThreadPool
+
+
+class CallbackThreads:
+    """Run callbacks in bounded pools of threads, and say who holds one that is full.
+
+    Args:
+        log: Where warnings go.
+        size: Threads of the pool that routes share.
+        patience: Seconds that a callback waits for a free thread.
+    """
+
+    def __init__(
+        self, log: logging.Logger | logging.LoggerAdapter[Any], size: int, patience: float
+    ) -> None:
+        self._log = log
+        self._patience = patience
+        self._shared = ThreadPool(size, patience=patience)
+        self._own: dict[str, ThreadPool] = {}
+        self._retired: list[ThreadPool] = []
+        self._warned = False
+        self._stopping = False
+
+    async def call(
+        self,
+        c: Connection,
+        callback: Callback,
+        context: contextvars.Context,
+        function: Callable[..., Any],
+        *args: Any,
+    ) -> Any:
+        """Run a function in a thread of the connection's route, and return what it returns.
+
+        Args:
+            c: The connection.
+            callback: Whose part the function is; it names the call.
+            context: What the function runs in.
+            function: What to run.
+            args: What it gets.
+
+        Raises:
+            PoolBusy: No thread became free in time.
+        """
+        pool = self._pool_of(c)
+        while True:
+            future = pool.submit(function, *args, label=callback.name, context=context)
+            try:
+                return await future
+            except PoolBusy:
+                # A message can be refused, but `on_close` runs once, however late.
+                if callback.event != "on_close" or self._stopping:
+                    raise
+                self.warn_busy(c, callback)
+            except asyncio.CancelledError:
+                if pool.abandon(future) and not self._stopping:
+                    self._log.warning(
+                        "Route %s: %s does not come back from its thread; it is left to itself",
+                        c.route,
+                        callback.name,
+                    )
+                raise
+
+    def _pool_of(self, c: Connection) -> ThreadPool:
+        config = c._route.config
+        if config.threads is None:
+            return self._shared
+        pool = self._own.get(config.name)
+        if pool is None or pool.size != config.threads:
+            if pool is not None:
+                pool.retire()
+                self._retired.append(pool)
+            pool = ThreadPool(
+                config.threads, name=f"wshandler-{config.name}", patience=self._patience
+            )
+            self._own[config.name] = pool
+        return pool
+
+    def warn_busy(self, c: Connection, callback: Callback) -> None:
+        """Name the callbacks that hold all threads, once.
+
+        Args:
+            c: A connection that found none.
+            callback: What it wanted to run.
+        """
+        if self._warned or self._stopping:
+            return
+        self._warned = True
+        holders = ", ".join(sorted({label for label, _ in self._pool_of(c).busy()}))
+        self._log.warning(
+            "Route %s: no thread was free for %s; all are held by: %s. "
+            "Give the route more with `threads:`, or make the callback `async def`",
+            c.route,
+            callback.name,
+            holders,
+        )
+
+    async def stop(self, timeout: float) -> None:
+        """End the threads; name those that do not come back, and leave them.
+
+        Args:
+            timeout: Seconds to wait for callbacks that still run.
+        """
+        self._stopping = True
+        pools = (self._shared, *self._own.values(), *self._retired)
+        for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
+            for label in labels:
+                self._log.warning("%s still ran in a thread when the server stopped", label)
