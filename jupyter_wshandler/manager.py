@@ -23,6 +23,7 @@ from .engine.loopio import LoopIO
 from .engine.protocol import Protocol
 from .errors import ConnectionClosed
 from .limits import Limits
+from .metrics import Metrics
 from .request import Request
 from .routes import Route, RouteTable
 from .sending import OPENING
@@ -76,6 +77,7 @@ class WebSocketManager:
         self.connections: dict[str, Connection] = {}
         self.served = ServedRoutes(self.log, self.connections, self._swapped, reload)
         self.limits = Limits(self.log)
+        self.metrics = Metrics()
         self.stopping = False
         self._session_store = session_store
         self._threads = threads
@@ -106,6 +108,7 @@ class WebSocketManager:
             self.log,
             self._context,
             self._closed,
+            self.metrics,
             threads=self._threads,
             patience=self._patience,
         )
@@ -167,19 +170,23 @@ class WebSocketManager:
             now = loop.time()
             active = False
             for connection in list(self.connections.values()):
-                connection.tick(now)
-                if connection._running is not None:
-                    self.runner.check(connection, now)
-                if (
-                    connection._last_message == now
-                    and connection._route.config.keep_alive == "messages"
-                ):
-                    active = True
+                try:
+                    active |= self._look_at(connection, now)
+                except Exception:
+                    # The clock of all must outlive what goes wrong with one.
+                    self.log.exception("%r could not be looked at", connection)
             if active:
                 self.active()
             if now >= flush_at:
                 flush_at = now + FLUSH
                 await self.sessions.flush(wait=False)
+
+    def _look_at(self, connection: Connection, now: float) -> bool:
+        """Let time pass for one connection; return whether its messages are activity."""
+        connection.tick(now)
+        if connection._running is not None:
+            self.runner.check(connection, now)
+        return connection._last_message == now and connection._route.config.keep_alive == "messages"
 
     # ---- routes ------------------------------------------------------------------------------
 
@@ -285,6 +292,7 @@ class WebSocketManager:
             early: Bytes that arrived behind the handshake.
         """
         self.connections[connection.id] = connection
+        self.metrics.opened[connection.route] += 1
         self.served.opened(connection)
         self._context.copy().run(connection.start, protocol, transport, early)
         self.served.settle(connection)
@@ -292,6 +300,9 @@ class WebSocketManager:
     def _closed(self, connection: Connection) -> None:
         if self.connections.pop(connection.id, None) is not None:
             self.served.closed(connection)
+            self.metrics.ended(
+                connection.route, connection.close_code, connection.dropped, connection.refused
+            )
         self.release(connection)
 
     def admit(self, connection: Connection, user: str) -> None:

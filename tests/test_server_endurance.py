@@ -430,6 +430,7 @@ async def test_1200_clients_of_1024_descriptors_get_503_and_jupyter_goes_on(
             assert await socket.recv() == "room again"
         for writer in kept:
             writer.close()
+        await asyncio.gather(*(one.wait_closed() for one in kept), return_exceptions=True)
 
 
 def test_no_test_of_this_file_left_a_thread_behind():

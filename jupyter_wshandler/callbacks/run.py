@@ -23,8 +23,10 @@ from ..background import Timer
 from ..connection import Connection
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
+from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
+from .errorlog import ErrorLog
 from .threads import CallbackThreads
 
 SLOW = 10.0
@@ -65,6 +67,7 @@ class CallbackRunner:
         log: Where errors and warnings go.
         context: The context that callbacks start from; it names the manager.
         finished: Called when a connection's last callback has run.
+        metrics: Counts the failures.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
     """
@@ -75,6 +78,7 @@ class CallbackRunner:
         log: _Log,
         context: contextvars.Context,
         finished: Callable[[Connection], None],
+        metrics: Metrics,
         *,
         threads: int = 16,
         patience: float = 30.0,
@@ -83,6 +87,8 @@ class CallbackRunner:
         self._log = log
         self._context = context
         self._finished = finished
+        self._metrics = metrics
+        self._errors = ErrorLog(log)
         self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
         self._asking: set[asyncio.Task[Any]] = set()
@@ -302,15 +308,8 @@ class CallbackRunner:
         self, c: Connection, task: asyncio.Task[Any], callback: Callback, error: BaseException
     ) -> None:
         error_id = secrets.token_hex(4)
-        self._log.error(
-            "Error %s in %s, route %s, connection %s, user %s",
-            error_id,
-            callback.name,
-            c.route,
-            c.id,
-            username(c.current_user),
-            exc_info=error,
-        )
+        self._metrics.errors[c.route] += 1
+        self._errors.write(c, callback, error, error_id, self._loop.time())
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)
@@ -408,8 +407,3 @@ async def _yield_turn(task: asyncio.Task[Any]) -> None:
         task.uncancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-
-
-def username(user: Any) -> str:
-    """Return a name for log lines: the user's own, or "anonymous"."""
-    return str(getattr(user, "username", None) or user or "anonymous")

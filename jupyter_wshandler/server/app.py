@@ -21,6 +21,7 @@ from ..config.loader import load
 from ..engine.handover import CARRIERS
 from ..manager import WebSocketManager
 from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .metrics import ManagerCollector
 from .recheck import Recheck
 from .routing import RouteMatcher, insert_rules, unreachable
 
@@ -186,6 +187,8 @@ class WSHandlerApp(ExtensionApp):
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
         self.recheck.start()
+        self.collector = ManagerCollector(self.manager)
+        self.has_metrics = self.collector.register()
         if self.freeze_gc:
             gc.collect()
             gc.freeze()
@@ -201,6 +204,8 @@ class WSHandlerApp(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Close every connection and end what the extension has started."""
+        if self.has_metrics:
+            self.collector.unregister()
         await self.recheck.stop()
         await self.manager.stop(self.stop_timeout)
 

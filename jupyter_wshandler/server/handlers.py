@@ -19,7 +19,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado.web import HTTPError
 
-from ..callbacks.run import username
+from ..callbacks.errorlog import username
 from ..config.origins import OriginRules
 from ..connection import Connection
 from ..engine.deflate import PerMessageDeflate
@@ -323,6 +323,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""
         if isinstance(value, HTTPError):
+            self.manager.metrics.refused[self.route.config.name, str(value.status_code)] += 1
             self.log.info(
                 "Route %s: %d for %s: %s",
                 self.route.config.name,

@@ -1,0 +1,81 @@
+"""What is written about callbacks that fail: enough to find the fault, never a flood."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import Any
+
+from ..connection import Connection
+from ..types import Callback
+
+WHOLE = 5
+"""Tracebacks of one fault that are written whole in a period; the rest is one line each."""
+
+PERIOD = 60.0
+"""Seconds of such a period."""
+
+FAULTS = 1000
+"""Faults that are told apart, at most."""
+
+
+class ErrorLog:
+    """Write the errors of callbacks, each with its id, and whole tracebacks now and then.
+
+    Args:
+        log: Where they go.
+    """
+
+    def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+        self._log = log
+        self._faults: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
+
+    def write(
+        self, c: Connection, callback: Callback, error: BaseException, error_id: str, now: float
+    ) -> None:
+        """Write one error.
+
+        Args:
+            c: Whose callback it was.
+            callback: What failed.
+            error: What it raised.
+            error_id: What the client was told.
+            now: The event loop's time, in seconds.
+        """
+        line = _place(error)
+        whole = self._is_news((c.route, callback.name, type(error), line), now)
+        self._log.error(
+            "Error %s in %s, route %s, connection %s, user %s%s",
+            error_id,
+            callback.name,
+            c.route,
+            c.id,
+            username(c.current_user),
+            "" if whole else f": {type(error).__name__} at {line}, as before",
+            exc_info=error if whole else None,
+        )
+
+    def _is_news(self, fault: tuple[object, ...], now: float) -> bool:
+        since, count = self._faults.get(fault, (now, 0))
+        if now - since >= PERIOD:
+            since, count = now, 0
+        self._faults[fault] = (since, count + 1)
+        self._faults.move_to_end(fault)
+        if len(self._faults) > FAULTS:
+            self._faults.popitem(last=False)
+        return count < WHOLE
+
+
+def _place(error: BaseException) -> str:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "an unknown place"
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+
+
+def username(user: Any) -> str:
+    """Return a name for log lines: the user's own, cut and on one line, or "anonymous"."""
+    name = str(getattr(user, "username", None) or user or "anonymous")
+    return "".join(c if c.isprintable() else "?" for c in name[:100])

@@ -1,0 +1,67 @@
+"""The manager's counters in Jupyter's own /metrics (Prometheus text format)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..manager import WebSocketManager
+
+
+class ManagerCollector(Collector):
+    """Show a manager's numbers when Prometheus asks for them.
+
+    Args:
+        manager: Whose numbers.
+    """
+
+    def __init__(self, manager: WebSocketManager) -> None:
+        self._manager = manager
+
+    def register(self) -> bool:
+        """Join Jupyter's metrics; return whether that could be done.
+
+        It cannot where another server of this process shows the same names already.
+        """
+        try:
+            REGISTRY.register(self)
+        except ValueError:
+            return False
+        return True
+
+    def unregister(self) -> None:
+        """Leave Jupyter's metrics."""
+        REGISTRY.unregister(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric with its present values."""
+        metrics = self._manager.metrics
+        open_: Counter[str] = Counter()
+        dropped, limited = Counter(metrics.dropped), Counter(metrics.rate_limited)
+        for connection in list(self._manager.connections.values()):
+            open_[connection.route] += 1
+            dropped[connection.route] += connection.dropped
+            limited[connection.route] += connection.refused
+        gauge = GaugeMetricFamily("wshandler_connections", "Open connections", labels=["route"])
+        for route in self._manager.table:
+            gauge.add_metric([route.name], open_[route.name])
+        yield gauge
+        yield _counter("connections_opened", "Connections that were opened", metrics.opened)
+        yield _counter("messages_dropped", "Messages that were not sent to slow clients", dropped)
+        yield _counter("messages_rate_limited", "Messages refused by a route's rate limit", limited)
+        yield _counter("callback_errors", "Callbacks that failed", metrics.errors)
+        yield _counter("connections_closed", "Connections that ended", metrics.closed, "code")
+        yield _counter("requests_refused", "Requests that were refused", metrics.refused, "status")
+
+
+def _counter(
+    name: str, text: str, values: Mapping[str, int] | Mapping[tuple[str, str], int], *labels: str
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"wshandler_{name}", text, labels=["route", *labels])
+    for key, value in list(values.items()):
+        family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family
