@@ -134,10 +134,16 @@ class Handler(SendingHalf):
 
         Raises:
             ConnectionClosed: The connection is closing or closed.
+            RuntimeError: It was called in a thread.
         """
         try:
             self._check_open()
-        except ConnectionClosed:
+            if get_ident() != self._host.thread:
+                raise RuntimeError(
+                    "start_task() belongs to the event loop, and this callback runs in a thread; "
+                    "make the callback `async def`"
+                )
+        except (ConnectionClosed, RuntimeError):
             coroutine.close()
             raise
         return self._owned().start(coroutine, name or f"task of {self.route} {self.id}")

@@ -127,6 +127,9 @@ class WebSocketManager:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         await self.served.stop()
+        if self._clock is None:  # it never began to serve
+            self.served.close()
+            return
         await self._say_goodbye(timeout / 2)
         await self._wait_for_connections(deadline)
         # Twice: what is interrupted may be followed by an `on_close` that does not end either.
@@ -136,9 +139,8 @@ class WebSocketManager:
                 if connection._transport is not None:
                     connection._transport.abort()
             await self._wait_for_connections(loop.time() + INTERRUPT)
-        if self._clock is not None:
-            self._clock.cancel()
-            await asyncio.wait([self._clock])
+        self._clock.cancel()
+        await asyncio.wait([self._clock])
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.sessions.stop()
         self.served.close()
@@ -357,11 +359,13 @@ class WebSocketManager:
             self._late.append((function, args))
             if len(self._late) > 1:
                 return
-        try:
-            self.io.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
-        except RuntimeError:  # a thread that was left to itself has outlived the loop
-            self._late.clear()
-            raise ConnectionClosed("the server has stopped") from None
+            # Under the lock: another thread that finds its call in line must be able to count
+            # on it, or what its callback returns would overtake what it has sent before.
+            try:
+                self.io.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
+            except RuntimeError:  # a thread that was left to itself has outlived the loop
+                self._late.clear()
+                raise ConnectionClosed("the server has stopped") from None
 
     def _run_late(self) -> None:
         with self._late_lock:

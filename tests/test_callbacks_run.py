@@ -659,3 +659,86 @@ async def test_what_a_thread_sends_after_the_loop_has_ended_is_refused(gate) -> 
     gate.open()
     await until(lambda: outcome)
     assert outcome == [ConnectionClosed]
+
+
+# ---- beside the callbacks -----------------------------------------------------------------
+
+
+async def test_a_reload_while_open_runs_starts_each_timer_once(manager) -> None:
+    go = asyncio.Event()
+
+    async def open(handler):
+        await go.wait()
+
+    async def tick(handler):
+        handler.state["turns"] = handler.state.get("turns", 0) + 1
+
+    def version():
+        return route(open=open, **{"every 600": tick})
+
+    visitor = Visitor(manager, version()).open()
+    await turns()
+    visitor.connection.adopt(version())
+    go.set()
+    await until(lambda: visitor.connection._background is not None, "the timer")
+    await turns()
+    assert len(visitor.connection._background._timers) == 1
+    await visitor.leave()
+
+
+async def test_start_task_in_a_thread_says_what_to_do_and_runs_nothing(manager) -> None:
+    async def work():
+        raise AssertionError("nobody runs this")
+
+    def on_message(handler, message):
+        try:
+            handler.start_task(work())
+        except RuntimeError as error:
+            return str(error)
+
+    visitor = Visitor(manager, route(on_message=on_message)).open()
+    visitor.send("go")
+    await visitor.received(
+        "start_task() belongs to the event loop, and this callback runs in a thread; "
+        "make the callback `async def`"
+    )
+    await visitor.leave()
+
+
+async def test_what_a_thread_has_sent_is_not_overtaken_by_what_it_returns(
+    manager, monkeypatch
+) -> None:
+    """Another thread may be about to wake the loop for its own message at that very moment."""
+    loop = asyncio.get_running_loop()
+    schedule = loop.call_soon_threadsafe
+    about_to_wake, sent = threading.Event(), threading.Event()
+
+    def slow_to_wake(function, *args, context=None):
+        if threading.current_thread().name == "other":
+            about_to_wake.set()
+            sent.wait(0.5)
+        return schedule(function, *args, context=context)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", slow_to_wake)
+    others = []
+
+    def on_message(handler, message):
+        other = threading.Thread(
+            target=manager.call_from_thread, args=(others.append, 1), name="other"
+        )
+        other.start()
+        assert about_to_wake.wait(5)
+        handler.write_message("sent")
+        return "returned"
+
+    visitor = Visitor(manager, route(on_message=on_message)).open()
+    visitor.send("go")
+    try:
+        await visitor.received("sent", "returned")
+    finally:
+        sent.set()
+    await visitor.leave()
+
+
+async def test_a_manager_that_never_started_can_be_stopped() -> None:
+    await WebSocketManager().stop()

@@ -15,8 +15,7 @@ ROWS: dict[str, dict[str, str]] = {
         "sample pingbot, text": "callbacks::sample_pingbot_text_opens_answers_and_closes",
         "sample pingbot, binary frame": "callbacks::sample_pingbot_binary_frame",
         "message types": "callbacks::message_types",
-        "callback named open": "callbacks::callback_named_open "
-        "config_loader::a_callback_named_open_is_warned_about",
+        "callback named open": "callbacks::callback_named_open",
         "no on_message": "callbacks::no_on_message config_loader::no_on_message_and_nothing",
         "open only, nothing configured": "callbacks::open_only_or_nothing",
         "on_message returns a value": "callbacks::on_message_returns_str_bytes_dict_or_list "

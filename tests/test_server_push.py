@@ -37,7 +37,7 @@ url:
     kwargs: {on_message: pushbot.on_message, keep_alive: none}
 """
 
-PUSHBOT = '''
+PUSHBOT = """
 import asyncio, threading, time
 import jupyter_wshandler as wsh
 from jupyter_server.serverapp import ServerApp
@@ -110,7 +110,7 @@ async def tick(handler):
 
 async def never_opens(handler):
     await asyncio.sleep(600)
-'''
+"""
 
 
 @pytest.fixture(scope="module")

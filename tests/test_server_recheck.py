@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.cookiejar
 import re
@@ -25,9 +26,15 @@ url:
     pattern: /admin
     handler: WebSocketHandler
     kwargs: {on_message: chat.admin}
+  slow:
+    pattern: /slow
+    handler: WebSocketHandler
+    kwargs: {on_message: chat.on_message, auth: {condition: chat.decide}}
 """
 
 CHAT = """
+import asyncio
+
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.auth import AllowAllAuthorizer
 
@@ -42,6 +49,13 @@ class Authorizer(AllowAllAuthorizer):
 async def on_message(handler, message):
     return "echo " + message
 
+decision = asyncio.Event()
+
+async def decide(handler):
+    print("deciding")
+    await decision.wait()
+    return True
+
 async def on_close(handler):
     print("closed", handler.id, handler.close_code)
 
@@ -53,6 +67,8 @@ async def admin(handler, message):
         Authorizer.denied.add(rest)
     elif word == "allow":
         Authorizer.denied.discard(rest)
+    elif word == "decide":
+        decision.set()
     elif word == "forget":
         questions.clear()
     return {"questions": [q for q in questions if q == "wshandler:chat"]}
@@ -170,3 +186,42 @@ def test_one_credential_is_asked_about_once_a_period_however_many_sockets_use_it
         # Two periods have passed when it was asked for the second time: 20 sockets, 2 questions.
         wait_for(lambda: asked() >= 2, what="two rechecks")
         assert asked() <= 4
+
+
+def test_after_a_logout_a_wrong_token_beside_the_old_cookie_opens_no_socket(server):
+    browser = Browser(server).log_in()
+    cookies = browser.cookies()
+    browser.get("/logout")
+    for path, headers in (
+        ("/chat?token=wrong", cookies),
+        ("/chat", {**cookies, "Authorization": "token wrong"}),
+        ("/chat", {**cookies, "Authorization": "Basic d3Jvbmc6d3Jvbmc="}),
+    ):
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            server.connect_sync(path, token=False, headers=headers, origin=server.url[:-1])
+        assert refused.value.response.status_code == 403
+
+
+def test_logout_closes_a_socket_that_was_opened_with_a_wrong_token_beside_the_cookie(server):
+    browser = Browser(server).log_in()
+    with browser.connect("/chat?token=wrong") as chat:
+        chat.send("hi")
+        assert chat.recv(timeout=5) == "echo hi"
+        browser.get("/logout")
+        assert close_of(chat) == 4401
+
+
+def test_a_logout_during_the_handshake_refuses_it_at_its_end(server):
+    browser = Browser(server).log_in()
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+        server.connect_sync("/admin") as admin,
+    ):
+        handshake = threads.submit(browser.connect, "/slow")
+        wait_for(lambda: "deciding" in server.log_text(), what="the route's condition")
+        browser.get("/logout")
+        admin.send("decide")
+        admin.recv(timeout=5)
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            handshake.result(10)
+        assert refused.value.response.status_code == 403

@@ -116,10 +116,10 @@ class CallbackRunner:
         io = c._host.io
         try:
             if not c._opened:
-                c._opened = True
                 opener = c._route.callbacks.get("open")
                 if opener is not None:
                     await self._call(c, task, opener, c)
+                c._opened = True  # only now: a reload during `open` would start the timers, too
                 c.start_timers()
             handled = 0
             while (message := c.next_message()) is not None:

@@ -40,6 +40,7 @@ def demo(*, once: bool = False, port: int = 0, browser: bool = True) -> int:
     folder = examples_folder()
     token = secrets.token_urlsafe(24)
     port = port or _free_port()
+    signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="wshandler-demo-") as state:
         log = Path(state) / "server.log"
         server = _start(folder, Path(state), log, port, token)
@@ -104,6 +105,9 @@ def _start(folder: Path, state: Path, log: Path, port: int, token: str) -> subpr
                 f"--ServerApp.root_dir={state}",
             ],
             env=environment,
+            # Not the folder of whoever calls: `-m` puts it before all others on Python's path,
+            # and a pingbot.py of theirs (the README's, for one) would be in the way of ours.
+            cwd=state,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -165,7 +169,6 @@ def _show(port: int, token: str, browser: bool, server: subprocess.Popen[bytes])
     for path in ("/pingbot", "/storybot"):
         print(f"Chat with {path[1:]:<9} http://127.0.0.1:{port}{path}?token={token}")
     print("\nStop with Ctrl-C.", flush=True)
-    signal.signal(signal.SIGTERM, _interrupt)
     if browser:
         _open_browser(f"http://127.0.0.1:{port}/pingbot?token={token}")
     while server.poll() is None:

@@ -336,14 +336,6 @@ class _Loading:
         if "on_message" not in events:
             message = "there is no on_message: a client that sends a message is closed with 1003"
             report.note(route.place, message)
-        spec = route.callbacks.get("open")
-        if spec is not None and spec.function.rpartition(".")[2] == "open":
-            module = spec.function.rpartition(".")[0]
-            message = (
-                f"the function {spec.function} hides Python's own open() inside {module}; "
-                "a name such as on_open does not"
-            )
-            report.note(spec.place, message)
 
     def _same_pattern(self) -> None:
         winners: dict[str, str] = {}

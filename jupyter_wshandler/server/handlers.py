@@ -159,8 +159,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
                 "this is a WebSocket; connect to it with ws:// or wss://",
                 {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
             )
-        if self.manager.stopping:
-            raise Refused(503, "the server is stopping")
+        self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
         healthy = self.manager.heal(self.route)
@@ -183,8 +182,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             connection._session = await self.manager.sessions.attach(
                 name, self._user_key(), new=new
             )
-            if upgrade and not self.recheck.admit(self, connection):
-                raise Refused(403, "this login has ended; log in again")
+            if upgrade:
+                self.refuse_if_logged_out(connection)
             await self.check_auth_rule(connection)
             if not healthy:
                 raise Refused(503, BROKEN)
@@ -195,6 +194,16 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         finally:
             if not opened:
                 self.manager.release(connection)
+
+    def refuse_if_stopping(self) -> None:
+        """Refuse while the server stops: nobody would say goodbye to a new connection."""
+        if self.manager.stopping:
+            raise Refused(503, "the server is stopping")
+
+    def refuse_if_logged_out(self, connection: Connection) -> None:
+        """Refuse a credential that a logout or a recheck has found invalid."""
+        if not self.recheck.admit(self, connection):
+            raise Refused(403, "this login has ended; log in again")
 
     def _user_key(self) -> str:
         user = self.current_user
@@ -238,6 +247,9 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             raise Refused(error.status, error.reason, error.headers) from None
         subprotocol = await self.choose_subprotocol(connection, handshake)
         deflate, extensions = await self.choose_compression(connection, handshake)
+        # The route's own functions may have taken their time; nothing is awaited from here on.
+        self.refuse_if_stopping()
+        self.refuse_if_logged_out(connection)
         self.clear_header("Content-Type")
         self.set_status(101)
         self.set_header("Upgrade", "websocket")

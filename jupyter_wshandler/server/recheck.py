@@ -52,6 +52,10 @@ def credential_digests(handler: JupyterHandler) -> tuple[str, ...]:
 
     Args:
         handler: Any handler of the request.
+
+    Returns:
+        The digest of what proved it first: a token beside a good login cookie proves nothing
+        unless the identity provider says that it did.
     """
     fields = []
     provider = handler.identity_provider
@@ -61,7 +65,11 @@ def credential_digests(handler: JupyterHandler) -> tuple[str, ...]:
         fields.append(f"token:{token}")
     cookie = login_cookie(handler)
     if cookie:
-        fields.append(f"cookie:{cookie}")
+        by_cookie = (
+            not provider.is_token_authenticated(handler)
+            and handler.get_signed_cookie(provider.get_cookie_name(handler)) is not None
+        )
+        fields.insert(0 if by_cookie else len(fields), f"cookie:{cookie}")
     return tuple(hashlib.sha256(field.encode()).hexdigest() for field in fields)
 
 
@@ -186,8 +194,8 @@ class Recheck:
                 await self._ask(digest, connections)
 
     async def _ask(self, digest: str, connections: list[Connection]) -> None:
-        handler = self._handler(connections[0])
         try:
+            handler = self._handler(connections[0])
             user = await ensure_async(handler.identity_provider.get_user(handler))
             handler.current_user = user
             verdicts = {}
