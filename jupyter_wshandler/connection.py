@@ -319,6 +319,7 @@ class Connection(Handler):
         self._release_waiters()
         if self._background is not None:
             self._background.end()
+            self._background = None
         if self._streaming:
             self.cancel("closed")
         self._host.wake(self)
@@ -342,7 +343,7 @@ class Connection(Handler):
         """
         phase = self._phase
         if phase == OPEN:
-            if self._active:
+            if self._active or self._running is not None:  # a callback at work is no idleness
                 self._active = False
                 self._last_message = now
             config = self._route.config

@@ -181,7 +181,10 @@ class WebSocketManager:
                 self.active()
             if now >= flush_at:
                 flush_at = now + FLUSH
-                await self.sessions.flush(wait=False)
+                try:
+                    await self.sessions.flush(wait=False)
+                except Exception:
+                    self.log.exception("Sessions could not be saved; trying again later")
 
     def _look_at(self, connection: Connection, now: float) -> bool:
         """Let time pass for one connection; return whether its messages are activity."""
@@ -227,13 +230,13 @@ class WebSocketManager:
         """
         return await self.served.reload(force=force)
 
-    def heal(self, route: Route) -> bool:
+    async def heal(self, route: Route) -> bool:
         """Look the functions of a broken route up again; return whether it can serve now.
 
         Args:
             route: A route of the current table; one whose configuration is wrong stays broken.
         """
-        return self.served.heal(route)
+        return await self.served.heal(route)
 
     def _swapped(self) -> None:
         intervals = [

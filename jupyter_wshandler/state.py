@@ -31,4 +31,5 @@ class ConnectionLog(logging.LoggerAdapter[Any]):
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Put both in front of a line."""
         connection = self.extra["connection"]  # type: ignore[index]
-        return f"{connection.route} {connection.id}: {msg}", kwargs  # type: ignore[union-attr]
+        name = connection.route.replace("%", "%%")  # type: ignore[union-attr]
+        return f"{name} {connection.id}: {msg}", kwargs  # type: ignore[union-attr]

@@ -302,7 +302,7 @@ async def test_row_function_missing_then_added_heals(site):
 async def test_a_handshake_between_an_edit_and_its_reload_hides_nothing(site):
     await site.start(routes(a=bot("one")), one="def other(handler): pass\n")
     site.write("one.py", ECHO.format(answer="v1"))
-    assert not site.manager.heal(site.manager.table.get("a")), "what is imported stays"
+    assert not await site.manager.heal(site.manager.table.get("a")), "what is imported stays"
     assert (await site.manager.reload()).files == ("one.py",)
     assert site.answer("a") == "v1"
 
@@ -341,12 +341,12 @@ async def test_another_file_of_the_folder_changes_nothing(site):
 async def test_a_broken_route_heals_at_a_handshake_where_nothing_is_watched(site):
     await site.start(routes(a=bot("late"), b=bot("one")), one=ECHO.format(answer="v1"))
     route = site.manager.table.get("a")
-    assert not site.manager.heal(route)
+    assert not await site.manager.heal(route)
     module = sys.modules["one"]
     site.write("late.py", ECHO.format(answer="v1"))
     site.write("one.py", ECHO.format(answer="v2"))
     site.manager.served._looked_up.clear()  # it is looked up once a second
-    assert site.manager.heal(route)
+    assert await site.manager.heal(route)
     assert site.answer("a") == "v1"
     assert site.answer("b") == "v1", "healing one route must not change another"
     assert sys.modules["one"] is module

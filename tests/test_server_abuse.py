@@ -15,18 +15,18 @@ from support.abuse import (
 )
 from support.endurance import sizes
 from support.server import wait_for
-from support.wire import open_descriptors
+from support.wire import open_sockets
 
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory):
-    """Return a Tornado server, ours, and how many descriptors ours had."""
+    """Return a Tornado server, ours, and how many sockets ours had."""
     with (
         tornado_target(tmp_path_factory.mktemp("tornado")) as theirs,
         our_target(tmp_path_factory.mktemp("ours")) as ours,
     ):
         ours.ended("nobody")
-        yield theirs, ours, open_descriptors(ours.server.pid)
+        yield theirs, ours, open_sockets(ours.server.pid)
 
 
 def test_the_table_has_every_case_and_no_other():
@@ -50,9 +50,11 @@ def test_abuse_ends_as_the_table_says_in_bounded_memory_and_others_go_on(targets
 
 
 def test_after_all_of_it_nothing_is_left_and_nothing_failed(targets):
-    _, ours, descriptors = targets
+    _, ours, sockets = targets
     wait_for(
-        lambda: open_descriptors(ours.server.pid) <= descriptors, what="the end of all connections"
+        lambda: open_sockets(ours.server.pid) <= sockets,
+        seconds=30,
+        what="the end of all connections",
     )
     log = ours.server.log_text()
     assert "Traceback" not in log

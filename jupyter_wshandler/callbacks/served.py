@@ -111,7 +111,7 @@ class ServedRoutes:
         self._install(config, self._loader.load(config))
         self.report()
 
-    def heal(self, route: Route) -> bool:
+    async def heal(self, route: Route) -> bool:
         """Look the functions of a broken route up again; return whether it can serve now.
 
         Args:
@@ -126,7 +126,8 @@ class ServedRoutes:
         if self.table.get(route.name) is not route:  # swapped since the handshake began
             return False
         self._looked_up[route.name] = now
-        self._loader.mend(route)
+        async with self._lock:
+            await self._in_thread(self._loader.mend, route, label=f"import for {route.name}")
         if route.state != "ready":
             return False
         self.log.info("Route %s works again", route.name)
@@ -302,10 +303,13 @@ class ServedRoutes:
                     await asyncio.wait_for(told.wait(), period)
                 was_told = told.is_set()
                 told.clear()
-                if await self._look():
-                    if not was_told:
-                        watch.stop()  # it is deaf, as after its folder was replaced
-                    await self._reload_safely()
+                try:
+                    if await self._look():
+                        if not was_told:
+                            watch.stop()  # it is deaf, as after its folder was replaced
+                        await self._reload_safely()
+                except Exception:  # a file system may say anything; the next look may be better
+                    self.log.exception("The files of the routes could not be looked at")
         finally:
             watch.stop()
             while watch.running:  # noqa: ASYNC110 # a thread of compiled code sets no event

@@ -63,8 +63,8 @@ CLOSED = 3
 FAILED = 4
 """The peer broke the protocol; whatever follows is discarded (section 7.1.7)."""
 
-MAX_FRAGMENTS = 65_536
-"""Fragments of one message; memory does not grow with them, so this is only a sane end."""
+MAX_FRAGMENTS = 1024
+"""Fragments of one message. Each costs as much work as a message; memory does not grow with them."""
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 

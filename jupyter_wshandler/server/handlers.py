@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
-        healthy = self.manager.heal(self.route)
+        healthy = await self.manager.heal(self.route)
         connection = self.manager.connection(
             self.route,
             Request(
@@ -320,7 +320,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with one plain sentence: no traceback, no template."""
         error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = HTTPStatus(status_code).phrase
+        sentence = responses.get(status_code, "refused")
         if isinstance(error, Refused):
             sentence = error.sentence
             for name, value in error.headers.items():

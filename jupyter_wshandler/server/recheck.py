@@ -219,6 +219,8 @@ class Recheck:
             # JupyterHub's answers are cached: a revoked token would open a socket again.
             self._remember(digest, time.monotonic() + REMEMBER)
         for connection in self._of(digest):
+            if not connection._route.config.auth.required:
+                continue
             if user is None:
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
             elif not verdicts.get(connection.route, True):
