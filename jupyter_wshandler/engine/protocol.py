@@ -64,7 +64,7 @@ FAILED = 4
 """The peer broke the protocol; whatever follows is discarded (section 7.1.7)."""
 
 MAX_FRAGMENTS = 1024
-"""Fragments of one message. Each costs as much work as a message; memory does not grow with them."""
+"""Fragments of one message, at most: each is as much work as a message of its own."""
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 
