@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.memory import Gate, running_manager
+
+from jupyter_wshandler.manager import WebSocketManager
 
 settings.register_profile(
     "quick", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -31,3 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("hypothesis"):
                 item.add_marker(pytest.mark.timeout(FUZZ_SECONDS), append=False)
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[WebSocketManager]:
+    """Return a manager that runs; at the end it must leave no task behind."""
+    async with running_manager(patience=5.0) as running:
+        yield running
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """Return a gate that callbacks wait at."""
+    return Gate()

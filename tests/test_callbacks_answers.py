@@ -5,34 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator
 
 import pytest
 from support.memory import (
-    Gate,
     Visitor,
     route,
-    running_manager,
     turns,
     until,
     warnings_in,
 )
 
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.manager import WebSocketManager
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture
-async def manager() -> AsyncIterator[WebSocketManager]:
-    async with running_manager(patience=5.0) as manager:
-        yield manager
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
 
 
 # ---- returned values ---------------------------------------------------------------------

@@ -6,11 +6,9 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import AsyncIterator
 
 import pytest
 from support.memory import (
-    Gate,
     Visitor,
     look_late,
     route,
@@ -22,20 +20,8 @@ from support.memory import (
 
 from jupyter_wshandler.callbacks import run
 from jupyter_wshandler.errors import ConnectionClosed
-from jupyter_wshandler.manager import WebSocketManager
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture
-async def manager() -> AsyncIterator[WebSocketManager]:
-    async with running_manager(patience=5.0) as manager:
-        yield manager
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
 
 
 # ---- failures ----------------------------------------------------------------------------

@@ -6,17 +6,14 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from support.frames import CLOSE, PONG
 from support.memory import (
-    Gate,
     Visitor,
     look_late,
     own_tasks,
     route,
-    running_manager,
     turns,
     until,
     warnings_in,
@@ -28,17 +25,6 @@ from jupyter_wshandler.manager import WebSocketManager, current_manager
 from jupyter_wshandler.sending import OPEN
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture
-async def manager() -> AsyncIterator[WebSocketManager]:
-    async with running_manager(patience=5.0) as manager:
-        yield manager
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
 
 
 # ---- order -------------------------------------------------------------------------------

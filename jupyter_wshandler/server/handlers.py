@@ -201,8 +201,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             raise Refused(503, "the server is stopping")
 
     def refuse_if_logged_out(self, connection: Connection) -> None:
-        """Refuse a credential that a logout or a recheck has found invalid."""
-        if not self.recheck.admit(self, connection):
+        """Refuse a credential that has ended, where the route asks for one at all."""
+        if not self.recheck.admit(self, connection) and self.route.config.auth.required:
             raise Refused(403, "this login has ended; log in again")
 
     def _user_key(self) -> str:
