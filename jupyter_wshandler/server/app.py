@@ -152,6 +152,8 @@ class WSHandlerApp(ExtensionApp):
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
         self.recheck = Recheck(self.serverapp.web_app, self.manager)
+        self.collector = ManagerCollector(self.manager)
+        self.has_metrics = False
         settings = {
             "recheck": self.recheck,
             "secure_cookie": self.secure_cookie,
@@ -187,7 +189,6 @@ class WSHandlerApp(ExtensionApp):
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
         self.recheck.start()
-        self.collector = ManagerCollector(self.manager)
         self.has_metrics = self.collector.register()
         if self.freeze_gc:
             gc.collect()
