@@ -219,10 +219,11 @@ def ping_flood(target: Target) -> str:
         answered = 0
         while (got := wire.frame()) is not None and got.opcode == PONG:
             answered += 1
-        if got is None or got.opcode == CLOSE:
+        # The echo may find the queue full of pongs: then a client that reads so late gets 1013.
+        too_slow = got is not None and got.opcode == CLOSE and got.payload[:2] == b"\x03\xf5"
+        if got is None or (got.opcode == CLOSE and not too_slow):
             return "the connection ends"
-        many = "all" if answered == count else "what there is room for"
-        return f"answers {many}, and goes on"
+        return "answers all" if answered == count else "answers what there is room for"
 
 
 @case("A message that is sent byte by byte")
