@@ -10,7 +10,11 @@
     ├── ProtocolError         a peer broke RFC 6455 or 7692; carries the close code
     ├── ConnectionClosed      something was sent to a connection that is closing or closed
     ├── ConnectionRefused     a route's own rule refuses this connection
-    └── PoolBusy              no callback thread became free in time
+    ├── RouteRefused          a kernel may not serve the route that it asks for
+    ├── PoolBusy              no callback thread became free in time
+    ├── ConnectError          the client cannot open a connection
+    │   └── HandshakeRefused      ... because the server answers with an HTTP status
+    └── ServerNotFound        the client does not know which server is meant
 """
 
 from __future__ import annotations
@@ -82,12 +86,50 @@ class ProtocolError(WSHandlerError):
 
 
 class ConnectionClosed(WSHandlerError):
-    """Report that a message could not be sent because the connection is closing or closed."""
+    """Report that nothing can be sent or awaited: the connection is closing or closed.
+
+    Args:
+        message: One sentence.
+        code: The close code, where it is known (RFC 6455 section 7.4).
+        reason: The reason that came with it.
+    """
+
+    def __init__(self, message: str = "", code: int | None = None, reason: str = "") -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(message)
 
 
 class ConnectionRefused(WSHandlerError):
     """Refuse a connection by a route's own rule; the client sees 403."""
 
 
+class RouteRefused(WSHandlerError):
+    """Refuse a route that a kernel wants to serve; says why and what to do."""
+
+
 class PoolBusy(WSHandlerError):
     """Report that every callback thread stayed busy for too long."""
+
+
+class ConnectError(WSHandlerError, ConnectionError):
+    """Report that the client cannot open a connection, and what to do about it."""
+
+
+class HandshakeRefused(ConnectError):
+    """Report that a server answers the client's opening handshake with an HTTP status.
+
+    Args:
+        message: What was refused, by which status, and what to do; holds no token.
+        status: The HTTP status (RFC 9110 section 15).
+        reason: The server's own sentence; empty where it gave none.
+    """
+
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(message)
+
+
+class ServerNotFound(WSHandlerError, LookupError):
+    """Report that the client found no server, or several and no way to choose."""
