@@ -1,7 +1,7 @@
 """One open WebSocket: what a callback receives as `handler`.
 
-A connection knows a protocol (bytes to events), a transport (a carrier of bytes) and a host
-(who runs its callbacks). It does not know Tornado, so a test or a kernel can have one too.
+A connection knows a codec (what is read to events), a transport (a carrier of frames) and a
+host (who runs its callbacks). It does not know Tornado, so a test or a kernel can have one too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from .background import Timer
 from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
-from .engine.protocol import Protocol as WebSocketProtocol
 from .handler import Handler
 from .request import Request
 from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
-from .types import Callback, CloseCode, Message, Transport
+from .types import Callback, CloseCode, Codec, Message, Transport
 
 if TYPE_CHECKING:
     from .limits import Seat
@@ -166,13 +165,13 @@ class Connection(Handler):
 
     # ---- the byte stream ------------------------------------------------------------------
 
-    def start(self, protocol: WebSocketProtocol, transport: Transport, early: bytes) -> None:
+    def start(self, protocol: Codec, transport: Transport, early: Any) -> None:
         """Begin: run `open`, then deliver what arrives.
 
         Args:
-            protocol: Turns bytes into events.
-            transport: Carries the bytes.
-            early: Bytes that arrived behind the handshake.
+            protocol: Turns what is read into events.
+            transport: Carries the frames.
+            early: What arrived behind the handshake.
         """
         self._protocol, self._transport = protocol, transport
         self._phase = OPEN
@@ -180,8 +179,8 @@ class Connection(Handler):
         self._host.wake(self)
         transport.start(self, early)
 
-    def data_received(self, data: bytes) -> None:
-        """Handle one chunk of bytes from the peer."""
+    def data_received(self, data: Any) -> None:
+        """Handle one chunk from the peer."""
         self._alive = True
         protocol = self._protocol
         inbox = self._inbox

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .callbacks.errorlog import ErrorSink
 from .callbacks.reload import Reload, Source
 from .callbacks.resolve import AdHoc
 from .callbacks.run import CallbackRunner
@@ -20,15 +21,14 @@ from .callbacks.served import ServedRoutes, Watching
 from .config.model import Config
 from .connection import Connection
 from .engine.loopio import LoopIO
-from .engine.protocol import Protocol
 from .errors import ConnectionClosed
 from .limits import Limits
 from .metrics import Metrics
 from .request import Request
 from .routes import Route, RouteTable
 from .sending import OPENING
-from .sessions import Session, SessionManager, open_store
-from .types import Callback, CloseCode, Transport
+from .sessions import Session, SessionManager, Sessions, open_store
+from .types import Callback, CloseCode, Codec, Transport
 
 current_manager: contextvars.ContextVar[WebSocketManager] = contextvars.ContextVar(
     "current_manager"
@@ -62,6 +62,7 @@ class WebSocketManager:
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
         reload: How the files of the routes are watched: "auto", "poll", or "off".
+        errors: Takes what callbacks raise; None writes it to the log.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class WebSocketManager:
         threads: int = 16,
         patience: float = 30.0,
         reload: Watching = "off",
+        errors: ErrorSink | None = None,
     ) -> None:
         self.log = log or logging.getLogger("jupyter_wshandler")
         self.connections: dict[str, Connection] = {}
@@ -82,6 +84,7 @@ class WebSocketManager:
         self._session_store = session_store
         self._threads = threads
         self._patience = patience
+        self._errors = errors
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
         self._clock: asyncio.Task[None] | None = None
@@ -102,20 +105,24 @@ class WebSocketManager:
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)
-        self.sessions = SessionManager(open_store(self._session_store, log=self.log), log=self.log)
+        self.sessions = self._open_sessions()
         self.runner = CallbackRunner(
             loop,
             self.log,
             self._context,
-            self._closed,
+            self.finished,
             self.metrics,
             threads=self._threads,
             patience=self._patience,
+            errors=self._errors,
         )
         self.wake = self.runner.wake
         self._clock = loop.create_task(self._run_clock(), name="wshandler clock")
         self.served.start(self._context)
         running_managers.add(self)
+
+    def _open_sessions(self) -> Sessions:
+        return SessionManager(open_store(self._session_store, log=self.log), log=self.log)
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Close every connection with 1001, let `on_close` run, and leave nothing behind.
@@ -241,12 +248,12 @@ class WebSocketManager:
     def _swapped(self) -> None:
         intervals = [
             seconds
-            for route in self.config.routes
+            for config in [route.config for route in self.table]
             for seconds in (
-                route.ping_interval,
-                route.ping_timeout,
-                route.timeout,
-                route.idle_timeout,
+                config.ping_interval,
+                config.ping_timeout,
+                config.timeout,
+                config.idle_timeout,
             )
             if isinstance(seconds, (int, float)) and seconds > 0
         ]
@@ -274,27 +281,28 @@ class WebSocketManager:
             path_args: Groups of the pattern, by position.
             path_kwargs: Groups of the pattern, by name.
         """
-        return Connection(
-            self,
-            route,
-            id=secrets.token_hex(8),
-            request=request,
-            current_user=current_user,
-            session=session,
-            path_args=path_args,
-            path_kwargs=path_kwargs,
-        )
+        details: dict[str, Any] = {
+            "id": secrets.token_hex(8),
+            "request": request,
+            "current_user": current_user,
+            "session": session,
+            "path_args": path_args,
+            "path_kwargs": path_kwargs,
+        }
+        if route.host is not None:
+            return route.host.connect(route, **details)
+        return Connection(self, route, **details)
 
     def open(
-        self, connection: Connection, protocol: Protocol, transport: Transport, early: bytes
+        self, connection: Connection, protocol: Codec, transport: Transport, early: Any
     ) -> None:
         """Open a connection after its handshake.
 
         Args:
             connection: What `connection` returned.
-            protocol: Turns bytes into events.
-            transport: Carries the bytes.
-            early: Bytes that arrived behind the handshake.
+            protocol: Turns what is read into events.
+            transport: Carries the frames.
+            early: What arrived behind the handshake.
         """
         self.connections[connection.id] = connection
         self.metrics.opened[connection.route] += 1
@@ -302,7 +310,8 @@ class WebSocketManager:
         self._context.copy().run(connection.start, protocol, transport, early)
         self.served.settle(connection)
 
-    def _closed(self, connection: Connection) -> None:
+    def finished(self, connection: Connection) -> None:
+        """Forget a connection whose last callback has run."""
         if self.connections.pop(connection.id, None) is not None:
             self.served.closed(connection)
             self.metrics.ended(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from jupyter_wshandler.config.model import BrokenRoute, RouteConfig
 from jupyter_wshandler.config.patterns import MAX_PATH, PatternError, analyse_pattern
 from jupyter_wshandler.types import Callback
+
+if TYPE_CHECKING:
+    from jupyter_wshandler.connection import Connection
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -26,6 +31,13 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return analyse_pattern(pattern).regex
 
 
+class RouteHost(Protocol):
+    """Run the callbacks of a route somewhere else than in this process."""
+
+    def connect(self, route: Route, **details: Any) -> Connection:
+        """Return a connection whose callbacks run there; see `WebSocketManager.connection`."""
+
+
 class Route:
     """Join a route's configuration with its functions.
 
@@ -34,6 +46,9 @@ class Route:
         callbacks: The functions by event.
         error: Why the route is broken; empty if it is not.
         config_error: Whether the reason is in the configuration, so that waiting cannot mend it.
+        host: Who runs the functions, where it is not the manager.
+        context: What the functions run in, where it is not the manager's own; it names the
+            manager.
     """
 
     __slots__ = (
@@ -42,7 +57,9 @@ class Route:
         "config",
         "config_error",
         "connections",
+        "context",
         "error",
+        "host",
         "regex",
         "state",
     )
@@ -54,8 +71,12 @@ class Route:
         error: str = "",
         *,
         config_error: bool = False,
+        host: RouteHost | None = None,
+        context: Context | None = None,
     ) -> None:
         self.config = config
+        self.host = host
+        self.context = context
         self.callbacks: dict[str, Callback] = dict(callbacks or {})
         self.error = error
         self.config_error = config_error
@@ -107,19 +128,21 @@ class RouteTable:
 
     Args:
         routes: The routes, in any order; those without a usable pattern are listed only.
+        last: Routes that match only where none of the others does.
     """
 
     __slots__ = ("_by_name", "_literals", "_regexes", "routes")
 
-    def __init__(self, routes: Iterable[Route] = ()) -> None:
+    def __init__(self, routes: Iterable[Route] = (), last: Iterable[Route] = ()) -> None:
         matching, listed = [], []
-        for route in routes:
-            if route.regex is None:
-                listed.append(route)
-            else:
-                compiled = analyse_pattern(route.config.pattern)
-                key = compiled.sort_key(route.config.priority, route.name)
-                matching.append((key, compiled.literal, route))
+        for tier, group in enumerate((routes, last)):
+            for route in group:
+                if route.regex is None:
+                    listed.append(route)
+                else:
+                    compiled = analyse_pattern(route.config.pattern)
+                    key = (tier, *compiled.sort_key(route.config.priority, route.name))
+                    matching.append((key, compiled.literal, route))
         matching.sort(key=lambda entry: entry[0])
         self.routes: tuple[Route, ...] = (*(entry[2] for entry in matching), *listed)
         self._by_name = {route.name: route for route in self.routes}

@@ -12,9 +12,8 @@ import msgspec
 
 from .engine.frames import MAX_REASON, may_travel
 from .engine.loopio import LoopIO
-from .engine.protocol import Protocol as WebSocketProtocol
 from .errors import ConnectionClosed
-from .types import Callback, CloseCode, Message, Sendable, Transport
+from .types import Callback, CloseCode, Codec, Message, Sendable, Transport
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -103,7 +102,7 @@ class SendingHalf:
         self.close_code: int | None = None
         self.dropped = 0
         self.refused = 0  # received, but over the route's `ratelimit`
-        self._protocol: WebSocketProtocol = None  # type: ignore[assignment] # set at the start
+        self._protocol: Codec = None  # type: ignore[assignment] # set at the start
         self._transport: Transport = None  # type: ignore[assignment] # set at the start
         self._phase = OPENING
         self._alive = True  # since the last ping

@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, Protocol, SupportsIndex
 
 from .sessionstore import (
     Log,
@@ -34,6 +34,7 @@ __all__ = [
     "Session",
     "SessionManager",
     "SessionStore",
+    "Sessions",
     "open_store",
 ]
 
@@ -120,6 +121,25 @@ class Session(dict[str, Any]):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         # A copy is a plain dict: there is one object of a session.
         return dict, (dict(self),)
+
+
+class Sessions(Protocol):
+    """Own the sessions that are in use."""
+
+    async def attach(self, session_id: str, user_key: str, *, new: bool = False) -> Session:
+        """Return the live object of a session, for one more connection."""
+
+    def detach(self, session: Session) -> None:
+        """Let one connection go."""
+
+    def touch(self, session: Session) -> None:
+        """Note that a callback has the session in hands; may be called in any thread."""
+
+    async def flush(self, *, wait: bool = True) -> None:
+        """Save every session that has changed."""
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Save what has changed, and end."""
 
 
 class _Live:

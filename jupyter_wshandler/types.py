@@ -37,8 +37,8 @@ class CloseCode(IntEnum):
 class Receiver(Protocol):
     """Take what a carrier reads; every method is called on the event loop."""
 
-    def data_received(self, data: bytes) -> None:
-        """Handle one chunk of bytes as it came from the peer."""
+    def data_received(self, data: Any) -> None:
+        """Handle one chunk as it came from the peer: bytes, but for `engine.messages`."""
 
     def connection_lost(self) -> None:
         """Handle the end of the byte stream; called exactly once, nothing follows."""
@@ -47,8 +47,44 @@ class Receiver(Protocol):
         """Handle the moment when queued bytes have left and there is room again."""
 
 
+class Codec(Protocol):
+    """Turn what a carrier reads into events, and messages into what it writes.
+
+    `engine.protocol.Protocol` does it with the bytes of RFC 6455, `engine.messages` with whole
+    messages, where the carrier keeps them apart by itself.
+    """
+
+    state: int
+    out: Any
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was read that had no room among the last events."""
+
+    def limit(self, max_message: int) -> None:
+        """Set the size of the largest message from now on, in bytes."""
+
+    def receive(self, data: Any, limit: int) -> list[Any]:
+        """Return the next events, with at most `limit` messages among them."""
+
+    def outgoing(self) -> Any:
+        """Return what must be sent in answer to what was read."""
+
+    def encode(self, message: Message) -> Any:
+        """Return a message as the carrier writes it."""
+
+    def encode_ping(self, payload: bytes = b"") -> Any:
+        """Return a ping as the carrier writes it."""
+
+    def encode_close(self, code: int, reason: str = "") -> Any:
+        """Return a close frame as the carrier writes it."""
+
+
 class Transport(Protocol):
-    """Carry bytes to and from one peer; every method must be called on the event loop."""
+    """Carry frames to and from one peer; every method must be called on the event loop.
+
+    A frame is bytes, but for the carriers in `engine.messages`.
+    """
 
     @property
     def queued_bytes(self) -> int:
@@ -58,10 +94,10 @@ class Transport(Protocol):
     def queued_frames(self) -> int:
         """Frames among them."""
 
-    def start(self, receiver: Receiver, early: bytes) -> None:
+    def start(self, receiver: Receiver, early: Any) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: Any) -> None:
         """Send one frame now, or queue it; never blocks and never raises."""
 
     def drop_oldest(self) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
 
 from ..connection import Connection
 from ..types import Callback
@@ -15,8 +17,26 @@ WHOLE = 5
 PERIOD = 60.0
 """Seconds of such a period."""
 
+_PACKAGE = Path(__file__).resolve().parents[1].as_posix() + "/"
+_MACHINERY = (_PACKAGE, "/asyncio/", "/concurrent/futures/", "/contextlib.py")
+
 FAULTS = 1000
 """Faults that are told apart, at most."""
+
+
+class ErrorSink(Protocol):
+    """Take what callbacks raise."""
+
+    def write(
+        self,
+        c: Connection,
+        callback: Callback,
+        error: BaseException,
+        error_id: str,
+        now: float,
+        args: tuple[Any, ...],
+    ) -> None:
+        """Take one error; see `ErrorLog.write`."""
 
 
 class ErrorLog:
@@ -31,7 +51,13 @@ class ErrorLog:
         self._faults: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
 
     def write(
-        self, c: Connection, callback: Callback, error: BaseException, error_id: str, now: float
+        self,
+        c: Connection,
+        callback: Callback,
+        error: BaseException,
+        error_id: str,
+        now: float,
+        args: tuple[Any, ...],
     ) -> None:
         """Write one error.
 
@@ -41,9 +67,10 @@ class ErrorLog:
             error: What it raised.
             error_id: What the client was told.
             now: The event loop's time, in seconds.
+            args: What the callback was called with; never written, as it holds the message.
         """
-        line = _place(error)
-        whole = self._is_news((c.route, callback.name, type(error), line), now)
+        line = place_of(error)
+        whole = self.is_news((c.route, callback.name, type(error), line), now)
         self._log.error(
             "Error %s in %s, route %s, connection %s, user %s%s",
             error_id,
@@ -55,7 +82,13 @@ class ErrorLog:
             exc_info=error if whole else None,
         )
 
-    def _is_news(self, fault: tuple[object, ...], now: float) -> bool:
+    def is_news(self, fault: tuple[object, ...], now: float) -> bool:
+        """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
+
+        Args:
+            fault: What tells it from others.
+            now: The event loop's time, in seconds.
+        """
         since, count = self._faults.get(fault, (now, 0))
         if now - since >= PERIOD:
             since, count = now, 0
@@ -66,13 +99,27 @@ class ErrorLog:
         return count < WHOLE
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
+    """Return the file and line that an exception comes from."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:
         return "an unknown place"
     return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+
+
+def users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the first line on that is the user's, or None where none is.
+
+    What is left out is this package, and what runs callbacks for it.
+    """
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename.replace("\\", "/")
+        if not any(part in name for part in _MACHINERY):
+            return traceback
+        traceback = traceback.tb_next
+    return None
 
 
 def username(user: Any) -> str:

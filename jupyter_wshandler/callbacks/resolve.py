@@ -114,8 +114,7 @@ class Resolver:
         try:
             module, path = self._modules.load(spec.function)
             function = _look_up(spec.function, module, path)
-            _check_kind(spec.function, function, event)
-            _check_signature(spec, event, function, path)
+            check_function(spec, event, function)
         except CallbackError:
             self._failed = True
             raise
@@ -242,6 +241,21 @@ def _a(noun: str) -> str:
 # ---- what the event and the function agree on ------------------------------------------------
 
 
+def check_function(spec: FunctionSpec, event: str, function: Callable[..., Any]) -> None:
+    """Check that an event can call a function.
+
+    Args:
+        spec: The name of the function, and what it is to be called with.
+        event: The event, a key of `config.functions.VARIABLES`.
+        function: The function.
+
+    Raises:
+        CallbackError: It cannot; says what was expected and what was found.
+    """
+    _check_kind(spec.function, function, event)
+    _check_signature(spec, event, function)
+
+
 def _check_kind(name: str, function: Callable[..., Any], event: str) -> None:
     if event in _ANSWERS and kind_of(function) in ("gen", "asyncgen"):
         # A generator is true whatever it would have said.
@@ -250,9 +264,7 @@ def _check_kind(name: str, function: Callable[..., Any], event: str) -> None:
         )
 
 
-def _check_signature(
-    spec: FunctionSpec, event: str, function: Callable[..., Any], path: Sequence[str]
-) -> None:
+def _check_signature(spec: FunctionSpec, event: str, function: Callable[..., Any]) -> None:
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # a function written in C may have none
@@ -261,7 +273,7 @@ def _check_signature(
     try:
         signature.bind(*args, **spec.kwargs)
     except TypeError as error:
-        short = path[-1]
+        short = spec.function.rpartition(".")[2]
         given = [_show(value) for value in args]
         given += [f"{key}={_show(value)}" for key, value in spec.kwargs.items()]
         taken = ", ".join(_parameters(signature))

@@ -26,7 +26,7 @@ from ..errors import ConnectionClosed, PoolBusy
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
-from .errorlog import ErrorLog
+from .errorlog import ErrorLog, ErrorSink
 from .threads import CallbackThreads
 
 SLOW = 10.0
@@ -70,6 +70,7 @@ class CallbackRunner:
         metrics: Counts the failures.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
+        errors: Takes what callbacks raise; None writes it to the log.
     """
 
     def __init__(
@@ -82,13 +83,14 @@ class CallbackRunner:
         *,
         threads: int = 16,
         patience: float = 30.0,
+        errors: ErrorSink | None = None,
     ) -> None:
         self._loop = loop
         self._log = log
         self._context = context
         self._finished = finished
         self._metrics = metrics
-        self._errors = ErrorLog(log)
+        self._errors = errors or ErrorLog(log)
         self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
         self._asking: set[asyncio.Task[Any]] = set()
@@ -103,7 +105,7 @@ class CallbackRunner:
                 self._work(connection),
                 loop=self._loop,
                 name=f"wshandler {connection.id}",
-                context=self._context.copy(),
+                context=(connection._route.context or self._context).copy(),
                 **self._eager,
             )
             # Its first step may have been its last, and may have started the next worker.
@@ -175,15 +177,15 @@ class CallbackRunner:
         except asyncio.CancelledError as error:
             await _yield_turn(task)
             if c._cancel_reason is None:  # it is the callback's own doing
-                await self._failed(c, task, callback, error)
+                await self._failed(c, task, callback, error, args)
         except ConnectionClosed as error:
-            await self._not_sent(c, task, callback, error)
+            await self._not_sent(c, task, callback, error, args)
         except PoolBusy:
             self._busy(c, callback)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            await self._failed(c, task, callback, error)
+            await self._failed(c, task, callback, error, args)
         finally:
             c._running = None
         if task.cancelling():  # it asked for its own cancellation, or took ours for its own
@@ -305,11 +307,16 @@ class CallbackRunner:
     # ---- what goes wrong ----------------------------------------------------------------------
 
     async def _failed(
-        self, c: Connection, task: asyncio.Task[Any], callback: Callback, error: BaseException
+        self,
+        c: Connection,
+        task: asyncio.Task[Any],
+        callback: Callback,
+        error: BaseException,
+        args: tuple[Any, ...],
     ) -> None:
         error_id = secrets.token_hex(4)
         self._metrics.errors[c.route] += 1
-        self._errors.write(c, callback, error, error_id, self._loop.time())
+        self._errors.write(c, callback, error, error_id, self._loop.time(), args)
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)
@@ -321,7 +328,12 @@ class CallbackRunner:
             c.write_message({"error": "internal error", "id": error_id})
 
     async def _not_sent(
-        self, c: Connection, task: asyncio.Task[Any], callback: Callback, error: ConnectionClosed
+        self,
+        c: Connection,
+        task: asyncio.Task[Any],
+        callback: Callback,
+        error: ConnectionClosed,
+        args: tuple[Any, ...],
     ) -> None:
         if callback.event == "on_close":
             self._log.warning("Route %s: %s ended early: %s", c.route, callback.name, error)
@@ -329,7 +341,7 @@ class CallbackRunner:
             self._log.debug("Route %s: %s: %s", c.route, callback.name, error)
         else:
             # It is another connection that is closed.
-            await self._failed(c, task, callback, error)
+            await self._failed(c, task, callback, error, args)
 
     def _interrupted(self, c: Connection, callback: Callback) -> None:
         reason, c._cancel_reason = c._cancel_reason, None

@@ -55,7 +55,10 @@ class ServedRoutes:
     ) -> None:
         self.log = log
         self.config = Config()
+        self.configured: tuple[Route, ...] = ()
+        self.live: dict[str, Route] = {}
         self.table = RouteTable(())
+        self.displaced: Callable[[Route, str], object] | None = None
         self.errors: tuple[str, ...] = ()
         self.base_url = "/"
         self.advise: Callable[[], Iterable[str]] | None = None
@@ -149,7 +152,7 @@ class ServedRoutes:
         async with self._lock:
             if self._stopped:
                 return Reload()
-            current = {route.name: route for route in self.table}
+            current = {route.name: route for route in self.configured}
             loaded = await self._in_thread(
                 self._loader.reload, self._source, self.config, current, force, label="a reload"
             )
@@ -183,7 +186,7 @@ class ServedRoutes:
         self._report_errors(loaded)
         if loaded.routes is None:
             return Reload(files, errors=loaded.errors)
-        before = {route.name: route for route in self.table}
+        before = {route.name: route for route in self.configured}
         known = set(self.config.problems) | set(self.config.notes)
         routes, changed = [], []
         for route in loaded.routes:
@@ -215,13 +218,72 @@ class ServedRoutes:
 
     def _install(self, config: Config, routes: list[Route]) -> None:
         self.config = config
-        self.table = RouteTable(routes)
+        self.configured = tuple(routes)
+        for name, route in list(self.live.items()):
+            reason = self.conflict(route)
+            if reason is not None:
+                del self.live[name]
+                if self.displaced is not None:
+                    self.displaced(route, reason)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        routes = [*self.configured, *self.live.values()]
+        self.table = RouteTable(self.configured, last=self.live.values())
         counts: dict[str, int] = {}
         for connection in self._connections.values():
             counts[connection.route] = counts.get(connection.route, 0) + 1
         for route in routes:
             route.connections = counts.get(route.name, 0)
         self._swapped()
+
+    # ---- routes whose functions are at hand ----------------------------------------------------
+
+    def put(self, route: Route) -> None:
+        """Serve a route that no file describes, behind all that are configured.
+
+        One of its name is replaced, and its connections are taken along as in a reload.
+
+        Args:
+            route: The route, with its functions or its host.
+
+        Raises:
+            ValueError: A configured route has its name or answers its path.
+        """
+        reason = self.conflict(route)
+        if reason is not None:
+            raise ValueError(reason)
+        self.live[route.name] = route
+        self._rebuild()
+        for connection in list(self._connections.values()):
+            if connection.route == route.name:
+                self._move(connection)
+
+    def remove(self, name: str) -> None:
+        """Serve a route that was `put` no longer; its connections are closed with 1012."""
+        if self.live.pop(name, None) is not None:
+            self._rebuild()
+            for connection in list(self._connections.values()):
+                if connection.route == name:
+                    self._move(connection)
+
+    def conflict(self, route: Route) -> str | None:
+        """Return why a route cannot be served beside the configured ones, or None.
+
+        Args:
+            route: One that is not configured.
+        """
+        table = RouteTable(self.configured)
+        if table.get(route.name) is not None:
+            return f"the server's configuration has a route named {route.name!r}"
+        match = table.match(route.sample_path())
+        if match is not None:
+            other = match[0]
+            return (
+                f"{route.config.pattern} is answered by the configured route {other.name!r} "
+                f"({other.config.pattern})"
+            )
+        return None
 
     # ---- open connections ------------------------------------------------------------------
 
@@ -336,7 +398,7 @@ class ServedRoutes:
 
     def _report_routes(self, before: Mapping[str, Route]) -> None:
         """Write what is not as it was `before`."""
-        for route in self.table:
+        for route in self.configured:
             name, old = route.name, before.get(route.name)
             if route.state == "ready":
                 if (
@@ -356,7 +418,7 @@ class ServedRoutes:
                     )
         if self._loader.resolver is not None:
             self._say(logging.WARNING, self._loader.resolver.warnings)
-        public = [r.name for r in self.table if not r.config.auth.required]
+        public = [r.name for r in self.configured if not r.config.auth.required]
         if public:
             sentence = "Open to everyone, without login (auth: false): " + ", ".join(public)
             self._say(logging.WARNING, [sentence])

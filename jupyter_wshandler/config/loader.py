@@ -65,6 +65,37 @@ def load(
     return loading.finish(defaults, enforce)
 
 
+def load_route(
+    name: str,
+    pattern: str,
+    kwargs: Mapping[str, Any],
+    *,
+    source: str = "",
+    defaults: Mapping[str, Any] | None = None,
+    enforce: Mapping[str, Any] | None = None,
+    allow_public_routes: bool = False,
+) -> RouteConfig | BrokenRoute:
+    """Check one route that comes from code.
+
+    Args:
+        name: The route's name.
+        pattern: Its pattern.
+        kwargs: Its options, as below ``kwargs:`` in a file.
+        source: What the errors call the place of the options.
+        defaults: As for `load`.
+        enforce: As for `load`.
+        allow_public_routes: As for `load`.
+
+    Returns:
+        The route, or what is wrong with it.
+    """
+    loading = _Loading(allow_public_routes)
+    entry = {"pattern": pattern, "handler": HANDLER, "kwargs": dict(kwargs)}
+    loading.add_trait({name: entry}, source)
+    config = loading.finish(defaults, enforce)
+    return (config.routes or config.broken)[0]
+
+
 @dataclass(slots=True)
 class _Entry:
     """Hold one route as written, with the mistakes that its source already has."""
@@ -122,8 +153,8 @@ class _Loading:
         if "url" in root.value:
             self._add_routes(root.value["url"], tree, ("url",), folder)
 
-    def add_trait(self, url: Any) -> None:
-        tree = from_python(url, "c.WSHandlerApp.url")
+    def add_trait(self, url: Any, source: str = "c.WSHandlerApp.url") -> None:
+        tree = from_python(url, source)
         assert tree.root is not None
         self._add_routes(tree.root, tree, (), os.getcwd())
 

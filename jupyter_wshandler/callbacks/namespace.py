@@ -1,0 +1,183 @@
+"""Callbacks that are at hand as functions, rather than named in a file: a cell, a test."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import Any
+
+from ..config.loader import load_route
+from ..config.model import FunctionSpec, Place, Problem, RouteConfig
+from ..config.nodes import suggest
+from ..config.units import parse_duration
+from ..errors import CallbackError, ConfigError
+from ..routes import Route
+from .resolve import BoundCallback, check_function
+
+EVENTS = ("open", "on_message", "on_close", "on_error", "on_pong")
+"""What a bot may have; `on_open` is another spelling of `open`."""
+
+Functions = dict[str, Callable[..., Any]]
+
+
+def collect(source: object = None, /, **given: object) -> Functions:
+    """Return the callbacks of a bot by event.
+
+    Args:
+        source: A module, a mapping (such as ``globals()``), an object whose attributes are the
+            callbacks, or one function, which is taken for `on_message`.
+        given: Callbacks by event; they win, and None takes one away.
+
+    Raises:
+        CallbackError: There is none, or one is no function.
+    """
+    found: dict[str, object] = {}
+    if inspect.isroutine(source) or (callable(source) and not _has_callbacks(source)):
+        found["on_message"] = source
+    elif source is not None:
+        for name in (*EVENTS, "on_open"):
+            value = source.get(name) if isinstance(source, Mapping) else _own(source, name)
+            # A class body or globals() may hold anything under these names but a function.
+            if value is not None:
+                found["open" if name == "on_open" else name] = value
+    for name, value in given.items():
+        event = "open" if name == "on_open" else name
+        if event not in EVENTS:
+            raise CallbackError(f"unknown callback {name!r}; {suggest(name, EVENTS)}")
+        if value is None:
+            found.pop(event, None)
+        else:
+            found[event] = value
+    functions: Functions = {}
+    for event in EVENTS:
+        value = found.get(event)
+        if value is None:
+            continue
+        if not callable(value) or inspect.isclass(value):
+            kind = "a class" if inspect.isclass(value) else f"a {type(value).__name__}"
+            raise CallbackError(f"{event}: expected a function, found {kind}")
+        functions[event] = value
+    if not functions:
+        where = f" in {_name(source)}" if source is not None else ""
+        raise CallbackError(
+            f"expected at least one callback{where}, found none; "
+            f"define on_message(handler, message), or another of {', '.join(EVENTS)}"
+        )
+    return functions
+
+
+def _has_callbacks(source: object) -> bool:
+    return any(_own(source, name) is not None for name in (*EVENTS, "on_open"))
+
+
+def _own(source: object, name: str) -> object:
+    return getattr(source, name, None)
+
+
+def _name(source: object) -> str:
+    return getattr(source, "__name__", None) or f"this {type(source).__name__}"
+
+
+def name_of(pattern: str) -> str:
+    """Return the name that a pattern gives to a route: its path without the slashes around it."""
+    return pattern.strip("/").replace("/", "-") or "root"
+
+
+def take_timers(
+    options: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], list[tuple[float, Callable[..., Any]]]]:
+    """Return the options without `every`, and the functions that it calls, each with its period.
+
+    Args:
+        options: The options of a route; here `every` has functions in place of names.
+        source: What the errors call the place of the options.
+
+    Raises:
+        ConfigError: `every` is no mapping of durations to functions.
+    """
+    rest = dict(options)
+    every = rest.pop("every", None)
+    timers: list[tuple[float, Callable[..., Any]]] = []
+    problem = ""
+    if every is not None and not isinstance(every, Mapping):
+        problem = f"expected a mapping of durations to functions, found {every!r}"
+    for period, function in every.items() if isinstance(every, Mapping) else ():
+        if not callable(function):
+            problem = f"{period}: expected a function, found {function!r}"
+            break
+        try:
+            seconds = parse_duration(period)
+        except ValueError as error:
+            problem = str(error)
+            break
+        if not seconds > 0:
+            problem = f"the time between two turns is above 0 s, not {period!r}"
+            break
+        timers.append((seconds, function))
+    if problem:
+        raise ConfigError([Problem(Place(f"{source}: every"), problem)])
+    return rest, timers
+
+
+def bind(functions: Functions, run: str = "thread") -> dict[str, BoundCallback]:
+    """Return functions as callbacks, after a check that their events can call them.
+
+    Args:
+        functions: What `collect` returned.
+        run: Where a ``def`` runs: "thread" or "loop".
+
+    Raises:
+        CallbackError: One takes other arguments than its event gives.
+    """
+    return {event: _bound(event, function, run) for event, function in functions.items()}
+
+
+def _bound(event: str, function: Callable[..., Any], run: str) -> BoundCallback:
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    spec = FunctionSpec(function=name, place=Place(name))
+    check_function(spec, event, function)
+    return BoundCallback(spec, event, function, run)
+
+
+def route_at_hand(
+    pattern: str,
+    functions: Functions,
+    options: Mapping[str, Any],
+    *,
+    name: str = "",
+    source: str = "",
+    context: Context | None = None,
+) -> Route:
+    """Return a route of functions that are at hand.
+
+    Args:
+        pattern: The route's pattern.
+        functions: What `collect` returned.
+        options: The options of a route, as below ``kwargs:`` in a file, but `every` with
+            functions in place of names.
+        name: The route's name; the pattern's own where empty.
+        source: What the errors call the place of the options.
+        context: What the functions run in; it names the manager.
+
+    Raises:
+        CallbackError: A function takes other arguments than its event gives.
+        ConfigError: The pattern or an option cannot be used.
+    """
+    options, timers = take_timers(options, source)
+    # Whether a route may be public is for the server to say, not for who offers the functions.
+    loaded = load_route(
+        name or name_of(pattern), pattern, options, source=source, allow_public_routes=True
+    )
+    if not isinstance(loaded, RouteConfig):
+        raise ConfigError([_shorten(problem, loaded.name, source) for problem in loaded.problems])
+    callbacks = bind(functions, loaded.run)
+    for seconds, function in timers:
+        callbacks[f"every {seconds:g}"] = _bound("every", function, loaded.run)
+    return Route(loaded, callbacks, context=context)
+
+
+def _shorten(problem: Problem, name: str, source: str) -> Problem:
+    """Name an option as it was passed: without the keys of a file around it."""
+    key = problem.place.key.removeprefix(f"[{name!r}]").removeprefix(".").removeprefix("kwargs.")
+    return Problem(Place(f"{source}: {key}" if key else source), problem.message, name)
