@@ -1,0 +1,94 @@
+"""Talk to a bot without a server, for those who want to `await`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from types import TracebackType
+from typing import Any
+
+from ..sessions import Session
+from ..types import Message, Sendable
+from .chat import close_all
+from .steps import run_async
+from .view import ChatView
+from .visit import Who
+
+__tracebackhide__ = True
+
+
+class AsyncChat(ChatView):
+    """Be the same as `Chat` with the same words, awaited.
+
+    ``async with AsyncChat(bot) as chat:`` or ``chat = await AsyncChat(bot)`` opens it. The bot
+    runs in a thread of its own here, too, so that one that blocks does not block the test.
+    """
+
+    async def _open(self) -> AsyncChat:
+        await run_async(self._talk.open(self._waits, self.timeout))
+        return self
+
+    def __await__(self) -> Generator[Any, None, AsyncChat]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncChat:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close this client; where it is the first one, all clients of the bot."""
+        await run_async(close_all(self, quietly=kind is not None))
+
+    def join(
+        self,
+        user: Who = "",
+        *,
+        path: str = "",
+        session: Session | Mapping[str, Any] | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> AsyncChat:
+        """Return one more client, which `await` or `async with` opens; see `Chat.join`."""
+        return self._another(user, path, session, headers, wait)
+
+    async def send(
+        self, message: Sendable, *, wait: bool = True, timeout: float | None = None
+    ) -> None:
+        """Send one message, and wait until the callback for it has ended; see `Chat.send`."""
+        await run_async(self._talk.send(message, wait, self._seconds(timeout)))
+
+    async def read(self, *, timeout: float | None = None) -> Message:
+        """Return the next message that was not read yet; see `Chat.read`."""
+        return await run_async(self._talk.take(self._seconds(timeout)))
+
+    async def expect(self, expected: object, *, timeout: float | None = None) -> Any:
+        """Return the next message, which must be the expected one; see `Chat.expect`."""
+        return await run_async(self._talk.expect(expected, self._seconds(timeout)))
+
+    async def expect_nothing(self, within: float = 0.1) -> None:
+        """Fail if there is an unread message, or if one comes; see `Chat.expect_nothing`."""
+        await run_async(self._talk.expect_nothing(within))
+
+    async def expect_close(
+        self,
+        code: int | None = None,
+        reason: str | re.Pattern[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> int:
+        """Wait until the connection is closed; see `Chat.expect_close`."""
+        return await run_async(self._talk.expect_close(code, reason, self._seconds(timeout)))
+
+    async def close(
+        self, code: int | None = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Close as a browser does; see `Chat.close`."""
+        await run_async(self._talk.close(code, reason, self._seconds(timeout)))
+
+    async def vanish(self, *, timeout: float | None = None) -> None:
+        """End the connection without a word; see `Chat.vanish`."""
+        await run_async(self._talk.vanish(self._seconds(timeout)))

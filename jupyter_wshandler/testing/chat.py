@@ -1,0 +1,205 @@
+"""Talk to a bot without a server, and without `await`.
+
+::
+
+    chat = Chat(pingbot)
+    chat.send("hi")
+    chat.expect("Got message: hi")
+    chat.close()
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from ..sessions import Session
+from ..types import Message, Sendable
+from .steps import Steps, run
+from .traces import brief
+from .view import ChatView
+from .visit import Who
+
+__tracebackhide__ = True
+
+
+class Chat(ChatView):
+    """Be the client of a bot that runs in this process, as it would on a server.
+
+    The bot runs in a thread of its own, so this works where an event loop runs already, as in a
+    notebook. `close` or the end of a ``with`` block leaves nothing behind.
+
+    Raises:
+        CallbackError: There is no callback, or one takes other arguments than it is given.
+        ConfigError: The pattern or an option cannot be used.
+        LimitReached: The route's `max_connections` are open.
+        TimeoutError: `open` does not end in time; names it.
+        Exception: Whatever `open` raises.
+    """
+
+    @brief
+    def _begin(self) -> None:
+        run(self._talk.open(self._waits, self.timeout))
+
+    @brief
+    def join(
+        self,
+        user: Who = "",
+        *,
+        path: str = "",
+        session: Session | Mapping[str, Any] | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> Chat:
+        """Return one more client of the same bot, also after this one has left.
+
+        Args:
+            user: Who it is; the same user where empty.
+            path: Path and query, or a query behind this client's path.
+            session: A session to come back to (``chat.session``), the id of one, or the values
+                of a new one; without it the client has a new session.
+            headers: Header fields of the opening request.
+            wait: Whether to wait for the end of `open`.
+        """
+        other = self._another(user, path, session, headers, wait)
+        run(other._talk.open(wait, self.timeout))
+        return other
+
+    @brief
+    def send(self, message: Sendable, *, wait: bool = True, timeout: float | None = None) -> None:
+        """Send one message, and wait until the callback for it has ended.
+
+        Args:
+            message: str (text), bytes (binary), dict or list (JSON text).
+            wait: Whether to wait; then all that the callback has sent is in `received`.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            ConnectionClosed: The connection is closed.
+            TimeoutError: The callback runs longer; names it.
+            Exception: Whatever a callback has raised.
+        """
+        run(self._talk.send(message, wait, self._seconds(timeout)))
+
+    @brief
+    def read(self, *, timeout: float | None = None) -> Message:
+        """Return the next message that was not read yet; wait for it.
+
+        Raises:
+            ConnectionClosed: The connection is closed, and all messages were read.
+            TimeoutError: None came in time.
+            Exception: Whatever a callback has raised.
+        """
+        return run(self._talk.take(self._seconds(timeout)))
+
+    @brief
+    def expect(self, expected: object, *, timeout: float | None = None) -> Any:
+        """Return the next message, which must be the expected one; wait for it.
+
+        Args:
+            expected: str or bytes, to be equal; dict or list, to be equal to the JSON in the
+                message; a compiled pattern, to be found in it; a type: str, bytes, dict, list;
+                or a function of the message that says whether it is right.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The message; what its JSON holds where dict or list was expected.
+
+        Raises:
+            AssertionError: It is another one, and stays unread; or the connection is closed.
+            TimeoutError: None came in time.
+            Exception: Whatever a callback has raised.
+        """
+        return run(self._talk.expect(expected, self._seconds(timeout)))
+
+    @brief
+    def expect_nothing(self, within: float = 0.1) -> None:
+        """Fail if there is a message that was not read, or if one comes.
+
+        Args:
+            within: Seconds in which none may come.
+
+        Raises:
+            AssertionError: There is one.
+        """
+        run(self._talk.expect_nothing(within))
+
+    @brief
+    def expect_close(
+        self,
+        code: int | None = None,
+        reason: str | re.Pattern[str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> int:
+        """Wait until the connection is closed and `on_close` has ended; return the close code.
+
+        Args:
+            code: What it must be closed with; anything where None. 1011 takes the error that a
+                callback has raised as expected, too.
+            reason: What the reason must be, or what must be found in it.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            AssertionError: It ended in another way.
+            TimeoutError: It stays open, or its last callback runs on.
+        """
+        return run(self._talk.expect_close(code, reason, self._seconds(timeout)))
+
+    @brief
+    def close(
+        self, code: int | None = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Close as a browser does, and wait until `on_close` has ended; again without effect.
+
+        The last client that leaves ends the bot's thread.
+
+        Args:
+            code: 1000, or one from 3000 to 4999; None closes without a code.
+            reason: At most 123 bytes of UTF-8.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: A callback runs on; names it.
+            Exception: Whatever a callback has raised.
+        """
+        run(self._talk.close(code, reason, self._seconds(timeout)))
+
+    @brief
+    def vanish(self, *, timeout: float | None = None) -> None:
+        """End the connection without a word, as a browser that loses its network (1006)."""
+        run(self._talk.vanish(self._seconds(timeout)))
+
+    def __enter__(self) -> Chat:
+        return self
+
+    @brief
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close this client; where it is the first one, all clients of the bot."""
+        run(close_all(self, quietly=kind is not None))
+
+
+def close_all(chat: ChatView, *, quietly: bool = False) -> Steps[None]:
+    """Close a client; where it is the first one, all clients of its bot.
+
+    Args:
+        chat: The client.
+        quietly: Whether to raise nothing, as another failure is on its way.
+    """
+    talk, talks = chat._talk, chat._stage.talks
+    leaving = [talk, *reversed(talks)] if talk is talks[0] else [talk]
+    failure: Exception | None = None
+    for one in leaving:
+        try:
+            yield from one.close(1000, "", chat.timeout)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None and not quietly:
+        raise failure

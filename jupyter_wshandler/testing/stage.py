@@ -1,0 +1,351 @@
+"""Where a bot under test runs: a manager on an event loop, in a thread of its own.
+
+The callbacks run as on a server: the same runner, connections, limits and sessions. Only the
+bytes and the handshake are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import contextvars
+import logging
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ..callbacks.errorlog import users_part
+from ..connection import Connection
+from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
+from ..errors import ConnectionClosed
+from ..manager import WebSocketManager
+from ..routes import Route
+from ..sessions import MemoryStore, SessionManager, Sessions
+from ..types import Callback
+from .steps import Watch
+from .visit import Visit, groups_of, user_of
+
+if TYPE_CHECKING:
+    from .talk import Talk
+
+T = TypeVar("T")
+
+__tracebackhide__ = True
+
+START = 10.0
+"""Seconds for the thread to begin."""
+
+GRACE = 0.2
+"""Seconds for callbacks that still run when a bot is put away; then they are interrupted."""
+
+
+class ChatError(NamedTuple):
+    """Remember what a callback raised, with what it was called with."""
+
+    handler: Connection
+    message: Any
+    exception: BaseException
+    callback: str
+    at: float
+
+
+class ChatConnection(Connection):
+    """Be the bot's side of a connection, and tell the client when a callback has ended."""
+
+    __slots__ = ("talk",)
+    talk: Talk
+
+    def next_message(self) -> Any:
+        """Return the next thing to deliver; whatever was delivered before has been handled."""
+        self.talk.turn_ended()
+        message = super().next_message()
+        if isinstance(message, (str, bytes)):
+            self.talk.turn_began()
+        return message
+
+    def _refuse(self, wait: float, close: bool) -> None:
+        self.talk.turn_refused()
+        super()._refuse(wait, close)
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.talk.stage.failed(ChatError(self, None, error, name, time.time()))
+
+
+class ChatTransport(MessageTransport):
+    """Carry frames to a client that may stop reading; then they wait in the bot's queue."""
+
+    reading = True
+
+    def _has_room(self, frame: Frame) -> bool:
+        # Nobody wants to read the end of a test's connection before it is told of it.
+        return self.reading or isinstance(frame, Close)
+
+    def pause(self) -> None:
+        """Read no more."""
+        self.reading = False
+
+    def resume(self) -> None:
+        """Read what waits, and go on."""
+        self.reading = True
+        self.taken(0)
+
+
+class ChatManager(WebSocketManager):
+    """Run the callbacks of one bot.
+
+    Args:
+        stage: Takes what they raise, and keeps the sessions when nobody is connected.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(errors=stage)
+        self._stage = stage
+
+    def _open_sessions(self) -> Sessions:
+        return SessionManager(self._stage.store, log=self.log)
+
+    def finished(self, connection: Connection) -> None:
+        """Forget a connection whose last callback has run."""
+        super().finished(connection)
+        if isinstance(connection, ChatConnection):
+            connection.talk.end()
+
+
+class Stage:
+    """Own the thread in which a bot runs while clients are connected.
+
+    Args:
+        route: The bot.
+        raises: Whether errors of callbacks wait to be raised in the test.
+    """
+
+    def __init__(self, route: Route, *, raises: bool) -> None:
+        self.route = route
+        self.watch = Watch()
+        self.store = MemoryStore()
+        self.errors: list[ChatError] = []
+        self.talks: list[Talk] = []
+        self.over = True
+        self._raises = raises
+        self._waiting: list[ChatError] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._end: asyncio.Event
+        self.loop: asyncio.AbstractEventLoop
+        self.manager: ChatManager
+
+    # ---- the thread ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to run the bot; without effect if it runs.
+
+        Raises:
+            TimeoutError: The machine is too busy.
+        """
+        with self._lock:
+            if not self.over:
+                return
+            ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+            name = f"wshandler chat {self.route.name}"
+            self.over = False
+            self._thread = threading.Thread(target=self._run, args=(ready,), name=name, daemon=True)
+            self._thread.start()
+            ready.result(START)
+            _running.add(self)
+
+    def _run(self, ready: concurrent.futures.Future[None]) -> None:
+        try:
+            with contextlib.suppress(RuntimeError):  # the interpreter ends with a loop that runs
+                asyncio.run(self._main(ready))
+        finally:
+            self.over = True
+            self.watch.thread = None
+            self.watch.changed()
+
+    async def _main(self, ready: concurrent.futures.Future[None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self.watch.thread = threading.get_ident()
+        try:
+            self.manager = ChatManager(self)
+            self.manager.served.put(self.route)
+            await self.manager.start()
+        except BaseException as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        await self._end.wait()
+        await self.manager.stop(GRACE)
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the bot's loop, in the order of the calls; from any thread.
+
+        Raises:
+            ConnectionClosed: The bot has been put away.
+        """
+        try:
+            self.loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
+        except RuntimeError:
+            raise ConnectionClosed("the bot has been put away: all its clients are gone") from None
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the bot's loop, and tell the watch when it is done."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future.add_done_callback(lambda _: self.watch.changed())
+        return future
+
+    def put_away(self) -> None:
+        """Begin to end the thread; `over` tells when it has ended."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            if not self.over:
+                self.loop.call_soon_threadsafe(self._end.set)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of a thread that has been put away.
+
+        Args:
+            seconds: How long, at most.
+        """
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(seconds)
+        if thread.is_alive():
+            logging.getLogger("jupyter_wshandler").warning(
+                "the thread of the Chat with %s still runs; it is left to itself", self.route.name
+            )
+
+    # ---- connections -----------------------------------------------------------------------------
+
+    async def open(self, talk: Talk, visit: Visit) -> None:
+        """Open the connection of a client; runs on the bot's loop.
+
+        Args:
+            talk: The client.
+            visit: How it comes.
+
+        Raises:
+            LimitReached: The route's `max_connections` are open.
+        """
+        path_args, path_kwargs = groups_of(self.route, visit.path)
+        user = user_of(visit.user)
+        connection = ChatConnection(
+            self.manager,
+            self.route,
+            id=secrets.token_hex(8),
+            request=visit.request(),
+            current_user=user,
+            path_args=path_args,
+            path_kwargs=path_kwargs,
+        )
+        name = getattr(user, "username", None)
+        key = "anonymous" if user is None else f"user:{name}"
+        session_id, new, values = visit.session_id()
+        try:
+            session = await self.manager.sessions.attach(session_id, key, new=new)
+            connection._session = session
+            if values:
+                session.update(values)
+                self.manager.sessions.touch(session)
+            self.manager.admit(connection, key)
+        except BaseException:
+            self.manager.release(connection)
+            raise
+        connection.talk = talk
+        transport = ChatTransport(self.loop, talk.deliver, talk.lost)
+        talk.began(connection, transport, session)
+        protocol = MessageProtocol(max_message=self.route.config.max_message)
+        self.manager.open(connection, protocol, transport, ())
+
+    def add(self, talk: Talk) -> None:
+        """Count a client in; of those that have gone only the first one is remembered."""
+        with self._lock:
+            present = [known for known in self.talks[1:] if not known.finished]
+            self.talks = [*self.talks[:1], *present, talk]
+
+    def is_empty(self) -> bool:
+        """Return whether no client is left."""
+        return all(talk.finished for talk in self.talks)
+
+    def running(self) -> str:
+        """Return what runs now as the end of a sentence, for those who have waited in vain."""
+        now = time.monotonic()
+        lines = []
+        for talk in self.talks:
+            connection = talk.connection
+            callback: Callback | None = connection._running if connection is not None else None
+            if callback is not None and connection is not None:
+                where = "on the event loop" if callback.inline else "in a thread"
+                since = max(0.0, now - connection._since)
+                lines.append(f"{callback.name} ({callback.event}) runs {where} for {since:.1f} s")
+        return "; ".join(lines) or "no callback runs"
+
+    # ---- what callbacks raise ----------------------------------------------------------------
+
+    def write(
+        self,
+        c: Connection,
+        callback: Callback,
+        error: BaseException,
+        error_id: str,
+        now: float,
+        args: tuple[Any, ...],
+    ) -> None:
+        """Take one error; see `callbacks.errorlog.ErrorSink`."""
+        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        self.failed(ChatError(c, message, error, callback.name, time.time()))
+
+    def failed(self, error: ChatError) -> None:
+        """Take one error of a callback, or of a task that one has left behind."""
+        self.errors.append(error)
+        if self._raises:
+            self._waiting.append(error)
+        self.watch.changed()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an error waits to be raised."""
+        return bool(self._waiting)
+
+    def forgive(self, handler: Connection | None) -> None:
+        """Raise no more what callbacks of a connection have raised until now."""
+        self._waiting = [error for error in self._waiting if error.handler is not handler]
+
+    def raise_error(self) -> None:
+        """Raise what a callback has raised, with the traceback of the bot's own code, once."""
+        if not self._waiting:
+            return
+        (first, *others), self._waiting = self._waiting, []
+        error = first.exception
+        for other in others:
+            error.add_note(f"{other.callback} failed, too: {other.exception!r}")
+        if isinstance(error, (Exception, *_outcomes())) and not isinstance(error, StopIteration):
+            raise error.with_traceback(users_part(error.__traceback__) or error.__traceback__)
+        # What would end the test run, or a generator, is told as an ordinary failure.
+        raise RuntimeError(f"{first.callback} raised {type(error).__name__}") from error
+
+
+def _outcomes() -> tuple[type[BaseException], ...]:
+    """Return what `pytest.fail` and `pytest.skip` raise, where there is a pytest."""
+    import sys
+
+    outcomes = sys.modules.get("_pytest.outcomes")
+    return () if outcomes is None else (outcomes.OutcomeException,)
+
+
+_running: weakref.WeakSet[Stage] = weakref.WeakSet()
+
+
+@atexit.register
+def _put_all_away() -> None:
+    """End what a script has left open, so that `on_close` runs before the interpreter ends."""
+    stages = [stage for stage in _running if not stage.over]
+    for stage in stages:
+        stage.put_away()
+    for stage in stages:
+        stage.join(2.0)
