@@ -13,38 +13,49 @@ if TYPE_CHECKING:
         ConfigError,
         ConnectionClosed,
         ConnectionRefused,
+        RouteRefused,
         WSHandlerError,
     )
     from .manager import WebSocketManager
+    from .notebook.bot import Bot
+    from .notebook.serve import bots, serve
     from .push import connections, send
     from .types import CloseCode
 
 __all__ = [
+    "Bot",
     "CallbackError",
     "CloseCode",
     "ConfigError",
     "Connection",
     "ConnectionClosed",
     "ConnectionRefused",
+    "RouteRefused",
     "WSHandlerError",
     "WebSocketManager",
     "__version__",
+    "bots",
     "connections",
     "send",
+    "serve",
 ]
 
 # A notebook kernel and a callback module import this package: nothing is loaded until it is used.
 _HOMES = {
+    "Bot": "notebook.bot",
     "CallbackError": "errors",
     "CloseCode": "types",
     "ConfigError": "errors",
     "Connection": "connection",
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
+    "RouteRefused": "errors",
     "WSHandlerError": "errors",
     "WebSocketManager": "manager",
+    "bots": "notebook.serve",
     "connections": "push",
     "send": "push",
+    "serve": "notebook.serve",
 }
 
 
@@ -58,6 +69,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Offer the cell magic ``%%websocket`` (IPython's ``%load_ext jupyter_wshandler``)."""
+    from .notebook.magics import WebSocketMagics
+
+    shell.register_magics(WebSocketMagics)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.utils import url_path_join
 from tornado.routing import Rule
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
 from traitlets.config import Config as TraitConfig
@@ -19,11 +20,17 @@ from traitlets.config import Config as TraitConfig
 from ..callbacks.served import Watching
 from ..config.loader import load
 from ..engine.handover import CARRIERS
+from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
+from ..routes import Route
 from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .kernels import KernelWatch
 from .metrics import ManagerCollector
 from .recheck import Recheck
-from .routing import RouteMatcher, insert_rules, unreachable
+from .routing import RouteMatcher, answered_by, insert_rules, unreachable
+
+STATIC = os.path.join(os.path.dirname(__file__), "static")
+"""Files for browsers."""
 
 
 class WSHandlerApp(ExtensionApp):
@@ -34,6 +41,7 @@ class WSHandlerApp(ExtensionApp):
     description = "Serve Python functions as authenticated WebSockets of a Jupyter server."
     load_other_extensions = True
     file_url_prefix = "/wshandler"
+    static_paths = [STATIC]
 
     url = Dict(
         help="Routes, of the same shape as `url:` in a config file; they win over the files."
@@ -104,6 +112,13 @@ class WSHandlerApp(ExtensionApp):
         second, for folders where it does not tell. "off" (or False): only at a restart.""",
     ).tag(config=True)
 
+    kernel_routes = CaselessStrEnum(
+        ["off", "private", "any"],
+        "private",
+        help="""What notebooks may serve with `wsh.serve`: "private" routes need a login and the
+        same origin; "any" lets them set `auth` and `origins` themselves; "off" serves none.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -154,10 +169,12 @@ class WSHandlerApp(ExtensionApp):
         self.recheck = Recheck(self.serverapp.web_app, self.manager)
         self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
+        self.kernels: KernelWatch | None = None
         settings = {
             "recheck": self.recheck,
             "secure_cookie": self.secure_cookie,
             "carrier": self.carrier,
+            "static_url": self.static_url_prefix,
         }
         insert_rules(
             self.serverapp.web_app,
@@ -189,6 +206,7 @@ class WSHandlerApp(ExtensionApp):
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
         self.recheck.start()
+        self._watch_kernels(serverapp)
         self.has_metrics = self.collector.register()
         if self.freeze_gc:
             gc.collect()
@@ -199,6 +217,32 @@ class WSHandlerApp(ExtensionApp):
         for sentence in advise():
             self.log.warning("%s", sentence)
 
+    def _watch_kernels(self, serverapp: Any) -> None:
+        application = serverapp.web_app
+        base_url = application.settings["base_url"]
+        prefix = base_url.rstrip("/")
+        socket_url = serverapp.connection_url.replace("http", "ws", 1).rstrip("/")
+
+        def address(route: Route) -> dict[str, str]:
+            return {
+                "url": socket_url + route.config.pattern,
+                "path": prefix + route.sample_path(),
+                "base_url": base_url,
+                "script": url_path_join(self.static_url_prefix, "chat.js"),
+            }
+
+        routes = KernelRoutes(
+            self.manager.served,
+            policy=self.kernel_routes,
+            defaults=_plain(self.defaults),
+            enforce=_plain(self.enforce),
+            allow_public_routes=self.allow_public_routes,
+            elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
+            address=address,
+        )
+        self.kernels = KernelWatch(serverapp, self.manager, routes, self.thread_patience)
+        self.kernels.start()
+
     def current_activity(self) -> int:
         """Return how many connections keep the server alive by being open."""
         return self.manager.kept_alive()
@@ -208,7 +252,10 @@ class WSHandlerApp(ExtensionApp):
         if self.has_metrics:
             self.collector.unregister()
         await self.recheck.stop()
+        # The connections of bots in kernels end with the others, while their kernels are there.
         await self.manager.stop(self.stop_timeout)
+        if self.kernels is not None:
+            await self.kernels.stop()
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+from html import escape
 from http.client import responses
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
+from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError
 
 from ..callbacks.errorlog import username
@@ -32,6 +34,8 @@ from ..request import Request
 from ..routes import Route
 from .identity import is_member, session_id, user_keys
 from .recheck import Recheck
+
+STATIC = Path(__file__).parent / "static"
 
 SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
@@ -67,6 +71,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         recheck: Recheck,
         secure_cookie: bool | None = None,
         carrier: str = "auto",
+        static_url: str = "",
     ) -> None:
         """Take what the matcher found."""
         self.manager = manager
@@ -76,13 +81,14 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.recheck = recheck
         self.secure_cookie = secure_cookie
         self.carrier = carrier
+        self.scripts = static_url
 
     # ---- who may -------------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
         upgrade = is_upgrade(list(self.request.headers.get_all()))
-        page = self.route.config.page is not None and self.request.method == "GET" and not upgrade
+        page = self.has_page() and self.request.method == "GET" and not upgrade
         await JupyterHandler.prepare(self, _redirect_to_login=page)
         if self._finished:
             return
@@ -153,7 +159,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         """Answer a GET: the upgrade, or the route's page."""
         pairs = list(self.request.headers.get_all())
         upgrade = is_upgrade(pairs)
-        if not upgrade and self.route.config.page is None:
+        if not upgrade and not self.has_page():
             raise Refused(
                 426,
                 "this is a WebSocket; connect to it with ws:// or wss://",
@@ -215,9 +221,16 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             return f"address:{self.request.remote_ip}"
         return user_keys(self)[0]
 
+    def has_page(self) -> bool:
+        """Return whether a browser that opens the route's address gets a page."""
+        return self.route.config.page is not None or self.route.host is not None
+
     def serve_page(self) -> None:
-        """Answer with the route's page."""
-        path = Path(str(self.route.config.page))
+        """Answer with the route's page; a bot of a notebook has one without being asked."""
+        if self.route.config.page is None:
+            self.serve_chat()
+            return
+        path = Path(self.route.config.page)
         try:
             body = path.read_bytes()
         except OSError:
@@ -227,6 +240,16 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.set_header("Content-Type", f"{kind}; charset=utf-8" if "text" in kind else kind)
         self.set_header("Cache-Control", "no-cache")
         self.finish(body)
+
+    def serve_chat(self) -> None:
+        """Answer with a page to chat with the bot."""
+        page = (STATIC / "chat.html").read_text(encoding="utf-8")
+        script = url_path_join(self.scripts, "chat.js")
+        for name, value in (("title", self.route.config.name), ("script", script)):
+            page = page.replace("{{" + name + "}}", escape(value))
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(page)
 
     async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
         """Complete the handshake and open the connection.

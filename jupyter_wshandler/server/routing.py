@@ -75,16 +75,11 @@ def unreachable(application: Application, manager: WebSocketManager, base_url: s
         base_url: The server's base URL.
     """
     sentences = []
-    for route in manager.table:
+    for route in manager.served.configured:
         if route.regex is None:
             continue
         path = base_url.rstrip("/") + route.sample_path()
-        request = HTTPServerRequest(
-            start_line=RequestStartLine("GET", path, "HTTP/1.1"),
-            headers=HTTPHeaders({"Host": "localhost"}),
-            connection=Nowhere(),  # type: ignore[arg-type]
-        )
-        owner = _first_match(application, request)
+        owner = answered_by(application, path)
         if owner is not None:
             sentences.append(
                 f"Route {route.config.name} is never reached: {path} is answered by {owner}; "
@@ -93,7 +88,18 @@ def unreachable(application: Application, manager: WebSocketManager, base_url: s
     return sentences
 
 
-def _first_match(application: Application, request: HTTPServerRequest) -> str | None:
+def answered_by(application: Application, path: str) -> str | None:
+    """Return the name of the handler that answers a path before any route is asked, or None.
+
+    Args:
+        application: Jupyter's web application, complete.
+        path: The path, with the server's base URL.
+    """
+    request = HTTPServerRequest(
+        start_line=RequestStartLine("GET", path, "HTTP/1.1"),
+        headers=HTTPHeaders({"Host": "localhost"}),
+        connection=Nowhere(),  # type: ignore[arg-type]
+    )
     for rule in application.default_router.rules:
         if rule.target is application.wildcard_router:
             inner = application.wildcard_router.rules

@@ -22,6 +22,12 @@ import websockets.sync.client
 TOKEN = "a-token-only-tests-know"
 START_SECONDS = 40
 
+WITHOUT_LAB = (
+    "--ServerApp.jpserver_extensions={'jupyterlab': False, 'jupyter_lsp': False, "
+    "'notebook_shim': False}"
+)
+"""JupyterLab is installed for the tests that look at it; the others start without."""
+
 
 def free_port() -> int:
     """Return a port that nobody listens on now."""
@@ -229,6 +235,7 @@ def running_server(
             [
                 *(command or [sys.executable, "-m", "jupyter_server"]),
                 *arguments,
+                *([] if command or "jpserver_extensions" in str(extra_args) else [WITHOUT_LAB]),
                 f"--ServerApp.port={port}",
                 "--ServerApp.port_retries=0",
                 f"--ServerApp.ip={host}",

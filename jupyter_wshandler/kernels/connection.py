@@ -1,0 +1,59 @@
+"""A connection whose callbacks run in a kernel: what of it is in the kernel's hands."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ..connection import Connection
+from ..sending import PEER_CLOSED
+
+WINDOW = 64
+"""Messages that the kernel may have and not have handled, as many as an inbox holds."""
+
+WINDOW_SIZE = 1024 * 1024
+"""Bytes in them, at most; one message is always allowed."""
+
+
+class KernelConnection(Connection):
+    """Be an open WebSocket whose messages are handled in a kernel."""
+
+    __slots__ = ("lost_at", "untaken", "untaken_size")
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        super().__init__(*args, **details)
+        self.untaken: deque[int] = deque()
+        self.untaken_size = 0
+        self.lost_at = 0.0
+
+    def has_room(self) -> bool:
+        """Return whether the kernel may be given one more message."""
+        return not self.untaken or (len(self.untaken) < WINDOW and self.untaken_size < WINDOW_SIZE)
+
+    def give(self, size: int) -> None:
+        """Note that the kernel is given a message of so many bytes."""
+        self.untaken.append(size)
+        self.untaken_size += size
+        self._active = True
+
+    def take(self, count: int) -> None:
+        """Note that the kernel has handled messages."""
+        self._active = True
+        for _ in range(min(count, len(self.untaken))):
+            self.untaken_size -= self.untaken.popleft()
+
+    def tick(self, now: float) -> None:
+        """Look at the clock; a message in the kernel's hands is no idleness."""
+        if self.untaken:
+            self._active = True
+        super().tick(now)
+
+    def settle(self) -> None:
+        """Answer the client's close frame once the kernel has handled its messages."""
+        if (
+            self._phase == PEER_CLOSED
+            and self.untaken
+            and self._host.io.loop.time() < self._deadline
+        ):
+            return
+        super().settle()

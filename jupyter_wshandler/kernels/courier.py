@@ -1,0 +1,232 @@
+"""Events between a server and a kernel, in batches over one Jupyter comm.
+
+Both sides have a `Courier`. A comm message holds one batch::
+
+    {"n": 7, "got": 6, "taken": {"c1": 3}, "events": [["text", "c1", "hello"], ["binary", "c1"]]}
+
+`n` numbers the batches of one side and `got` is the last one that came from the other; `taken`
+says how many messages of a connection have been handled, so that more may come. The payloads of
+binary events are the comm message's buffers, in order. Batching is what makes a bridge fast (one
+comm message per event gives some hundred events per second) and what keeps it from using up the
+rate that a notebook's server allows its kernel (1,000 messages a second).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+TARGET = "wshandler"
+"""Target name of the comm, and id of the one that says that a kernel has bots."""
+
+TOPIC = b"wshandler"
+"""Topic of the kernel's batches on iopub: the server subscribes to nothing else."""
+
+MAX_EVENTS = 512
+"""Events in one batch."""
+
+MAX_SIZE = 1024 * 1024
+"""Bytes in one batch, unless a single event has more."""
+
+Event: TypeAlias = list[Any]
+Batch: TypeAlias = dict[str, Any]
+Transmit: TypeAlias = Callable[[Batch, list[bytes]], object]
+
+
+class OutOfStep(Exception):
+    """Report that a batch is missing: what was in it is lost."""
+
+
+class Courier:
+    """Send events in order and in batches; belongs to one event loop.
+
+    Args:
+        loop: The event loop.
+        transmit: Sends a batch and its buffers as one comm message.
+        in_flight: Batches that the other side may not have confirmed yet, at most.
+        pause: Seconds from one batch to the next, at least.
+        patience: Seconds that a confirmation waits for a batch to travel with.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transmit: Transmit,
+        *,
+        in_flight: int,
+        pause: float,
+        patience: float,
+    ) -> None:
+        self._loop = loop
+        self._transmit = transmit
+        self._in_flight = in_flight
+        self._pause = pause
+        self._patience = patience
+        self._events: deque[tuple[Event, bytes | None, int]] = deque()
+        self.waiting = 0
+        """Bytes in the events that have not left."""
+        # How many events must have left before the other side may hear of it, and what.
+        self._taken: deque[tuple[int, dict[str, int]]] = deque()
+        self._put = self._left = 0
+        self._number = 0
+        self._sent: OrderedDict[int, float] = OrderedDict()
+        self._received = 0
+        self._confirmed = 0
+        self._not_before = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
+        self._closed = False
+
+    # ---- sending ---------------------------------------------------------------------------
+
+    def put(self, event: Event, buffer: bytes | None = None, size: int = 64) -> None:
+        """Send an event, with those that follow it in this turn of the loop.
+
+        Args:
+            event: A JSON list that begins with the event's name.
+            buffer: What travels beside the JSON.
+            size: What the event counts for, in bytes.
+        """
+        self._events.append((event, buffer, size))
+        self._put += 1
+        self.waiting += size
+        if len(self._sent) < self._in_flight:
+            self._flush_at(self._not_before)
+
+    def take(self, name: str, count: int = 1) -> None:
+        """Tell the other side, after all that was put before, that messages have been handled.
+
+        Args:
+            name: The connection's id.
+            count: How many.
+        """
+        if not self._taken or self._taken[-1][0] != self._put:
+            self._taken.append((self._put, {}))
+        counts = self._taken[-1][1]
+        counts[name] = counts.get(name, 0) + count
+        self._confirm_soon()
+
+    def _confirm_soon(self) -> None:
+        self._flush_at(max(self._not_before, self._loop.time() + self._patience))
+
+    def _flush_at(self, due: float) -> None:
+        if self._closed:
+            return
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        if due <= self._loop.time():
+            self._timer = self._loop.call_soon(self._flush)
+        else:
+            self._timer = self._loop.call_at(due, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        batch: Batch = {}
+        buffers: list[bytes] = []
+        if self._events and len(self._sent) < self._in_flight:
+            self._number += 1
+            self._sent[self._number] = now
+            batch["n"] = self._number
+            batch["events"] = self._next_events(buffers)
+        if self._received > self._confirmed:
+            batch["got"] = self._confirmed = self._received
+        taken = self._next_taken()
+        if taken:
+            batch["taken"] = taken
+        if not batch:
+            return
+        self._not_before = now + self._pause
+        if self._events and len(self._sent) < self._in_flight:
+            self._flush_at(self._not_before)
+        self._transmit(batch, buffers)
+
+    def _next_events(self, buffers: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        size = 0
+        while self._events and len(events) < MAX_EVENTS:
+            event, buffer, bytes_ = self._events[0]
+            if events and size + bytes_ > MAX_SIZE:
+                break
+            self._events.popleft()
+            self._left += 1
+            self.waiting -= bytes_
+            size += bytes_
+            events.append(event)
+            if buffer is not None:
+                buffers.append(buffer)
+        return events
+
+    def _next_taken(self) -> dict[str, int]:
+        taken: dict[str, int] = {}
+        while self._taken and self._taken[0][0] <= self._left:
+            for name, count in self._taken.popleft()[1].items():
+                taken[name] = taken.get(name, 0) + count
+        return taken
+
+    # ---- receiving -------------------------------------------------------------------------
+
+    def receive(self, batch: Batch) -> tuple[list[Event], dict[str, int]]:
+        """Take note of a batch of the other side.
+
+        Args:
+            batch: What its `transmit` was given.
+
+        Returns:
+            Its events, and how many messages of which connection the other side has handled.
+
+        Raises:
+            OutOfStep: The batch before it never came.
+        """
+        number = batch.get("n")
+        if number is not None:
+            if number != self._received + 1:
+                raise OutOfStep(f"expected batch {self._received + 1}, found {number}")
+            self._received = number
+            self._confirm_soon()
+        got = batch.get("got")
+        if got is not None:
+            while self._sent and next(iter(self._sent)) <= got:
+                self._sent.popitem(last=False)
+            if self._events:
+                self._flush_at(self._not_before)
+        return batch.get("events", []), batch.get("taken", {})
+
+    def stalled(self) -> float:
+        """Return the seconds for which the oldest unconfirmed batch has been on its way."""
+        return self._loop.time() - next(iter(self._sent.values())) if self._sent else 0.0
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def with_buffers(
+    events: Sequence[Event], buffers: Sequence[Any], names: frozenset[str]
+) -> list[tuple[Event, bytes]]:
+    """Give each event whose payload travelled beside the JSON its buffer.
+
+    Args:
+        events: What `Courier.receive` returned.
+        buffers: The buffers of the comm message.
+        names: The events that have one.
+
+    Raises:
+        OutOfStep: There are not as many buffers as such events.
+    """
+    rest = iter(buffers)
+    joined = []
+    try:
+        for event in events:
+            joined.append((event, bytes(next(rest)) if event[0] in names else b""))
+    except StopIteration:
+        raise OutOfStep("a buffer is missing") from None
+    return joined

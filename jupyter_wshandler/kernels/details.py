@@ -1,0 +1,91 @@
+"""What a kernel is told of a connection, and what it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from ..connection import Connection
+from ..request import Request
+
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Header fields that stay in the server: what a visitor proves their identity with."""
+
+SECRET_ARGUMENTS = frozenset({"token", "ws_token"})
+"""Arguments of the query that stay there, too."""
+
+USER_FIELDS = (
+    *("username", "name", "display_name", "initials", "avatar_url", "color"),
+    *("groups", "scopes", "kind"),
+)
+
+
+def describe(connection: Connection) -> dict[str, Any]:
+    """Return what a kernel gets to know of a connection, as JSON values.
+
+    A visitor's credentials are not among it: they may be another user's, and the kernel's code is
+    not the server's.
+
+    Args:
+        connection: One that has just opened.
+    """
+    request = connection.request
+    session = connection._session
+    return {
+        "route": connection.route,
+        "user": describe_user(connection.current_user),
+        "session": None if session is None else [session.id, _values(session)],
+        "request": {
+            "headers": [
+                [name, value]
+                for name, value in request.headers.items()
+                if name.lower() not in SECRET_HEADERS
+            ],
+            "uri": _without_secrets(request),
+            "remote_ip": request.remote_ip,
+            "protocol": request.protocol,
+            "host": request.host,
+        },
+        "path_args": list(connection.path_args),
+        "path_kwargs": dict(connection.path_kwargs),
+        "subprotocol": connection.subprotocol,
+    }
+
+
+def describe_user(user: Any) -> dict[str, Any] | None:
+    """Return what is known of a user, as JSON values; None for nobody."""
+    if user is None:
+        return None
+    if dataclasses.is_dataclass(user) and not isinstance(user, type):
+        known = {f.name: getattr(user, f.name) for f in dataclasses.fields(user)}
+    elif isinstance(user, dict):
+        known = user
+    else:
+        known = {name: getattr(user, name, None) for name in USER_FIELDS}
+    return {key: value for key, value in known.items() if key in USER_FIELDS and _is_json(value)}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return value is not None
+
+
+def _values(session: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in session.copy().items()
+        if key != "id" and isinstance(key, str) and _is_json(value)
+    }
+
+
+def _without_secrets(request: Request) -> str:
+    pairs = parse_qsl(request.query, keep_blank_values=True)
+    if not any(name in SECRET_ARGUMENTS for name, _ in pairs):
+        return request.uri
+    kept = urlencode([(name, value) for name, value in pairs if name not in SECRET_ARGUMENTS])
+    return f"{request.path}?{kept}" if kept else request.path

@@ -1,0 +1,200 @@
+"""The routes of kernels: what a kernel may serve, and which kernel serves what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from ..config.loader import load_route
+from ..config.model import RouteConfig
+from ..errors import RouteRefused
+from ..routes import Route, RouteTable
+
+if TYPE_CHECKING:
+    from .bridge import Bridge
+
+Policy = Literal["off", "private", "any"]
+"""What kernels may serve: nothing; routes for logged-in users of the same origin; or anything."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask for a route: what a kernel says of one that it wants to serve."""
+
+    name: str
+    pattern: str
+    options: dict[str, Any] = {}
+    events: tuple[str, ...] = ()
+    replace: bool = False
+
+
+class Table(Protocol):
+    """Hold the routes that are served."""
+
+    def put(self, route: Route) -> None:
+        """Serve a route, behind all that are configured."""
+
+    def remove(self, name: str) -> None:
+        """Serve a route no longer."""
+
+    def conflict(self, route: Route) -> str | None:
+        """Return why a route cannot be served beside the configured ones."""
+
+
+class _There:
+    """Stand, in the server, for a callback in a kernel."""
+
+    def __init__(self, event: str) -> None:
+        self.name = self.event = event
+        self.inline = True
+        self.call: Callable[..., Any] = self._refuse
+
+    def _refuse(self, *args: Any) -> Any:
+        raise RuntimeError(f"{self.event} lives in a kernel")
+
+
+def _meet(one: Route, other: Route) -> bool:
+    """Return whether the patterns of two routes match a path in common, as far as one can see."""
+    return any(
+        RouteTable([route]).match(path) is not None
+        for route, path in ((one, other.sample_path()), (other, one.sample_path()))
+    )
+
+
+class KernelRoutes:
+    """Decide what kernels may serve, and put it into the route table.
+
+    Args:
+        table: The route table.
+        policy: What kernels may serve.
+        defaults: ``c.WSHandlerApp.defaults``.
+        enforce: ``c.WSHandlerApp.enforce``.
+        allow_public_routes: ``c.WSHandlerApp.allow_public_routes``.
+        elsewhere: Returns who else answers a route's path (Jupyter, another extension), or None.
+        address: Returns where a client reaches a route: ``url`` and ``path``.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        policy: Policy = "private",
+        defaults: Mapping[str, Any] | None = None,
+        enforce: Mapping[str, Any] | None = None,
+        allow_public_routes: bool = False,
+        elsewhere: Callable[[Route], str | None] = lambda route: None,
+        address: Callable[[Route], dict[str, str]] = lambda route: {"url": "", "path": ""},
+    ) -> None:
+        self._table = table
+        self._policy = policy
+        self._defaults = defaults
+        self._enforce = enforce
+        self._public = allow_public_routes
+        self._elsewhere = elsewhere
+        self._address = address
+        self._served: dict[str, tuple[Bridge, Route]] = {}
+
+    def claim(self, bridge: Bridge, claim: Claim) -> dict[str, str]:
+        """Serve a route of a kernel, or the new version of one that it serves already.
+
+        Args:
+            bridge: The kernel's bridge.
+            claim: What it asks for.
+
+        Returns:
+            Where clients reach it.
+
+        Raises:
+            RouteRefused: It may not; says why and what to do.
+        """
+        route = Route(
+            self._config(claim), {event: _There(event) for event in claim.events}, host=bridge
+        )
+        rival = self._rival(bridge, route)
+        if rival is not None and not claim.replace:
+            other, taken = rival
+            raise RouteRefused(
+                f"{taken.config.pattern} is served by {other.label}; stop it there, "
+                "choose another pattern, or pass replace=True to take it over"
+            )
+        reason = self._table.conflict(route)
+        if reason is not None:
+            raise RouteRefused(f"{reason}; choose another pattern")
+        owner = self._elsewhere(route)
+        if owner is not None:
+            raise RouteRefused(
+                f"{claim.pattern} is answered by {owner} of this server; choose another pattern"
+            )
+        if rival is not None:
+            other, taken = rival
+            self._remove(taken.name)
+            other.displaced(taken.name, f"{bridge.label} has taken it over")
+        self._served[route.name] = bridge, route
+        self._table.put(route)
+        bridge.log.info("Route %s serves %s from %s", route.name, claim.pattern, bridge.label)
+        return self._address(route)
+
+    def _config(self, claim: Claim) -> RouteConfig:
+        if self._policy == "off":
+            raise RouteRefused(
+                "this server serves no routes of kernels (c.WSHandlerApp.kernel_routes is 'off')"
+            )
+        if self._policy == "private":
+            for key, wanted in (("origins", "your own origin only"), ("auth", "a login")):
+                if key == "auth" and claim.options.get("auth") is not False:
+                    continue
+                if key in claim.options:
+                    raise RouteRefused(
+                        f"{key} cannot be set here: routes of kernels need {wanted}, unless the "
+                        "server's c.WSHandlerApp.kernel_routes is 'any'"
+                    )
+        config = load_route(
+            claim.name,
+            claim.pattern,
+            claim.options,
+            source="wsh.serve",
+            defaults=self._defaults,
+            enforce=self._enforce,
+            allow_public_routes=self._public,
+        )
+        if not isinstance(config, RouteConfig):
+            raise RouteRefused("; ".join(str(problem) for problem in config.problems))
+        if config.auth.condition is not None:
+            raise RouteRefused(
+                "auth has a function of the server, which a route of a kernel cannot ask; "
+                "decide in `open` instead, with handler.close(4403)"
+            )
+        # Only what the kernel offers runs there; functions of `defaults` run in the server.
+        return msgspec.structs.replace(config, callbacks={}, every=())
+
+    def _rival(self, bridge: Bridge, route: Route) -> tuple[Bridge, Route] | None:
+        """Return the route of another kernel that has the same name or path."""
+        for other, taken in self._served.values():
+            if other is bridge and taken.name == route.name:
+                continue
+            if taken.name == route.name or _meet(taken, route):
+                return other, taken
+        return None
+
+    def withdraw(self, bridge: Bridge, name: str) -> None:
+        """Serve a route no longer, where it is this kernel's."""
+        owner, _ = self._served.get(name, (None, None))
+        if owner is bridge:
+            self._remove(name)
+
+    def forget(self, bridge: Bridge) -> None:
+        """Serve nothing of a kernel any more."""
+        for name, (owner, _) in tuple(self._served.items()):
+            if owner is bridge:
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        del self._served[name]
+        self._table.remove(name)
+
+    def displaced(self, route: Route, reason: str) -> None:
+        """Take note that the configuration has taken a kernel's route from it."""
+        bridge, _ = self._served.pop(route.name, (None, None))
+        if bridge is not None:
+            bridge.displaced(route.name, reason)

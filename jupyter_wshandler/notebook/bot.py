@@ -1,0 +1,197 @@
+"""A bot that lives in this kernel: what `serve` returns, and what a cell shows of it."""
+
+from __future__ import annotations
+
+import html
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..callbacks.errorlog import ErrorLog, place_of, username
+from ..connection import Connection
+from ..errors import ConnectionClosed
+from ..sending import to_message
+from ..types import Callback, Sendable
+from .output import bot_logger, format_error
+
+if TYPE_CHECKING:
+    from .link import Link
+
+ERRORS = 100
+"""Errors that a bot remembers."""
+
+_SENTENCES = {
+    "waiting": "waiting for a Jupyter server with jupyter_wshandler to serve it",
+    "live": "live",
+    "stopped": "stopped",
+    "refused": "not served",
+    "displaced": "no longer served",
+}
+
+
+class BotError(NamedTuple):
+    """Remember what a callback raised, with what it was called with."""
+
+    handler: Connection
+    message: Any
+    exception: BaseException
+    callback: str
+    at: float
+
+
+class Bot:
+    """Be a route whose callbacks live in this kernel.
+
+    Attributes:
+        name: The route's name.
+        pattern: The route's pattern.
+        url: Where clients connect (``ws://...``); empty until a server has answered.
+        path: The path of it, with the server's base URL.
+        state: "waiting", "live", "stopped", "refused" or "displaced".
+        reason: Why, where it is refused or displaced.
+        functions: The callbacks by event, as they were served last.
+        errors: What callbacks have raised, the newest last; each has ``handler``, ``message``,
+            ``exception``, ``callback`` and ``at`` (seconds since 1970).
+    """
+
+    def __init__(self, link: Link, name: str, pattern: str) -> None:
+        self._link = link
+        self.name = name
+        self.pattern = pattern
+        self.url = ""
+        self.path = ""
+        self.script = ""
+        self.state = "waiting"
+        self.reason = ""
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.errors: deque[BotError] = deque(maxlen=ERRORS)
+
+    # ---- what a cell does with it --------------------------------------------------------------
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections now; each is what callbacks get as `handler`."""
+        connections = list(self._link.manager.connections.values())
+        return [c for c in connections if c.route == self.name and not c.closed]
+
+    def send(self, message: Sendable, *, to: str | None = None) -> int:
+        """Send a message to the bot's clients.
+
+        Args:
+            message: str, bytes, dict or list, as for ``handler.write_message``.
+            to: A connection's id or a user's name; everyone where None.
+
+        Returns:
+            The number of connections that it was sent to.
+
+        Raises:
+            TypeError: The message is of another type, or holds what JSON cannot.
+        """
+        whole = to_message(message)
+        sent = 0
+        for connection in self.connections:
+            user = getattr(connection.current_user, "username", None)
+            if to is None or to in (connection.id, user):
+                try:
+                    connection.write_message(whole)
+                except ConnectionClosed:
+                    continue
+                sent += 1
+        return sent
+
+    def stop(self) -> None:
+        """Serve the bot no longer; its clients are closed with 1012."""
+        if self.state not in ("stopped", "refused"):
+            self.state, self.reason = "stopped", ""
+            self._link.call(lambda: self._link.withdraw(self.name))
+
+    # ---- what the server says ------------------------------------------------------------------
+
+    def answered(self, what: str, details: Any) -> None:
+        """Take the server's answer; called on the bots' loop.
+
+        Args:
+            what: See `Link.serve`.
+            details: Where the bot is served, or why it is not.
+        """
+        if what == "served":
+            self.state, self.reason = "live", ""
+            self.url, self.path = details["url"], details["path"]
+            self.script = details.get("script", "")
+        elif what == "displaced" or (what == "refused" and self.state != "live"):
+            self.state, self.reason = what, str(details)
+
+    # ---- what a cell shows ---------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        count = len(self.connections)
+        what = _SENTENCES[self.state] + (f": {self.reason}" if self.reason else "")
+        who = f", {count} connection{'' if count == 1 else 's'}" if self.state == "live" else ""
+        return f"<Bot {self.name} at {self.url or self.pattern}: {what}{who}>"
+
+    def _repr_html_(self) -> str:
+        return _page(self) if self.script else f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def _page(bot: Bot) -> str:
+    """Return a chat with a bot for the output of a cell, with words where no script runs."""
+    element = f"wshandler-{bot.name}-{time.monotonic_ns():x}"
+    options = {"path": bot.path, "title": bot.name, "key": bot.path}
+    address = html.escape(bot.url, quote=True)
+    return (
+        f'<div id="{html.escape(element, quote=True)}">'
+        f"<p><b>{html.escape(bot.name)}</b> is {_SENTENCES[bot.state]} at "
+        f"<code>{address}</code>. Run the cell to chat with it here.</p></div>\n"
+        '<script type="module">\n'
+        f"import({_script(bot.script)}).then((chat) => "
+        f"chat.mount({_script(element)}, {_script(options)}));\n"
+        "</script>"
+    )
+
+
+def _script(value: Any) -> str:
+    """Return a value as a literal that cannot end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+class BotErrors:
+    """Show what callbacks raise below the cell that serves the bot, and remember it.
+
+    Args:
+        bots: This kernel's bots by name.
+        shell: Returns IPython's shell.
+    """
+
+    def __init__(self, bots: dict[str, Bot], shell: Callable[[], Any]) -> None:
+        self._bots = bots
+        self._shell = shell
+        self._log = ErrorLog(bot_logger())
+
+    def write(
+        self,
+        c: Connection,
+        callback: Callback,
+        error: BaseException,
+        error_id: str,
+        now: float,
+        args: tuple[Any, ...],
+    ) -> None:
+        """Take one error; the same one again and again is shown in one line each."""
+        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        bot = self._bots.get(c.route)
+        if bot is not None:
+            bot.errors.append(BotError(c, message, error, callback.name, time.time()))
+        after = "" if c._route.config.on_error_close else "; the connection stays open"
+        heading = (
+            f"{c.route}: {callback.name} failed for {username(c.current_user)}, "
+            f"connection {c.id}, error {error_id}{after}"
+        )
+        line = place_of(error)
+        if self._log.is_news((c.route, callback.name, type(error), line), now):
+            text = f"{heading}\n{format_error(self._shell(), error)}\n"
+        else:
+            text = f"{heading}: {type(error).__name__} at {line}, as before\n"
+        sys.stderr.write(text)

@@ -1,0 +1,101 @@
+"""``%%websocket /pingbot``: a cell whose functions are a live bot."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shlex
+from typing import Any
+
+import yaml
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+
+from ..callbacks.namespace import EVENTS
+from .bot import Bot
+from .serve import serve
+
+_NAMES = frozenset({*EVENTS, "on_open"})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError(f"%%websocket: {message}\n{self.format_usage()}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="%%websocket", add_help=False)
+    parser.add_argument("pattern", help="path below the server's base URL")
+    parser.add_argument("options", nargs="*", metavar="option=value")
+    parser.add_argument("--name", default="", help="the route's name")
+    parser.add_argument("--bot", default="bot", help="variable that gets the bot")
+    parser.add_argument("--replace", action="store_true", help="take it over from another kernel")
+    return parser
+
+
+@magics_class
+class WebSocketMagics(Magics):
+    """Serve the functions of a cell."""
+
+    @cell_magic
+    def websocket(self, line: str, cell: str) -> Bot | None:
+        """Run a cell and serve the callbacks that it defines as a WebSocket.
+
+        ``%%websocket /pingbot [option=value ...] [--name NAME] [--bot VARIABLE] [--replace]``
+
+        The callbacks are `open`, `on_message`, `on_close`, `on_error` and `on_pong`. The bot is
+        shown below the cell, and kept in the variable `bot`. Running the cell again swaps the
+        functions; connections stay open. Options are those of a route: ``max_message=64KiB``.
+        """
+        arguments = _parser().parse_args(shlex.split(line))
+        options = dict(_option(text) for text in arguments.options)
+        shell: Any = self.shell
+        names = _defined(shell.transform_cell(cell))
+        before = {name: shell.user_ns.get(name) for name in names}
+        if not shell.run_cell(cell, store_history=False).success:
+            return None  # the cell's own error is shown already
+        found = {name: shell.user_ns[name] for name in names if name in shell.user_ns}
+        if "open" in found:
+            # In the rest of the notebook, open() is Python's again.
+            del shell.user_ns["open"]
+            if before["open"] is not None and before["open"] is not found["open"]:
+                shell.user_ns["open"] = before["open"]
+        if not found:
+            raise UsageError(
+                "%%websocket: this cell defines no callback; expected a function named "
+                f"{', '.join(EVENTS)}"
+            )
+        bot = serve(
+            arguments.pattern, found, name=arguments.name, replace=arguments.replace, **options
+        )
+        shell.user_ns[arguments.bot] = bot
+        return bot
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"%%websocket: expected option=value, found {text!r}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"%%websocket: {key}: expected a value as in YAML, found {value!r}"
+        ) from None
+
+
+def _defined(cell: str) -> list[str]:
+    """Return the names of callbacks that a cell binds at its top level."""
+    try:
+        tree = ast.parse(cell)
+    except SyntaxError:  # running it will show it
+        return []
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return sorted(names & _NAMES)

@@ -1,0 +1,104 @@
+"""Where the output of a bot goes: below the cell that serves it, whatever cell runs meanwhile.
+
+An ipykernel keeps, in context variables, the request that output belongs to. A callback runs in
+a context of its own, in which that is the cell that has served the bot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ..callbacks.errorlog import users_part
+
+
+def cell_context(shell: Any) -> contextvars.Context:
+    """Return an empty context whose output belongs to the cell that runs now.
+
+    Args:
+        shell: What ``IPython.get_ipython()`` returned.
+    """
+    context = contextvars.Context()
+    parent = getattr(shell, "parent_header", None) or {}
+    header = parent.get("header", parent)
+    for owner, value in (
+        (shell, parent),
+        (shell.displayhook, header),
+        (shell.display_pub, header),
+        (sys.stdout, header),
+        (sys.stderr, header),
+    ):
+        # The variable is what every release since ipykernel 6.26 has; its setters come and go,
+        # and set the parent of other threads, too.
+        variable = getattr(owner, "_parent_header", None)
+        if isinstance(variable, contextvars.ContextVar):
+            context.run(variable.set, value)
+    return context
+
+
+def keep_parents(kernel: Any, is_ours: Callable[[dict[str, Any]], bool]) -> None:
+    """Leave the output of other threads where it belongs while the bridge gets messages.
+
+    Each message that an ipykernel gets becomes, for all threads that have no request of their
+    own, the one that their output belongs to: a thread that a cell has started and that prints
+    while a bot is talked to would print nowhere. Messages of the bridge are kept out of that.
+
+    Args:
+        kernel: The kernel.
+        is_ours: Says whether a message is one of the bridge.
+    """
+    variables = [getattr(kernel, name, None) for name in ("_shell_parent_ident", "_shell_parent")]
+    if not all(isinstance(v, contextvars.ContextVar) for v in variables):
+        return  # before ipykernel 7 a bridge has no thread of its own, so it interferes with none
+    ident_variable, parent_variable = variables
+    original = kernel.set_parent
+
+    def set_parent(ident: Any, parent: Any, channel: str = "shell") -> None:
+        if channel == "shell" and is_ours(parent):
+            # Its busy and idle must still carry its own name: a notebook takes an idle with the
+            # name of a cell for the end of that cell.
+            ident_variable.set(ident)  # type: ignore[union-attr]
+            parent_variable.set(parent)  # type: ignore[union-attr]
+        else:
+            original(ident, parent, channel)
+
+    kernel.set_parent = set_parent
+
+
+class CellHandler(logging.Handler):
+    """Write log records to the output of the bot that they come from."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as a line of standard error."""
+        with contextlib.suppress(Exception):  # a log line must not break what it is about
+            sys.stderr.write(self.format(record) + "\n")
+
+
+def bot_logger() -> logging.Logger:
+    """Return the logger of the bots of this kernel; its lines go to their cells."""
+    log = logging.getLogger("jupyter_wshandler.notebook")
+    if not any(isinstance(handler, CellHandler) for handler in log.handlers):
+        log.addHandler(CellHandler())
+        log.propagate = False
+        log.setLevel(logging.WARNING)
+    return log
+
+
+def format_error(shell: Any, error: BaseException) -> str:
+    """Return a traceback as the notebook shows its own, from the first line of the user's code.
+
+    Args:
+        shell: What ``IPython.get_ipython()`` returned, or None.
+        error: What was raised.
+    """
+    start = users_part(error.__traceback__) or error.__traceback__
+    if shell is not None:
+        with contextlib.suppress(Exception):  # IPython's formatter is not for every thread
+            lines = shell.InteractiveTB.structured_traceback(type(error), error, start)
+            return str(shell.InteractiveTB.stb2text(lines))
+    return "".join(traceback.format_exception(type(error), error, start))

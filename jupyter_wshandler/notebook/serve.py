@@ -1,0 +1,192 @@
+"""`wsh.serve`: make functions of this notebook a live bot, and swap them as cells are re-run."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..callbacks.namespace import collect, route_at_hand
+from ..errors import RouteRefused
+from ..routes import Route
+from .bot import Bot, BotErrors
+from .link import Link
+from .output import cell_context
+
+WAIT = 5.0
+"""Seconds that `serve` waits for a server to answer."""
+
+bots: dict[str, Bot] = {}
+"""The bots of this kernel by name, stopped ones too."""
+
+_link: Link | None = None
+_lock = threading.Lock()
+
+OnError = Callable[..., Any] | Mapping[str, Any] | None
+
+
+def serve(
+    pattern: str,
+    source: object = None,
+    /,
+    *,
+    open: Callable[..., Any] | None = None,
+    on_open: Callable[..., Any] | None = None,
+    on_message: Callable[..., Any] | None = None,
+    on_close: Callable[..., Any] | None = None,
+    on_error: OnError = None,
+    on_pong: Callable[..., Any] | None = None,
+    name: str = "",
+    replace: bool = False,
+    wait: float = WAIT,
+    **options: Any,
+) -> Bot:
+    """Serve functions of this notebook as a WebSocket of its Jupyter server.
+
+    Served again under the same pattern, new functions take the place of the old ones and the
+    connections stay open.
+
+    Args:
+        pattern: Path below the server's base URL, as a route's ``pattern``.
+        source: A module, a mapping such as ``globals()``, an object with the callbacks as
+            attributes, or one function, which is taken for `on_message`.
+        open: Called with the handler when a client has connected; also `on_open`.
+        on_open: Another spelling of `open`.
+        on_message: Called with the handler and each message.
+        on_close: Called with the handler when the connection has ended.
+        on_error: Called with the handler and what a callback raised; or a mapping with
+            ``function`` and ``close``. Here, other than in a file, a failed callback does not
+            close the connection unless ``{"close": True}`` says so.
+        on_pong: Called with the handler and the payload of a pong.
+        name: The route's name; from the pattern by default.
+        replace: Whether to take the route over from another kernel.
+        wait: Seconds to wait for the server's answer; 0 returns at once.
+        options: Options of the route, as below ``kwargs:`` in a file (``max_message="64KiB"``);
+            `every` takes functions: ``every={"30s": tick}``.
+
+    Returns:
+        The bot: `url`, `connections`, `send`, `errors`, `stop`.
+
+    Raises:
+        CallbackError: There is no callback, or one takes other arguments than it is given.
+        ConfigError: The pattern or an option cannot be used.
+        RouteRefused: The server does not serve it; says why and what to do.
+        RuntimeError: This is no Jupyter kernel.
+    """
+    kernel, shell = _kernel()
+    handler, close = _on_error(on_error)
+    given = {
+        "open": open if open is not None else on_open,
+        "on_message": on_message,
+        "on_close": on_close,
+        "on_error": handler,
+        "on_pong": on_pong,
+    }
+    functions = collect(source, **{key: value for key, value in given.items() if value is not None})
+    route = route_at_hand(
+        pattern,
+        functions,
+        {**options, "on_error": {"close": close}},
+        name=name,
+        source=f"wsh.serve({pattern!r})",
+        context=cell_context(shell),
+    )
+    link = _the_link(kernel, shell)
+    bot = bots.get(route.name)
+    if bot is None or bot.pattern != pattern or bot.state in ("stopped", "refused"):
+        bot = bots[route.name] = Bot(link, route.name, pattern)
+    asked = {key: value for key, value in options.items() if key not in _HERE}
+    if "page" in asked:
+        asked["page"] = route.config.page  # the server runs in another folder
+    claim = {
+        "pattern": pattern,
+        "options": asked,
+        "events": list(functions),
+        "replace": replace,
+    }
+    bot.functions = functions
+    answer = _Answer(bot, route)
+    link.call(lambda: link.serve(route, claim, answer))
+    _await_answer(link, answer, wait)
+    return bot
+
+
+class _Answer:
+    """Take what the server says of a bot; the first time somebody may be waiting for it."""
+
+    def __init__(self, bot: Bot, route: Route) -> None:
+        self._bot = bot
+        self._route = route
+        self.came = threading.Event()
+        self.refusal = ""
+        self.awaited = True
+
+    def __call__(self, what: str, details: Any) -> None:
+        self._bot.answered(what, details)
+        if what in ("refused", "displaced"):
+            self.refusal = str(details)
+            if not self.awaited and self._route.context is not None:
+                context = self._route.context.copy()
+                context.run(_say, f"{self._bot.name} is not served: {details}")
+        self.came.set()
+
+
+_HERE = frozenset({"every", "run", "threads", "timeout", "returns"})
+"""Options that are about running callbacks: the kernel's business, not the server's."""
+
+
+def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
+    if isinstance(given, Mapping):
+        unknown = set(given) - {"function", "close"}
+        if unknown:
+            raise TypeError(f"on_error: expected function and close, found {min(unknown)!r}")
+        return given.get("function"), given.get("close", False)
+    return given, False
+
+
+def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
+    came = link.has_subshells and answer.came.wait(wait)
+    answer.awaited = False
+    if answer.refusal:
+        raise RouteRefused(answer.refusal)
+    if not link.has_subshells:
+        if not link.attached:
+            _say(
+                "This kernel has no subshells (ipykernel 7 has): the bot is live once this cell "
+                "has ended, and waits whenever a cell runs."
+            )
+        return
+    if came or not wait:
+        return
+    _say(
+        f"No Jupyter server with jupyter_wshandler has answered within {wait:g} s; the bot goes "
+        "live when one does. Is the extension enabled (jupyter server extension list), and was "
+        "this kernel started by that server?"
+    )
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+
+
+def _kernel() -> tuple[Any, Any]:
+    """Return this process's ipykernel and IPython shell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None or not hasattr(kernel, "comm_manager"):
+        raise RuntimeError(
+            "wsh.serve() makes bots of a Jupyter kernel (ipykernel), and this process is none; "
+            "outside a notebook, name the functions in a file for `jupyter wshandler serve`, or "
+            "try them with jupyter_wshandler.testing.Chat"
+        )
+    return kernel, shell
+
+
+def _the_link(kernel: Any, shell: Any) -> Link:
+    global _link
+    with _lock:
+        if _link is None or _link.kernel is not kernel:
+            _link = Link(kernel, BotErrors(bots, lambda: shell))
+        return _link

@@ -1,0 +1,333 @@
+"""The kernels of this server: which there are, and a way to each that has bots.
+
+A kernel says on iopub, under a topic of ours, that it has bots. Only then does the server open a
+comm to it, on a subshell where there is one, so that a kernel without bots costs one subscription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import zmq
+from zmq.eventloop.zmqstream import ZMQStream
+from zmq.utils.monitor import parse_monitor_message
+
+from ..kernels.bridge import Bridge
+from ..kernels.courier import TARGET, TOPIC, Batch, OutOfStep
+from ..kernels.routes import KernelRoutes
+from ..manager import WebSocketManager
+
+KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+
+TICK = 1.0
+"""Seconds between two looks at the clock."""
+
+ANSWER = 10.0
+"""Seconds for a kernel's control channel to answer."""
+
+SETTLED = 2.0
+"""Seconds after which a kernel that says again that it has bots has lost its way here."""
+
+GONE = "the notebook's kernel is gone or restarting; its bot is back when its cell is run again"
+
+
+class KernelWatch:
+    """Keep a way open to every kernel of the server that has bots.
+
+    Args:
+        serverapp: Jupyter's server application.
+        manager: Owns the connections.
+        routes: The routes of kernels.
+        patience: Seconds that a message waits for a kernel that does not answer.
+    """
+
+    def __init__(
+        self, serverapp: Any, manager: WebSocketManager, routes: KernelRoutes, patience: float
+    ) -> None:
+        self._kernels: Any = serverapp.kernel_manager
+        self._events: Any = serverapp.event_logger
+        self._manager = manager
+        self._routes = routes
+        self._patience = patience
+        self._wires: dict[str, KernelWire] = {}
+        self._clock: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin with the kernels that run, and follow those that come and go."""
+        self._manager.served.displaced = self._routes.displaced
+        # The schema is registered by the first kernel that starts otherwise.
+        with contextlib.suppress(Exception):
+            from jupyter_server import DEFAULT_EVENTS_SCHEMA_PATH
+
+            self._events.register_event_schema(
+                DEFAULT_EVENTS_SCHEMA_PATH / "kernel_actions" / "v1.yaml"
+            )
+        self._events.add_listener(schema_id=KERNEL_ACTIONS, listener=self._happened)
+        for kernel_id in self._kernels.list_kernel_ids():
+            self._attach(kernel_id)
+        self._clock = asyncio.get_running_loop().create_task(self._run(), name="wshandler kernels")
+
+    async def stop(self) -> None:
+        """Let go of every kernel; the kernels run on."""
+        self._events.remove_listener(schema_id=KERNEL_ACTIONS, listener=self._happened)
+        if self._clock is not None:
+            self._clock.cancel()
+            await asyncio.wait([self._clock])
+        for kernel_id in tuple(self._wires):
+            await self._detach(kernel_id, "the server is stopping")
+
+    async def _happened(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        kernel_id, action = data.get("kernel_id"), data["action"]
+        if kernel_id is None or data["status"] != "success":
+            return
+        if action in ("start", "restart", "shutdown"):
+            await self._detach(kernel_id, GONE)
+        if action in ("start", "restart"):
+            self._attach(kernel_id)
+
+    def _attach(self, kernel_id: str) -> None:
+        try:
+            kernel = self._kernels.get_kernel(kernel_id)
+            if getattr(kernel.kernel_spec, "language", "").lower() != "python":
+                return
+            wire = KernelWire(self, kernel_id, kernel)
+        except Exception as error:
+            # A kernel behind a gateway has no sockets here; whatever it is, the server goes on.
+            self._manager.log.info(
+                "Bots of kernel %s are not served: %s: %s", kernel_id, type(error).__name__, error
+            )
+            return
+        self._wires[kernel_id] = wire
+
+    async def _detach(self, kernel_id: str, reason: str) -> None:
+        wire = self._wires.pop(kernel_id, None)
+        if wire is not None:
+            await wire.close(reason)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for wire in tuple(self._wires.values()):
+                wire.tick()
+
+    def bridge(self, wire: KernelWire) -> Bridge:
+        """Return a bridge for a kernel that has bots."""
+        return Bridge(
+            self._manager,
+            self._routes,
+            wire.kernel_id,
+            wire.transmit,
+            patience=self._patience,
+        )
+
+    @property
+    def spares_connected(self) -> bool:
+        """Whether the culler of idle kernels leaves alone those that somebody is connected to."""
+        return not getattr(self._kernels, "cull_connected", False)
+
+    @property
+    def log(self) -> Any:
+        """Where lines go."""
+        return self._manager.log
+
+
+class KernelWire:
+    """Hold the sockets to one kernel.
+
+    Args:
+        watch: Owns it.
+        kernel_id: The kernel.
+        kernel: Its kernel manager.
+    """
+
+    def __init__(self, watch: KernelWatch, kernel_id: str, kernel: Any) -> None:
+        self.kernel_id = kernel_id
+        self.bridge: Bridge | None = None
+        self._watch = watch
+        self._kernel = kernel
+        # A session of its own: a shared one takes what it has seen elsewhere for a replay.
+        self._session = kernel.session.clone()
+        self._session.session = uuid.uuid4().hex
+        self._loop = asyncio.get_running_loop()
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shell: ZMQStream | None = None
+        self._monitor: ZMQStream | None = None
+        self._subshell: str | None = None
+        self._comm_id = ""
+        self._opened_at = 0.0
+        self._opening = False
+        self._iopub = kernel.connect_iopub()
+        self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, b"")
+        self._iopub.socket.setsockopt(zmq.SUBSCRIBE, TOPIC)
+        self._iopub.on_recv(self._published)
+        self._control = kernel.connect_control()
+        self._control.on_recv(self._replied)
+        self._start(self._look())
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine, name=f"wshandler kernel {self.kernel_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def tick(self) -> None:
+        """Look at the clock."""
+        if self.bridge is None:
+            return
+        self.bridge.tick()
+        if self.bridge.in_use and self._watch.spares_connected:
+            # An open chat is to the culler what an open notebook is. It is not counted as one
+            # of the kernel's connections: where those end, Jupyter keeps what a kernel puts out
+            # for the notebook that comes back, and a chat must not stand in the way of that.
+            self._kernel.last_activity = datetime.now(UTC)
+
+    async def close(self, reason: str) -> None:
+        """End the bridge and close the sockets."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        self._end(reason)
+        for stream in (self._iopub, self._control):
+            stream.close()
+
+    # ---- what a kernel says --------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Ask a kernel that ran before us whether it has bots."""
+        reply = await self._ask("comm_info_request", {"target_name": TARGET})
+        if reply is not None and TARGET in reply.get("comms", {}):
+            self._open_soon()
+
+    def _read(self, frames: list[bytes]) -> dict[str, Any] | None:
+        try:
+            _, rest = self._session.feed_identities(frames)
+            message: dict[str, Any] = self._session.deserialize(rest)
+        except Exception as error:
+            # Whoever has not the kernel's key is nobody: jupyter_client checks the signature.
+            self._watch.log.warning(
+                "A message of kernel %s cannot be read: %s", self.kernel_id, type(error).__name__
+            )
+            return None
+        return message
+
+    def _published(self, frames: list[bytes]) -> None:
+        message = self._read(frames)
+        if message is None or message["header"]["msg_type"] != "comm_msg":
+            return
+        content = message["content"]
+        if content["comm_id"] == TARGET:
+            self._hello()
+        elif content["comm_id"] == self._comm_id and self.bridge is not None:
+            try:
+                self.bridge.receive(content["data"], message["buffers"])
+            except OutOfStep as error:
+                self._watch.log.error("%s: %s; opening it again", self.bridge.label, error)
+                self._end("the way to the notebook's kernel was lost")
+                self._open_soon()
+
+    def _hello(self) -> None:
+        if self.bridge is None:
+            self._open_soon()
+        elif self._loop.time() - self._opened_at > SETTLED:
+            self._end(GONE)
+            self._open_soon()
+
+    # ---- the way there -------------------------------------------------------------------------
+
+    def _open_soon(self) -> None:
+        if not self._opening:
+            self._opening = True
+            self._start(self._open())
+
+    async def _open(self) -> None:
+        try:
+            info = await self._ask("kernel_info_request", {})
+            features = (info or {}).get("supported_features", ())
+            subshell = None
+            if "kernel subshells" in features:
+                reply = await self._ask("create_subshell_request", {})
+                subshell = (reply or {}).get("subshell_id")
+            self._end(GONE)
+            self._subshell = subshell
+            self._shell = self._kernel.connect_shell()
+            self._watch_for_the_end(self._shell)
+            self._comm_id = uuid.uuid4().hex
+            self._opened_at = self._loop.time()
+            self.bridge = self._watch.bridge(self)
+            self._send("comm_open", {"comm_id": self._comm_id, "target_name": TARGET, "data": {}})
+        finally:
+            self._opening = False
+
+    def _watch_for_the_end(self, shell: ZMQStream) -> None:
+        """Learn at once when the kernel's process ends: the system closes its sockets."""
+        address = f"inproc://wshandler-{uuid.uuid4().hex}"
+        shell.socket.monitor(address, zmq.EVENT_DISCONNECTED)
+        monitor = shell.socket.context.socket(zmq.PAIR, socket_class=zmq.Socket)
+        monitor.connect(address)
+        self._monitor = ZMQStream(monitor, self._iopub.io_loop)
+        self._monitor.on_recv(self._monitored)
+
+    def _monitored(self, frames: list[bytes]) -> None:
+        if parse_monitor_message(frames)["event"] == zmq.EVENT_DISCONNECTED:
+            self._subshell = None  # it was of the process that is gone
+            self._end(GONE)
+
+    def _end(self, reason: str) -> None:
+        bridge, self.bridge = self.bridge, None
+        if bridge is not None:
+            bridge.end(reason)
+        self._comm_id = ""
+        shell, self._shell = self._shell, None
+        monitor, self._monitor = self._monitor, None
+        if shell is not None:
+            if monitor is not None:
+                monitor.on_recv(None)
+                shell.socket.monitor(None, 0)
+                monitor.close()
+            shell.close()
+        if self._subshell is not None:
+            self._tell("delete_subshell_request", {"subshell_id": self._subshell})
+            self._subshell = None
+
+    def transmit(self, batch: Batch, buffers: list[bytes]) -> None:
+        """Send a batch to the kernel, as one message of our comm."""
+        if self._shell is not None:
+            self._send("comm_msg", {"comm_id": self._comm_id, "data": batch}, buffers)
+
+    def _send(self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        message = self._session.msg(kind, content)
+        if self._subshell is not None:
+            message["header"]["subshell_id"] = self._subshell  # JEP 91
+        self._session.send(self._shell, message, buffers=buffers)
+
+    # ---- the control channel -------------------------------------------------------------------
+
+    def _tell(self, kind: str, content: dict[str, Any]) -> str:
+        message = self._session.msg(kind, content)
+        self._session.send(self._control, message)
+        return str(message["header"]["msg_id"])
+
+    async def _ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the answer to a request, or None where there is none in time."""
+        msg_id = self._tell(kind, content)
+        reply = self._replies[msg_id] = self._loop.create_future()
+        try:
+            return await asyncio.wait_for(reply, ANSWER)
+        except TimeoutError:
+            return None
+        finally:
+            del self._replies[msg_id]
+
+    def _replied(self, frames: list[bytes]) -> None:
+        message = self._read(frames)
+        if message is None:
+            return
+        reply = self._replies.get(message["parent_header"].get("msg_id", ""))
+        if reply is not None and not reply.done():
+            reply.set_result(message["content"])

@@ -1,0 +1,362 @@
+// A small chat with one bot: under the cell that serves it, and as the page of its address.
+//
+//   mount(place, {path, title, key, full}) -> {host, send(text), close()}, or null without a place
+//
+// place  an element, or an id: then the newest element with it, as a notebook may show one output
+//        in several views
+// path   the route's URL path, base_url included: "/user/ada/pingbot"
+// title  the bot's name
+// key    names the chat: mount() with a known key moves the open chat, socket and all, to the new
+//        place, so a cell may be run again while somebody is talking. Unset, it is the path.
+// full   true where the chat is the whole page
+
+import {Log, make} from './chatlog.js';
+import {SHEET} from './chatstyle.js';
+
+// The server that this module came from is the server of the bot, at any base_url.
+const SERVER = new URL(import.meta.url).origin;
+
+const FIRST_WAIT = 0.5;   // seconds before the first reconnection; doubles each time
+const LONGEST_WAIT = 15;  // seconds
+const STABLE = 5;         // seconds after which a connection counts as good again
+const OUT_OF_PAGE = 30;   // seconds that a chat outside the document keeps its socket
+
+const STATES = {
+  connecting: 'connecting…', open: 'connected', waiting: 'reconnecting…', closed: 'closed',
+};
+
+// What a close code means to a person (RFC 6455 section 7.4.1; 44xx are the extension's own).
+const CODES = {
+  1000: {words: 'The bot has ended the conversation', final: true},
+  1001: {words: 'The server is stopping'},
+  1002: {words: 'Browser and server did not understand each other'},
+  1003: {words: 'The bot does not take this kind of message'},
+  1006: {words: 'The connection was lost'},
+  1007: {words: 'The bot could not read the last message'},
+  1008: {words: 'The server does not allow this conversation', final: true, detail: true},
+  1009: {words: 'The last message was too big for the bot'},
+  1011: {words: 'The bot has failed', detail: true},
+  1012: {words: 'The notebook\'s kernel has restarted; run the cell again'},
+  1013: {words: 'The server is busy'},
+  4401: {words: 'You are logged out', final: true, login: true},
+  4403: {words: 'You are not allowed to use this bot', final: true, detail: true},
+};
+const OTHER = {words: 'The bot has closed the connection', detail: true};
+const SILENT = 'Nothing answers at this address. If its kernel has restarted, run the cell again.';
+const MOVED = 'this chat has moved to its newest output';
+const KEPT = 'Your text is kept.';
+
+// ---- the chats of this page ------------------------------------------------------------------
+
+const chats = globalThis.__wshandlerChats ??= new Map();
+const places = new WeakSet();  // where a chat has been
+let patrol = 0;
+
+export function mount(where, options) {
+  const place = typeof where === 'string' ? find(where) : where;
+  if (!place) return null;  // its output was replaced while this module was on its way
+  places.add(place);
+  if (SERVER !== globalThis.origin) return elsewhere(place, options);
+  const key = options.key ?? options.path;
+  const chat = chats.get(key) ?? new Chat(key, Boolean(options.full));
+  chat.moveTo(place, options);
+  return {host: chat.host, send: (text) => chat.send(text), close: () => chat.leave()};
+}
+
+function find(id) {
+  const views = [...document.querySelectorAll(`#${CSS.escape(id)}`)];
+  return views.find((view) => !places.has(view)) ?? views.at(-1);
+}
+
+// One patrol for all chats, and none without a chat. Being out of the document for a moment is
+// what every new run of a cell does; being out for long is a deleted cell or a closed notebook.
+function register(chat) {
+  chats.set(chat.key, chat);
+  chat.seen = performance.now();
+  patrol ||= setInterval(() => {
+    const now = performance.now();
+    for (const each of [...chats.values()]) {
+      if (each.host.isConnected) {
+        each.seen = now;
+      } else if (now - each.seen > OUT_OF_PAGE * 1000) {
+        each.leave();
+        wakeWhenShown(each);
+      }
+    }
+    if (chats.size > 0) return;
+    clearInterval(patrol);
+    patrol = 0;
+  }, 2000);
+}
+
+// JupyterLab may take cells that are scrolled away out of the document, and bring them back. The
+// forgotten chat is held by nobody but its own element, so that it can be collected.
+function wakeWhenShown(chat) {
+  const weak = new WeakRef(chat);
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    const returned = weak.deref();
+    if (returned?.state === 'closed') returned.connect();
+  });
+  observer.observe(chat.host);
+}
+
+function connectSoon() {
+  if (document.hidden) return;
+  for (const chat of chats.values()) if (chat.timer) chat.connect();
+}
+globalThis.addEventListener('online', connectSoon);
+document.addEventListener('visibilitychange', connectSoon);
+
+// A page of another site (VS Code's webview) has neither the server's login nor its origin.
+function elsewhere(place, {path, title}) {
+  const href = addressOf(path);
+  const host = make('div', {className: 'wshandler-chat'}, make('p', {}, `${title} answers at `,
+    make('a', {href, target: '_blank', rel: 'noopener'}, href),
+    '. Its chat works in JupyterLab, in Notebook and in a browser at that address.'));
+  place.replaceChildren(host);
+  return {host, send: () => false, close: () => host.remove()};
+}
+
+const addressOf = (path) => `${SERVER}/${path.replace(/^\/+/, '')}`;
+
+// ---- one chat --------------------------------------------------------------------------------
+
+class Chat {
+  log = new Log();
+  socket = null;
+  state = '';
+  attempts = 0;    // failed ones in a row
+  timer = 0;       // of the next attempt
+  openedAt = 0;
+  reason = '';     // why it is not connected
+  final = null;    // the entry of the close code after which nobody reconnects unasked
+  place = null;
+  address = '';
+  focused = null;  // which part of the chat has the focus, or had it when it left the document
+
+  constructor(key, full) {
+    this.key = key;
+    // Lumino looks for its shortcuts before anybody else sees a key; the attribute forbids it.
+    this.host = make('div', {className: 'wshandler-chat', attributes: {
+      'data-lm-suppress-shortcuts': 'true', ...(full && {'data-full': ''})}});
+    this.build(full);
+    this.listen();
+    this.show('connecting');
+  }
+
+  build(full) {
+    const $ = this.$ = {};
+    const part = (name, tag, {style = '', ...properties} = {}, ...children) => (
+      $[name] = make(tag, {...properties, className: `${name} ${style}`.trim()}, ...children));
+    part('frame', 'section', {},
+      make('header', {},
+        part('avatar', 'div', {attributes: {'aria-hidden': 'true'}}),
+        make('div', {className: 'who'},
+          part('title', full ? 'h1' : 'strong'),
+          make('div', {className: 'state'},
+            make('span', {className: 'dot', attributes: {'aria-hidden': 'true'}}),
+            part('words', 'span', {attributes: {role: 'status'}}))),
+        part('address', 'a', {
+          target: '_blank', rel: 'noopener', title: 'Opens the chat page in a new tab'})),
+      this.log.element,
+      make('div', {className: 'river'}, this.log.below),
+      part('trouble', 'div', {hidden: true},
+        part('why', 'p', {id: 'why', attributes: {'aria-live': 'polite'}}),
+        part('login', 'a', {style: 'button', hidden: true, target: full ? '' : '_blank'}, 'Log in'),
+        part('again', 'button', {style: 'button plain', type: 'button'}, 'Try again')),
+      part('form', 'form', {},
+        make('label', {className: 'unseen', htmlFor: 'text'}, 'Your message'),
+        part('text', 'textarea', {id: 'text', rows: 1, placeholder: 'Write a message',
+          enterKeyHint: 'send', autocomplete: 'off', attributes: {'aria-describedby': 'why'}}),
+        part('send', 'button', {
+          style: 'button', attributes: {'aria-describedby': 'why'}}, 'Send')));
+    // Open, so that JupyterLab sees that one may write in here.
+    this.shadow = this.host.attachShadow({mode: 'open'});
+    this.shadow.adoptedStyleSheets = [SHEET];
+    this.shadow.append($.frame);
+  }
+
+  name(path, title = 'bot') {
+    const $ = this.$;
+    this.address = addressOf(path);
+    this.log.title = $.title.textContent = title;
+    this.log.hello.textContent = `Say hello to ${title}`;
+    $.frame.setAttribute('aria-label', `Chat with ${title}`);
+    $.avatar.textContent = [...title][0] ?? '';
+    $.address.textContent = $.address.href = $.login.href = this.address;
+  }
+
+  listen() {
+    const $ = this.$;
+    $.form.addEventListener('submit', (event) => { event.preventDefault(); this.submit(); });
+    $.text.addEventListener('input', () => { this.fit(); this.ready(); });
+    $.text.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.submit();
+    });
+    // A "d" that is meant for the bot must not delete the reader's cells.
+    for (const kind of ['keydown', 'keypress', 'keyup']) {
+      this.host.addEventListener(kind, (event) => event.stopPropagation());
+    }
+    $.again.addEventListener('click', () => this.connect());
+    this.log.below.addEventListener('click', () => $.text.focus());
+    this.host.addEventListener('focusin', () => { this.focused = this.shadow.activeElement; });
+    this.host.addEventListener('focusout', () => queueMicrotask(() => {
+      // Whoever loses the focus with the document it was in has not given it away.
+      if (this.host.isConnected && !this.shadow.activeElement) this.focused = null;
+    }));
+  }
+
+  // ---- where it is ---------------------------------------------------------------------------
+
+  moveTo(place, {path, title}) {
+    const old = this.place;
+    if (this.address && this.address !== addressOf(path)) {
+      this.drop();
+      this.log.notice(`Now at ${addressOf(path)}`);
+    }
+    this.name(path, title);
+    this.place = place;
+    // Nobody who has begun to write elsewhere loses the focus to a chat that moves.
+    const idle = [this.host, document.body, null].includes(document.activeElement);
+    const focused = idle ? this.focused : null;
+    const {selectionStart, selectionEnd} = this.$.text;
+    place.replaceChildren(this.host);
+    if (focused) {
+      focused.focus({preventScroll: true});
+      this.$.text.setSelectionRange(selectionStart, selectionEnd);
+    }
+    this.log.settle();
+    if (old && old !== place) {
+      const back = make('button', {type: 'button'}, 'Show it here');
+      back.addEventListener('click', () => mount(old, {path, title, key: this.key}));
+      old.replaceChildren(make('p', {}, `${MOVED} `, back));
+    }
+    register(this);
+    // Whoever runs the cell again wants the bot now, whatever ended the last connection.
+    this.final = null;
+    this.attempts = 0;
+    this.connect();
+  }
+
+  drop() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (!this.socket) return;
+    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
+    this.socket.close(1000);
+    this.socket = null;
+  }
+
+  leave() {
+    this.drop();
+    this.log.end();
+    this.show('closed', 'This chat was closed.');
+    if (chats.get(this.key) === this) chats.delete(this.key);
+  }
+
+  // ---- the connection ------------------------------------------------------------------------
+
+  connect() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (this.socket) return;
+    if ((chats.get(this.key) ?? this) !== this) {
+      this.host.replaceWith(make('p', {}, MOVED));  // forgotten, and opened again elsewhere
+      return;
+    }
+    register(this);
+    if (this.state !== 'waiting') this.show('connecting', this.reason);
+    this.openedAt = 0;
+    this.socket = new WebSocket(this.address.replace(/^http/, 'ws'));
+    this.socket.binaryType = 'arraybuffer';
+    this.socket.onopen = () => this.opened();
+    this.socket.onmessage = ({data}) => this.log.receive(data);
+    this.socket.onclose = (event) => this.ended(event);
+  }
+
+  opened() {
+    this.openedAt = performance.now();
+    if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
+    this.reason = '';
+    this.final = null;
+    this.show('open');
+  }
+
+  ended({code, reason}) {
+    const opened = this.openedAt > 0;
+    if (opened && performance.now() - this.openedAt > STABLE * 1000) this.attempts = 0;
+    this.socket = null;
+    this.log.end();
+    let more = '';
+    if (opened) {
+      const known = CODES[code] ?? OTHER;
+      const detail = known.detail ? `${reason && `: ${reason}`} (${code})` : '';
+      this.reason = `${known.words}${detail}.`;
+      this.final = known.final ? known : null;
+    } else if (this.final) {
+      more = ' Trying again did not help.';
+    } else if (this.attempts > 0) {
+      // The first attempt of a cell may come before the server has heard of its bot.
+      this.reason ||= SILENT;
+    }
+    if (this.final) {
+      this.show('closed', this.reason + more);
+      return;
+    }
+    // Spread over time, so that the chats of a restarted server do not all come back at once.
+    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts);
+    this.attempts += 1;
+    this.timer = setTimeout(() => this.connect(), wait * (0.5 + Math.random() / 2) * 1000);
+    this.show('waiting', this.reason);
+  }
+
+  show(state, why = '') {
+    const $ = this.$;
+    this.state = $.frame.dataset.state = state;
+    // A live region that is written again is read out again.
+    if ($.words.textContent !== STATES[state]) $.words.textContent = STATES[state];
+    if ($.why.textContent !== why) $.why.textContent = why;
+    const leftAlone = this.shadow.activeElement === $.again && !why;
+    $.trouble.hidden = !why;
+    $.login.hidden = !this.final?.login;
+    if (leftAlone) $.text.focus();
+    this.ready();
+  }
+
+  ready() {
+    const open = this.state === 'open';
+    this.$.send.setAttribute('aria-disabled', String(!open || !this.$.text.value.trim()));
+    this.$.send.title = open ? '' : `${STATES[this.state]} ${KEPT}`;
+  }
+
+  // ---- what a person says --------------------------------------------------------------------
+
+  submit() {
+    const text = this.$.text.value;
+    if (!text.trim()) return;
+    if (!this.send(text)) {
+      this.show(this.state, `${this.reason || 'Not connected yet.'} ${KEPT}`);
+      return;
+    }
+    this.$.text.value = '';
+    this.fit();
+    this.ready();
+  }
+
+  send(text) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(text);
+    this.log.said(text);
+    return true;
+  }
+
+  fit() {
+    const text = this.$.text;
+    text.style.height = 'auto';
+    text.style.height = `${text.scrollHeight + 2}px`;
+  }
+}

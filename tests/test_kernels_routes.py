@@ -1,0 +1,165 @@
+"""What kernels may serve: policy, rivals, configured routes, the administrator's word."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from jupyter_wshandler.callbacks.served import ServedRoutes
+from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.errors import RouteRefused
+from jupyter_wshandler.kernels.routes import Claim, KernelRoutes
+
+
+class FakeBridge:
+    """Stand for the bridge of one kernel."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.log = logging.getLogger("test")
+        self.told: list[tuple[str, str]] = []
+
+    def displaced(self, name: str, reason: str) -> None:
+        self.told.append((name, reason))
+
+
+@pytest.fixture
+def table() -> ServedRoutes:
+    return ServedRoutes(logging.getLogger("test"), {}, lambda: None)
+
+
+@pytest.fixture
+def one() -> FakeBridge:
+    return FakeBridge("kernel one")
+
+
+@pytest.fixture
+def two() -> FakeBridge:
+    return FakeBridge("kernel two")
+
+
+def claim(pattern: str = "/bot", name: str = "bot", **given) -> Claim:
+    return Claim(name=name, pattern=pattern, events=("on_message",), **given)
+
+
+def configure(table: ServedRoutes, pattern: str, name: str = "configured") -> None:
+    entry = {"pattern": pattern, "handler": "WebSocketHandler", "kwargs": {}}
+    table.apply(load(url={name: entry}))
+
+
+def served_by(table: ServedRoutes, path: str) -> object:
+    found = table.table.match(path)
+    return found and (found[0].host or found[0].name)
+
+
+def test_a_route_of_a_kernel_is_served_by_its_bridge(table, one):
+    KernelRoutes(table).claim(one, claim())
+    assert served_by(table, "/bot") is one
+    assert table.table.get("bot").callbacks["on_message"].name == "on_message"
+
+
+def test_every_configured_route_comes_before_any_of_a_kernel(table, one):
+    KernelRoutes(table).claim(one, claim("/bots/chat"))
+    configure(table, "/bots/other")
+    assert served_by(table, "/bots/chat") is one
+    configure(table, "/bots/.*")
+    assert served_by(table, "/bots/chat") == "configured"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "words"),
+    [
+        ("/bot", "configured", "'configured' \\(/bot\\)"),
+        ("/b.*", "configured", "'configured' \\(/b\\.\\*\\)"),
+        ("/elsewhere", "bot", "a route named 'bot'"),
+    ],
+)
+def test_a_configured_route_is_never_replaced(table, one, pattern, name, words):
+    configure(table, pattern, name)
+    with pytest.raises(RouteRefused, match=words):
+        KernelRoutes(table).claim(one, claim(replace=True))
+
+
+def test_what_jupyter_answers_itself_is_refused(table, one):
+    routes = KernelRoutes(table, elsewhere=lambda route: "MainHandler")
+    with pytest.raises(RouteRefused, match="MainHandler"):
+        routes.claim(one, claim())
+
+
+def test_another_kernel_is_refused_and_the_first_is_named(table, one, two):
+    routes = KernelRoutes(table)
+    routes.claim(one, claim())
+    for rival in (claim(), claim(name="other"), claim("/b..", name="other")):
+        with pytest.raises(RouteRefused, match=r"kernel one.*replace=True"):
+            routes.claim(two, rival)
+    assert served_by(table, "/bot") is one
+
+
+def test_replace_takes_a_route_over_and_tells_the_other_kernel(table, one, two):
+    routes = KernelRoutes(table)
+    routes.claim(one, claim())
+    routes.claim(two, claim(replace=True))
+    assert served_by(table, "/bot") is two
+    assert one.told == [("bot", "kernel two has taken it over")]
+    routes.withdraw(one, "bot")  # it is not its own any more
+    routes.forget(one)
+    assert served_by(table, "/bot") is two
+
+
+def test_a_kernel_that_ends_takes_its_routes_along_and_no_others(table, one, two):
+    routes = KernelRoutes(table)
+    routes.claim(one, claim("/a", "a"))
+    routes.claim(one, claim("/b", "b"))
+    routes.claim(two, claim("/c", "c"))
+    routes.forget(one)
+    assert [served_by(table, path) for path in ("/a", "/b", "/c")] == [None, None, two]
+
+
+def test_a_refused_change_leaves_what_was_served(table, one):
+    routes = KernelRoutes(table)
+    routes.claim(one, claim(options={"max_message": "64KiB"}))
+    with pytest.raises(RouteRefused, match="max_message"):
+        routes.claim(one, claim(options={"max_message": "much"}))
+    assert table.table.get("bot").config.max_message == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("policy", "public", "options", "words"),
+    [
+        ("off", True, {}, "serves no routes of kernels"),
+        ("private", True, {"auth": False}, "auth cannot be set"),
+        ("private", True, {"origins": ["https://a.example"]}, "origins cannot be set"),
+        ("private", True, {"auth": {"membership": {"username": "ada"}}}, None),
+        ("any", False, {"auth": False}, "allow_public_routes"),
+        ("any", True, {"auth": False}, None),
+        ("any", False, {"origins": ["https://a.example"]}, None),
+        ("any", True, {"auth": {"condition": "os.getcwd"}}, "handler.close"),
+        ("any", True, {"select_subprotocol": "os.getcwd"}, None),
+    ],
+)
+def test_the_policy_says_what_a_kernel_may_set(table, one, policy, public, options, words):
+    routes = KernelRoutes(table, policy=policy, allow_public_routes=public)
+    if words is None:
+        routes.claim(one, claim(options=options))
+        # No function of the server's is ever called for a kernel.
+        assert table.table.get("bot").config.callbacks == {}
+    else:
+        with pytest.raises(RouteRefused, match=words):
+            routes.claim(one, claim(options=options))
+
+
+def test_what_the_administrator_enforces_holds_for_kernels_too(table, one):
+    routes = KernelRoutes(table, defaults={"ping_interval": 7}, enforce={"max_message": 1024})
+    routes.claim(one, claim(options={"max_message": 4096}))
+    config = table.table.get("bot").config
+    assert (config.max_message, config.ping_interval) == (1024, 7)
+
+
+def test_a_configured_route_that_comes_later_displaces_a_kernels_and_says_so(table, one):
+    routes = KernelRoutes(table)
+    table.displaced = routes.displaced
+    routes.claim(one, claim())
+    configure(table, "/bot", "later")
+    assert served_by(table, "/bot") == "later"
+    assert one.told == [("bot", "/bot is answered by the configured route 'later' (/bot)")]

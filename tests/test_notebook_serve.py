@@ -1,0 +1,595 @@
+"""Bots in the kernel of a real server: serve, swap, push, print, fail, refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import textwrap
+import time
+
+import pytest
+from support import frames
+from support.notebook import Notebook, eventually, notebook
+from support.server import RunningServer, running_server
+from support.visitor import Visitor
+from websockets.exceptions import ConnectionClosed
+
+CONFIG = """
+url:
+  configured:
+    pattern: /configured
+    handler: WebSocketHandler
+    kwargs: {on_message: module_bot.on_message}
+"""
+MODULE = "def on_message(handler, message):\n    return 'module ' + message\n"
+
+IMPORT = "import jupyter_wshandler as wsh\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> RunningServer:
+    folder = tmp_path_factory.mktemp("server")
+    with running_server(
+        CONFIG, folder=folder, modules={"module_bot.py": MODULE}, base_url="/base/"
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def book(server) -> Notebook:
+    with notebook(server, path="bots.ipynb") as opened:
+        opened.run(IMPORT)
+        yield opened
+
+
+def code(text: str) -> str:
+    return textwrap.dedent(text).strip()
+
+
+def ask(socket, message: str | bytes) -> str | bytes:
+    socket.send(message)
+    return socket.recv(timeout=10)
+
+
+def serve(book: Notebook, pattern: str, body: str = "", **kwargs):
+    """Serve an `on_message` with this body in a cell, and return the cell."""
+    options = "".join(f", {key}={value!r}" for key, value in kwargs.items())
+    lines = textwrap.indent(body or "return 'Got message: ' + message", "    ")
+    return book.run(
+        f"def on_message(handler, message):\n{lines}\n"
+        f"bot = wsh.serve({pattern!r}, on_message=on_message{options})"
+    )
+
+
+# ---- the first minute -----------------------------------------------------------------------
+
+
+def test_a_function_of_a_cell_answers_at_once_behind_the_servers_login(server, book):
+    cell = serve(book, "/first")
+    assert cell.text == ""
+    with server.connect_sync("/first") as socket:
+        assert ask(socket, "Hello world") == "Got message: Hello world"
+    assert Visitor(server).status("/first") == 403
+
+
+def test_a_bot_says_where_it_is_and_who_is_there(server, book):
+    serve(book, "/said")
+    with server.connect_sync("/said") as socket:
+        ask(socket, "x")
+        shown = book.run("bot").result
+        url = server.ws("/said")
+        assert shown == f"<Bot said at {url}: live, 1 connection>"
+        assert book.run("print(bot.url, bot.path, bot.state)").text == f"{url} /base/said live\n"
+        text = book.run("print(bot.connections[0].current_user.username)").text
+        assert text.strip()
+    eventually(lambda: book.run("print(len(bot.connections))").text == "0\n")
+
+
+def test_the_rich_display_is_a_chat_that_the_server_has_a_script_for(server, book):
+    cell = serve(book, "/shown")
+    cell = book.run("bot")
+    html = next(o for o in cell.outputs if o["output_type"] == "execute_result")["data"][
+        "text/html"
+    ]
+    assert "/base/static/wshandler/chat.js" in html
+    status, headers, body = server.fetch("/static/wshandler/chat.js")
+    assert status == 200
+    assert "javascript" in headers["Content-Type"]
+    assert b"export function mount" in body
+
+
+def test_a_browser_that_opens_a_bots_address_gets_a_page_to_chat_with_it(server, book):
+    serve(book, "/paged")
+    status, headers, body = server.fetch("/paged")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/html")
+    assert b"/base/static/wshandler/chat.js" in body
+    assert b"{{" not in body
+    status, headers, _ = server.fetch("/paged", token=False)
+    assert status == 302
+    assert "/login" in headers["Location"]
+
+
+def test_a_page_of_ones_own_is_served_at_the_bots_address(server, book):
+    (server.folder / "mine.html").write_text("<p>mine</p>")
+    serve(book, "/mine", page="mine.html")
+    assert server.fetch("/mine")[2] == b"<p>mine</p>"
+
+
+def test_serving_again_swaps_the_functions_and_keeps_the_connections(server, book):
+    serve(book, "/swapped", "return '0 ' + handler.id")
+    with server.connect_sync("/swapped") as socket:
+        first = ask(socket, "x").split()[1]
+        for turn in range(1, 11):
+            serve(book, "/swapped", f"return '{turn} ' + handler.id")
+            assert ask(socket, "x") == f"{turn} {first}"
+
+
+def test_no_message_is_lost_through_ten_re_runs_under_traffic(server, book):
+    serve(book, "/traffic", "return f'0 {message}'")
+    answers = []
+    with server.connect_sync("/traffic") as socket:
+        sent = 0
+        for turn in range(1, 11):
+            cell = book.start(
+                f"def on_message(handler, message): return f'{turn} {{message}}'\n"
+                "bot = wsh.serve('/traffic', on_message=on_message)"
+            )
+            while cell.reply is None or not cell.idle:
+                for _ in range(10):
+                    socket.send(str(sent))
+                    sent += 1
+                answers += [socket.recv(timeout=10) for _ in range(10)]
+            assert cell.error is None
+    assert [int(answer.split()[1]) for answer in answers] == list(range(sent))
+    versions = [int(answer.split()[0]) for answer in answers]
+    assert versions == sorted(versions)
+    assert versions[-1] in (9, 10)
+
+
+# ---- the same face --------------------------------------------------------------------------
+
+
+def test_the_handler_has_the_face_that_it_has_in_a_module(server, book):
+    book.run(
+        code(
+            """
+            def on_message(handler, message):
+                handler.state.count = handler.state.get('count', 0) + 1
+                return {
+                    'route': handler.route, 'name': handler.name, 'args': handler.args,
+                    'kwargs': dict(handler.path_kwargs), 'count': handler.state.count,
+                    'path': handler.request.path, 'agent': handler.request.headers['X-Test'],
+                    'ip': handler.request.remote_ip, 'user': handler.current_user.username,
+                    'protocol': handler.subprotocol, 'options': dict(handler.kwargs),
+                }
+            bot = wsh.serve('/face/{room}', on_message=on_message, name='face',
+                            subprotocols=['chat'], max_message='64KiB')
+            """
+        )
+    )
+    with server.connect_sync(
+        f"/face/blue?x=1&x=2&token={server.token}", headers={"X-Test": "yes"}, subprotocols=["chat"]
+    ) as socket:
+        ask(socket, "a")
+        face = json.loads(ask(socket, "b"))
+    assert face.pop("user")
+    assert face == {
+        "route": "face",
+        "name": "face",
+        "args": {"x": ["1", "2"]},
+        "kwargs": {"room": "blue"},
+        "count": 2,
+        "path": "/base/face/blue",
+        "agent": "yes",
+        "ip": "127.0.0.1",
+        "protocol": "chat",
+        "options": {
+            "subprotocols": ["chat"],
+            "max_message": "64KiB",
+            "on_error": {"close": False},
+        },
+    }
+
+
+def test_a_visitors_credentials_stay_in_the_server(server, book):
+    serve(
+        book,
+        "/secrets",
+        "return repr((list(handler.request.headers.items()), handler.request.uri, "
+        "dict(handler.request.cookies)))",
+    )
+    headers = {"Cookie": "a-cookie=a-secret"}
+    with server.connect_sync(f"/secrets?a=1&token={server.token}", headers=headers) as socket:
+        seen = ask(socket, "x")
+    assert server.token not in seen
+    assert "a-secret" not in seen
+    assert "Sec-Websocket-Version" in seen
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        ("async def f(handler, message): return message * 2", ["abab"]),
+        ("def f(handler, message): return {'m': message}", ['{"m":"ab"}']),
+        ("def f(handler, message): yield from message", ["a", "b"]),
+        (
+            "async def f(handler, message):\n    for c in message: yield c",
+            ["a", "b"],
+        ),
+        (
+            "import threading\n"
+            "def f(handler, message):\n"
+            "    threading.Thread(target=handler.write_message, args=(message,)).start()",
+            ["ab"],
+        ),
+        (
+            "import asyncio\n"
+            "async def f(handler, message):\n"
+            "    await asyncio.sleep(0.01)\n"
+            "    await handler.write_message(message)",
+            ["ab"],
+        ),
+    ],
+    ids=["async", "dict", "generator", "async generator", "thread", "await"],
+)
+def test_callbacks_of_every_kind_work(server, book, definition, expected):
+    book.run(f"{definition}\nbot = wsh.serve('/kinds', f)")
+    with server.connect_sync("/kinds") as socket:
+        socket.send("ab")
+        assert [socket.recv(timeout=10) for _ in expected] == expected
+
+
+def test_bytes_stay_bytes_both_ways(server, book):
+    serve(book, "/binary", "return message[::-1] if isinstance(message, bytes) else 'text'")
+    payload = bytes(range(256)) * 400
+    with server.connect_sync("/binary", max_size=None) as socket:
+        assert ask(socket, payload) == payload[::-1]
+        assert ask(socket, "x") == "text"
+        assert ask(socket, b"") == b""
+
+
+def test_messages_of_one_connection_stay_in_order_and_open_comes_first(server, book):
+    book.run(
+        code(
+            """
+            import time
+            log = []
+            def open(handler):
+                time.sleep(0.2)
+                log.append('open')
+            def on_message(handler, message):
+                log.append(message)
+                if message == '99':
+                    return 'done'
+            def on_close(handler):
+                log.append((handler.close_code, handler.close_reason))
+            bot = wsh.serve('/ordered', open=open, on_message=on_message, on_close=on_close)
+            del open
+            """
+        )
+    )
+    with server.connect_sync("/ordered") as socket:
+        for number in range(100):
+            socket.send(str(number))
+        assert socket.recv(timeout=10) == "done"
+        socket.close(4321, "bye")
+    wanted = repr(["open", *map(str, range(100)), (4321, "bye")])
+    eventually(lambda: book.run("print(log)").text.strip() == wanted)
+
+
+def test_a_message_that_is_followed_by_a_close_is_answered_first(server, book):
+    serve(book, "/last", "import time; time.sleep(0.3); return 'answer to ' + message")
+    status, _, sock = Visitor(server).handshake("/last", token=True)
+    assert status == 101
+    with sock:
+        sock.sendall(frames.text("1") + frames.text("2") + frames.close(1000))
+        answers = [frames.frame(1, b"answer to " + n, key=None) for n in (b"1", b"2")]
+        wanted = b"".join(answers) + frames.frame(8, (1000).to_bytes(2, "big"), key=None)
+        seen = b""
+        while len(seen) < len(wanted):
+            chunk = sock.recv(4096)
+            assert chunk, seen
+            seen += chunk
+    assert seen == wanted
+
+
+def test_a_bot_closes_with_its_own_code_and_reason(server, book):
+    serve(book, "/closing", "handler.close(4001, 'enough')")
+    with server.connect_sync("/closing") as socket:
+        socket.send("x")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "enough")
+
+
+def test_a_session_survives_reconnects_and_is_the_servers_own(server, book):
+    serve(
+        book,
+        "/session",
+        "handler.session['n'] = handler.session.get('n', 0) + 1\n"
+        "return {'id': handler.session['id'], 'n': handler.session['n']}",
+    )
+    with server.connect_sync("/session") as socket:
+        first = json.loads(ask(socket, "x"))
+        visitor = Visitor(server)
+        visitor.keep(socket.response.headers.get_all("Set-Cookie"))
+    for turn in (2, 3):
+        with server.connect_sync("/session", headers=visitor.cookie_header()) as socket:
+            assert json.loads(ask(socket, "x")) == {"id": first["id"], "n": turn}
+
+
+def test_pings_of_a_bot_come_back_as_pongs(server, book):
+    book.run(
+        code(
+            """
+            def on_message(handler, message): handler.ping(b'beat')
+            def on_pong(handler, data): handler.write_message(data)
+            bot = wsh.serve('/pongs', on_message=on_message, on_pong=on_pong)
+            """
+        )
+    )
+    with server.connect_sync("/pongs") as socket:
+        assert ask(socket, "x") == b"beat"
+
+
+def test_a_timer_of_a_connection_ticks_in_the_kernel(server, book):
+    book.run(
+        code(
+            """
+            def opened(handler): handler.every(0.05, lambda h: h.write_message('tick'))
+            bot = wsh.serve('/ticks', on_open=opened, on_message=print)
+            """
+        )
+    )
+    with server.connect_sync("/ticks") as socket:
+        assert [socket.recv(timeout=10) for _ in range(3)] == ["tick"] * 3
+
+
+# ---- push -----------------------------------------------------------------------------------
+
+
+def test_other_cells_send_to_all_clients_or_to_one(server, book):
+    serve(book, "/push", "return handler.id")
+    with server.connect_sync("/push") as one, server.connect_sync("/push") as two:
+        ids = ask(one, "x"), ask(two, "x")
+        assert book.run("print(bot.send({'price': 42}))").text == "2\n"
+        assert [socket.recv(timeout=10) for socket in (one, two)] == ['{"price":42}'] * 2
+        assert book.run(f"print(bot.send(b'you', to={ids[1]!r}))").text == "1\n"
+        assert two.recv(timeout=10) == b"you"
+        assert book.run("print(wsh.send('push', 'by name'))").text == "2\n"
+        assert one.recv(timeout=10) == "by name"
+        book.run("for c in bot.connections: c.close(4000, 'over')")
+        for socket in (one, two):
+            while socket.close_code is None:
+                with contextlib.suppress(ConnectionClosed):
+                    socket.recv(timeout=10)
+            assert socket.close_code == 4000
+
+
+def test_a_slow_client_makes_a_generator_wait_and_the_kernel_holds_little(server, book):
+    book.run(
+        code(
+            """
+            produced = 0
+            def on_message(handler, message):
+                global produced
+                for number in range(2000):
+                    produced += 1
+                    yield bytes(64 * 1024)
+            bot = wsh.serve('/slow', on_message=on_message)
+            """
+        )
+    )
+    with server.connect_sync("/slow", max_size=None, max_queue=1) as socket:
+        socket.send("go")
+        last = -1
+        while (now := int(book.run("print(produced)").text)) != last:
+            last = now
+            time.sleep(0.3)  # it has stopped when it stands still from one look to the next
+        assert 10 < last < 400
+        for _ in range(2000):
+            assert len(socket.recv(timeout=10)) == 64 * 1024
+
+
+# ---- prints and errors ----------------------------------------------------------------------
+
+
+def test_prints_go_to_the_serving_cell_also_while_another_one_runs(server, book):
+    book.run(
+        code(
+            """
+            import threading, time
+            def on_message(handler, message):
+                print('print', message)
+                return 'ok'
+            async def speak(handler, message):
+                print('async', message)
+                handler.log.warning('logged')
+                return 'ok'
+            """
+        )
+    )
+    plain = book.run("bot = wsh.serve('/printing', on_message)")
+    asynchronous = book.run("other = wsh.serve('/speaking', speak)")
+    with server.connect_sync("/printing") as socket, server.connect_sync("/speaking") as second:
+        running = book.start("print('begin'); time.sleep(1.5); print('end')")
+        book.until(lambda: "begin" in running.text)
+        assert ask(socket, "1") == "ok"
+        assert ask(second, "2") == "ok"
+        book.wait(running)
+    assert running.text == "begin\nend\n"
+    eventually(lambda: "print 1" in plain.text)
+    eventually(lambda: "async 2" in asynchronous.text and "logged" in asynchronous.text)
+    assert "async" not in plain.text
+
+
+def test_the_output_of_a_cells_own_threads_stays_its_own_under_traffic(server, book):
+    serve(book, "/quiet", "return message")
+    with server.connect_sync("/quiet") as socket:
+        ask(socket, "x")
+        cell = book.start(
+            code(
+                """
+                import threading, time
+                def work():
+                    for number in range(60):
+                        print('line', number)
+                        time.sleep(0.01)
+                thread = threading.Thread(target=work); thread.start()
+                """
+            )
+        )
+        book.wait(cell)
+        deadline = time.monotonic() + 20
+        while "line 59" not in cell.text and time.monotonic() < deadline:
+            ask(socket, "x")
+    assert cell.text == "".join(f"line {number}\n" for number in range(60))
+
+
+def test_an_error_keeps_the_connection_and_shows_its_traceback_at_the_serving_cell(server, book):
+    cell = serve(book, "/failing", "return 1 / int(message)")
+    with server.connect_sync("/failing") as socket:
+        answer = json.loads(ask(socket, "0"))
+        assert answer["error"] == "internal error"
+        assert "ZeroDivisionError" not in json.dumps(answer)
+        eventually(lambda: "ZeroDivisionError" in cell.text)
+        assert "int(message)" in cell.text
+        assert answer["id"] in cell.text
+        assert "jupyter_wshandler/callbacks" not in cell.text
+        seen = book.run(
+            "e = bot.errors[-1]; print(type(e.exception).__name__, e.message, e.handler.id in "
+            "[c.id for c in bot.connections])"
+        ).text
+        assert seen == "ZeroDivisionError 0 True\n"
+        for _ in range(20):
+            ask(socket, "0")
+        assert book.run("print(len(bot.errors))").text == "21\n"
+        # The same fault over and over is shown whole some times, and then in one line each.
+        eventually(lambda: "as before" in cell.text)
+        assert cell.text.count("Traceback") <= 5
+
+
+def test_an_error_closes_where_one_asks_for_it(server, book):
+    book.run("bot = wsh.serve('/strict', lambda handler, message: 1 / 0, on_error={'close': True})")
+    with server.connect_sync("/strict") as socket:
+        socket.send("x")
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=10)
+        assert socket.close_code == 1011
+
+
+# ---- what is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("wsh.serve('/x')", ["CallbackError", "at least one callback"]),
+        ("wsh.serve('/x', on_message=3)", ["CallbackError", "on_message", "found a int"]),
+        ("wsh.serve('/x', lambda handler: 1)", ["CallbackError", "handler, message"]),
+        ("wsh.serve('x', print)", ["ConfigError", "begins with /"]),
+        ("wsh.serve('/x', print, max_mesage=1)", ["ConfigError", "did you mean max_message?"]),
+        ("wsh.serve('/configured', print)", ["RouteRefused", "configured"]),
+        ("wsh.serve('/api/status', print)", ["RouteRefused", "answered by"]),
+        ("wsh.serve('/x', print, auth=False)", ["RouteRefused", "kernel_routes"]),
+        ("wsh.serve('/x', print, origins=['a.example'])", ["RouteRefused", "kernel_routes"]),
+    ],
+)
+def test_what_cannot_be_served_says_why_in_the_cell(server, book, call, words):
+    error = book.run(call, fails=True).error
+    assert error is not None
+    assert all(word in error for word in words), error
+
+
+def test_a_change_that_is_refused_leaves_the_bot_as_it_was(server, book):
+    serve(book, "/kept", "return 'old'")
+    with server.connect_sync("/kept") as socket:
+        assert ask(socket, "x") == "old"
+        error = book.run("wsh.serve('/kept', lambda h, m: 'new', auth=False)", fails=True).error
+        assert "RouteRefused" in error
+        assert ask(socket, "x") == "old"
+    assert book.run("print(bot.state)").text == "live\n"
+
+
+def test_another_kernel_is_refused_by_name_and_takes_over_when_it_says_so(server, book):
+    serve(book, "/contested", "return 'first'")
+    with notebook(server, path="second.ipynb") as second, server.connect_sync("/contested") as old:
+        assert ask(old, "x") == "first"
+        second.run(IMPORT)
+        claim = "other = wsh.serve('/contested', lambda h, m: 'second'{})"
+        error = second.run(claim.format(""), fails=True).error
+        assert "RouteRefused" in error
+        assert "bots.ipynb" in error
+        assert "replace=True" in error
+        assert ask(old, "x") == "first"
+        second.run(claim.format(", replace=True"))
+        with pytest.raises(ConnectionClosed):
+            old.recv(timeout=10)
+        assert old.close_code == 1012
+        with server.connect_sync("/contested") as socket:
+            assert ask(socket, "x") == "second"
+        assert "second.ipynb" in book.run("print(bot.state, bot.reason)").text
+
+
+def test_stop_closes_the_clients_and_the_address(server, book):
+    serve(book, "/stopped")
+    with server.connect_sync("/stopped") as socket:
+        ask(socket, "x")
+        book.run("bot.stop()")
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=10)
+        assert socket.close_code == 1012
+    assert Visitor(server).status("/stopped", token=True) == 404
+    assert book.run("print(bot.state)").text == "stopped\n"
+    serve(book, "/stopped")
+    with server.connect_sync("/stopped") as socket:
+        assert ask(socket, "x") == "Got message: x"
+
+
+# ---- the magic ------------------------------------------------------------------------------
+
+
+def test_the_cell_magic_serves_the_functions_of_its_cell_and_gives_open_back(server, book):
+    book.run("%load_ext jupyter_wshandler")
+    cell = book.run(
+        code(
+            """
+            %%websocket /magic max_message=64KiB --bot magic
+            greeting = 'Hello'
+            def open(handler): handler.write_message(greeting)
+            def on_message(handler, message): return message.upper()
+            """
+        )
+    )
+    assert "magic" in cell.result
+    with server.connect_sync("/magic") as socket:
+        assert socket.recv(timeout=10) == "Hello"
+        assert ask(socket, "hi") == "HI"
+        book.run("%%websocket /magic\ndef on_message(handler, message): return message.lower()")
+        assert ask(socket, "HI") == "hi"
+    assert book.run("print(magic.name, open.__module__)").text == "magic io\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%%websocket\ndef on_message(h, m): pass", ["pattern"]),
+        ("%%websocket /m max_message\ndef on_message(h, m): pass", ["option=value"]),
+        ("%%websocket /m\nx = 1", ["defines no callback"]),
+        ("%%websocket /m\n1/0", ["ZeroDivisionError"]),
+        ("%%websocket /m\ndef on_message(", ["SyntaxError"]),
+    ],
+)
+def test_the_magic_says_what_is_wrong_with_its_cell(server, book, cell, words):
+    book.run("%reload_ext jupyter_wshandler")
+    ended = book.run(cell, fails=True)
+    shown = (ended.error or "") + ended.text
+    assert all(word in shown for word in words), shown
+
+
+def test_serving_outside_a_kernel_says_what_to_do_instead():
+    import jupyter_wshandler as wsh
+
+    with pytest.raises(RuntimeError, match="Chat"):
+        wsh.serve("/x", print)

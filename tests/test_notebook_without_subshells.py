@@ -1,0 +1,83 @@
+"""Bots in a kernel that has no subshells: any ipykernel before 7."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from support.notebook import eventually, notebook
+from support.server import RunningServer, running_server
+
+# What ipykernel 7 has in addition is one thread; without it, it is as the ones before.
+KERNEL = """
+from ipykernel.kernelapp import IPKernelApp
+
+class App(IPKernelApp):
+    def init_control(self, context):
+        super().init_control(context)
+        self.shell_channel_thread = None
+
+App.launch_instance()
+"""
+SERVE = """
+import jupyter_wshandler as wsh
+bot = wsh.serve('/bot', lambda handler, message: 'Got message: ' + message)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> RunningServer:
+    folder = tmp_path_factory.mktemp("server")
+    kernel = folder / ".jupyter-state/data/kernels/older"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.py").write_text(KERNEL)
+    argv = [sys.executable, str(kernel / "kernel.py"), "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Older", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    with running_server(folder=folder) as running:
+        yield running
+
+
+def test_a_bot_says_that_it_waits_while_a_cell_runs_and_does(server):
+    with notebook(server, name="older") as book:
+        cell = book.run(SERVE)
+        assert "no subshells" in cell.text
+        assert "waits whenever a cell runs" in cell.text
+        eventually(lambda: book.run("print(bot.state)").text == "live\n")
+        with server.connect_sync("/bot") as socket:
+            socket.send("1")
+            assert socket.recv(timeout=10) == "Got message: 1"
+            busy = book.start("print('begun'); import time; time.sleep(1.5)")
+            book.until(lambda: "begun" in busy.text)
+            socket.send("2")
+            with pytest.raises(TimeoutError):
+                socket.recv(timeout=0.5)
+            assert not busy.idle
+            assert socket.recv(timeout=10) == "Got message: 2"
+            # Swapping needs no answer of the server, and so no second note.
+            again = book.run(SERVE.replace("Got message", "Now"))
+            assert again.text == ""
+            socket.send("3")
+            assert socket.recv(timeout=10) == "Now: 3"
+
+
+def test_a_refusal_comes_late_and_is_shown_at_the_cell(server):
+    with notebook(server, name="older") as book:
+        cell = book.run(SERVE.replace("/bot", "/api/status"))
+        eventually(lambda: "is not served" in cell.text and "answered by" in cell.text)
+        assert book.run("print(bot.state)").text == "refused\n"
+
+
+def test_another_cell_pushes_and_prints_stay_at_the_serving_cell(server):
+    with notebook(server, name="older") as book:
+        cell = book.run(
+            SERVE + "def on_message(handler, message): print('got', message)\n"
+            "bot = wsh.serve('/bot', on_message)"
+        )
+        eventually(lambda: book.run("print(bot.state)").text == "live\n")
+        with server.connect_sync("/bot") as socket:
+            socket.send("1")
+            eventually(lambda: "got 1" in cell.text)
+            assert book.run("print(bot.send('pushed'))").text == "1\n"
+            assert socket.recv(timeout=10) == "pushed"
