@@ -65,6 +65,9 @@ class WebSocketManager:
         errors: Takes what callbacks raise; None writes it to the log.
     """
 
+    rehearses = False
+    """Whether it is a stand-in for a server, which is asked last by those who do not say whom."""
+
     def __init__(
         self,
         *,

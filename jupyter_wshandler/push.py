@@ -25,6 +25,8 @@ def the_manager() -> WebSocketManager:
     if found is not None:
         return found
     running = list(running_managers)
+    if len(running) > 1:
+        running = [manager for manager in running if not manager.rehearses] or running
     if len(running) == 1:
         return running[0]
     if not running:

@@ -768,6 +768,13 @@ def test_every_calls_its_function_again_and_again():
         Chat(echo, options={"every": {"1s": "a.b"}})
 
 
+async def test_a_chat_does_not_stand_in_the_way_of_who_really_serves(manager):
+    with Chat(echo, pattern="/rehearsal"):
+        with pytest.raises(LookupError, match="there is no route 'rehearsal'"):
+            wsh.send("rehearsal", "x")
+    del manager
+
+
 def test_a_pong_reaches_the_bot():
     def open(handler):
         handler.ping(b"are you there?")

@@ -18,6 +18,7 @@ from ..sending import CLOSING
 from ..types import CloseCode
 from .pool import ThreadPool
 from .reload import Loaded, Reload, RouteLoader, Source, same
+from .routelog import RouteLog
 from .watch import FileWatch
 
 Watching = Literal["auto", "poll", "off"]
@@ -67,7 +68,7 @@ class ServedRoutes:
         self._swapped = swapped
         self._source: Source | None = None
         self._loader = RouteLoader()
-        self._said: set[str] = set()
+        self._said = RouteLog(log)
         self._lock = asyncio.Lock()
         self._looked_up: dict[str, float] = {}
         self._pool = ThreadPool(1, name="wshandler-reload")
@@ -112,7 +113,8 @@ class ServedRoutes:
         """
         self._source = source
         self._install(config, self._loader.load(config))
-        self.report()
+        self._said.loaded(config)
+        self._said.routes(self.configured, {}, self._warnings())
 
     async def heal(self, route: Route) -> bool:
         """Look the functions of a broken route up again; return whether it can serve now.
@@ -158,7 +160,7 @@ class ServedRoutes:
             )
             result = self._swap(loaded)
         if self.advise is not None and (result.added or result.changed):
-            self._say(logging.WARNING, self.advise())
+            self._said.say(logging.WARNING, self.advise())
         return result
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any, label: str) -> Any:
@@ -183,7 +185,8 @@ class ServedRoutes:
 
     def _swap(self, loaded: Loaded) -> Reload:
         files = tuple(self._shown(path) for path in loaded.files if not os.path.isdir(path))
-        self._report_errors(loaded)
+        self._said.not_reloaded(loaded.errors, self.errors)
+        self.errors = loaded.errors
         if loaded.routes is None:
             return Reload(files, errors=loaded.errors)
         before = {route.name: route for route in self.configured}
@@ -212,8 +215,8 @@ class ServedRoutes:
             errors=loaded.errors,
         )
         self.log.info("Reloaded %s", result)
-        self._say(logging.INFO, (note for note in loaded.config.notes if note not in known))
-        self._report_routes(before)
+        self._said.say(logging.INFO, (note for note in loaded.config.notes if note not in known))
+        self._said.routes(self.configured, before, self._warnings())
         return result
 
     def _install(self, config: Config, routes: list[Route]) -> None:
@@ -316,6 +319,8 @@ class ServedRoutes:
         match: Match | None = None
         if new is None:
             reason = "this route is gone"
+        elif new.host is not old.host:
+            reason = "this route is served from elsewhere now"
         elif new.config_error:
             return False  # what it is meant to be is not known: go on as before
         elif not (
@@ -387,56 +392,8 @@ class ServedRoutes:
         except Exception:
             self.log.exception("The reload failed; the last good version goes on")
 
-    # ---- what the log says ---------------------------------------------------------------------
-
-    def report(self) -> None:
-        """Write to the log what was loaded, and what is wrong with it."""
-        config = self.config
-        self._say(logging.INFO, config.notes)
-        self._say(logging.ERROR, map(str, config.problems))
-        self._report_routes({})
-
-    def _report_routes(self, before: Mapping[str, Route]) -> None:
-        """Write what is not as it was `before`."""
-        for route in self.configured:
-            name, old = route.name, before.get(route.name)
-            if route.state == "ready":
-                if (
-                    old is None
-                    or old.state != "ready"
-                    or old.config.pattern != route.config.pattern
-                ):
-                    self.log.info("Route %s serves %s", name, route.config.pattern)
-            elif old is None or old.error != route.error:
-                for line in route.error.splitlines():
-                    self.log.error("Route %s is broken: %s", name, line)
-                if route.connections:
-                    self.log.error(
-                        "Route %s: %d open connections go on as before; new ones get 503",
-                        name,
-                        route.connections,
-                    )
-        if self._loader.resolver is not None:
-            self._say(logging.WARNING, self._loader.resolver.warnings)
-        public = [r.name for r in self.configured if not r.config.auth.required]
-        if public:
-            sentence = "Open to everyone, without login (auth: false): " + ", ".join(public)
-            self._say(logging.WARNING, [sentence])
-
-    def _report_errors(self, loaded: Loaded) -> None:
-        """Write each error once, until it is mended."""
-        for error in loaded.errors:
-            if error not in self.errors:
-                self.log.error("Not reloaded, the last good version goes on: %s", error)
-        self.errors = loaded.errors
-
-    def _say(self, level: int, sentences: Iterable[str]) -> None:
-        for sentence in sentences:
-            if sentence not in self._said:
-                if len(self._said) > 1000:
-                    self._said.clear()
-                self._said.add(sentence)
-                self.log.log(level, "%s", sentence)
+    def _warnings(self) -> list[str]:
+        return [] if self._loader.resolver is None else self._loader.resolver.warnings
 
     def _shown(self, path: str) -> str:
         folders = [os.path.abspath(folder) for folder in self.config.folders]

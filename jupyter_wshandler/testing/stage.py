@@ -102,6 +102,8 @@ class ChatManager(WebSocketManager):
         stage: Takes what they raise, and keeps the sessions when nobody is connected.
     """
 
+    rehearses = True
+
     def __init__(self, stage: Stage) -> None:
         super().__init__(errors=stage)
         self._stage = stage
