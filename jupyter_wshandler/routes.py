@@ -34,6 +34,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 class RouteHost(Protocol):
     """Run the callbacks of a route somewhere else than in this process."""
 
+    busy: bool
+    """Whether it takes no new connections now."""
+
     def connect(self, route: Route, **details: Any) -> Connection:
         """Return a connection whose callbacks run there; see `WebSocketManager.connection`."""
 
@@ -49,6 +52,7 @@ class Route:
         host: Who runs the functions, where it is not the manager.
         context: What the functions run in, where it is not the manager's own; it names the
             manager.
+        page: The text of its page, where that is no file.
     """
 
     __slots__ = (
@@ -60,6 +64,7 @@ class Route:
         "context",
         "error",
         "host",
+        "page",
         "regex",
         "state",
     )
@@ -73,8 +78,10 @@ class Route:
         config_error: bool = False,
         host: RouteHost | None = None,
         context: Context | None = None,
+        page: str | None = None,
     ) -> None:
         self.config = config
+        self.page = page
         self.host = host
         self.context = context
         self.callbacks: dict[str, Callback] = dict(callbacks or {})

@@ -149,6 +149,14 @@ def test_the_policy_says_what_a_kernel_may_set(table, one, policy, public, optio
             routes.claim(one, claim(options=options))
 
 
+@pytest.mark.parametrize("defaults", [{"auth": False}, {"origins": ["https://a.example"]}])
+def test_defaults_of_files_do_not_open_the_routes_of_kernels(table, one, defaults):
+    KernelRoutes(table, defaults=defaults, allow_public_routes=True).claim(one, claim())
+    config = table.table.get("bot").config
+    assert config.auth.required
+    assert config.origins is None
+
+
 def test_what_the_administrator_enforces_holds_for_kernels_too(table, one):
     routes = KernelRoutes(table, defaults={"ping_interval": 7}, enforce={"max_message": 1024})
     routes.claim(one, claim(options={"max_message": 4096}))

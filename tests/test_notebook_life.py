@@ -26,7 +26,7 @@ bot = wsh.serve('/bot', on_message=on_message)
 """
 
 # A look inside the server, by a route of a module that runs in it.
-INSIDE = """
+INSIDE = '''
 import asyncio, os
 from jupyter_server.serverapp import ServerApp
 
@@ -34,8 +34,20 @@ def extension():
     (app,) = ServerApp.instance().extension_manager.extension_apps["jupyter_wshandler"]
     return app
 
+def cut(port):
+    """Lose the way to a kernel, as one may to another machine."""
+    import contextlib, socket
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError, IndexError, TypeError), socket.socket(
+            fileno=os.dup(descriptor)
+        ) as found:
+            if found.getpeername()[1] == port:
+                found.shutdown(socket.SHUT_RDWR)
+
 async def on_message(handler, message):
     app = extension()
+    if message.startswith("cut "):
+        cut(app.kernels._wires[message[4:]]._kernel.shell_port)
     if message == "again":
         await app.kernels.stop()
         app.kernels.start()
@@ -47,7 +59,7 @@ async def on_message(handler, message):
         "wires": len(app.kernels._wires),
         "routes": sorted(app.manager.served.live),
     }
-"""
+'''
 CONFIG = """
 url:
   inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.on_message}}
@@ -182,6 +194,42 @@ def test_the_same_client_can_come_back_when_the_cell_is_run_again(server):
         book.run(SERVE)
         with server.connect_sync("/bot") as socket:
             assert ask(socket, "2") == "Got message: 2"
+
+
+def test_a_way_that_was_lost_is_found_again_without_running_a_cell(server):
+    with notebook(server) as book:
+        book.run(SERVE)
+        with server.connect_sync("/bot") as socket:
+            ask(socket, "1")
+            inside(server, f"cut {book.kernel_id}")
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=10)
+            assert socket.close_code == 1012
+        eventually(lambda: "bot" in inside(server)["routes"])
+        with server.connect_sync("/bot") as socket:
+            assert ask(socket, "2") == "Got message: 2"
+        assert book.run("print(bot.state)").text == "live\n"
+
+
+def test_talking_to_a_bot_does_not_make_a_busy_kernel_look_idle(server):
+    with notebook(server) as book:
+        book.run(SERVE)
+
+        def state() -> str:
+            return json.loads(server.fetch(f"api/kernels/{book.kernel_id}")[2])["execution_state"]
+
+        with server.connect_sync("/bot") as socket:
+            cell = book.start("print('begun'); import time; time.sleep(1.5)")
+            book.until(lambda: "begun" in cell.text)
+            for _ in range(20):
+                ask(socket, "x")
+            assert state() == "busy"
+            assert not cell.idle
+            book.wait(cell)
+            eventually(lambda: state() == "idle")
+            seen = len(book.seen)
+            ask(socket, "x")
+            assert {message["msg_type"] for message in book.seen[seen:]} <= {"comm_msg"}
 
 
 def test_an_interrupt_stops_the_cell_and_not_the_bot(server):

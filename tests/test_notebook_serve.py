@@ -367,6 +367,41 @@ def test_other_cells_send_to_all_clients_or_to_one(server, book):
             assert socket.close_code == 4000
 
 
+def test_a_thousand_messages_in_a_row_reach_a_client_that_reads(server, book):
+    book.run(
+        code(
+            """
+            def on_message(handler, message):
+                for number in range(int(message)):
+                    handler.write_message(str(number))
+            bot = wsh.serve('/burst', on_message=on_message)
+            """
+        )
+    )
+    with server.connect_sync("/burst", max_queue=None) as socket:
+        socket.send("5000")
+        assert [socket.recv(timeout=10) for _ in range(5000)] == [str(n) for n in range(5000)]
+        cell = book.start("for number in range(30000): bot.send(str(number))")
+        assert [socket.recv(timeout=20) for _ in range(30000)] == [str(n) for n in range(30000)]
+        book.wait(cell)
+
+
+def test_an_idle_client_that_answers_pings_stays(server, book):
+    serve(book, "/idle", ping_interval="0.2s", ping_timeout="0.2s")
+    with server.connect_sync("/idle") as socket:
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=2)
+        assert ask(socket, "x") == "Got message: x"
+
+
+def test_a_message_of_several_megabytes_is_the_servers_to_judge_also_after_a_re_run(server, book):
+    serve(book, "/large", "return str(len(message))", max_message="4MiB")
+    with server.connect_sync("/large") as socket:
+        for _ in range(2):
+            assert ask(socket, "x" * 3_000_000) == "3000000"
+            serve(book, "/large", "return str(len(message))", max_message="4MiB")
+
+
 def test_a_slow_client_makes_a_generator_wait_and_the_kernel_holds_little(server, book):
     book.run(
         code(
@@ -479,6 +514,29 @@ def test_an_error_closes_where_one_asks_for_it(server, book):
         assert socket.close_code == 1011
 
 
+def test_what_a_failed_call_had_in_its_variables_is_kept_for_the_newest_errors_only(server, book):
+    book.run(
+        code(
+            """
+            import gc, weakref
+            class Big: pass
+            alive = weakref.WeakSet()
+            def on_message(handler, message):
+                big = Big(); alive.add(big)
+                raise ValueError(message)
+            bot = wsh.serve('/leaking', on_message=on_message)
+            """
+        )
+    )
+    with server.connect_sync("/leaking") as socket:
+        for number in range(30):
+            ask(socket, str(number))
+    text = book.run("gc.collect(); print(len(bot.errors), len(alive), bot.errors[0].message)").text
+    count, alive, first = text.split()
+    assert (count, first) == ("30", "0")
+    assert int(alive) <= 10
+
+
 # ---- what is refused ------------------------------------------------------------------------
 
 
@@ -500,6 +558,107 @@ def test_what_cannot_be_served_says_why_in_the_cell(server, book, call, words):
     error = book.run(call, fails=True).error
     assert error is not None
     assert all(word in error for word in words), error
+
+
+def test_a_change_of_pattern_that_is_refused_leaves_the_clients_where_they_are(server, book):
+    book.run("bot = wsh.serve('/moving', lambda h, m: 'old', name='moving')")
+    with server.connect_sync("/moving") as socket:
+        assert ask(socket, "x") == "old"
+        again = "wsh.serve('/api/kernels', lambda h, m: 'new', name='moving')"
+        assert "RouteRefused" in book.run(again, fails=True).error
+        assert ask(socket, "x") == "old"
+        assert book.run("print(wsh.bots['moving'] is bot, bot.state, bot.pattern)").text == (
+            "True live /moving\n"
+        )
+        book.run("wsh.serve('/moved', lambda h, m: 'new', name='moving')")
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=10)
+    with server.connect_sync("/moved") as socket:
+        assert ask(socket, "x") == "new"
+
+
+def test_the_last_of_several_versions_in_a_row_is_served(server, book):
+    book.run(
+        "wsh.serve('/hasty', lambda h, m: 'refused', auth=False, wait=0)\n"
+        "bot = wsh.serve('/hasty', lambda h, m: 'good')"
+    )
+    with server.connect_sync("/hasty") as socket:
+        assert ask(socket, "x") == "good"
+
+
+def test_patterns_that_would_have_the_same_name_are_different_bots(server, book):
+    book.run(
+        "one = wsh.serve('/same/name', lambda h, m: 'one')\n"
+        "two = wsh.serve('/same-name', lambda h, m: 'two')"
+    )
+    with server.connect_sync("/same/name") as one, server.connect_sync("/same-name") as two:
+        assert (ask(one, "x"), ask(two, "x")) == ("one", "two")
+        assert book.run("print(one.name, two.name)").text == "same-name same-name-2\n"
+        book.run("one.stop()")
+        assert ask(two, "x") == "two"
+        assert book.run("print(one.connections, one.send('x'), len(two.connections))").text == (
+            "[] 0 1\n"
+        )
+
+
+def test_overlapping_patterns_of_one_notebook_are_ordered_as_in_a_file(server, book):
+    book.run(
+        "a = wsh.serve('/over/{name}', lambda h, m: h.path_kwargs['name'])\n"
+        "b = wsh.serve('/over/x', lambda h, m: 'the literal one')"
+    )
+    with server.connect_sync("/over/x") as one, server.connect_sync("/over/y") as two:
+        assert (ask(one, "m"), ask(two, "m")) == ("the literal one", "y")
+
+
+def test_a_callback_may_serve_another_bot(server, book):
+    book.run(
+        code(
+            """
+            async def on_message(handler, message):
+                wsh.serve('/second', lambda h, m: 'second')
+                return 'served'
+            bot = wsh.serve('/nesting', on_message=on_message)
+            """
+        )
+    )
+    with server.connect_sync("/nesting") as socket:
+        began = time.monotonic()
+        assert ask(socket, "x") == "served"
+        assert time.monotonic() - began < 3
+    eventually(lambda: book.run("print(wsh.bots['second'].state)").text == "live\n")
+    with server.connect_sync("/second") as socket:
+        assert ask(socket, "x") == "second"
+
+
+def test_a_page_is_read_in_the_kernel_and_never_by_the_server(server, book):
+    (server.folder / "page.html").write_text("<p>first</p>")
+    serve(book, "/own-page", page="page.html")
+    (server.folder / "page.html").unlink()
+    assert server.fetch("/own-page")[2] == b"<p>first</p>"
+    error = book.run("wsh.serve('/own-page', print, page='page.html')", fails=True).error
+    assert "page.html" in error
+
+
+def test_a_fork_of_the_kernel_is_told_that_the_bots_are_not_in_it(server, book):
+    serve(book, "/forked")
+    text = book.run(
+        code(
+            """
+            import os
+            read, write = os.pipe()
+            pid = os.fork()
+            if not pid:
+                try:
+                    bot.send('x')
+                except BaseException as error:
+                    os.write(write, str(error).encode())
+                os._exit(0)
+            os.waitpid(pid, 0)
+            print(os.read(read, 1000).decode())
+            """
+        )
+    ).text
+    assert "fork of the kernel" in text
 
 
 def test_a_change_that_is_refused_leaves_the_bot_as_it_was(server, book):
@@ -577,6 +736,9 @@ def test_the_cell_magic_serves_the_functions_of_its_cell_and_gives_open_back(ser
         ("%%websocket\ndef on_message(h, m): pass", ["pattern"]),
         ("%%websocket /m max_message\ndef on_message(h, m): pass", ["option=value"]),
         ("%%websocket /m\nx = 1", ["defines no callback"]),
+        ("%%websocket /m name=x\ndef on_message(h, m): pass", ["--name"]),
+        ("%%websocket /m 'x\ndef on_message(h, m): pass", ["quotation"]),
+        ("%%websocket /m\nawait x\ndef on_message(h, m): pass", ["await"]),
         ("%%websocket /m\n1/0", ["ZeroDivisionError"]),
         ("%%websocket /m\ndef on_message(", ["SyntaxError"]),
     ],
@@ -586,6 +748,23 @@ def test_the_magic_says_what_is_wrong_with_its_cell(server, book, cell, words):
     ended = book.run(cell, fails=True)
     shown = (ended.error or "") + ended.text
     assert all(word in shown for word in words), shown
+
+
+def test_the_magic_takes_its_line_as_it_is_written(server, book):
+    book.run("%reload_ext jupyter_wshandler\nroom = 'not this'")
+    book.run(
+        code(
+            r"""
+            %%websocket /magic/{room}/(\d+) --name lines max_message=64KiB --bot lines
+            if True:
+                def on_message(handler, message): return dict(handler.path_kwargs)
+            """
+        )
+    )
+    assert book.run("print(lines.pattern, lines.name)").text == "/magic/{room}/(\\d+) lines\n"
+    with server.connect_sync("/magic/blue/7") as socket:
+        assert json.loads(ask(socket, "x")) == {"room": "blue"}
+    book.run("lines.stop()")
 
 
 def test_serving_outside_a_kernel_says_what_to_do_instead():

@@ -7,15 +7,18 @@ import contextlib
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+import msgspec
 
 from ..connection import Connection
 from ..engine.loopio import LoopIO
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
-from ..sending import CLOSED, SENT, Sent
+from ..sending import CLOSED, CLOSING, SENT, Sent
 from ..sessions import Session
 from ..types import Callback, CloseCode
 from .connection import KernelConnection
@@ -94,7 +97,8 @@ class Bridge:
         self._connections: dict[str, KernelConnection] = {}
         self._blocked: set[KernelConnection] = set()
         self._waits: set[asyncio.Task[None]] = set()
-        self._busy = False
+        self.busy = False
+        """Whether new connections are refused: the kernel has not answered for long."""
 
     # ---- from the kernel -----------------------------------------------------------------------
 
@@ -125,11 +129,11 @@ class Bridge:
     def _handle(self, event: Event, buffer: bytes) -> None:
         what, name = event[0], event[1]
         if what == "serve":
-            self._serve(name, event[2])
+            self._serve(name, event[2], event[3], event[4])
         elif what == "withdraw":
             self._routes.withdraw(self, name)
         elif what == "session":
-            self._session_changed(name, event[2])
+            self._session_changed(name, event[2], event[3])
         else:
             connection = self._connections.get(name)
             if connection is None:
@@ -149,50 +153,70 @@ class Bridge:
                     connection._transport.abort()
 
     def _send(self, connection: KernelConnection, message: str | bytes) -> None:
-        try:
-            sent = connection.write_message(message)
-        except ConnectionClosed:
-            sent = SENT
+        if connection.held is not None:
+            connection.held.append(message)
+            return
+        sent = self._write(connection, message)
         if sent is SENT:
             self._courier.take(connection.id)
             return
-        # The client reads slowly: the kernel's messages wait there, where its limits are.
+        # The client reads slowly: the kernel hears of no more room, and what it has sent already
+        # waits here. Its window bounds that; beyond it the route's `queue` counts in the kernel.
+        connection.held = deque()
         task = self.io.loop.create_task(
-            self._when_sent(connection, sent), name=f"wshandler {connection.id} waits for room"
+            self._send_on(connection, sent), name=f"wshandler {connection.id} waits for room"
         )
         self._waits.add(task)
         task.add_done_callback(self._waits.discard)
 
-    async def _when_sent(self, connection: KernelConnection, sent: Sent) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            await sent
-        self._courier.take(connection.id)
+    async def _send_on(self, connection: KernelConnection, sent: Sent) -> None:
+        held = connection.held
+        assert held is not None
+        while True:
+            with contextlib.suppress(ConnectionClosed):
+                await sent
+            self._courier.take(connection.id)
+            if not held:
+                break
+            sent = self._write(connection, held.popleft())
+        connection.held = None
 
-    def _session_changed(self, name: str, text: str) -> None:
+    def _write(self, connection: KernelConnection, message: str | bytes) -> Sent:
+        try:
+            return connection.write_message(message)
+        except ConnectionClosed:
+            return SENT
+
+    def _session_changed(self, name: str, changed: dict[str, str], removed: list[str]) -> None:
         for connection in self._connections.values():
             session = connection._session
             if session is not None and session.id == name:
-                session.clear()
-                session.update(json.loads(text))
+                session.update({key: json.loads(text) for key, text in changed.items()})
+                for key in removed:
+                    session.pop(key, None)
                 self.touch(session)
                 return
 
     # ---- its routes ----------------------------------------------------------------------------
 
-    def _serve(self, name: str, claim: dict[str, Any]) -> None:
-        if claim.get("label"):
-            self.label = f"kernel {self.kernel_id[:8]} ({claim['label']})"
+    def _serve(self, name: str, number: int, claim: dict[str, Any], label: str) -> None:
+        if label:
+            printable = "".join(c if c.isprintable() else "?" for c in str(label)[:100])
+            self.label = f"kernel {self.kernel_id[:8]} ({printable})"
         try:
-            where = self._routes.claim(self, Claim(name=name, **claim["route"]))
+            asked = msgspec.convert({"name": name, **claim}, Claim)
+            where = self._routes.claim(self, asked)
+        except msgspec.ValidationError as error:
+            self._courier.put(["refused", name, number, str(error)])
         except RouteRefused as refusal:
             self.log.warning("%s may not serve %r: %s", self.label, name, refusal)
-            self._courier.put(["refused", name, str(refusal)])
+            self._courier.put(["refused", name, number, str(refusal)])
         else:
-            self._courier.put(["served", name, where])
+            self._courier.put(["served", name, number, where])
 
     def displaced(self, name: str, reason: str) -> None:
         """Tell the kernel that one of its routes is served no longer."""
-        self._courier.put(["displaced", name, reason])
+        self._courier.put(["displaced", name, 0, reason])
 
     # ---- to the kernel: the host of its connections --------------------------------------------
 
@@ -209,6 +233,11 @@ class Bridge:
         c = connection
         assert isinstance(c, KernelConnection)
         if c._task is not None or c._finished:
+            return
+        if not self.alive and c._phase < CLOSING:
+            # The handshake began when the kernel was there.
+            c._opened = True
+            c._close(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
             return
         c._task = _PUMPING  # taking a message from the inbox may read more, and wake us again
         try:
@@ -278,14 +307,17 @@ class Bridge:
                 self._finish(c)
         stalled = self._courier.stalled()
         if stalled <= self._patience:
-            self._busy = False
+            self.busy = self._courier.waiting >= MAX_WAITING
             return
-        if not self._busy:
-            self._busy = True
+        if not self.busy:
+            self.busy = True
             self.log.warning("%s has not answered for %d s", self.label, stalled)
         for c in tuple(self._connections.values()):
             if c.untaken or c._inbox:
                 c._close(CloseCode.TRY_AGAIN_LATER, "the kernel is busy")
+            if c._phase == CLOSED and c._inbox:  # who has left waits for nothing any more
+                c._inbox.clear()
+                self._lost(c)
 
     # ---- the end -------------------------------------------------------------------------------
 

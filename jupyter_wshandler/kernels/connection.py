@@ -18,12 +18,13 @@ WINDOW_SIZE = 1024 * 1024
 class KernelConnection(Connection):
     """Be an open WebSocket whose messages are handled in a kernel."""
 
-    __slots__ = ("lost_at", "untaken", "untaken_size")
+    __slots__ = ("held", "lost_at", "untaken", "untaken_size")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
+        self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
         self.lost_at = 0.0
 
     def has_room(self) -> bool:

@@ -18,6 +18,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+PROTOCOL = 1
+"""Version of this language: a server and a kernel of different versions leave each other alone."""
+
 TARGET = "wshandler"
 """Target name of the comm, and id of the one that says that a kernel has bots."""
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from ..connection import Connection
 from ..request import Request
 
-SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Header fields that stay in the server: what a visitor proves their identity with."""
+SECRET_HEADER = re.compile(
+    "auth|token|secret|cookie|session|jwt|assertion|csrf|xsrf|api-?key|credential|password|"
+    "referer|x-original|sec-websocket-(key|protocol)",
+    re.IGNORECASE,
+)
+"""Header fields that stay in the server: what a visitor, or a proxy in front of them, proves an
+identity with, and what may repeat an address that holds a token."""
 
 SECRET_ARGUMENTS = frozenset({"token", "ws_token"})
 """Arguments of the query that stay there, too."""
@@ -41,7 +47,7 @@ def describe(connection: Connection) -> dict[str, Any]:
             "headers": [
                 [name, value]
                 for name, value in request.headers.items()
-                if name.lower() not in SECRET_HEADERS
+                if not SECRET_HEADER.search(name)
             ],
             "uri": _without_secrets(request),
             "remote_ip": request.remote_ip,

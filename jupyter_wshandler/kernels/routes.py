@@ -10,7 +10,7 @@ import msgspec
 from ..config.loader import load_route
 from ..config.model import RouteConfig
 from ..errors import RouteRefused
-from ..routes import Route, RouteTable
+from ..routes import Route
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -26,6 +26,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str
     options: dict[str, Any] = {}
     events: tuple[str, ...] = ()
+    page: str | None = None
     replace: bool = False
 
 
@@ -57,7 +58,7 @@ class _There:
 def _meet(one: Route, other: Route) -> bool:
     """Return whether the patterns of two routes match a path in common, as far as one can see."""
     return any(
-        RouteTable([route]).match(path) is not None
+        route.regex is not None and route.regex.match(path) is not None
         for route, path in ((one, other.sample_path()), (other, one.sample_path()))
     )
 
@@ -109,7 +110,10 @@ class KernelRoutes:
             RouteRefused: It may not; says why and what to do.
         """
         route = Route(
-            self._config(claim), {event: _There(event) for event in claim.events}, host=bridge
+            self._config(claim),
+            {event: _There(event) for event in claim.events},
+            host=bridge,
+            page=claim.page,
         )
         rival = self._rival(bridge, route)
         if rival is not None and not claim.replace:
@@ -133,14 +137,15 @@ class KernelRoutes:
         self._served[route.name] = bridge, route
         self._table.put(route)
         bridge.log.info("Route %s serves %s from %s", route.name, claim.pattern, bridge.label)
-        return self._address(route)
+        return {**self._address(route), "pattern": claim.pattern}
 
     def _config(self, claim: Claim) -> RouteConfig:
         if self._policy == "off":
             raise RouteRefused(
                 "this server serves no routes of kernels (c.WSHandlerApp.kernel_routes is 'off')"
             )
-        if self._policy == "private":
+        private = self._policy == "private"
+        if private:
             for key, wanted in (("origins", "your own origin only"), ("auth", "a login")):
                 if key == "auth" and claim.options.get("auth") is not False:
                     continue
@@ -149,10 +154,11 @@ class KernelRoutes:
                         f"{key} cannot be set here: routes of kernels need {wanted}, unless the "
                         "server's c.WSHandlerApp.kernel_routes is 'any'"
                     )
+        options = {key: value for key, value in claim.options.items() if key != "page"}
         config = load_route(
             claim.name,
             claim.pattern,
-            claim.options,
+            options,
             source="wsh.serve",
             defaults=self._defaults,
             enforce=self._enforce,
@@ -165,13 +171,19 @@ class KernelRoutes:
                 "auth has a function of the server, which a route of a kernel cannot ask; "
                 "decide in `open` instead, with handler.close(4403)"
             )
-        # Only what the kernel offers runs there; functions of `defaults` run in the server.
-        return msgspec.structs.replace(config, callbacks={}, every=())
+        # Only what the kernel offers runs there: functions and pages of `defaults` are of files.
+        config = msgspec.structs.replace(config, callbacks={}, every=(), page=None)
+        if private:
+            # Whatever `defaults` says of routes in files; `enforce` may still narrow it.
+            auth = msgspec.structs.replace(config.auth, required=True)
+            origins = config.origins if "origins" in (self._enforce or {}) else None
+            config = msgspec.structs.replace(config, auth=auth, origins=origins)
+        return config
 
     def _rival(self, bridge: Bridge, route: Route) -> tuple[Bridge, Route] | None:
         """Return the route of another kernel that has the same name or path."""
         for other, taken in self._served.values():
-            if other is bridge and taken.name == route.name:
+            if other is bridge:  # the table orders the routes of one notebook as it does any
                 continue
             if taken.name == route.name or _meet(taken, route):
                 return other, taken

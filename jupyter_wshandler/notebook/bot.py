@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 ERRORS = 100
 """Errors that a bot remembers."""
 
+WHOLE = 10
+"""Errors among them that keep their traceback, with all that was in the variables."""
+
+PACE = 256
+"""Messages that a cell sends in a row before it waits for them to leave."""
+
+PATIENCE = 1.0
+"""Seconds that it waits: who reads slowly is for the route's `queue` to judge."""
+
 _SENTENCES = {
     "waiting": "waiting for a Jupyter server with jupyter_wshandler to serve it",
     "live": "live",
@@ -53,8 +62,6 @@ class Bot:
         state: "waiting", "live", "stopped", "refused" or "displaced".
         reason: Why, where it is refused or displaced.
         functions: The callbacks by event, as they were served last.
-        errors: What callbacks have raised, the newest last; each has ``handler``, ``message``,
-            ``exception``, ``callback`` and ``at`` (seconds since 1970).
     """
 
     def __init__(self, link: Link, name: str, pattern: str) -> None:
@@ -67,13 +74,17 @@ class Bot:
         self.state = "waiting"
         self.reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.errors: deque[BotError] = deque(maxlen=ERRORS)
+        self._errors: deque[BotError] = deque(maxlen=ERRORS)
+        self._ended = False
+        self._sent = 0
 
     # ---- what a cell does with it --------------------------------------------------------------
 
     @property
     def connections(self) -> list[Connection]:
         """The open connections now; each is what callbacks get as `handler`."""
+        if self._ended:
+            return []
         connections = list(self._link.manager.connections.values())
         return [c for c in connections if c.route == self.name and not c.closed]
 
@@ -91,6 +102,7 @@ class Bot:
             TypeError: The message is of another type, or holds what JSON cannot.
         """
         whole = to_message(message)
+        self._link.check_process()
         sent = 0
         for connection in self.connections:
             user = getattr(connection.current_user, "username", None)
@@ -100,13 +112,48 @@ class Bot:
                 except ConnectionClosed:
                     continue
                 sent += 1
+        self._sent += sent
+        if self._sent >= PACE and not self._link.on_loop:
+            self._sent = 0
+            self._link.let_leave(PATIENCE)
         return sent
+
+    @property
+    def errors(self) -> list[BotError]:
+        """What callbacks have raised, the newest last.
+
+        Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since
+        1970).
+        """
+        return list(self._errors)
+
+    def add_error(self, error: BotError) -> None:
+        """Remember what a callback has raised; called on the bots' loop."""
+        self._errors.append(error)
+        if len(self._errors) > WHOLE:
+            # What is in the variables of a failed call may be large, and its traceback holds it.
+            self._errors[-WHOLE - 1].exception.__traceback__ = None
 
     def stop(self) -> None:
         """Serve the bot no longer; its clients are closed with 1012."""
-        if self.state not in ("stopped", "refused"):
-            self.state, self.reason = "stopped", ""
+        if not self._ended:
             self._link.call(lambda: self._link.withdraw(self.name))
+            self.end("stopped", "")
+
+    def end(self, state: str, reason: str) -> None:
+        """Take note that the bot is served no longer.
+
+        Args:
+            state: "stopped", "refused" or "displaced".
+            reason: Why.
+        """
+        self._ended = True
+        self.state, self.reason = state, reason
+
+    @property
+    def ended(self) -> bool:
+        """Whether the bot is served no longer; serving its pattern again makes a new one."""
+        return self._ended
 
     # ---- what the server says ------------------------------------------------------------------
 
@@ -121,8 +168,9 @@ class Bot:
             self.state, self.reason = "live", ""
             self.url, self.path = details["url"], details["path"]
             self.script = details.get("script", "")
-        elif what == "displaced" or (what == "refused" and self.state != "live"):
-            self.state, self.reason = what, str(details)
+            self.pattern = details["pattern"]
+        elif what in ("refused", "displaced"):
+            self.end(what, str(details))
 
     # ---- what a cell shows ---------------------------------------------------------------------
 
@@ -183,7 +231,7 @@ class BotErrors:
         message = args[1] if callback.event in ("on_message", "on_pong") else None
         bot = self._bots.get(c.route)
         if bot is not None:
-            bot.errors.append(BotError(c, message, error, callback.name, time.time()))
+            bot.add_error(BotError(c, message, error, callback.name, time.time()))
         after = "" if c._route.config.on_error_close else "; the connection stays open"
         heading = (
             f"{c.route}: {callback.name} failed for {username(c.current_user)}, "

@@ -21,26 +21,40 @@ from ..config.model import AuthConfig
 from ..connection import Connection
 from ..engine.frames import Pong
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
-from ..kernels.courier import TARGET, TOPIC, Batch, Courier, Event, OutOfStep, with_buffers
+from ..kernels.courier import (
+    PROTOCOL,
+    TARGET,
+    TOPIC,
+    Batch,
+    Courier,
+    Event,
+    OutOfStep,
+    with_buffers,
+)
 from ..manager import WebSocketManager, current_manager
 from ..request import Request
 from ..routes import Route
 from ..sessions import Sessions
 from ..types import CloseCode
-from .output import bot_logger, keep_parents
+from .claims import Answer, Asked, Claims
+from .output import bot_logger, keep_to_itself
 from .sessions import KernelSessions
 
 T = TypeVar("T")
 
-WINDOW = 128
-"""Messages of one connection that the server may have and not have sent on."""
+WINDOW = 16 * 1024
+"""Messages of one connection that the server may have and not have sent on: as many small ones
+as a socket takes before it is full."""
 
-WINDOW_SIZE = 256 * 1024
+WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""
 
 PAUSE = 0.003
 """Seconds between two batches: a notebook's server drops the output of a kernel that sends more
 than 1,000 messages a second, and one batch is one message."""
+
+START = 10.0
+"""Seconds for the thread of the bots to start."""
 
 HELLOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds after which a kernel says again that it has bots, until a server answers: the first
@@ -104,19 +118,20 @@ class Link:
         self.has_subshells = bool(getattr(kernel, "_supports_kernel_subshells", False))
         self.manager = NotebookManager(self, errors or ErrorLog(bot_logger()))
         self.attached = False
+        self.alone = False  # nobody has answered when somebody was waited for
         self.sessions = KernelSessions(self._session_changed, self.manager.log)
-        self._claims: dict[str, dict[str, Any]] = {}
-        self._previous: dict[str, tuple[Route, dict[str, Any]]] = {}
-        self._answers: dict[str, Callable[[str, Any], object]] = {}
+        self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
         self._comm_id = ""
         self._courier: Courier | None = None
         self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
         self._hello: asyncio.TimerHandle | None = None
+        self._process = os.getpid()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wshandler bots", daemon=True)
         self._register()
         self._thread.start()
-        self._ready.wait()
+        if not self._ready.wait(START):
+            raise RuntimeError("the thread of this kernel's bots has not started")
 
     # ---- the thread ------------------------------------------------------------------------------
 
@@ -139,7 +154,9 @@ class Link:
 
         Raises:
             TimeoutError: The loop is busy: a callback with ``run: loop`` holds it.
+            RuntimeError: This process is a fork of the kernel.
         """
+        self.check_process()
         done: threading.Event = threading.Event()
         result: list[T] = []
         error: list[BaseException] = []
@@ -151,7 +168,7 @@ class Link:
                 error.append(raised)
             done.set()
 
-        if threading.get_ident() == self._thread.ident:
+        if self.on_loop:
             return function()
         self.loop.call_soon_threadsafe(run)
         if not done.wait(timeout):
@@ -163,6 +180,38 @@ class Link:
             raise error[0]
         return result[0]
 
+    def check_process(self) -> None:
+        """Refuse to work in a fork: the thread of the bots is not in it.
+
+        Raises:
+            RuntimeError: This process is a fork of the kernel.
+        """
+        if os.getpid() != self._process:
+            raise RuntimeError("this process is a fork of the kernel, and the bots live there")
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the calling thread is the bots' own."""
+        return threading.get_ident() == self._thread.ident
+
+    def let_leave(self, seconds: float) -> None:
+        """Wait, in another thread than the loop's, until what was sent has gone to the server.
+
+        Args:
+            seconds: How long, at most; a client that reads slowly must not hold up a cell.
+        """
+
+        async def left() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    # Who makes room is one of many, and a cell is in no hurry.
+                    while any(  # noqa: ASYNC110
+                        transport.queued_frames for _, transport in self._open.values()
+                    ):
+                        await asyncio.sleep(PAUSE)
+
+        asyncio.run_coroutine_threadsafe(left(), self.loop).result(seconds + 10)
+
     # ---- comms -----------------------------------------------------------------------------------
 
     def _register(self) -> None:
@@ -170,7 +219,7 @@ class Link:
         comms.register_target(TARGET, self._comm_opened)
         # A server that comes later asks every kernel for comms of this target.
         comms.comms[TARGET] = _Comm(TARGET, lambda message: None)
-        keep_parents(self.kernel, self._is_ours)
+        keep_to_itself(self.kernel, self._is_ours)
 
     def _is_ours(self, message: Any) -> bool:
         content = message.get("content") if isinstance(message, dict) else None
@@ -180,7 +229,16 @@ class Link:
 
     def _comm_opened(self, comm: Any, message: dict[str, Any]) -> None:
         """Take the server's comm; runs in the shell that it arrived in."""
-        comm_id = str(message["content"]["comm_id"])
+        content = message["content"]
+        comm_id, asked = str(content["comm_id"]), content.get("data", {}).get("protocol")
+        if asked != PROTOCOL:
+            self.manager.log.warning(
+                "The server speaks version %s of the bridge and this kernel version %s; install "
+                "the same jupyter_wshandler in both",
+                asked,
+                PROTOCOL,
+            )
+            return
         # ipykernel's own object would bind the comm to the shell that last sent on it, and fire
         # the hooks of a cell (pre_execute, post_execute) at every message.
         comm._closed = True
@@ -208,7 +266,7 @@ class Link:
         self._hello = None
         if self.attached or not self._claims:
             return
-        self._publish(TARGET, {"hello": len(self._claims)}, [])
+        self._publish(TARGET, {"hello": PROTOCOL}, [])
         if turn + 1 < len(HELLOS):
             pause = HELLOS[turn + 1] - HELLOS[turn]
             self._hello = self.loop.call_later(pause, self._say_hello, turn + 1)
@@ -227,9 +285,8 @@ class Link:
             pause=PAUSE,
             patience=0.002,
         )
-        self.attached = True
-        for name in self._claims:
-            self._claim(name)
+        self.attached, self.alone = True, False
+        self._claims.ask_again()
 
     def _receive(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
         courier = self._courier
@@ -267,7 +324,9 @@ class Link:
         if what == "open":
             self._connect(name, event[2])
         elif what in ("served", "refused", "displaced"):
-            self._answered(what, name, event[2])
+            if what == "served":
+                self.manager.served.base_url = event[3]["base_url"]
+            self._claims.answered(what, name, event[2], event[3])
         elif name not in self._open:
             if what == "lost":
                 self._put(["closed", name, 0])
@@ -283,20 +342,6 @@ class Link:
                 if connection.close_code is None:
                     connection.close_code, connection.close_reason = event[2], event[3]
                 transport.lost()
-
-    def _answered(self, what: str, name: str, details: Any) -> None:
-        previous = self._previous.pop(name, None)
-        if what == "refused" and previous is not None:
-            # What was served before goes on, as with a file that cannot be used any more.
-            route, self._claims[name] = previous
-            self.manager.served.put(route)
-        elif what != "served":
-            self._claims.pop(name, None)
-            self.manager.served.remove(name)
-        if what == "served":
-            self.manager.served.base_url = details["base_url"]
-        if name in self._answers:
-            self._answers[name](what, details)
 
     def _connect(self, name: str, details: dict[str, Any]) -> None:
         """Open the bot's side of a connection."""
@@ -327,12 +372,11 @@ class Link:
         transport = MessageTransport(
             self.loop,
             lambda frame: self._send(name, frame),
-            lambda: self._put(["close", name, 1000, ""]),
+            lambda: self._put(["close", name, connection.close_code or 1011, ""]),
             messages=WINDOW,
             size=WINDOW_SIZE,
         )
         self._open[name] = connection, transport
-        # What is too long, and who is too slow to answer pings, is the server's to judge.
         manager.open(connection, MessageProtocol(), transport, ())
 
     # ---- to the server ---------------------------------------------------------------------------
@@ -358,8 +402,9 @@ class Link:
         elif isinstance(frame, Ping):
             self._put(["ping", name], frame.payload)
 
-    def _session_changed(self, name: str, text: str) -> None:
-        self._put(["session", name, text], size=64 + len(text))
+    def _session_changed(self, name: str, changed: dict[str, str], removed: list[str]) -> None:
+        size = 64 + sum(len(text) for text in changed.values())
+        self._put(["session", name, changed, removed], size=size)
 
     def connection_finished(self, connection: Connection) -> None:
         """Tell the server that a connection's last callback has run."""
@@ -368,47 +413,40 @@ class Link:
 
     # ---- routes ----------------------------------------------------------------------------------
 
-    def serve(
-        self,
-        route: Route,
-        claim: dict[str, Any],
-        answer: Callable[[str, Any], object],
-    ) -> None:
+    def serve(self, route: Route, claim: dict[str, Any], answer: Answer) -> None:
         """Serve a route, or the new version of one; belongs to the loop.
 
         Args:
             route: The route with its functions.
             claim: What the server is asked for.
-            answer: Gets "served", "refused", "displaced", or "swapped" where the server need
-                not be asked again, and what there is to say.
+            answer: See `claims.Answer`.
         """
-        name = route.name
-        if route.context is not None:
-            route.context.run(current_manager.set, self.manager)
-        # Who may connect is decided in the server, and so is who may stay.
-        route.config = msgspec.structs.replace(route.config, auth=AuthConfig(), origins=None)
-        old, asked = self.manager.served.live.get(name), self._claims.get(name)
-        self.manager.served.put(route)
-        self._claims[name] = claim
-        self._answers[name] = answer
-        if old is not None and asked is not None and asked != claim:
-            self._previous.setdefault(name, (old, asked))
-        if self.attached and asked == claim and name not in self._previous:
-            answer("swapped", None)
-        elif self.attached:
-            self._claim(name)
-        elif self._hello is None:
+        self._claims.serve(route, claim, answer)
+        if not self.attached and self._hello is None:
             self._say_hello()
 
-    def _claim(self, name: str) -> None:
+    def _ask(self, asked: Asked) -> None:
         label = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
-        self._put(["serve", name, {"route": self._claims[name], "label": label}])
+        self._put(["serve", asked.route.name, asked.number, asked.claim, label], size=1024)
+
+    def _put_in_place(self, route: Route) -> None:
+        if route.context is not None:
+            route.context.run(current_manager.set, self.manager)
+        # Who may connect, how long one may be silent and how much one may say is decided where
+        # the client is: in the server.
+        route.config = msgspec.structs.replace(
+            route.config,
+            auth=AuthConfig(),
+            origins=None,
+            ping_interval=0.0,
+            idle_timeout=0.0,
+            max_message=0,
+        )
+        self.manager.served.put(route)
 
     def withdraw(self, name: str) -> None:
         """Serve a route no longer; its connections are closed."""
-        for known in (self._claims, self._previous, self._answers):
-            known.pop(name, None)
-        self.manager.served.remove(name)
+        self._claims.forget(name)
         self._put(["withdraw", name])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dis
+import inspect
 import shlex
 from typing import Any
 
 import yaml
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 
 from ..callbacks.namespace import EVENTS
 from .bot import Bot
@@ -37,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
 class WebSocketMagics(Magics):
     """Serve the functions of a cell."""
 
+    # Braces are part of a pattern, not the name of a variable to put there.
+    @no_var_expand
     @cell_magic
     def websocket(self, line: str, cell: str) -> Bot | None:
         """Run a cell and serve the callbacks that it defines as a WebSocket.
@@ -47,7 +51,7 @@ class WebSocketMagics(Magics):
         shown below the cell, and kept in the variable `bot`. Running the cell again swaps the
         functions; connections stay open. Options are those of a route: ``max_message=64KiB``.
         """
-        arguments = _parser().parse_args(shlex.split(line))
+        arguments = _parser().parse_intermixed_args(_split(line))
         options = dict(_option(text) for text in arguments.options)
         shell: Any = self.shell
         names = _defined(shell.transform_cell(cell))
@@ -72,10 +76,23 @@ class WebSocketMagics(Magics):
         return bot
 
 
+def _split(line: str) -> list[str]:
+    """Split a line as a shell does, but keep its backslashes: a pattern may have them."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=False)
+    words.whitespace_split = True
+    words.commenters = words.escape = ""
+    try:
+        return list(words)
+    except ValueError as error:
+        raise UsageError(f"%%websocket: {error}") from None
+
+
 def _option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"%%websocket: expected option=value, found {text!r}")
+    if key in ("name", "replace", "bot"):
+        raise UsageError(f"%%websocket: write --{key} in place of {text!r}")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
@@ -85,17 +102,16 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _defined(cell: str) -> list[str]:
-    """Return the names of callbacks that a cell binds at its top level."""
+    """Return the names of callbacks that a cell binds outside its functions and classes."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
-        tree = ast.parse(cell)
+        code = compile(cell, "<cell>", "exec", flags)
     except SyntaxError:  # running it will show it
         return []
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in node.names}
-    return sorted(names & _NAMES)
+    if code.co_flags & inspect.CO_COROUTINE:
+        raise UsageError(
+            "%%websocket: a cell that is served cannot await at its top level; "
+            "await in another cell, or call wsh.serve()"
+        )
+    stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
+    return sorted(stored & _NAMES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copy
 import logging
 import sys
 import traceback
@@ -41,17 +42,30 @@ def cell_context(shell: Any) -> contextvars.Context:
     return context
 
 
-def keep_parents(kernel: Any, is_ours: Callable[[dict[str, Any]], bool]) -> None:
-    """Leave the output of other threads where it belongs while the bridge gets messages.
+def keep_to_itself(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
+    """Let the bridge's messages leave no trace in what the kernel says of its cells.
 
-    Each message that an ipykernel gets becomes, for all threads that have no request of their
-    own, the one that their output belongs to: a thread that a cell has started and that prints
-    while a bot is talked to would print nowhere. Messages of the bridge are kept out of that.
+    Two habits of ipykernel are kept away from them. Each message that it gets is announced as
+    busy and idle, and Jupyter takes that for the kernel's state: the culler would end a kernel
+    that computes, because a bot was talked to meanwhile. And it becomes, for all threads that
+    have no request of their own, the one that their output belongs to: a thread that a cell has
+    started and that prints while a bot is talked to would print nowhere.
 
     Args:
         kernel: The kernel.
         is_ours: Says whether a message is one of the bridge.
     """
+    publish = kernel._publish_status
+
+    def publish_status(status: str, channel: str, parent: Any = None) -> None:
+        if not (channel == "shell" and is_ours(parent or kernel.get_parent(channel))):
+            publish(status, channel, parent)
+
+    kernel._publish_status = publish_status
+    _keep_parents(kernel, is_ours)
+
+
+def _keep_parents(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
     variables = [getattr(kernel, name, None) for name in ("_shell_parent_ident", "_shell_parent")]
     if not all(isinstance(v, contextvars.ContextVar) for v in variables):
         return  # before ipykernel 7 a bridge has no thread of its own, so it interferes with none
@@ -60,8 +74,7 @@ def keep_parents(kernel: Any, is_ours: Callable[[dict[str, Any]], bool]) -> None
 
     def set_parent(ident: Any, parent: Any, channel: str = "shell") -> None:
         if channel == "shell" and is_ours(parent):
-            # Its busy and idle must still carry its own name: a notebook takes an idle with the
-            # name of a cell for the end of that cell.
+            # What it is answered with must still carry its own name.
             ident_variable.set(ident)  # type: ignore[union-attr]
             parent_variable.set(parent)  # type: ignore[union-attr]
         else:
@@ -98,7 +111,9 @@ def format_error(shell: Any, error: BaseException) -> str:
     """
     start = users_part(error.__traceback__) or error.__traceback__
     if shell is not None:
-        with contextlib.suppress(Exception):  # IPython's formatter is not for every thread
-            lines = shell.InteractiveTB.structured_traceback(type(error), error, start)
-            return str(shell.InteractiveTB.stb2text(lines))
+        with contextlib.suppress(Exception):
+            # A copy: the formatter remembers what it has formatted, and %debug looks there.
+            formatter = copy.copy(shell.InteractiveTB)
+            lines = formatter.structured_traceback(type(error), error, start)
+            return str(formatter.stb2text(lines))
     return "".join(traceback.format_exception(type(error), error, start))

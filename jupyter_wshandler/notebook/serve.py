@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..callbacks.namespace import collect, route_at_hand
+from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..errors import RouteRefused
 from ..routes import Route
 from .bot import Bot, BotErrors
@@ -75,6 +75,7 @@ def serve(
         RuntimeError: This is no Jupyter kernel.
     """
     kernel, shell = _kernel()
+    name = name or _free_name(pattern)
     handler, close = _on_error(on_error)
     given = {
         "open": open if open is not None else on_open,
@@ -94,22 +95,46 @@ def serve(
     )
     link = _the_link(kernel, shell)
     bot = bots.get(route.name)
-    if bot is None or bot.pattern != pattern or bot.state in ("stopped", "refused"):
+    if bot is None or bot.ended:
         bot = bots[route.name] = Bot(link, route.name, pattern)
-    asked = {key: value for key, value in options.items() if key not in _HERE}
-    if "page" in asked:
-        asked["page"] = route.config.page  # the server runs in another folder
     claim = {
         "pattern": pattern,
-        "options": asked,
+        "options": {key: value for key, value in options.items() if key not in _HERE},
+        "page": _page(route),
         "events": list(functions),
         "replace": replace,
     }
     bot.functions = functions
     answer = _Answer(bot, route)
     link.call(lambda: link.serve(route, claim, answer))
-    _await_answer(link, answer, wait)
+    # A callback that serves another bot runs where the answer arrives.
+    _await_answer(link, answer, 0.0 if link.on_loop else wait)
     return bot
+
+
+def _free_name(pattern: str) -> str:
+    """Return the name of the bot with a pattern, or one for a new bot that no other has."""
+    for bot in bots.values():
+        if bot.pattern == pattern and not bot.ended:
+            return bot.name
+    wanted = name = name_of(pattern)
+    number = 1
+    while name in bots and not bots[name].ended:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def _page(route: Route) -> str | None:
+    """Return the text of a route's page: the server opens no file because a kernel says so."""
+    path = route.config.page
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        text = file.read(MAX_PAGE + 1)
+    if len(text) > MAX_PAGE:
+        raise ValueError(f"page: {path} has more than {MAX_PAGE} characters; name a smaller file")
+    return text
 
 
 class _Answer:
@@ -124,7 +149,7 @@ class _Answer:
 
     def __call__(self, what: str, details: Any) -> None:
         self._bot.answered(what, details)
-        if what in ("refused", "displaced"):
+        if what in ("refused", "kept", "displaced"):
             self.refusal = str(details)
             if not self.awaited and self._route.context is not None:
                 context = self._route.context.copy()
@@ -132,8 +157,11 @@ class _Answer:
         self.came.set()
 
 
-_HERE = frozenset({"every", "run", "threads", "timeout", "returns"})
-"""Options that are about running callbacks: the kernel's business, not the server's."""
+_HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
+"""Options that are the kernel's business, not the server's."""
+
+MAX_PAGE = 1024 * 1024
+"""Characters of a page, at most."""
 
 
 def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
@@ -146,7 +174,9 @@ def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
 
 
 def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
-    came = link.has_subshells and answer.came.wait(wait)
+    # Where nobody answered the first time nobody is waited for again: a notebook that runs
+    # without a server has many cells.
+    came = link.has_subshells and answer.came.wait(0.2 if link.alone else wait)
     answer.awaited = False
     if answer.refusal:
         raise RouteRefused(answer.refusal)
@@ -157,8 +187,12 @@ def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
                 "has ended, and waits whenever a cell runs."
             )
         return
-    if came or not wait:
+    if came or not wait or link.attached:
         return
+    if link.alone:
+        _say("Still no Jupyter server with jupyter_wshandler: the bot waits for one.")
+        return
+    link.alone = True
     _say(
         f"No Jupyter server with jupyter_wshandler has answered within {wait:g} s; the bot goes "
         "live when one does. Is the extension enabled (jupyter server extension list), and was "

@@ -16,15 +16,18 @@ class KernelSessions:
     connection has ended.
 
     Args:
-        changed: Sends a session's id and its values as JSON text to the server.
+        changed: Sends a session's id, the values that have changed (each as JSON text) and the
+            keys that are gone to the server.
         log: Takes a line about what cannot be kept.
     """
 
-    def __init__(self, changed: Callable[[str, str], object], log: Log) -> None:
+    def __init__(
+        self, changed: Callable[[str, dict[str, str], list[str]], object], log: Log
+    ) -> None:
         self._changed = changed
         self._log = log
         self._live: dict[str, tuple[Session, int]] = {}
-        self._known: dict[str, str] = {}
+        self._known: dict[str, dict[str, str]] = {}
         self._touched: set[str] = set()
         self._warned: set[object] = set()
 
@@ -39,7 +42,7 @@ class KernelSessions:
         if session is None:
             session = Session(session_id)
             session.update(values)
-            self._known[session_id] = to_json(dict(values))
+            self._known[session_id] = {key: to_json(value) for key, value in values.items()}
         self._live[session_id] = session, count + 1
         return session
 
@@ -73,19 +76,21 @@ class KernelSessions:
         """Do nothing: connections have sent theirs as they ended."""
 
     def send(self, session: Session) -> None:
-        """Send a session's values to the server, if they have changed."""
+        """Send to the server what has changed in a session."""
         if session.id not in self._touched:
             return
-        values = {key: value for key, value in session.copy().items() if key != "id"}
-        try:
-            text = to_json(values)
-        except Exception:
-            reasons = [(key, why_not_json(key, value)) for key, value in values.items()]
-            for key, reason in reasons:
-                if reason is not None and key not in self._warned:
+        now: dict[str, str] = {}
+        for key, value in session.copy().items():
+            if key != "id":
+                reason = why_not_json(key, value)
+                if reason is None:
+                    now[key] = to_json(value)
+                elif key not in self._warned:
                     self._warned.add(key)
                     self._log.warning("session[%.100r] is not kept: %s", key, reason)
-            text = to_json({key: values[key] for key, reason in reasons if reason is None})
-        if text != self._known.get(session.id):
-            self._known[session.id] = text
-            self._changed(session.id, text)
+        known = self._known[session.id]
+        changed = {key: text for key, text in now.items() if known.get(key) != text}
+        removed = [key for key in known if key not in now]
+        if changed or removed:
+            self._known[session.id] = now
+            self._changed(session.id, changed, removed)

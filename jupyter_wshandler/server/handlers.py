@@ -169,6 +169,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
         healthy = await self.manager.heal(self.route)
+        if upgrade and self.route.host is not None and self.route.host.busy:
+            raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
         connection = self.manager.connection(
             self.route,
             Request(
@@ -228,7 +230,9 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     def serve_page(self) -> None:
         """Answer with the route's page; a bot of a notebook has one without being asked."""
         if self.route.config.page is None:
-            self.serve_chat()
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            self.set_header("Cache-Control", "no-cache")
+            self.finish(self.chat_page() if self.route.page is None else self.route.page)
             return
         path = Path(self.route.config.page)
         try:
@@ -241,15 +245,13 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.set_header("Cache-Control", "no-cache")
         self.finish(body)
 
-    def serve_chat(self) -> None:
-        """Answer with a page to chat with the bot."""
+    def chat_page(self) -> str:
+        """Return a page to chat with the bot."""
         page = (STATIC / "chat.html").read_text(encoding="utf-8")
         script = url_path_join(self.scripts, "chat.js")
         for name, value in (("title", self.route.config.name), ("script", script)):
             page = page.replace("{{" + name + "}}", escape(value))
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache")
-        self.finish(page)
+        return page
 
     async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
         """Complete the handshake and open the connection.

@@ -18,7 +18,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 from zmq.utils.monitor import parse_monitor_message
 
 from ..kernels.bridge import Bridge
-from ..kernels.courier import TARGET, TOPIC, Batch, OutOfStep
+from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
 
@@ -29,6 +29,9 @@ TICK = 1.0
 
 ANSWER = 10.0
 """Seconds for a kernel's control channel to answer."""
+
+RETRY = 2.0
+"""Seconds between two tries to reach a kernel that has bots."""
 
 SETTLED = 2.0
 """Seconds after which a kernel that says again that it has bots has lost its way here."""
@@ -93,7 +96,8 @@ class KernelWatch:
     def _attach(self, kernel_id: str) -> None:
         try:
             kernel = self._kernels.get_kernel(kernel_id)
-            if getattr(kernel.kernel_spec, "language", "").lower() != "python":
+            spec = kernel.kernel_spec
+            if kernel_id in self._wires or not _is_ipykernel(spec):
                 return
             wire = KernelWire(self, kernel_id, kernel)
         except Exception as error:
@@ -113,7 +117,11 @@ class KernelWatch:
         while True:
             await asyncio.sleep(TICK)
             for wire in tuple(self._wires.values()):
-                wire.tick()
+                try:
+                    wire.tick()
+                except Exception:
+                    # What is wrong with one kernel must not cost the others their clock.
+                    self.log.exception("Kernel %s could not be looked at", wire.kernel_id)
 
     def bridge(self, wire: KernelWire) -> Bridge:
         """Return a bridge for a kernel that has bots."""
@@ -162,6 +170,8 @@ class KernelWire:
         self._comm_id = ""
         self._opened_at = 0.0
         self._opening = False
+        self._wanted = False  # it has bots, as far as is known
+        self._retry_at = 0.0
         self._iopub = kernel.connect_iopub()
         self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, b"")
         self._iopub.socket.setsockopt(zmq.SUBSCRIBE, TOPIC)
@@ -178,6 +188,9 @@ class KernelWire:
     def tick(self) -> None:
         """Look at the clock."""
         if self.bridge is None:
+            if self._wanted and self._loop.time() >= self._retry_at:
+                self._retry_at = self._loop.time() + RETRY
+                self._start(self._look())
             return
         self.bridge.tick()
         if self.bridge.in_use and self._watch.spares_connected:
@@ -199,10 +212,12 @@ class KernelWire:
     # ---- what a kernel says --------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Ask a kernel that ran before us whether it has bots."""
+        """Ask a kernel that ran before us, or was out of reach, whether it has bots."""
         reply = await self._ask("comm_info_request", {"target_name": TARGET})
-        if reply is not None and TARGET in reply.get("comms", {}):
-            self._open_soon()
+        if reply is not None:
+            self._wanted = TARGET in reply.get("comms", {})
+            if self._wanted:
+                self._open_soon()
 
     def _read(self, frames: list[bytes]) -> dict[str, Any] | None:
         try:
@@ -222,17 +237,29 @@ class KernelWire:
             return
         content = message["content"]
         if content["comm_id"] == TARGET:
-            self._hello()
+            self._hello(content["data"].get("hello"))
         elif content["comm_id"] == self._comm_id and self.bridge is not None:
             try:
                 self.bridge.receive(content["data"], message["buffers"])
-            except OutOfStep as error:
-                self._watch.log.error("%s: %s; opening it again", self.bridge.label, error)
+            except Exception as error:
+                # Out of step, or no batch at all: nothing that follows can be relied on.
+                self._watch.log.error(
+                    "%s: %s: %s; opening it again",
+                    self.bridge.label,
+                    type(error).__name__,
+                    error if isinstance(error, OutOfStep) else "not a batch of this version",
+                )
                 self._end("the way to the notebook's kernel was lost")
-                self._open_soon()
+                self._wanted, self._retry_at = True, self._loop.time() + RETRY
 
-    def _hello(self) -> None:
-        if self.bridge is None:
+    def _hello(self, protocol: object) -> None:
+        if protocol != PROTOCOL:
+            self._watch.log.error(
+                "Kernel %s has another version of jupyter_wshandler than this server; its bots "
+                "are not served",
+                self.kernel_id,
+            )
+        elif self.bridge is None:
             self._open_soon()
         elif self._loop.time() - self._opened_at > SETTLED:
             self._end(GONE)
@@ -247,12 +274,16 @@ class KernelWire:
 
     async def _open(self) -> None:
         try:
+            self._wanted, self._retry_at = True, self._loop.time() + RETRY
             info = await self._ask("kernel_info_request", {})
-            features = (info or {}).get("supported_features", ())
+            if info is None:  # the clock tries again
+                return
             subshell = None
-            if "kernel subshells" in features:
+            if "kernel subshells" in info.get("supported_features", ()):
                 reply = await self._ask("create_subshell_request", {})
-                subshell = (reply or {}).get("subshell_id")
+                if reply is None:
+                    return
+                subshell = reply.get("subshell_id")
             self._end(GONE)
             self._subshell = subshell
             self._shell = self._kernel.connect_shell()
@@ -260,7 +291,14 @@ class KernelWire:
             self._comm_id = uuid.uuid4().hex
             self._opened_at = self._loop.time()
             self.bridge = self._watch.bridge(self)
-            self._send("comm_open", {"comm_id": self._comm_id, "target_name": TARGET, "data": {}})
+            self._send(
+                "comm_open",
+                {
+                    "comm_id": self._comm_id,
+                    "target_name": TARGET,
+                    "data": {"protocol": PROTOCOL},
+                },
+            )
         finally:
             self._opening = False
 
@@ -277,6 +315,8 @@ class KernelWire:
         if parse_monitor_message(frames)["event"] == zmq.EVENT_DISCONNECTED:
             self._subshell = None  # it was of the process that is gone
             self._end(GONE)
+            # Or only the way there was: the clock asks whether the kernel is still there.
+            self._wanted, self._retry_at = True, self._loop.time() + RETRY
 
     def _end(self, reason: str) -> None:
         bridge, self.bridge = self.bridge, None
@@ -331,3 +371,9 @@ class KernelWire:
         reply = self._replies.get(message["parent_header"].get("msg_id", ""))
         if reply is not None and not reply.done():
             reply.set_result(message["content"])
+
+
+def _is_ipykernel(spec: Any) -> bool:
+    """Say whether a kernel's specification is of an ipykernel, whatever its language is called."""
+    language = str(getattr(spec, "language", "")).lower()
+    return language.startswith("python") or any("ipykernel" in str(word) for word in spec.argv)

@@ -86,6 +86,17 @@ class Notebook:
         ).__enter__()
         self._reader = threading.Thread(target=self._read, args=(self._socket,), daemon=True)
         self._reader.start()
+        self._get_ready()
+
+    def _get_ready(self) -> None:
+        """Ask until the kernel answers and is heard: what it says before that is lost."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            cell = self._request("kernel_info_request", {})
+            with contextlib.suppress(AssertionError):
+                self.until(lambda cell=cell: cell.idle, 2.0)
+                return
+            assert time.monotonic() < deadline, "the kernel did not answer"
 
     def _read(self, socket) -> None:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed, OSError):
@@ -112,16 +123,6 @@ class Notebook:
 
     def start(self, code: str) -> Cell:
         """Begin to run a cell."""
-        msg_id = uuid.uuid4().hex
-        cell = self.cells[msg_id] = Cell(msg_id)
-        header = {
-            "msg_id": msg_id,
-            "username": "test",
-            "session": self._session,
-            "msg_type": "execute_request",
-            "version": "5.3",
-            "date": "2026-01-01T00:00:00Z",
-        }
         content = {
             "code": code,
             "silent": False,
@@ -130,17 +131,22 @@ class Notebook:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        self._socket.send(
-            json.dumps(
-                {
-                    "channel": "shell",
-                    "header": header,
-                    "parent_header": {},
-                    "metadata": {},
-                    "content": content,
-                }
-            )
-        )
+        return self._request("execute_request", content)
+
+    def _request(self, kind: str, content: dict) -> Cell:
+        """Send a request; what comes of it is a cell's."""
+        msg_id = uuid.uuid4().hex
+        cell = self.cells[msg_id] = Cell(msg_id)
+        header = {
+            "msg_id": msg_id,
+            "username": "test",
+            "session": self._session,
+            "msg_type": kind,
+            "version": "5.3",
+            "date": "2026-01-01T00:00:00Z",
+        }
+        message = {"channel": "shell", "header": header, "content": content}
+        self._socket.send(json.dumps({**message, "parent_header": {}, "metadata": {}}))
         return cell
 
     def wait(self, cell: Cell, seconds: float = SECONDS) -> Cell:

@@ -1,0 +1,254 @@
+"""The server's side of one kernel, with a kernel that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from support.memory import until
+
+from jupyter_wshandler.connection import INBOX
+from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
+from jupyter_wshandler.kernels import bridge as bridges
+from jupyter_wshandler.kernels.bridge import Bridge
+from jupyter_wshandler.kernels.connection import WINDOW
+from jupyter_wshandler.kernels.courier import OutOfStep
+from jupyter_wshandler.kernels.details import describe
+from jupyter_wshandler.kernels.routes import KernelRoutes
+from jupyter_wshandler.manager import WebSocketManager
+from jupyter_wshandler.request import Request
+
+CLAIM = {"pattern": "/bot", "events": ["on_message", "on_pong"]}
+
+
+class Kernel:
+    """A kernel as its bridge sees it: batches come and go."""
+
+    def __init__(self, manager: WebSocketManager, routes: KernelRoutes, **options) -> None:
+        self.events: list[list] = []
+        self.batches: list[dict] = []
+        self.answers = True
+        self._number = 0
+        self.bridge = Bridge(manager, routes, "0123456789abcdef", self._take, **options)
+
+    def _take(self, batch: dict, buffers: list[bytes]) -> None:
+        self.batches.append(batch)
+        left = iter(buffers)
+        for event in batch.get("events", ()):
+            self.events.append([*event, next(left)] if event[0] in ("binary", "pong") else event)
+        if "n" in batch and self.answers:
+            self.bridge.io.loop.call_soon(self.say, [], {"got": batch["n"]})
+
+    def say(self, events: list[list], more: dict | None = None, buffers=()) -> None:
+        batch = dict(more or {})
+        if events:
+            self._number += 1
+            batch |= {"n": self._number, "events": events}
+        self.bridge.receive(batch, buffers)
+
+    def serve(self, number: int = 1, **claim) -> None:
+        self.say([["serve", "bot", number, {**CLAIM, **claim}, "bots.ipynb"]])
+
+    def got(self, what: str) -> list[list]:
+        return [event for event in self.events if event[0] == what]
+
+
+class Client:
+    """A browser as far as whole messages go."""
+
+    def __init__(self, manager: WebSocketManager, uri: str = "/bot") -> None:
+        self.got: list = []
+        route = manager.table.match(uri)[0]
+        self.connection = manager.connection(route, Request([("Host", "h")], uri))
+        self.transport = MessageTransport(
+            manager.io.loop, self.got.append, lambda: None, messages=2**20, size=2**30
+        )
+        self.manager = manager
+
+    def open(self) -> Client:
+        self.manager.open(self.connection, MessageProtocol(), self.transport, ())
+        return self
+
+    def say(self, *messages: str | bytes) -> None:
+        self.transport.feed(messages)
+
+    @property
+    def code(self) -> int | None:
+        codes = [frame.code for frame in self.got if isinstance(frame, Close)]
+        return codes[0] if codes else None
+
+
+@pytest.fixture
+def routes(manager) -> KernelRoutes:
+    return KernelRoutes(manager.served)
+
+
+@pytest.fixture
+def kernel(manager, routes) -> Kernel:
+    kernel = Kernel(manager, routes)
+    kernel.serve()
+    yield kernel
+    kernel.bridge.end("the test is over")
+    for connection in list(manager.connections.values()):
+        connection._transport.lost()
+
+
+async def test_a_kernel_hears_where_it_is_served(kernel):
+    await until(lambda: kernel.got("served"))
+    assert kernel.got("served")[0][1:3] == ["bot", 1]
+
+
+async def test_a_claim_of_wrong_types_is_refused_and_nothing_else_happens(manager, kernel):
+    kernel.serve(2, events="on_message")
+    kernel.serve(3, pattern=5)
+    await until(lambda: len(kernel.got("refused")) == 2)
+    assert all("Expected" in event[3] for event in kernel.got("refused"))
+    assert manager.table.match("/bot") is not None
+
+
+@pytest.mark.parametrize(
+    "batch", [{"n": 2, "events": 5}, {"n": 3}, {"n": 2, "events": [["binary"]]}]
+)
+async def test_what_is_no_batch_is_told_to_the_caller(kernel, batch):
+    with pytest.raises((OutOfStep, TypeError, IndexError)):
+        kernel.bridge.receive(batch, ())
+
+
+async def test_one_event_that_makes_no_sense_costs_the_others_nothing(manager, kernel):
+    client = Client(manager).open()
+    name = client.connection.id
+    kernel.say([["close", name], ["what", name], ["session"], ["text", name, "hello"]])
+    await until(lambda: client.got)
+    assert client.got == ["hello"]
+
+
+async def test_a_kernel_is_given_a_window_and_then_an_inbox_fills(manager, kernel):
+    client = Client(manager).open()
+    client.say(*map(str, range(300)))
+    await until(lambda: len(kernel.got("text")) == WINDOW)
+    assert len(client.connection._inbox) == INBOX
+    assert client.connection._protocol.pending
+    for _ in range(300):
+        kernel.say([], {"taken": {client.connection.id: 1}})
+    await until(lambda: len(kernel.got("text")) == 300)
+    assert [event[2] for event in kernel.got("text")] == list(map(str, range(300)))
+
+
+async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_server_nothing(
+    manager, kernel
+):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+    kernel.say([["text", name, str(number)] for number in range(1000)])
+
+    def taken() -> int:
+        return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
+
+    await until(taken)
+    assert taken() < 300  # what the route's queue holds
+    assert client.code is None
+    assert len(client.connection.held) > 600
+    while len(client.got) < 1000:
+        client.transport.taken(1)
+        await asyncio.sleep(0)
+    await until(lambda: taken() == 1000)
+    assert client.got == list(map(str, range(1000)))
+    assert client.connection.held is None
+
+
+async def test_a_stalled_kernel_costs_who_waits_for_it_1013_and_takes_nobody_new(
+    manager, kernel, monkeypatch
+):
+    await until(lambda: kernel.got("served"))
+    quiet, waiting, gone = (Client(manager).open() for _ in range(3))
+    await until(lambda: len(kernel.got("open")) == 3)
+    kernel.answers = False
+    waiting.say("x")
+    gone.say(*map(str, range(200)))
+    gone.transport.lost()
+    await until(lambda: kernel.got("text"))
+    kernel.bridge._patience = 0.0
+    await until(lambda: kernel.bridge._courier.stalled() > 0)
+    kernel.bridge.tick()
+    assert kernel.bridge.busy
+    assert (quiet.code, waiting.code) == (None, 1013)
+    # Who has left is not kept for a kernel that may never answer.
+    assert gone.connection.lost_at
+    monkeypatch.setattr(bridges, "GOODBYE", 0.0)
+    kernel.bridge.tick()
+    assert gone.connection.id not in manager.connections
+
+
+async def test_a_connection_whose_kernel_has_ended_in_its_handshake_is_closed(manager, kernel):
+    client = Client(manager)
+    kernel.bridge.end("gone")
+    client.open()
+    assert client.code == 1012
+    client.transport.lost()
+    await until(lambda: client.connection.id not in manager.connections)
+
+
+async def test_a_connection_does_not_move_to_another_kernel(manager, routes, kernel):
+    client = Client(manager)
+    late = Client(manager)
+    client.open()
+    other = Kernel(manager, routes)
+    other.serve(replace=True)
+    late.open()
+    assert (client.code, late.code) == (1012, 1012)
+    other.bridge.end("over")
+
+
+async def test_a_kernels_close_reaches_the_client_and_its_end_the_kernel(manager, kernel):
+    client = Client(manager).open()
+    name = client.connection.id
+    kernel.say([["text", name, "bye"], ["close", name, 4001, "enough"]])
+    assert (client.got[0], client.code) == ("bye", 4001)
+    client.transport.feed([Close(4001, "enough")])
+    await until(lambda: kernel.got("lost"))
+    assert kernel.got("lost") == [["lost", name, 4001, "enough"]]
+    assert name in manager.connections  # until its on_close has run
+    kernel.say([["closed", name, 3]])
+    assert name not in manager.connections
+    assert client.connection.dropped == 3
+
+
+async def test_changes_of_a_session_leave_its_other_keys_alone(manager, kernel):
+    client = Client(manager)
+    session = await manager.sessions.attach("s1", "ada", new=True)
+    session.update(module="kept", old="gone")
+    client.connection._session = session
+    client.open()
+    kernel.say([["session", "s1", {"n": "[1]", "m": '"x"'}, ["old", "never"]]])
+    assert session == {"id": "s1", "module": "kept", "n": [1], "m": "x"}
+
+
+SECRETS = [
+    ("Authorization", "secret"),
+    ("Cookie", "a=secret"),
+    ("X-Forwarded-Access-Token", "secret"),
+    ("X-Auth-Request-User", "secret"),
+    ("Cf-Access-Jwt-Assertion", "secret"),
+    ("Referer", "http://h/lab?token=secret"),
+    ("Sec-WebSocket-Protocol", "bearer.secret"),
+    ("X-Original-URI", "/x?token=secret"),
+    ("X-XSRFToken", "secret"),
+    ("X-Api-Key", "secret"),
+]
+
+
+@pytest.mark.parametrize("uri", ["/bot?token=secret&a=1", "/bot?%74oken=secret&a=1"])
+async def test_what_proves_an_identity_is_not_told_to_a_kernel(manager, kernel, uri):
+    client = Client(manager)
+    client.connection.request = Request(
+        [*SECRETS, ("User-Agent", "x"), ("Origin", "http://h")], uri
+    )
+    client.connection.current_user = SimpleNamespace(username="ada", name="Ada", token="secret")
+    told = describe(client.connection)
+    assert "secret" not in str(told)
+    assert told["request"]["headers"] == [["User-Agent", "x"], ["Origin", "http://h"]]
+    assert told["request"]["uri"] == "/bot?a=1"
+    assert told["user"] == {"username": "ada", "name": "Ada"}
