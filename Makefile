@@ -69,7 +69,7 @@ $(FLOOR_VENV)/.installed: $(PACKAGING) .ci/floor.txt | $(FLOOR_VENV)/bin/python
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
-	  while IFS=$$'\t' read -r target words; do printf '  make %-12s %s\n' "$$target" "$$words"; done
+	  while IFS=$$'\t' read -r target words; do printf '  make %-14s %s\n' "$$target" "$$words"; done
 
 .PHONY: demo
 demo: $(VENV)/.installed ## talk to the example bots, then serve their page (ONCE=1: end after the talk)
@@ -125,10 +125,19 @@ endurance: $(VENV)/.installed-dev ## run the long tests in full size and print w
 abuse: $(VENV)/.installed-dev ## abuse a server and a raw Tornado handler, and write docs/abuse.md
 	@PYTHONPATH=tests $(BIN)/python -m support.abuse
 
+.PHONY: notebooks
+notebooks: $(VENV)/.installed-dev ## run the notebooks against a real server and keep their outputs
+	@PYTHONPATH=tests $(BIN)/python -m support.notebooks $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other servers
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-kernels
+bench-kernels: $(VENV)/.installed-bench ## measure bots in a notebook's kernel
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler
+	@$(BIN)/python -m benchmarks.kernels $(ARGS)
 
 .PHONY: clean
 clean: ## remove what these targets made
