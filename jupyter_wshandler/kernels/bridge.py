@@ -93,7 +93,7 @@ class Bridge:
         self._patience = patience
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
         # grow with the load. Its own are spaced: they count for a notebook's limit of messages.
-        self._courier = Courier(self.io.loop, transmit, in_flight=1, pause=0.0, patience=0.005)
+        self._courier = Courier(self.io.loop, transmit, in_flight=1, patience=0.005)
         self._connections: dict[str, KernelConnection] = {}
         self._blocked: set[KernelConnection] = set()
         self._waits: set[asyncio.Task[None]] = set()

@@ -49,7 +49,8 @@ class Courier:
         loop: The event loop.
         transmit: Sends a batch and its buffers as one comm message.
         in_flight: Batches that the other side may not have confirmed yet, at most.
-        pause: Seconds from one batch to the next, at least.
+        rate: Batches per second in the long run, at most; 0 for no limit.
+        burst: Batches that may go out faster, after a silence.
         patience: Seconds that a confirmation waits for a batch to travel with.
     """
 
@@ -59,13 +60,15 @@ class Courier:
         transmit: Transmit,
         *,
         in_flight: int,
-        pause: float,
         patience: float,
+        rate: float = 0.0,
+        burst: int = 1,
     ) -> None:
         self._loop = loop
         self._transmit = transmit
         self._in_flight = in_flight
-        self._pause = pause
+        self._rate, self._burst = rate, burst
+        self._credit, self._credited = float(burst), loop.time()
         self._patience = patience
         self._events: deque[tuple[Event, bytes | None, int]] = deque()
         self.waiting = 0
@@ -144,10 +147,19 @@ class Courier:
             batch["taken"] = taken
         if not batch:
             return
-        self._not_before = now + self._pause
+        self._not_before = self._spend(now)
         if self._events and len(self._sent) < self._in_flight:
             self._flush_at(self._not_before)
         self._transmit(batch, buffers)
+
+    def _spend(self, now: float) -> float:
+        """Take one batch from the credit; return when the next one may go."""
+        if not self._rate:
+            return now
+        earned = (now - self._credited) * self._rate
+        self._credit = min(float(self._burst), self._credit + earned) - 1
+        self._credited = now
+        return now + max(0.0, 1 - self._credit) / self._rate
 
     def _next_events(self, buffers: list[bytes]) -> list[Event]:
         events: list[Event] = []

@@ -49,9 +49,15 @@ as a socket takes before it is full."""
 WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""
 
-PAUSE = 0.003
-"""Seconds between two batches: a notebook's server drops the output of a kernel that sends more
-than 1,000 messages a second, and one batch is one message."""
+RATE = 400.0
+"""Batches per second in the long run: a notebook's server drops the output of a kernel that sends
+more than 1,000 messages a second over 3 s, one batch is one message, and cells want to print."""
+
+BURST = 100
+"""Batches that may go out faster than that, after a silence."""
+
+LOOK = 0.003
+"""Seconds between two looks at whether everything has left."""
 
 START = 10.0
 """Seconds for the thread of the bots to start."""
@@ -208,7 +214,7 @@ class Link:
                     while any(  # noqa: ASYNC110
                         transport.queued_frames for _, transport in self._open.values()
                     ):
-                        await asyncio.sleep(PAUSE)
+                        await asyncio.sleep(LOOK)
 
         asyncio.run_coroutine_threadsafe(left(), self.loop).result(seconds + 10)
 
@@ -282,8 +288,9 @@ class Link:
             self.loop,
             lambda batch, buffers: self._publish(comm_id, batch, buffers),
             in_flight=8,
-            pause=PAUSE,
             patience=0.002,
+            rate=RATE,
+            burst=BURST,
         )
         self.attached, self.alone = True, False
         self._claims.ask_again()
