@@ -17,8 +17,9 @@ import asyncio
 import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
@@ -292,7 +293,19 @@ class Client(_Connection):
             ValueError: The code may not be sent, or the reason is too long.
         """
         _check_close(code, reason)
+        # What nobody has read stands before the server's answer, and the library reads on only
+        # as its queue is emptied.
+        reader = threading.Thread(target=self._drain, name="wshandler client close", daemon=True)
+        reader.start()
         self._socket.close(code, reason)
+        reader.join()
+
+    def _drain(self) -> None:
+        from websockets.exceptions import ConcurrencyError, ConnectionClosed
+
+        with suppress(ConnectionClosed, ConcurrencyError):
+            while True:
+                self._socket.recv()
 
     def __iter__(self) -> Client:
         """Return the messages one by one, however long each takes, until the end."""
@@ -348,7 +361,19 @@ class AsyncClient(_Connection):
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection; see `Client.close`."""
         _check_close(code, reason)
-        await self._socket.close(code, reason)
+        reader = asyncio.create_task(self._drain(), name="wshandler client close")
+        try:
+            await self._socket.close(code, reason)
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+
+    async def _drain(self) -> None:
+        from websockets.exceptions import ConcurrencyError, ConnectionClosed
+
+        with suppress(ConnectionClosed, ConcurrencyError):
+            while True:
+                await self._socket.recv()
 
     def __aiter__(self) -> AsyncClient:
         """Return the messages one by one, however long each takes, until the end."""

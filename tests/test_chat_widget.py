@@ -236,7 +236,7 @@ def test_of_two_outputs_the_newest_has_the_chat_and_the_older_says_so(notebook):
     expect(answers(second)).to_have_count(2)
     expect(notebook.chat("first")).to_have_count(0)
     line = notebook.page.locator("#first .output")
-    expect(line).to_contain_text("this chat has moved to its newest output")
+    expect(line).to_contain_text("This chat has moved to its newest output")
     screenshot(notebook.page, "moved")
     line.get_by_role("button", name="Show it here").click()
     expect(answers(notebook.chat("first"))).to_have_count(2)
@@ -250,7 +250,7 @@ def test_an_output_that_is_shown_in_a_second_view_has_its_chat_there(notebook):
     notebook.connected(element="wsh-twice")
     second = notebook.run(cell="second", element="wsh-twice")
     expect(state(second)).to_have_text("connected")
-    expect(notebook.page.locator("#first .output")).to_contain_text("this chat has moved")
+    expect(notebook.page.locator("#first .output")).to_contain_text("This chat has moved")
     assert len(notebook.sockets) == 1
 
 

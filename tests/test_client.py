@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,9 @@ async def request(handler, message):
 async def obey(handler, message):
     """Do what a message says: three answers, nothing, or close."""
     word, *rest = message.split(" ", 2)
+    if word == "many":
+        for number in range(200):
+            handler.write_message(str(number))
     if word == "three":
         for number in range(3):
             handler.write_message({"number": number})
@@ -209,6 +213,31 @@ both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 # -- talking -----------------------------------------------------------------------------------
+
+
+@both
+def test_closing_with_messages_unread_is_quick_and_in_order(here, kind):
+    """The server's close frame stands behind what nobody reads."""
+
+    def talk_sync() -> tuple[int | None, float]:
+        client = connect("/obey").open()
+        client.send("many")
+        assert client.recv() == "0"
+        began = time.monotonic()
+        client.close()
+        return client.close_code, time.monotonic() - began
+
+    async def talk_async() -> tuple[int | None, float]:
+        client = await connect("/obey")
+        await client.send("many")
+        assert await client.recv() == "0"
+        began = time.monotonic()
+        await client.close()
+        return client.close_code, time.monotonic() - began
+
+    code, seconds = talk_sync() if kind == "sync" else asyncio.run(talk_async())
+    assert code == 1000
+    assert seconds < 5
 
 
 def test_a_block_opens_sends_receives_and_closes(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import textwrap
 import time
 
@@ -367,6 +368,34 @@ def test_other_cells_send_to_all_clients_or_to_one(server, book):
             assert socket.close_code == 4000
 
 
+def test_a_generator_is_closed_when_its_client_leaves(server, book):
+    book.run(
+        code(
+            """
+            import asyncio
+            seen = []
+            async def on_message(handler, message):
+                try:
+                    while True:
+                        yield 'x'
+                        await asyncio.sleep(0.02)
+                finally:
+                    seen.append('closed')
+            def on_close(handler):
+                seen.append((handler.close_code, handler.close_reason))
+            bot = wsh.serve('/endless', on_message=on_message, on_close=on_close)
+            """
+        )
+    )
+    with server.connect_sync("/endless", max_queue=None) as socket:
+        ask(socket, "go")
+        began = time.monotonic()
+        socket.close(1000, "enough")
+        assert time.monotonic() - began < 2
+        assert (socket.close_code, socket.close_reason) == (1000, "")
+    eventually(lambda: book.run("print(seen)").text.strip() == "['closed', (1000, 'enough')]")
+
+
 def test_a_thousand_messages_in_a_row_reach_a_client_that_reads(server, book):
     book.run(
         code(
@@ -551,6 +580,7 @@ def test_what_a_failed_call_had_in_its_variables_is_kept_for_the_newest_errors_o
         ("wsh.serve('/configured', print)", ["RouteRefused", "configured"]),
         ("wsh.serve('/api/status', print)", ["RouteRefused", "answered by"]),
         ("wsh.serve('/x', print, auth=False)", ["RouteRefused", "kernel_routes"]),
+        ("wsh.serve('/x', print, select_subprotocol=print)", ["TypeError", "subprotocols="]),
         ("wsh.serve('/x', print, origins=['a.example'])", ["RouteRefused", "kernel_routes"]),
     ],
 )
@@ -701,6 +731,7 @@ def test_stop_closes_the_clients_and_the_address(server, book):
         assert socket.close_code == 1012
     assert Visitor(server).status("/stopped", token=True) == 404
     assert book.run("print(bot.state)").text == "stopped\n"
+    assert "chat.js" not in book.run("bot").outputs[0]["data"]["text/html"]
     serve(book, "/stopped")
     with server.connect_sync("/stopped") as socket:
         assert ask(socket, "x") == "Got message: x"
@@ -748,6 +779,18 @@ def test_the_magic_says_what_is_wrong_with_its_cell(server, book, cell, words):
     ended = book.run(cell, fails=True)
     shown = (ended.error or "") + ended.text
     assert all(word in shown for word in words), shown
+
+
+def test_a_traceback_names_the_cell_of_the_magic_by_its_own_number(server, book):
+    book.run("%reload_ext jupyter_wshandler")
+    cell = book.run("%%websocket /numbered\ndef on_message(handler, message): 1 / 0")
+    number = cell.reply["execution_count"]
+    with server.connect_sync("/numbered") as socket:
+        ask(socket, "x")
+    eventually(lambda: "ZeroDivisionError" in cell.text)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", cell.text)
+    assert f"Cell In[{number}]" in plain
+    assert book.run("bot.stop(); 1").reply["execution_count"] == number + 1
 
 
 def test_the_magic_takes_its_line_as_it_is_written(server, book):

@@ -148,8 +148,10 @@ class Bridge:
                 connection._close(event[2], event[3])
             elif what == "closed":
                 connection.dropped += event[2]
-                self._finish(connection)
-                if connection._phase < CLOSED:  # the kernel did not wait for the client
+                connection.ended_there = True
+                if connection._phase == CLOSED:
+                    self._finish(connection)
+                elif connection._phase < CLOSING:  # the kernel did not wait for the client
                     connection._transport.abort()
 
     def _send(self, connection: KernelConnection, message: str | bytes) -> None:
@@ -222,7 +224,10 @@ class Bridge:
 
     def connect(self, route: Route, **details: Any) -> KernelConnection:
         """Return a connection of a route; it is not open yet."""
-        return KernelConnection(self, route, **details)
+        return KernelConnection(self, route, on_leaving=self._leaving, **details)
+
+    def _leaving(self, c: KernelConnection) -> None:
+        self._courier.put(["leaving", c.id, c.close_code, c.close_reason or ""])
 
     def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
         """Refuse: a function here is no callback there."""
@@ -279,7 +284,7 @@ class Bridge:
         if c.lost_at:
             return
         c.lost_at = time.monotonic()
-        if self.alive:
+        if self.alive and not c.ended_there:
             self._courier.put(["lost", c.id, c.close_code, c.close_reason or ""])
         else:
             self._finish(c)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ..connection import Connection
@@ -16,16 +17,35 @@ WINDOW_SIZE = 1024 * 1024
 
 
 class KernelConnection(Connection):
-    """Be an open WebSocket whose messages are handled in a kernel."""
+    """Be an open WebSocket whose messages are handled in a kernel.
 
-    __slots__ = ("held", "lost_at", "untaken", "untaken_size")
+    Args:
+        args: See `Connection`.
+        on_leaving: Called once where the client leaves before its messages are handled.
+        details: See `Connection`.
+    """
 
-    def __init__(self, *args: Any, **details: Any) -> None:
+    __slots__ = (
+        "ended_there",
+        "held",
+        "lost_at",
+        "on_leaving",
+        "told_closing",
+        "untaken",
+        "untaken_size",
+    )
+
+    def __init__(
+        self, *args: Any, on_leaving: Callable[[KernelConnection], object], **details: Any
+    ) -> None:
         super().__init__(*args, **details)
+        self.on_leaving = on_leaving
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
         self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
         self.lost_at = 0.0
+        self.told_closing = False  # the kernel knows that the client is leaving
+        self.ended_there = False  # its last callback has run in the kernel
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""
@@ -50,11 +70,17 @@ class KernelConnection(Connection):
         super().tick(now)
 
     def settle(self) -> None:
-        """Answer the client's close frame once the kernel has handled its messages."""
+        """Answer the client's close frame once the kernel has handled its messages.
+
+        The kernel is told, so that a generator that nobody listens to any more is closed there.
+        """
         if (
             self._phase == PEER_CLOSED
             and self.untaken
             and self._host.io.loop.time() < self._deadline
         ):
+            if not self.told_closing:
+                self.told_closing = True
+                self.on_leaving(self)
             return
         super().settle()

@@ -181,7 +181,7 @@ class Bot:
         return f"<Bot {self.name} at {self.url or self.pattern}: {what}{who}>"
 
     def _repr_html_(self) -> str:
-        return _page(self) if self.script else f"<pre>{html.escape(repr(self))}</pre>"
+        return _page(self) if self.state == "live" else f"<pre>{html.escape(repr(self))}</pre>"
 
 
 def _page(bot: Bot) -> str:
@@ -233,8 +233,10 @@ class BotErrors:
         if bot is not None:
             bot.add_error(BotError(c, message, error, callback.name, time.time()))
         after = "" if c._route.config.on_error_close else "; the connection stays open"
+        # A token has no name of its own; Jupyter shows people such a user by another one.
+        who = getattr(c.current_user, "display_name", None) or username(c.current_user)
         heading = (
-            f"{c.route}: {callback.name} failed for {username(c.current_user)}, "
+            f"{c.route}: {callback.name} failed for {who}, "
             f"connection {c.id}, error {error_id}{after}"
         )
         line = place_of(error)

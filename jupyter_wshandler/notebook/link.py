@@ -19,7 +19,7 @@ import msgspec
 from ..callbacks.errorlog import ErrorLog, ErrorSink
 from ..config.model import AuthConfig
 from ..connection import Connection
-from ..engine.frames import Pong
+from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
 from ..kernels.courier import (
     PROTOCOL,
@@ -345,6 +345,8 @@ class Link:
                 transport.feed([buffer])
             elif what == "pong":
                 transport.feed([Pong(buffer)])
+            elif what == "leaving":
+                transport.feed([Close(event[2], event[3])])
             elif what == "lost":
                 if connection.close_code is None:
                     connection.close_code, connection.close_reason = event[2], event[3]
@@ -379,7 +381,7 @@ class Link:
         transport = MessageTransport(
             self.loop,
             lambda frame: self._send(name, frame),
-            lambda: self._put(["close", name, connection.close_code or 1011, ""]),
+            lambda: self._put(["close", name, reply_code(connection.close_code or 1011), ""]),
             messages=WINDOW,
             size=WINDOW_SIZE,
         )

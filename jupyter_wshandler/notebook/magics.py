@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dis
 import inspect
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -56,7 +58,9 @@ class WebSocketMagics(Magics):
         shell: Any = self.shell
         names = _defined(shell.transform_cell(cell))
         before = {name: shell.user_ns.get(name) for name in names}
-        if not shell.run_cell(cell, store_history=False).success:
+        with _number_of_the_cell(shell):
+            ended = shell.run_cell(cell, store_history=False)
+        if not ended.success:
             return None  # the cell's own error is shown already
         found = {name: shell.user_ns[name] for name in names if name in shell.user_ns}
         if "open" in found:
@@ -74,6 +78,22 @@ class WebSocketMagics(Magics):
         )
         shell.user_ns[arguments.bot] = bot
         return bot
+
+
+@contextlib.contextmanager
+def _number_of_the_cell(shell: Any) -> Iterator[None]:
+    """Let tracebacks name the cell by its own number; IPython 9 has counted on already."""
+    names = getattr(shell.compile, "_filename_map", {})
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename not in names:
+        frame = frame.f_back
+    count = shell.execution_count
+    if frame is not None:
+        shell.execution_count = names[frame.f_code.co_filename]
+    try:
+        yield
+    finally:
+        shell.execution_count = count
 
 
 def _split(line: str) -> list[str]:

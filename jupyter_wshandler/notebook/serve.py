@@ -75,6 +75,9 @@ def serve(
         RuntimeError: This is no Jupyter kernel.
     """
     kernel, shell = _kernel()
+    for key, instead in _NOT_HERE.items():
+        if key in options:
+            raise TypeError(f"{key} is asked in the server, before a kernel is; use {instead}")
     name = name or _free_name(pattern)
     handler, close = _on_error(on_error)
     given = {
@@ -159,6 +162,12 @@ class _Answer:
 
 _HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
 """Options that are the kernel's business, not the server's."""
+
+_NOT_HERE = {
+    "select_subprotocol": "subprotocols=[...]",
+    "get_compression_options": "compression=True",
+}
+"""Callbacks of the handshake, and the options that say the same."""
 
 MAX_PAGE = 1024 * 1024
 """Characters of a page, at most."""

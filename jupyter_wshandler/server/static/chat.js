@@ -36,14 +36,15 @@ const CODES = {
   1008: {words: 'The server does not allow this conversation', final: true, detail: true},
   1009: {words: 'The last message was too big for the bot'},
   1011: {words: 'The bot has failed', detail: true},
-  1012: {words: 'The notebook\'s kernel has restarted; run the cell again'},
+  1012: {words: 'The notebook\'s kernel has restarted; run the cell again', gone: true},
   1013: {words: 'The server is busy'},
   4401: {words: 'You are logged out', final: true, login: true},
   4403: {words: 'You are not allowed to use this bot', final: true, detail: true},
 };
 const OTHER = {words: 'The bot has closed the connection', detail: true};
 const SILENT = 'Nothing answers at this address. If its kernel has restarted, run the cell again.';
-const MOVED = 'this chat has moved to its newest output';
+const GONE = 'This bot is not served any more; run its cell to start it again';
+const MOVED = 'This chat has moved to its newest output';
 const KEPT = 'Your text is kept.';
 
 // ---- the chats of this page ------------------------------------------------------------------
@@ -295,7 +296,9 @@ class Chat {
     if (opened) {
       const known = CODES[code] ?? OTHER;
       const detail = known.detail ? `${reason && `: ${reason}`} (${code})` : '';
-      this.reason = `${known.words}${detail}.`;
+      // A route that is gone, while the kernel is there, has been stopped or taken over.
+      const words = known.gone && /route/.test(reason) ? GONE : known.words;
+      this.reason = `${words}${detail}.`;
       this.final = known.final ? known : null;
     } else if (this.final) {
       more = ' Trying again did not help.';
