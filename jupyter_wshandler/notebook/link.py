@@ -7,9 +7,11 @@ are handed over at once, so that a running cell keeps nobody waiting.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -134,6 +136,7 @@ class Link:
         self._process = os.getpid()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wshandler bots", daemon=True)
+        atexit.register(_be_quiet)
         self._register()
         self._thread.start()
         if not self._ready.wait(START):
@@ -457,6 +460,11 @@ class Link:
         """Serve a route no longer; its connections are closed."""
         self._claims.forget(name)
         self._put(["withdraw", name])
+
+
+def _be_quiet() -> None:
+    """Say nothing, as the kernel ends, of callbacks that the end has caught on their way."""
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 class _Comm:

@@ -23,7 +23,9 @@ FAILS = "raises-exception"
 
 PACKAGES = re.compile(r"(?<![\w./-])/[\w./-]*/(?=(?:jupyter_wshandler|site-packages)/)")
 STABLE = (
-    (re.compile(r"\b[0-9a-f]{32}\b"), "ada"),  # a user whom Jupyter knows by a token only
+    # A user whom Jupyter knows by a token only, by name and as people are shown them.
+    (re.compile(r"\b[0-9a-f]{32}\b"), "ada"),
+    (re.compile(r"\bAnonymous [A-Z]\w*"), "Ada"),
     (re.compile(r"(?i)(?<=connection )[0-9a-f]{16}\b"), "5f1d8a0c93b7e264"),
     (re.compile(r'(?<=, error )[0-9a-f]{8}\b|(?<="id":")[0-9a-f]{8}(?=")'), "7c31e0d9"),
     (re.compile(r"(?<=wshandler-)([^\"\s]+)-[0-9a-f]{6,}(?=\")"), r"\1-1"),  # an element's id
