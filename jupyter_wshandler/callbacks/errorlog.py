@@ -6,10 +6,9 @@ import logging
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..connection import Connection
-from ..types import Callback
 
 WHOLE = 5
 """Tracebacks of one fault that are written whole in a period; the rest is one line each."""
@@ -24,19 +23,31 @@ FAULTS = 1000
 """Faults that are told apart, at most."""
 
 
+class Failure(NamedTuple):
+    """Remember what a callback raised, and what it was called with.
+
+    Attributes:
+        handler: The connection.
+        message: What `on_message` got, or `on_pong`; None for other callbacks.
+        exception: What was raised.
+        callback: The function's name.
+        at: When, in seconds since 1970.
+        error_id: What the client was told.
+    """
+
+    handler: Connection
+    message: Any
+    exception: BaseException
+    callback: str
+    at: float
+    error_id: str = ""
+
+
 class ErrorSink(Protocol):
     """Take what callbacks raise."""
 
-    def write(
-        self,
-        c: Connection,
-        callback: Callback,
-        error: BaseException,
-        error_id: str,
-        now: float,
-        args: tuple[Any, ...],
-    ) -> None:
-        """Take one error; see `ErrorLog.write`."""
+    def write(self, failure: Failure, now: float) -> None:
+        """Take one failure; see `ErrorLog.write`."""
 
 
 class ErrorLog:
@@ -50,31 +61,20 @@ class ErrorLog:
         self._log = log
         self._faults: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
 
-    def write(
-        self,
-        c: Connection,
-        callback: Callback,
-        error: BaseException,
-        error_id: str,
-        now: float,
-        args: tuple[Any, ...],
-    ) -> None:
-        """Write one error.
+    def write(self, failure: Failure, now: float) -> None:
+        """Write one failure; never the message, which is somebody's own.
 
         Args:
-            c: Whose callback it was.
-            callback: What failed.
-            error: What it raised.
-            error_id: What the client was told.
+            failure: What a callback raised.
             now: The event loop's time, in seconds.
-            args: What the callback was called with; never written, as it holds the message.
         """
+        c, error = failure.handler, failure.exception
         line = place_of(error)
-        whole = self.is_news((c.route, callback.name, type(error), line), now)
+        whole = self.is_news(failure, now)
         self._log.error(
             "Error %s in %s, route %s, connection %s, user %s%s",
-            error_id,
-            callback.name,
+            failure.error_id,
+            failure.callback,
             c.route,
             c.id,
             username(c.current_user),
@@ -82,13 +82,15 @@ class ErrorLog:
             exc_info=error if whole else None,
         )
 
-    def is_news(self, fault: tuple[object, ...], now: float) -> bool:
+    def is_news(self, failure: Failure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
 
         Args:
-            fault: What tells it from others.
+            failure: What a callback raised.
             now: The event loop's time, in seconds.
         """
+        error = failure.exception
+        fault = (failure.handler.route, failure.callback, type(error), place_of(error))
         since, count = self._faults.get(fault, (now, 0))
         if now - since >= PERIOD:
             since, count = now, 0

@@ -13,6 +13,7 @@ import inspect
 import logging
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from types import CoroutineType
 from typing import Any
@@ -26,7 +27,7 @@ from ..errors import ConnectionClosed, PoolBusy
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
-from .errorlog import ErrorLog, ErrorSink
+from .errorlog import ErrorLog, ErrorSink, Failure
 from .threads import CallbackThreads
 
 SLOW = 10.0
@@ -316,7 +317,9 @@ class CallbackRunner:
     ) -> None:
         error_id = secrets.token_hex(4)
         self._metrics.errors[c.route] += 1
-        self._errors.write(c, callback, error, error_id, self._loop.time(), args)
+        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        failure = Failure(c, message, error, callback.name, time.time(), error_id)
+        self._errors.write(failure, self._loop.time())
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)

@@ -8,13 +8,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..callbacks.errorlog import ErrorLog, place_of, username
+from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
 from ..connection import Connection
 from ..errors import ConnectionClosed
 from ..sending import to_message
-from ..types import Callback, Sendable
+from ..types import Sendable
 from .output import bot_logger, format_error
 
 if TYPE_CHECKING:
@@ -41,16 +41,6 @@ _SENTENCES = {
 }
 
 
-class BotError(NamedTuple):
-    """Remember what a callback raised, with what it was called with."""
-
-    handler: Connection
-    message: Any
-    exception: BaseException
-    callback: str
-    at: float
-
-
 class Bot:
     """Be a route whose callbacks live in this kernel.
 
@@ -74,7 +64,7 @@ class Bot:
         self.state = "waiting"
         self.reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
-        self._errors: deque[BotError] = deque(maxlen=ERRORS)
+        self._errors: deque[Failure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0
 
@@ -119,7 +109,7 @@ class Bot:
         return sent
 
     @property
-    def errors(self) -> list[BotError]:
+    def errors(self) -> list[Failure]:
         """What callbacks have raised, the newest last.
 
         Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since
@@ -127,7 +117,7 @@ class Bot:
         """
         return list(self._errors)
 
-    def add_error(self, error: BotError) -> None:
+    def add_error(self, error: Failure) -> None:
         """Remember what a callback has raised; called on the bots' loop."""
         self._errors.append(error)
         if len(self._errors) > WHOLE:
@@ -218,30 +208,22 @@ class BotErrors:
         self._shell = shell
         self._log = ErrorLog(bot_logger())
 
-    def write(
-        self,
-        c: Connection,
-        callback: Callback,
-        error: BaseException,
-        error_id: str,
-        now: float,
-        args: tuple[Any, ...],
-    ) -> None:
-        """Take one error; the same one again and again is shown in one line each."""
-        message = args[1] if callback.event in ("on_message", "on_pong") else None
+    def write(self, failure: Failure, now: float) -> None:
+        """Take one failure; the same one again and again is shown in one line each."""
+        c, error = failure.handler, failure.exception
         bot = self._bots.get(c.route)
         if bot is not None:
-            bot.add_error(BotError(c, message, error, callback.name, time.time()))
+            bot.add_error(failure)
         after = "" if c._route.config.on_error_close else "; the connection stays open"
         # A token has no name of its own; Jupyter shows people such a user by another one.
         who = getattr(c.current_user, "display_name", None) or username(c.current_user)
         heading = (
-            f"{c.route}: {callback.name} failed for {who}, "
-            f"connection {c.id}, error {error_id}{after}"
+            f"{c.route}: {failure.callback} failed for {who}, connection {c.id}, "
+            f"error {failure.error_id}{after}"
         )
-        line = place_of(error)
-        if self._log.is_news((c.route, callback.name, type(error), line), now):
+        if self._log.is_news(failure, now):
             text = f"{heading}\n{format_error(self._shell(), error)}\n"
         else:
+            line = place_of(error)
             text = f"{heading}: {type(error).__name__} at {line}, as before\n"
         sys.stderr.write(text)

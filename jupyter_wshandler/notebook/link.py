@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..callbacks.errorlog import ErrorLog, ErrorSink
+from ..callbacks.errorlog import ErrorSink
 from ..config.model import AuthConfig
 from ..connection import Connection
 from ..engine.frames import Pong, reply_code
@@ -26,20 +26,20 @@ from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, P
 from ..kernels.courier import (
     PROTOCOL,
     TARGET,
-    TOPIC,
     Batch,
     Courier,
     Event,
     OutOfStep,
     with_buffers,
 )
-from ..manager import WebSocketManager, current_manager
+from ..manager import current_manager
 from ..request import Request
 from ..routes import Route
-from ..sessions import Sessions
 from ..types import CloseCode
 from .claims import Answer, Asked, Claims
-from .output import bot_logger, keep_to_itself
+from .comms import Comms
+from .connection import BotConnection, NotebookManager
+from .output import bot_logger
 from .sessions import KernelSessions
 
 T = TypeVar("T")
@@ -72,63 +72,23 @@ BUFFERED = frozenset({"binary", "pong"})
 """Events of the server whose payload travels beside the JSON."""
 
 
-class NotebookManager(WebSocketManager):
-    """Run the callbacks of this kernel's bots.
-
-    Args:
-        link: Brings what they send to the server.
-        errors: Takes what they raise.
-    """
-
-    def __init__(self, link: Link, errors: ErrorSink) -> None:
-        super().__init__(log=bot_logger(), errors=errors)
-        self._link = link
-
-    def _open_sessions(self) -> Sessions:
-        return self._link.sessions
-
-    def finished(self, connection: Connection) -> None:
-        """Forget a connection, and tell the server that its `on_close` has run."""
-        super().finished(connection)  # sends what has changed in the session
-        self._link.connection_finished(connection)
-
-
-class BotConnection(Connection):
-    """Be a connection whose client is at the server; what is handled makes room there."""
-
-    __slots__ = ("_in_hands", "on_handled")
-    on_handled: Callable[[], object]
-
-    def __init__(self, *args: Any, **details: Any) -> None:
-        super().__init__(*args, **details)
-        self._in_hands = False
-
-    def next_message(self) -> Any:
-        """Return the next thing to deliver: the one before it has been handled."""
-        if self._in_hands:
-            self._in_hands = False
-            self.on_handled()
-        message = super().next_message()
-        self._in_hands = isinstance(message, (str, bytes))
-        return message
-
-
 class Link:
     """Own the thread of this kernel's bots, and their way to the server.
 
     Args:
         kernel: The ipykernel.
-        errors: Takes what callbacks raise; by default they are logged.
+        errors: Takes what callbacks raise; None writes it to the log.
     """
 
     def __init__(self, kernel: Any, errors: ErrorSink | None = None) -> None:
         self.kernel = kernel
         self.has_subshells = bool(getattr(kernel, "_supports_kernel_subshells", False))
-        self.manager = NotebookManager(self, errors or ErrorLog(bot_logger()))
+        self.sessions = KernelSessions(self._session_changed, bot_logger())
+        self.manager = NotebookManager(self.sessions, self._connection_finished, errors)
         self.attached = False
         self.alone = False  # nobody has answered when somebody was waited for
-        self.sessions = KernelSessions(self._session_changed, self.manager.log)
         self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
+        self._comms = Comms(kernel, self._opened, self._arrived)
         self._comm_id = ""
         self._courier: Courier | None = None
         self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
@@ -137,10 +97,10 @@ class Link:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wshandler bots", daemon=True)
         atexit.register(_be_quiet)
-        self._register()
         self._thread.start()
         if not self._ready.wait(START):
             raise RuntimeError("the thread of this kernel's bots has not started")
+        self._comms.register()
 
     # ---- the thread ------------------------------------------------------------------------------
 
@@ -221,67 +181,26 @@ class Link:
 
         asyncio.run_coroutine_threadsafe(left(), self.loop).result(seconds + 10)
 
-    # ---- comms -----------------------------------------------------------------------------------
-
-    def _register(self) -> None:
-        comms = self.kernel.comm_manager
-        comms.register_target(TARGET, self._comm_opened)
-        # A server that comes later asks every kernel for comms of this target.
-        comms.comms[TARGET] = _Comm(TARGET, lambda message: None)
-        keep_to_itself(self.kernel, self._is_ours)
-
-    def _is_ours(self, message: Any) -> bool:
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, dict) or "comm_id" not in content:
-            return False
-        return content["comm_id"] == self._comm_id or content.get("target_name") == TARGET
-
-    def _comm_opened(self, comm: Any, message: dict[str, Any]) -> None:
-        """Take the server's comm; runs in the shell that it arrived in."""
-        content = message["content"]
-        comm_id, asked = str(content["comm_id"]), content.get("data", {}).get("protocol")
-        if asked != PROTOCOL:
-            self.manager.log.warning(
-                "The server speaks version %s of the bridge and this kernel version %s; install "
-                "the same jupyter_wshandler in both",
-                asked,
-                PROTOCOL,
-            )
-            return
-        # ipykernel's own object would bind the comm to the shell that last sent on it, and fire
-        # the hooks of a cell (pre_execute, post_execute) at every message.
-        comm._closed = True
-        self._comm_id = comm_id
-        self.kernel.comm_manager.comms[comm_id] = _Comm(comm_id, self._arrived)
-        self.loop.call_soon_threadsafe(self._attach, comm_id)
-
-    def _arrived(self, message: dict[str, Any]) -> None:
-        content = message["content"]
-        self.loop.call_soon_threadsafe(
-            self._receive, content["comm_id"], content["data"], message.get("buffers") or ()
-        )
-
-    def _publish(self, comm_id: str, batch: Batch, buffers: list[bytes]) -> None:
-        kernel = self.kernel
-        kernel.session.send(
-            kernel.iopub_socket,
-            "comm_msg",
-            {"comm_id": comm_id, "data": batch},
-            ident=TOPIC,
-            buffers=buffers or None,
-        )
+    # ---- the server ----------------------------------------------------------------------------
 
     def _say_hello(self, turn: int = 0) -> None:
         self._hello = None
         if self.attached or not self._claims:
             return
-        self._publish(TARGET, {"hello": PROTOCOL}, [])
+        self._comms.publish(TARGET, {"hello": PROTOCOL}, [])
         if turn + 1 < len(HELLOS):
             pause = HELLOS[turn + 1] - HELLOS[turn]
             self._hello = self.loop.call_later(pause, self._say_hello, turn + 1)
 
+    def _opened(self, comm_id: str) -> None:
+        self.loop.call_soon_threadsafe(self._attach, comm_id)
+
+    def _arrived(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
+        self.loop.call_soon_threadsafe(self._receive, comm_id, batch, buffers)
+
     def _attach(self, comm_id: str) -> None:
         """Begin with a server: it is a new one, or has lost its way here."""
+        self._comm_id = comm_id
         for _, transport in tuple(self._open.values()):
             transport.lost()
         self._open.clear()
@@ -289,7 +208,7 @@ class Link:
             self._courier.close()
         self._courier = Courier(
             self.loop,
-            lambda batch, buffers: self._publish(comm_id, batch, buffers),
+            lambda batch, buffers: self._comms.publish(comm_id, batch, buffers),
             in_flight=8,
             patience=0.002,
             rate=RATE,
@@ -418,8 +337,7 @@ class Link:
         size = 64 + sum(len(text) for text in changed.values())
         self._put(["session", name, changed, removed], size=size)
 
-    def connection_finished(self, connection: Connection) -> None:
-        """Tell the server that a connection's last callback has run."""
+    def _connection_finished(self, connection: Connection) -> None:
         if self._open.pop(connection.id, None) is not None:
             self._put(["closed", connection.id, connection.dropped])
 
@@ -465,23 +383,3 @@ class Link:
 def _be_quiet() -> None:
     """Say nothing, as the kernel ends, of callbacks that the end has caught on their way."""
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-
-
-class _Comm:
-    """Take the messages of one comm, and do nothing else."""
-
-    def __init__(self, comm_id: str, arrived: Callable[[dict[str, Any]], object]) -> None:
-        self.comm_id = comm_id
-        self.target_name = TARGET
-        self._arrived = arrived
-        self._closed = False
-
-    def handle_msg(self, message: dict[str, Any]) -> None:
-        """Take a message."""
-        self._arrived(message)
-
-    def handle_close(self, message: dict[str, Any]) -> None:
-        """Take note that the other side has closed the comm: nothing comes any more."""
-
-    def close(self, *args: Any, **details: Any) -> None:
-        """Do nothing: the comm ends with the kernel."""

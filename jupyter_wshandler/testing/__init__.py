@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..callbacks.errorlog import Failure
     from .asyncchat import AsyncChat
     from .chat import Chat
     from .server import RunningServer, start_server
-    from .stage import ChatError
     from .visit import User
 
-__all__ = ["AsyncChat", "Chat", "ChatError", "RunningServer", "User", "start_server"]
+__all__ = ["AsyncChat", "Chat", "Failure", "RunningServer", "User", "start_server"]
 
 # Every pytest of this environment imports the plugin: nothing is loaded until it is used.
 _HOMES = {
     "AsyncChat": "asyncchat",
     "Chat": "chat",
-    "ChatError": "stage",
+    "Failure": ".callbacks.errorlog",
     "RunningServer": "server",
     "User": "visit",
     "start_server": "server",
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

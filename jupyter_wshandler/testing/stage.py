@@ -17,9 +17,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..callbacks.errorlog import users_part
+from ..callbacks.errorlog import Failure, users_part
 from ..connection import Connection
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
 from ..errors import ConnectionClosed
@@ -44,16 +44,6 @@ GRACE = 0.2
 """Seconds for callbacks that still run when a bot is put away; then they are interrupted."""
 
 
-class ChatError(NamedTuple):
-    """Remember what a callback raised, with what it was called with."""
-
-    handler: Connection
-    message: Any
-    exception: BaseException
-    callback: str
-    at: float
-
-
 class ChatConnection(Connection):
     """Be the bot's side of a connection, and tell the client when a callback has ended."""
 
@@ -73,7 +63,7 @@ class ChatConnection(Connection):
         super()._refuse(wait, close)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self.talk.stage.failed(ChatError(self, None, error, name, time.time()))
+        self.talk.stage.failed(Failure(self, None, error, name, time.time()))
 
 
 class ChatTransport(MessageTransport):
@@ -130,11 +120,11 @@ class Stage:
         self.route = route
         self.watch = Watch()
         self.store = MemoryStore()
-        self.errors: list[ChatError] = []
+        self.errors: list[Failure] = []
         self.talks: list[Talk] = []
         self.over = True
         self._raises = raises
-        self._waiting: list[ChatError] = []
+        self._waiting: list[Failure] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._end: asyncio.Event
@@ -289,20 +279,11 @@ class Stage:
 
     # ---- what callbacks raise ----------------------------------------------------------------
 
-    def write(
-        self,
-        c: Connection,
-        callback: Callback,
-        error: BaseException,
-        error_id: str,
-        now: float,
-        args: tuple[Any, ...],
-    ) -> None:
-        """Take one error; see `callbacks.errorlog.ErrorSink`."""
-        message = args[1] if callback.event in ("on_message", "on_pong") else None
-        self.failed(ChatError(c, message, error, callback.name, time.time()))
+    def write(self, failure: Failure, now: float) -> None:
+        """Take one failure; see `callbacks.errorlog.ErrorSink`."""
+        self.failed(failure)
 
-    def failed(self, error: ChatError) -> None:
+    def failed(self, error: Failure) -> None:
         """Take one error of a callback, or of a task that one has left behind."""
         self.errors.append(error)
         if self._raises:

@@ -7,11 +7,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..callbacks.errorlog import Failure
 from ..connection import Connection
 from ..sessions import Session
 from ..state import State
 from ..types import Message
-from .stage import ChatError, Stage
+from .stage import Stage
 from .talk import Talk
 from .visit import Visit, Who, path_of, route_of
 
@@ -204,7 +205,7 @@ class ChatView:
         return self._talk.session
 
     @property
-    def errors(self) -> list[ChatError]:
+    def errors(self) -> list[Failure]:
         """What the bot's callbacks have raised so far, for any client.
 
         Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since

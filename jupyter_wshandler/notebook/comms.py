@@ -1,0 +1,99 @@
+"""The bridge's comms in an ipykernel: taken where they arrive, published where all may hear.
+
+The messages travel as comm messages (Jupyter messaging, "Custom messages"), but not through
+ipykernel's own comm objects: those would bind the comm to the shell that last sent on it, and
+fire the hooks of a cell (pre_execute, post_execute) at every message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch
+from .output import bot_logger, keep_to_itself
+
+
+class Comms:
+    """Take the comms that a server opens, and say things to it.
+
+    Args:
+        kernel: The ipykernel.
+        opened: Gets the id of a comm that a server has opened, in the thread of some shell.
+        arrived: Gets each batch with the id of its comm, in the thread of some shell.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        opened: Callable[[str], object],
+        arrived: Callable[[str, Batch, Sequence[Any]], object],
+    ) -> None:
+        self._kernel = kernel
+        self._tell_opened = opened
+        self._tell_arrived = arrived
+        self._comm_id = ""
+
+    def register(self) -> None:
+        """Begin to take comms; also let a server that comes later find out that there are bots."""
+        comms = self._kernel.comm_manager
+        comms.register_target(TARGET, self._opened)
+        # Such a server asks every kernel for comms of this target.
+        comms.comms[TARGET] = _Comm(TARGET, lambda message: None)
+        keep_to_itself(self._kernel, self._is_ours)
+
+    def publish(self, comm_id: str, batch: Batch, buffers: list[bytes]) -> None:
+        """Send a batch to whoever has subscribed to our topic; from any thread."""
+        self._kernel.session.send(
+            self._kernel.iopub_socket,
+            "comm_msg",
+            {"comm_id": comm_id, "data": batch},
+            ident=TOPIC,
+            buffers=buffers or None,
+        )
+
+    def _is_ours(self, message: Any) -> bool:
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, dict) or "comm_id" not in content:
+            return False
+        return content["comm_id"] == self._comm_id or content.get("target_name") == TARGET
+
+    def _opened(self, comm: Any, message: dict[str, Any]) -> None:
+        content = message["content"]
+        comm_id, asked = str(content["comm_id"]), content.get("data", {}).get("protocol")
+        if asked != PROTOCOL:
+            bot_logger().warning(
+                "The server speaks version %s of the bridge and this kernel version %s; install "
+                "the same jupyter_wshandler in both",
+                asked,
+                PROTOCOL,
+            )
+            return
+        comm._closed = True  # ours takes its place, and the kernel is not to say that it closes
+        self._kernel.comm_manager.comms[comm_id] = _Comm(comm_id, self._arrived)
+        self._comm_id = comm_id
+        self._tell_opened(comm_id)
+
+    def _arrived(self, message: dict[str, Any]) -> None:
+        content = message["content"]
+        self._tell_arrived(content["comm_id"], content["data"], message.get("buffers") or ())
+
+
+class _Comm:
+    """Take the messages of one comm, and do nothing else."""
+
+    def __init__(self, comm_id: str, arrived: Callable[[dict[str, Any]], object]) -> None:
+        self.comm_id = comm_id
+        self.target_name = TARGET
+        self._arrived = arrived
+        self._closed = False
+
+    def handle_msg(self, message: dict[str, Any]) -> None:
+        """Take a message."""
+        self._arrived(message)
+
+    def handle_close(self, message: dict[str, Any]) -> None:
+        """Take note that the other side has closed the comm: nothing comes any more."""
+
+    def close(self, *args: Any, **details: Any) -> None:
+        """Do nothing: the comm ends with the kernel."""

@@ -1,0 +1,60 @@
+"""The kernel's side of a connection, and the manager that runs the callbacks of its bots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..callbacks.errorlog import ErrorSink
+from ..connection import Connection
+from ..manager import WebSocketManager
+from ..sessions import Sessions
+from .output import bot_logger
+
+
+class NotebookManager(WebSocketManager):
+    """Run the callbacks of this kernel's bots.
+
+    Args:
+        sessions: Keeps what survives reconnects.
+        ended: Called when a connection's last callback has run.
+        errors: Takes what callbacks raise; None writes it to the log.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        ended: Callable[[Connection], object],
+        errors: ErrorSink | None,
+    ) -> None:
+        super().__init__(log=bot_logger(), errors=errors)
+        self._kept = sessions
+        self._ended = ended
+
+    def _open_sessions(self) -> Sessions:
+        return self._kept
+
+    def finished(self, connection: Connection) -> None:
+        """Forget a connection whose last callback has run."""
+        super().finished(connection)  # sends what has changed in the session
+        self._ended(connection)
+
+
+class BotConnection(Connection):
+    """Be a connection whose client is at the server; what is handled makes room there."""
+
+    __slots__ = ("_in_hands", "on_handled")
+    on_handled: Callable[[], object]
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        super().__init__(*args, **details)
+        self._in_hands = False
+
+    def next_message(self) -> Any:
+        """Return the next thing to deliver: the one before it has been handled."""
+        if self._in_hands:
+            self._in_hands = False
+            self.on_handled()
+        message = super().next_message()
+        self._in_hands = isinstance(message, (str, bytes))
+        return message
