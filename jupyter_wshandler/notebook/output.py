@@ -11,6 +11,7 @@ import contextvars
 import copy
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -45,11 +46,12 @@ def cell_context(shell: Any) -> contextvars.Context:
 def keep_to_itself(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
     """Let the bridge's messages leave no trace in what the kernel says of its cells.
 
-    Two habits of ipykernel are kept away from them. Each message that it gets is announced as
+    Three habits of ipykernel are kept away from them. Each message that it gets is announced as
     busy and idle, and Jupyter takes that for the kernel's state: the culler would end a kernel
-    that computes, because a bot was talked to meanwhile. And it becomes, for all threads that
-    have no request of their own, the one that their output belongs to: a thread that a cell has
-    started and that prints while a bot is talked to would print nowhere.
+    that computes, because a bot was talked to meanwhile. It becomes, for all threads that have no
+    request of their own, the one that their output belongs to: a thread that a cell has started
+    and that prints while a bot is talked to would print nowhere. And all output is flushed after
+    it, whoever is in the middle of a line.
 
     Args:
         kernel: The kernel.
@@ -71,9 +73,14 @@ def _keep_parents(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
         return  # before ipykernel 7 a bridge has no thread of its own, so it interferes with none
     ident_variable, parent_variable = variables
     original = kernel.set_parent
+    here = threading.local()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "pub_thread"):
+            _flush_not_for(here, stream)
 
     def set_parent(ident: Any, parent: Any, channel: str = "shell") -> None:
-        if channel == "shell" and is_ours(parent):
+        here.ours = channel == "shell" and is_ours(parent)
+        if here.ours:
             # What it is answered with must still carry its own name.
             ident_variable.set(ident)  # type: ignore[union-attr]
             parent_variable.set(parent)  # type: ignore[union-attr]
@@ -81,6 +88,17 @@ def _keep_parents(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
             original(ident, parent, channel)
 
     kernel.set_parent = set_parent
+
+
+def _flush_not_for(here: threading.local, stream: Any) -> None:
+    """Leave a stream as it is where a thread that handles one of our messages flushes it."""
+    flush = stream.flush
+
+    def flush_others() -> None:
+        if not getattr(here, "ours", False):
+            flush()
+
+    stream.flush = flush_others
 
 
 class CellHandler(logging.Handler):
