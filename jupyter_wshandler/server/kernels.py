@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import zmq
+from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
 from zmq.utils.monitor import parse_monitor_message
 
@@ -72,7 +73,7 @@ class KernelWatch:
             )
         self._events.add_listener(schema_id=KERNEL_ACTIONS, listener=self._happened)
         for kernel_id in self._kernels.list_kernel_ids():
-            self._attach(kernel_id)
+            self._attach(kernel_id, look=True)
         self._clock = asyncio.get_running_loop().create_task(self._run(), name="wshandler kernels")
 
     async def stop(self) -> None:
@@ -93,13 +94,13 @@ class KernelWatch:
         if action in ("start", "restart"):
             self._attach(kernel_id)
 
-    def _attach(self, kernel_id: str) -> None:
+    def _attach(self, kernel_id: str, *, look: bool = False) -> None:
         try:
             kernel = self._kernels.get_kernel(kernel_id)
             spec = kernel.kernel_spec
             if kernel_id in self._wires or not _is_ipykernel(spec):
                 return
-            wire = KernelWire(self, kernel_id, kernel)
+            wire = KernelWire(self, kernel_id, kernel, look)
         except Exception as error:
             # A kernel behind a gateway has no sockets here; whatever it is, the server goes on.
             self._manager.log.info(
@@ -151,9 +152,11 @@ class KernelWire:
         watch: Owns it.
         kernel_id: The kernel.
         kernel: Its kernel manager.
+        look: Whether to ask it for bots. One that has just started has none, and a control
+            message that comes while it starts wedges the control channel of ipykernel 7.0.
     """
 
-    def __init__(self, watch: KernelWatch, kernel_id: str, kernel: Any) -> None:
+    def __init__(self, watch: KernelWatch, kernel_id: str, kernel: Any, look: bool) -> None:
         self.kernel_id = kernel_id
         self.bridge: Bridge | None = None
         self._watch = watch
@@ -178,7 +181,8 @@ class KernelWire:
         self._iopub.on_recv(self._published)
         self._control = kernel.connect_control()
         self._control.on_recv(self._replied)
-        self._start(self._look())
+        if look:
+            self._start(self._look())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine, name=f"wshandler kernel {self.kernel_id}")
@@ -213,6 +217,8 @@ class KernelWire:
 
     async def _look(self) -> None:
         """Ask a kernel that ran before us, or was out of reach, whether it has bots."""
+        if not await ensure_async(self._kernel.is_alive()):
+            return
         reply = await self._ask("comm_info_request", {"target_name": TARGET})
         if reply is not None:
             self._wanted = TARGET in reply.get("comms", {})
