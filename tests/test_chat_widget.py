@@ -329,7 +329,7 @@ def test_a_restarted_kernel_is_named_and_waited_for_and_no_text_is_lost(notebook
         with notebook.page.expect_event("websocket"):
             pass
         assert len(notebook.sockets) > known
-        expect(reason(chat)).to_have_text(words)
+        expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
     expect(state(chat)).to_have_text("connected")
     expect(chat.locator(".trouble")).to_be_hidden()
     expect(chat.locator(".notice")).to_have_text([f"{words} Connected again."])

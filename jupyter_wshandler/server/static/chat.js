@@ -132,6 +132,7 @@ class Chat {
   timer = 0;       // of the next attempt
   openedAt = 0;
   reason = '';     // why it is not connected
+  kept = false;    // whether somebody has tried to send what is in the text field
   final = null;    // the entry of the close code after which nobody reconnects unasked
   place = null;
   address = '';
@@ -283,6 +284,7 @@ class Chat {
     this.openedAt = performance.now();
     if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
     this.reason = '';
+    this.kept = false;
     this.final = null;
     this.show('open');
   }
@@ -320,6 +322,7 @@ class Chat {
   show(state, why = '') {
     const $ = this.$;
     this.state = $.frame.dataset.state = state;
+    if (this.kept && $.text.value.trim()) why = `${why || 'Not connected yet.'} ${KEPT}`;
     // A live region that is written again is read out again.
     if ($.words.textContent !== STATES[state]) $.words.textContent = STATES[state];
     if ($.why.textContent !== why) $.why.textContent = why;
@@ -342,7 +345,8 @@ class Chat {
     const text = this.$.text.value;
     if (!text.trim()) return;
     if (!this.send(text)) {
-      this.show(this.state, `${this.reason || 'Not connected yet.'} ${KEPT}`);
+      this.kept = true;
+      this.show(this.state, this.reason);
       return;
     }
     this.$.text.value = '';
