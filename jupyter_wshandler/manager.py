@@ -93,7 +93,7 @@ class WebSocketManager:
         self._clock: asyncio.Task[None] | None = None
         self._tick = TICK
         self.active: Callable[[], None] = _nothing
-        """Called at most once a tick when messages kept the server alive."""
+        """Called at most once a tick when connections kept the server alive."""
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -197,11 +197,14 @@ class WebSocketManager:
                     self.log.exception("Sessions could not be saved; trying again later")
 
     def _look_at(self, connection: Connection, now: float) -> bool:
-        """Let time pass for one connection; return whether its messages are activity."""
+        """Let time pass for one connection; return whether it makes the server active."""
         connection.tick(now)
         if connection._running is not None:
             self.runner.check(connection, now)
-        return connection._last_message == now and connection._route.config.keep_alive == "messages"
+        keep_alive = connection._route.config.keep_alive
+        return keep_alive == "connections" or (
+            keep_alive == "messages" and connection._last_message == now
+        )
 
     # ---- routes ------------------------------------------------------------------------------
 

@@ -525,6 +525,35 @@ def test_row_condition_may_also_be_spelt_function(spelling: str) -> None:
     assert auth.condition.function == "bots.may"
 
 
+@pytest.mark.parametrize("key", ["users", "groups", "scopes"])
+def test_auth_takes_names_of_users_groups_and_scopes(key) -> None:
+    assert getattr(route_of(load_kwargs(auth={key: ["a", "b"]})).auth, key) == ("a", "b")
+    assert getattr(route_of(load_kwargs(auth={key: "a"})).auth, key) == ("a",)
+    for wrong in ([], [1], None, True, {"a": "b"}, [""]):
+        message = only_message(load_kwargs(auth={key: wrong}))
+        assert f"auth.{key}" in message
+        assert "expected a " in message
+
+
+def test_xsrf_is_origin_or_ticket() -> None:
+    assert route_of(load_kwargs()).xsrf == "origin"
+    assert route_of(load_kwargs(xsrf="ticket")).xsrf == "ticket"
+    assert "expected origin or ticket, found true" in only_message(load_kwargs(xsrf=True))
+
+
+def test_an_idle_timeout_from_outside_is_for_routes_without_their_own() -> None:
+    def idle(**kwargs: object) -> float:
+        kwargs = {"on_message": "a.b", **kwargs}
+        entry = {"pattern": "/bot", "handler": "WebSocketHandler", "kwargs": kwargs}
+        return route_of(load(url={"bot": entry}, idle_timeout=1800.0)).idle_timeout
+
+    assert idle() == 1800.0
+    assert idle(keep_alive="none") == 1800.0
+    assert idle(keep_alive="connections") == 0.0
+    assert idle(idle_timeout="5m") == 300.0
+    assert idle(idle_timeout="off") == 0.0
+
+
 @pytest.mark.parametrize(
     "auth",
     [

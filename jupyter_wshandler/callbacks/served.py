@@ -324,7 +324,9 @@ class ServedRoutes:
         elif new.config_error:
             return False  # what it is meant to be is not known: go on as before
         elif not (
-            same(old.config.auth, new.config.auth) and same(old.config.origins, new.config.origins)
+            same(old.config.auth, new.config.auth)
+            and same(old.config.origins, new.config.origins)
+            and old.config.xsrf == new.config.xsrf
         ):
             reason = "the rules of this route have changed"
         elif (match := self._match(new, connection)) is None:

@@ -78,14 +78,46 @@ class ErrorEntry(FunctionEntry, forbid_unknown_fields=True):
 
 
 class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Say which of the logged-in users may connect; everyone else gets 403."""
+    """Say which of the logged-in users may connect; everyone else gets 403.
 
+    Every key that is given must match.
+    """
+
+    users: Annotated[
+        list[str] | str | UnsetType,
+        _doc(
+            "Names of users. A service of JupyterHub is no user, whatever its name.",
+            "a name or a list of names",
+            "every user",
+            examples=[["ada", "grace"]],
+        ),
+    ] = UNSET
+    groups: Annotated[
+        list[str] | str | UnsetType,
+        _doc(
+            "Groups of JupyterHub, of which the user must be in one.",
+            "a name or a list of names",
+            "every user",
+            examples=[["staff"]],
+        ),
+    ] = UNSET
+    scopes: Annotated[
+        list[str] | str | UnsetType,
+        _doc(
+            "Scopes of JupyterHub, of which the user's login or token must have one. A scope "
+            "without a filter includes those with one: who has `access:servers` has "
+            "`access:servers!user=ada`.",
+            "a scope or a list of scopes",
+            "every user",
+            examples=[["custom:pingbot:use"]],
+        ),
+    ] = UNSET
     membership: Annotated[
         dict[str, Any] | list[dict[str, Any]] | UnsetType,
         _doc(
-            "Attributes of the user (`username`, `name`, `groups`, `scopes`) and the values "
-            "they may have. In a mapping every key must match, and any value of a list does; "
-            "of a list of mappings one must match. A user without the attribute is refused.",
+            "Attributes of the user (`username`, `name`, `groups`, `scopes`, `kind`) and the "
+            "values they may have. In a mapping every key must match, and any value of a list "
+            "does; of a list of mappings one must match. A user without the attribute is refused.",
             "a mapping, or a list of mappings",
             "every user",
         ),
@@ -293,6 +325,16 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "pages of this server",
         ),
     ] = UNSET
+    xsrf: Annotated[
+        Literal["origin", "ticket"] | UnsetType,
+        _doc(
+            "What a browser with a login cookie has to bring. `origin`: it is a page that "
+            "`origins` admits. `ticket`: also a ticket, which a page fetches with a POST that "
+            "Jupyter's XSRF rule checks, so that the cookie alone opens nothing. Who sends a "
+            "token needs none.",
+            "`origin` or `ticket`",
+        ),
+    ] = UNSET
     subprotocols: Annotated[
         list[str] | UnsetType,
         _doc(
@@ -376,6 +418,7 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "How long a connection may be without a message in either direction before it "
             "closes with 1000. Pings do not count.",
             "a duration, or `off`",
+            "`off`; under JupyterHub `30m`, but with `keep_alive: connections` `off`",
             examples=["30m"],
         ),
     ] = UNSET

@@ -44,6 +44,7 @@ def load(
     defaults: Mapping[str, Any] | None = None,
     enforce: Mapping[str, Any] | None = None,
     allow_public_routes: bool = False,
+    idle_timeout: float = 0.0,
 ) -> Config:
     """Load the configuration from all its sources; never raises for a mistake in them.
 
@@ -53,11 +54,13 @@ def load(
         defaults: ``c.WSHandlerApp.defaults``: kwargs for every route that has not its own.
         enforce: ``c.WSHandlerApp.enforce``: kwargs that no file and no route may override.
         allow_public_routes: Whether a route may say ``auth: false``.
+        idle_timeout: Seconds for routes that have not their own; not for those that say
+            ``keep_alive: connections``. 0 is none.
 
     Returns:
         The routes, those that are broken with every reason, and what else there is to say.
     """
-    loading = _Loading(allow_public_routes)
+    loading = _Loading(allow_public_routes, idle_timeout)
     for path in (files,) if isinstance(files, str) else files:
         loading.add_file(os.fspath(path))
     if url is not None:
@@ -74,6 +77,7 @@ def load_route(
     defaults: Mapping[str, Any] | None = None,
     enforce: Mapping[str, Any] | None = None,
     allow_public_routes: bool = False,
+    idle_timeout: float = 0.0,
 ) -> RouteConfig | BrokenRoute:
     """Check one route that comes from code.
 
@@ -85,11 +89,12 @@ def load_route(
         defaults: As for `load`.
         enforce: As for `load`.
         allow_public_routes: As for `load`.
+        idle_timeout: As for `load`.
 
     Returns:
         The route, or what is wrong with it.
     """
-    loading = _Loading(allow_public_routes)
+    loading = _Loading(allow_public_routes, idle_timeout)
     entry = {"pattern": pattern, "handler": HANDLER, "kwargs": dict(kwargs)}
     loading.add_trait({name: entry}, source)
     config = loading.finish(defaults, enforce)
@@ -116,8 +121,9 @@ class _Pinned:
 
 
 class _Loading:
-    def __init__(self, allow_public_routes: bool) -> None:
+    def __init__(self, allow_public_routes: bool, idle_timeout: float) -> None:
         self._public = allow_public_routes
+        self._idle_timeout = idle_timeout
         self._outside = Report()
         self._entries: dict[str, _Entry] = {}
         self._folders: list[str] = []
@@ -357,6 +363,8 @@ class _Loading:
         merged = {**below.values, **values, **above.values}
         names = {**below.written, **written, **above.written}
         fields = KwargsReader(report, self._public).read(merged)
+        if fields.get("keep_alive") != "connections":
+            fields.setdefault("idle_timeout", self._idle_timeout)
         return fields, {names[key]: value.node.plain() for key, value in merged.items()}
 
     def _advise(self, route: RouteConfig, report: Report) -> None:

@@ -60,11 +60,15 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Say who may open a connection.
 
-    `required` False makes the route public. `membership` is a tuple of rules of which one must
-    match; in a rule every key must match, and any listed value does. `recheck` is in seconds.
+    `required` False makes the route public. `users`, `groups` and `scopes` are the values that
+    match, empty for any. `membership` is a tuple of rules of which one must match; in a rule
+    every key must match, and any listed value does. `recheck` is in seconds.
     """
 
     required: bool = True
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
     membership: tuple[dict[str, tuple[Any, ...]], ...] = ()
     condition: FunctionSpec | None = None
     recheck: float = 60.0
@@ -124,6 +128,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     on_error_close: bool = True
     origins: tuple[str, ...] | None = None
     auth: AuthConfig = AuthConfig()
+    xsrf: Literal["origin", "ticket"] = "origin"
     subprotocols: tuple[str, ...] = ()
     compression: bool = False
     page: str | None = None

@@ -62,15 +62,23 @@ def _auth(auth: AuthConfig) -> str:
     if not auth.required:
         return "PUBLIC"
     parts = ["login"]
+    for key in ("users", "groups", "scopes"):
+        values = getattr(auth, key)
+        if values:
+            parts.append(_either(key, values))
     if auth.membership:
         rules = [
-            " and ".join(f"{key}={'|'.join(map(str, values))}" for key, values in rule.items())
+            " and ".join(_either(key, values) for key, values in rule.items())
             for rule in auth.membership
         ]
         parts.append(" or ".join(rules))
     if auth.condition is not None:
         parts.append(f"{auth.condition.function}()")
     return _cell(", ".join(parts))
+
+
+def _either(key: str, values: tuple[Any, ...]) -> str:
+    return f"{key}={'|'.join(map(str, values))}"
 
 
 def _origins(origins: tuple[str, ...] | None) -> str:

@@ -33,7 +33,7 @@ from jupyter_wshandler.config.origins import parse_entry
 from jupyter_wshandler.config.units import parse_duration, parse_size
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "admin", "roles")
+_KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "kind", "admin")
 
 
 PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
@@ -246,25 +246,25 @@ class KwargsReader(LimitChecks):
                 hint = "; write auth: true, without quotes"
             elif not node.value:
                 hint = "; write auth: true, or remove it, to admit every logged-in user"
-            expected = "true, false or a mapping with membership, condition or recheck"
+            expected = "true, false or a mapping such as {groups: [staff]}"
             self._report.problem(node.place, f"expected {expected}, found {describe(node)}{hint}")
             return None
         return self._auth_mapping(name, node)
 
     def _auth_mapping(self, name: str, node: Node) -> dict[str, Any] | None:
         report, before = self._report, len(self._report.problems)
-        rules: tuple[dict[str, tuple[Any, ...]], ...] = ()
-        condition: FunctionSpec | None = None
-        recheck = AuthConfig().recheck
+        fields: dict[str, Any] = {}
         for key, child in node.value.items():
             if key == "membership":
-                rules = self._membership(child)
+                fields[key] = self._membership(child)
+            elif key in ("users", "groups", "scopes"):
+                fields[key] = self._names(key, child)
             elif key in ("condition", "function"):
-                condition = parse_function(child, "condition", report)
+                fields["condition"] = parse_function(child, "condition", report)
             elif key in MEANINGLESS_AUTH:
                 report.problem(node.keys[key], MEANINGLESS_AUTH[key])
             elif key == "recheck":
-                recheck = self._recheck(child)
+                fields[key] = self._recheck(child)
             else:
                 hint = suggest(key, key_names(AuthEntry))
                 report.problem(node.keys[key], f"unknown key {key!r}; {hint}")
@@ -273,7 +273,17 @@ class KwargsReader(LimitChecks):
             report.problem(node.keys["function"], message)
         if len(report.problems) > before:
             return None
-        return {name: AuthConfig(membership=rules, condition=condition, recheck=recheck)}
+        return {name: AuthConfig(**fields)}
+
+    def _names(self, key: str, node: Node) -> tuple[str, ...]:
+        entries = node.value if isinstance(node.value, list) else [node]
+        expected = f"expected {keys_of(AuthEntry)[key].takes}"
+        if not entries:
+            self._report.problem(node.place, f"{expected}, found an empty list: nobody matches")
+        for entry in entries:
+            if not isinstance(entry.value, str) or not entry.value:
+                self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
+        return tuple(entry.value for entry in entries)
 
     def _recheck(self, node: Node) -> float:
         if node.value is False or node.value == "off":
@@ -314,6 +324,7 @@ CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None
     **dict.fromkeys((event for event in EVENTS if event != "on_error"), KwargsReader._function),
     "on_error": KwargsReader._on_error,
     "auth": KwargsReader._auth,
+    "xsrf": KwargsReader._simple,
     "origins": KwargsReader._origins,
     "subprotocols": KwargsReader._subprotocols,
     "compression": KwargsReader._simple,

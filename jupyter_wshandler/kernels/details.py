@@ -65,7 +65,8 @@ def describe_user(user: Any) -> dict[str, Any] | None:
     if user is None:
         return None
     if dataclasses.is_dataclass(user) and not isinstance(user, type):
-        known = {f.name: getattr(user, f.name) for f in dataclasses.fields(user)}
+        names = {field.name for field in dataclasses.fields(user)} | {*USER_FIELDS}
+        known = {name: getattr(user, name, None) for name in names}
     elif isinstance(user, dict):
         known = user
     else:

@@ -72,6 +72,7 @@ class KernelRoutes:
         defaults: ``c.WSHandlerApp.defaults``.
         enforce: ``c.WSHandlerApp.enforce``.
         allow_public_routes: ``c.WSHandlerApp.allow_public_routes``.
+        idle_timeout: As for `config.loader.load`.
         elsewhere: Returns who else answers a route's path (Jupyter, another extension), or None.
         address: Returns where a client reaches a route: ``url`` and ``path``.
     """
@@ -84,6 +85,7 @@ class KernelRoutes:
         defaults: Mapping[str, Any] | None = None,
         enforce: Mapping[str, Any] | None = None,
         allow_public_routes: bool = False,
+        idle_timeout: float = 0.0,
         elsewhere: Callable[[Route], str | None] = lambda route: None,
         address: Callable[[Route], dict[str, str]] = lambda route: {"url": "", "path": ""},
     ) -> None:
@@ -92,6 +94,7 @@ class KernelRoutes:
         self._defaults = defaults
         self._enforce = enforce
         self._public = allow_public_routes
+        self._idle_timeout = idle_timeout
         self._elsewhere = elsewhere
         self._address = address
         self._served: dict[str, tuple[Bridge, Route]] = {}
@@ -163,6 +166,7 @@ class KernelRoutes:
             defaults=self._defaults,
             enforce=self._enforce,
             allow_public_routes=self._public,
+            idle_timeout=self._idle_timeout,
         )
         if not isinstance(config, RouteConfig):
             raise RouteRefused("; ".join(str(problem) for problem in config.problems))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import threading
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
-from tornado.routing import Rule
+from tornado.routing import PathMatches, Rule
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
 from traitlets.config import Config as TraitConfig
 
@@ -23,11 +24,18 @@ from ..engine.handover import CARRIERS
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
 from ..routes import Route
+from .api import TicketsHandler
 from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .identity import hub_auth_of
 from .kernels import KernelWatch
 from .metrics import ManagerCollector
 from .recheck import Recheck
+from .refusals import Refusals
 from .routing import RouteMatcher, answered_by, insert_rules, unreachable
+from .tickets import Tickets
+
+HUB_IDLE = 1800.0
+"""Seconds without a message after which a connection is idle, under JupyterHub."""
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
@@ -141,6 +149,15 @@ class WSHandlerApp(ExtensionApp):
         given = self.reload
         return ("auto" if given else "off") if isinstance(given, bool) else given
 
+    def idle_timeout(self) -> float:
+        """Return the seconds without a message after which most routes close a connection.
+
+        JupyterHub's proxy counts every pong as activity of the server, so that a forgotten tab
+        would keep it from the culler for ever.
+        """
+        under_hub = hub_auth_of(self.settings.get("identity_provider")) is not None
+        return HUB_IDLE if under_hub else 0.0
+
     def initialize_settings(self) -> None:
         """Load the configuration and make it known to the web application."""
         self.manager = WebSocketManager(
@@ -158,6 +175,7 @@ class WSHandlerApp(ExtensionApp):
             defaults=_plain(self.defaults),
             enforce=_plain(self.enforce),
             allow_public_routes=self.allow_public_routes,
+            idle_timeout=self.idle_timeout(),
         )
         self.manager.apply(source(), source)
 
@@ -166,19 +184,29 @@ class WSHandlerApp(ExtensionApp):
         assert self.serverapp is not None
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
-        self.recheck = Recheck(self.serverapp.web_app, self.manager)
+        refusals = Refusals(self.manager, self.serverapp.event_logger)
+        self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals)
+        tickets = Tickets()
         self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
         settings = {
             "recheck": self.recheck,
+            "tickets": tickets,
+            "refusals": refusals,
             "secure_cookie": self.secure_cookie,
             "carrier": self.carrier,
             "static_url": self.static_url_prefix,
         }
+        api = url_path_join(base_url, "wshandler", "api", "tickets")
         insert_rules(
             self.serverapp.web_app,
             [
+                Rule(
+                    PathMatches(re.escape(api) + "$"),
+                    TicketsHandler,
+                    {"manager": self.manager, "tickets": tickets},
+                ),
                 Rule(RouteMatcher(self.manager, base_url, False, settings), PrivateRouteHandler),
                 Rule(RouteMatcher(self.manager, base_url, True, settings), PublicRouteHandler),
             ],
@@ -237,6 +265,7 @@ class WSHandlerApp(ExtensionApp):
             defaults=_plain(self.defaults),
             enforce=_plain(self.enforce),
             allow_public_routes=self.allow_public_routes,
+            idle_timeout=self.idle_timeout(),
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address,
         )

@@ -19,9 +19,9 @@ from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticate
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import url_path_join
+from tornado.httputil import url_concat
 from tornado.web import HTTPError
 
-from ..callbacks.errorlog import username
 from ..config.origins import OriginRules
 from ..connection import Connection
 from ..engine.deflate import PerMessageDeflate
@@ -32,8 +32,11 @@ from ..errors import ConnectionRefused, HandshakeError, LimitReached
 from ..manager import WebSocketManager
 from ..request import Request
 from ..routes import Route
-from .identity import is_member, session_id, user_keys
+from .identity import complete, hub_auth_of, is_allowed, session_id, user_key, user_keys
 from .recheck import Recheck
+from .refusals import Refusals
+from .tickets import ARGUMENT as TICKET
+from .tickets import Tickets
 
 STATIC = Path(__file__).parent / "static"
 
@@ -69,6 +72,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         route_args: tuple[str, ...],
         route_kwargs: dict[str, str],
         recheck: Recheck,
+        tickets: Tickets,
+        refusals: Refusals,
         secure_cookie: bool | None = None,
         carrier: str = "auto",
         static_url: str = "",
@@ -79,6 +84,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         self.route_args = route_args
         self.route_kwargs = route_kwargs
         self.recheck = recheck
+        self.tickets = tickets
+        self.refusals = refusals
         self.secure_cookie = secure_cookie
         self.carrier = carrier
         self.scripts = static_url
@@ -89,11 +96,11 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         """Decide on identity, origin and authorization, before anything else runs."""
         upgrade = is_upgrade(list(self.request.headers.get_all()))
         page = self.has_page() and self.request.method == "GET" and not upgrade
-        await JupyterHandler.prepare(self, _redirect_to_login=page)
+        await self.identify(page)
         if self._finished:
             return
         required = self.route.config.auth.required
-        user = self.current_user
+        user = complete(self.current_user)
         if user is None and required:
             if page:
                 self.redirect_to_login()
@@ -107,12 +114,33 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             )
         ):
             raise Refused(403, "this user is not authorized for this route")
+        if upgrade:
+            self.check_ticket()
+
+    async def identify(self, redirect: bool) -> None:
+        """Let Jupyter find out who asks; the Hub's answer is no older than `recheck`.
+
+        Args:
+            redirect: Whether somebody who is not logged in is sent to the login.
+
+        Raises:
+            Refused: The Hub cannot be asked.
+        """
+        try:
+            with self.recheck.fresh(self.route.config.auth.recheck):
+                await JupyterHandler.prepare(self, _redirect_to_login=redirect)
+        except HTTPError as error:
+            if error.status_code < 500 or hub_auth_of(self.identity_provider) is None:
+                raise
+            raise Refused(
+                503, "the Hub cannot be asked who you are; try again", {"Retry-After": "5"}
+            ) from None
 
     def redirect_to_login(self) -> None:
         """Send a browser to Jupyter's login page and back."""
-        from urllib.parse import urlencode
-
-        self.redirect(f"{self.get_login_url()}?{urlencode({'next': self.request.path})}")
+        url = self.get_login_url()
+        # The Hub's has a query of its own, and remembers where its user came from.
+        self.redirect(url if "?" in url else url_concat(url, {"next": self.request.path}))
 
     def origin_allowed(self) -> bool:
         """Return whether the page that asks may use this route.
@@ -130,6 +158,22 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             return OriginRules.of(self.route.config.origins).matches(origin)
         return bool(self.check_origin(origin))
 
+    def check_ticket(self) -> None:
+        """Take the ticket of a browser that brings its login cookie, where the route wants one.
+
+        Raises:
+            Refused: There is none, or it is not good (any more).
+        """
+        config = self.route.config
+        if config.xsrf != "ticket" or not config.auth.required or self.token_authenticated:
+            return
+        text = self.get_query_argument(TICKET, "")
+        if not text:
+            raise Refused(403, "a ticket is needed; a page fetches it from wshandler/api/tickets")
+        who = user_key(self.current_user)
+        if not self.tickets.take(text, who, config.name, self.request.path):
+            raise Refused(403, "the ticket is not good here, or not any more; fetch a new one")
+
     async def check_auth_rule(self, connection: Connection) -> None:
         """Apply the route's own rule: `membership` and `condition`.
 
@@ -137,8 +181,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             Refused: The rule says no, or it fails.
         """
         auth = self.route.config.auth
-        if not is_member(self.current_user, auth.membership):
-            raise Refused(403, "this user is not a member")
+        if not is_allowed(self.current_user, auth):
+            raise Refused(403, "this user is not among those who may")
         if auth.condition is None:
             return
         if "condition" not in self.route.callbacks:
@@ -229,6 +273,8 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
 
     def serve_page(self) -> None:
         """Answer with the route's page; a bot of a notebook has one without being asked."""
+        # Reading it sets the cookie that the page's POST for a ticket is checked with.
+        _ = self.xsrf_token
         if self.route.config.page is None:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Cache-Control", "no-cache")
@@ -360,13 +406,12 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""
         if isinstance(value, HTTPError):
-            self.manager.metrics.refused[self.route.config.name, str(value.status_code)] += 1
-            self.log.info(
-                "Route %s: %d for %s: %s",
+            self.refusals.handshake(
                 self.route.config.name,
+                getattr(self, "_jupyter_current_user", None),
                 value.status_code,
-                username(getattr(self, "_jupyter_current_user", None)),
                 value.sentence if isinstance(value, Refused) else value.reason or "refused",
+                None if self.silent else self.log,
             )
         else:
             self.log.error(

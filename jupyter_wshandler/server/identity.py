@@ -1,12 +1,14 @@
-"""Who asks: origins, user keys and the session cookie of an opening request."""
+"""Who asks: the user, what a route's `auth` says of them, and the session of a request."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
 
+from ..config.model import AuthConfig
 from ..sessions import SessionManager
 
 SESSION_DAYS = 31
@@ -28,15 +30,25 @@ def user_keys(handler: JupyterHandler) -> list[str]:
     user = handler.current_user
     if user is None:
         return ["anonymous"]
-    keys = [f"user:{user.username}"]
+    keys = [user_key(user)]
     provider = handler.identity_provider
-    if provider.is_token_authenticated(handler):
+    # The Hub knows the user of every token.
+    if hub_auth_of(provider) is None and provider.is_token_authenticated(handler):
         token = provider.get_token(handler) if hasattr(provider, "get_token") else None
         if token:
             digest = hashlib.sha256(f"wshandler:{token}".encode()).hexdigest()
             has_login = handler.get_signed_cookie(provider.get_cookie_name(handler)) is not None
             keys.insert(1 if has_login else 0, f"token:{digest}")
     return keys
+
+
+def user_key(user: Any) -> str:
+    """Return a name for a user that no other user has, and no service.
+
+    Args:
+        user: Jupyter's user.
+    """
+    return f"{getattr(user, 'kind', None) or 'user'}:{user.username}"
 
 
 def cookie_name(handler: JupyterHandler) -> str:
@@ -98,23 +110,70 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bo
     return new, True
 
 
-def is_member(user: Any, membership: tuple[dict[str, tuple[Any, ...]], ...]) -> bool:
-    """Return whether a user matches one of a route's `membership` rules, or there is none.
+def hub_auth_of(provider: Any) -> Any:
+    """Return what asks JupyterHub for an identity provider, or None on any other server."""
+    hub_auth = getattr(provider, "hub_auth", None)
+    return hub_auth if hasattr(hub_auth, "user_for_token") else None
+
+
+def complete(user: Any) -> Any:
+    """Give a user the attributes that callbacks and `auth` count on, and return it.
+
+    These are `groups` and `scopes`, lists of names, and `kind`: "user", or "service" for a
+    service of JupyterHub. JupyterHub keeps them beside the user; other servers have no groups.
 
     Args:
-        user: The user, with attributes or keys.
-        membership: Rules; in a rule every key must match, and any of its values does.
+        user: Jupyter's user, or None.
     """
-    return not membership or any(
-        all(_has(user, key, values) for key, values in rule.items()) for rule in membership
+    known = getattr(user, "hub_user", None) or {}
+    for name, default in (("groups", []), ("scopes", []), ("kind", "user")):
+        if user is not None and getattr(user, name, None) is None:
+            with contextlib.suppress(AttributeError):  # a user of one's own may take none
+                setattr(user, name, known.get(name) or default)
+    return user
+
+
+def is_allowed(user: Any, auth: AuthConfig) -> bool:
+    """Return whether a user matches all that a route's `auth` says, but for its `condition`.
+
+    Args:
+        user: The user, with attributes or keys; None matches no rule.
+        auth: What the route says.
+    """
+    if auth.users and not (_kind(user) == "user" and _has(user, "username", auth.users)):
+        return False
+    if auth.groups and not _has(user, "groups", auth.groups):
+        return False
+    if auth.scopes and not _has_scope(user, auth.scopes):
+        return False
+    return not auth.membership or any(
+        all(_has(user, key, values) for key, values in rule.items())
+        # Whoever names a user does not mean a service of that name.
+        and ("kind" in rule or "username" not in rule or _kind(user) == "user")
+        for rule in auth.membership
     )
+
+
+def _kind(user: Any) -> str:
+    return _attribute(user, "kind") or "user"
+
+
+def _has_scope(user: Any, scopes: tuple[str, ...]) -> bool:
+    """Return whether one of the scopes, or the same one without its filter, is a user's."""
+    own = set(_attribute(user, "scopes") or ())
+    return any(scope in own or scope.partition("!")[0] in own for scope in scopes)
+
+
+def _attribute(user: Any, key: str) -> Any:
+    found = getattr(user, key, None)
+    if found is None and hasattr(user, "get"):
+        found = user.get(key)
+    return found
 
 
 def _has(user: Any, key: str, values: tuple[Any, ...]) -> bool:
     """Return whether a user's attribute is, or holds, one of the values."""
-    found = getattr(user, key, None)
-    if found is None and hasattr(user, "get"):
-        found = user.get(key)
+    found = _attribute(user, key)
     if found is None:
         return False
     if isinstance(found, (list, tuple, set, frozenset)):

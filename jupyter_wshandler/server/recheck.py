@@ -11,6 +11,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -21,13 +23,21 @@ from tornado.web import Application
 from ..connection import Connection
 from ..manager import WebSocketManager
 from ..types import CloseCode
-from .identity import is_member
-
-REMEMBER = 300.0
-"""Seconds that a credential found invalid is refused, as long as JupyterHub's cache may last."""
+from .hub import HubLogins
+from .identity import complete, hub_auth_of, is_allowed
+from .refusals import Refusals
 
 REMEMBER_AT_MOST = 10_000
 """Credentials remembered as invalid; the oldest are forgotten first."""
+
+LONGEST_WAIT = 15.0
+"""Seconds after which the periods are looked at again: a reload may have made them shorter."""
+
+LOGGED_OUT = float("inf")
+"""Until when the login of a browser that has logged out is refused."""
+
+QUESTIONS_AT_A_TIME = 8
+"""Credentials that are asked about at the same time."""
 
 
 class Nowhere:
@@ -79,15 +89,24 @@ class Recheck:
     Args:
         application: Jupyter's web application.
         manager: Owns the connections.
+        refusals: Takes note of who is put out.
     """
 
-    def __init__(self, application: Application, manager: WebSocketManager) -> None:
+    def __init__(
+        self, application: Application, manager: WebSocketManager, refusals: Refusals
+    ) -> None:
         self._application = application
         self._manager = manager
+        self._refusals = refusals
         self._asked_at: dict[str, float] = {}
         self._invalid: OrderedDict[str, float] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._complained = False
+        self._due = float("inf")
+        self._wake = asyncio.Event()
+        self._places = asyncio.Semaphore(QUESTIONS_AT_A_TIME)
+        hub_auth = hub_auth_of(application.settings.get("identity_provider"))
+        self.hub = None if hub_auth is None else HubLogins(hub_auth, self._browser_logged_out)
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -112,8 +131,34 @@ class Recheck:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+        if self.hub is not None:
+            await self.hub.stop()
 
     # ---- what is known ------------------------------------------------------------------------
+
+    @contextmanager
+    def fresh(self, seconds: float) -> Iterator[None]:
+        """Take no answer about an identity that is older, in this context.
+
+        Args:
+            seconds: A route's `recheck`; 0 leaves it to the identity provider.
+        """
+        if self.hub is None:
+            yield
+            return
+        with self.hub.fresh(seconds):
+            yield
+
+    def credentials(self, handler: JupyterHandler) -> tuple[str, ...]:
+        """Return digests of what a request proves its identity with, the best one first.
+
+        Args:
+            handler: A handler whose identity has been asked for.
+        """
+        if self.hub is None:
+            return credential_digests(handler)
+        credential = self.hub.credential(handler)
+        return () if credential is None else (credential,)
 
     def admit(self, handler: JupyterHandler, connection: Connection) -> bool:
         """Note a new connection's credential; return whether it is known to have ended.
@@ -122,17 +167,22 @@ class Recheck:
             handler: The handshake's handler.
             connection: The connection that it opens.
         """
-        digests = credential_digests(handler)
+        digests = self.credentials(handler)
         # A token that is good speaks for itself; a login cookie beside it may be old.
         connection._credential = digests[0] if digests else None
         if connection._credential is None:
             return True
-        self._asked_at.setdefault(connection._credential, time.monotonic())
-        until = self._invalid.get(connection._credential)
-        if until is not None and until < time.monotonic():
-            del self._invalid[connection._credential]
-            until = None
-        return until is None
+        digest, now = connection._credential, time.monotonic()
+        # The Hub may have been asked a while before this connection came.
+        answered_at = None if self.hub is None else self.hub.answered_at(digest)
+        asked_at = self._asked_at.setdefault(digest, answered_at or now)
+        period = connection._route.config.auth.recheck
+        if period and asked_at + period < self._due:
+            self._due = asked_at + period
+            self._wake.set()
+        until = self._invalid.get(digest, 0.0)
+        # Where the Hub's answer is fresh, what it said before does not count any more.
+        return until < (LOGGED_OUT if self.hub is not None and period else now)
 
     def logged_out(self, handler: JupyterHandler) -> None:
         """Close the connections of the browser that logs out.
@@ -145,9 +195,12 @@ class Recheck:
         # A cookie that nobody signed is cleared, too; there is nothing to remember about it.
         if not cookie or handler.get_signed_cookie(name) is None:
             return
-        digest = hashlib.sha256(f"cookie:{cookie}".encode()).hexdigest()
-        # Jupyter's login cookie is good for itself, so it would open a socket again.
-        self._remember(digest, float("inf"))
+        self._browser_logged_out(hashlib.sha256(f"cookie:{cookie}".encode()).hexdigest())
+
+    def _browser_logged_out(self, digest: str) -> None:
+        # The login cookie is good for itself, at the Hub at least until the page there has been
+        # loaded: it would open a socket again.
+        self._remember(digest, LOGGED_OUT)
         for connection in self._of(digest):
             self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
 
@@ -161,22 +214,19 @@ class Recheck:
         return [c for c in self._manager.connections.values() if c._credential == digest]
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
-        self._manager.log.info(
-            "Route %s: closing %s with %d: %s", connection.route, connection.id, code, reason
-        )
+        self._refusals.closed(connection, code, reason)
         connection._close(code, reason)
 
     # ---- asking again ---------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
-            periods = [
-                route.config.auth.recheck
-                for route in self._manager.table
-                if route.config.auth.required and route.config.auth.recheck
-            ]
-            await asyncio.sleep(max(0.05, min([15.0, *(period / 4 for period in periods)])))
-            await self.check_due()
+            wait = min(LONGEST_WAIT, max(0.0, self._due - time.monotonic()))
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                await self.check_due()
+            self._wake.clear()
 
     async def check_due(self) -> None:
         """Ask about every credential whose period is over."""
@@ -187,17 +237,24 @@ class Recheck:
             if connection._credential is not None and auth.required and auth.recheck:
                 open_.setdefault(connection._credential, []).append(connection)
         self._asked_at = {d: at for d, at in self._asked_at.items() if d in open_}
+        self._due = float("inf")
+        questions = []
         for digest, connections in open_.items():
             period = min(c._route.config.auth.recheck for c in connections)
             if now - self._asked_at.setdefault(digest, now) >= period:
                 self._asked_at[digest] = now
-                await self._ask(digest, connections)
+                questions.append(self._ask(digest, connections, period))
+            self._due = min(self._due, self._asked_at[digest] + period)
+        await asyncio.gather(*questions)
 
-    async def _ask(self, digest: str, connections: list[Connection]) -> None:
+    async def _ask(self, digest: str, connections: list[Connection], period: float) -> None:
         try:
             handler = self._handler(connections[0])
-            user = await ensure_async(handler.identity_provider.get_user(handler))
-            handler.current_user = user
+            # What the last question was answered is about as old as the period.
+            async with self._places:
+                with self.fresh(period / 2):
+                    user = await ensure_async(handler.identity_provider.get_user(handler))
+            handler.current_user = complete(user)
             verdicts = {}
             if user is not None:
                 for route in {c._route for c in connections}:
@@ -205,7 +262,7 @@ class Recheck:
                         handler.authorizer.is_authorized(
                             handler, user, "execute", f"wshandler:{route.name}"
                         )
-                    ) and is_member(user, route.config.auth.membership)
+                    ) and is_allowed(user, route.config.auth)
         except Exception as error:
             # Who cannot be asked has not said no: the connections stay.
             if not self._complained:
@@ -215,15 +272,16 @@ class Recheck:
                 )
             return
         self._complained = False
-        if user is None and type(handler.identity_provider).__module__.startswith("jupyterhub"):
-            # JupyterHub's answers are cached: a revoked token would open a socket again.
-            self._remember(digest, time.monotonic() + REMEMBER)
+        known = self.hub is not None and self.hub.is_known(digest)
+        if user is None and self.hub is not None:
+            # A route that never asks again is served from HubAuth's cache.
+            self._remember(digest, time.monotonic() + self.hub.cache_seconds)
         for connection in self._of(digest):
             if not connection._route.config.auth.required:
                 continue
-            if user is None:
+            if user is None and not known:
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
-            elif not verdicts.get(connection.route, True):
+            elif user is None or not verdicts.get(connection.route, True):
                 self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
 
     def _handler(self, connection: Connection) -> JupyterHandler:

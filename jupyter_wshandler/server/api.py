@@ -1,0 +1,73 @@
+"""The REST API below ``<base_url>/wshandler/api/``: what pages and programs ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import APIHandler
+from tornado.web import HTTPError
+
+from .identity import complete, user_key
+from .tickets import SECONDS, Tickets
+
+if TYPE_CHECKING:
+    from ..manager import WebSocketManager
+
+
+class TicketsHandler(APIHandler):
+    """Give out tickets for routes with ``xsrf: ticket``.
+
+    Jupyter's `prepare` checks login, Host and, for a login by cookie, XSRF before `post` runs.
+    """
+
+    auth_resource = "wshandler"
+    # Messages are activity; what only leads to a socket is not.
+    _track_activity = False
+
+    def initialize(self, manager: WebSocketManager, tickets: Tickets) -> None:
+        """Take what the application gives."""
+        self.manager = manager
+        self.tickets = tickets
+
+    @ws_authenticated
+    async def post(self) -> None:
+        """Answer with a ticket for the socket at ``{"path": ...}``.
+
+        The path is the whole one, base_url included, as it stands in the socket's URL. The answer
+        is ``{"ticket": text, "expires_in": seconds}``; the ticket is null where the route needs
+        none. 403 where the user may not use the route, 404 where there is none.
+        """
+        path = self._path()
+        prefix = self.base_url.rstrip("/")
+        found = self.manager.table.match(path[len(prefix) :]) if path.startswith(prefix) else None
+        if found is None:
+            raise HTTPError(404, "no route has this path")
+        route = found[0]
+        user = complete(self.current_user)
+        if not await ensure_async(
+            self.authorizer.is_authorized(self, user, "execute", f"wshandler:{route.name}")
+        ):
+            raise HTTPError(403, "this user is not authorized for this route")
+        ticket = None
+        if route.config.xsrf == "ticket" and route.config.auth.required:
+            ticket = self.tickets.issue(user_key(user), route.name, path)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
+
+    @ws_authenticated
+    def options(self) -> None:
+        """Refuse: pages of other sites send tokens, and need no ticket."""
+        raise HTTPError(405)
+
+    def _path(self) -> str:
+        try:
+            body = json.loads(self.request.body)
+        except ValueError:
+            body = None
+        path = body.get("path") if isinstance(body, dict) else None
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise HTTPError(400, 'expected JSON: {"path": "/the/path/of/the/socket"}')
+        return path.partition("?")[0]

@@ -1,0 +1,164 @@
+"""JupyterHub's part of identity: who a token belongs to, asked in time and once for all.
+
+Under JupyterHub every login is a token of the Hub's: in the ``Authorization`` field, in the query,
+or in the cookie that the login at the Hub has left. `HubAuth` asks the Hub whose it is and keeps
+the answer for 300 s, so that for so long a revoked token would open sockets; and it asks once for
+each request that comes before the first answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.web import HTTPError
+
+_fresh_for: ContextVar[float] = ContextVar("_fresh_for", default=0.0)
+"""Seconds that an answer of the Hub's is good for in this context; 0 leaves it to HubAuth."""
+
+ANSWERS_AT_MOST = 10_000
+"""Answers that are kept; the oldest are forgotten first."""
+
+
+class Answer(NamedTuple):
+    """Hold what the Hub said: when (monotonic), and of whom; None for nobody."""
+
+    at: float
+    user: dict[str, Any] | None
+
+
+class HubLogins:
+    """Know whose the logins are that JupyterHub has given.
+
+    Args:
+        hub_auth: What asks the Hub (``jupyterhub.services.auth.HubOAuth``). Its
+            `user_for_token` and `clear_cookie` are replaced by ones that do more.
+        logged_out: Called with the credential of a browser that logs out at this server.
+    """
+
+    def __init__(self, hub_auth: Any, logged_out: Callable[[str], None]) -> None:
+        self._hub_auth = hub_auth
+        self._ask_hub = hub_auth.user_for_token
+        self._clear_cookie = hub_auth.clear_cookie
+        self._logged_out = logged_out
+        self._answers: dict[str, Answer] = {}
+        self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        hub_auth.user_for_token = self._user_for_token
+        hub_auth.clear_cookie = self._forget_browser
+
+    @property
+    def cache_seconds(self) -> float:
+        """How long HubAuth keeps an answer, for those who do not ask for a fresh one."""
+        return float(self._hub_auth.cache_max_age) or float("inf")
+
+    @contextmanager
+    def fresh(self, seconds: float) -> Iterator[None]:
+        """Take no answer of the Hub's that is older, in this context.
+
+        Args:
+            seconds: The oldest that an answer may be; 0 leaves it to HubAuth.
+        """
+        before = _fresh_for.set(seconds)
+        try:
+            yield
+        finally:
+            _fresh_for.reset(before)
+
+    def credential(self, handler: JupyterHandler) -> str | None:
+        """Return the digest of the token that a request has proved its identity with.
+
+        Args:
+            handler: A handler whose identity has been asked for.
+        """
+        if getattr(handler, "_token_authenticated", False):
+            token = self._hub_auth.get_token(handler, in_cookie=False)
+        else:
+            token = self._cookie(handler)
+        return _digest(token, self._hub_auth.get_session_id(handler)) if token else None
+
+    def answered_at(self, credential: str) -> float | None:
+        """Return when (monotonic) the Hub was asked about a credential last, if it was."""
+        answer = self._answers.get(credential)
+        return None if answer is None else answer.at
+
+    def is_known(self, credential: str) -> bool:
+        """Return whether the Hub, when asked last, knew whose a credential is."""
+        answer = self._answers.get(credential)
+        return answer is not None and answer.user is not None
+
+    async def stop(self) -> None:
+        """Let go of HubAuth, and of the questions that wait for an answer."""
+        self._hub_auth.user_for_token = self._ask_hub
+        self._hub_auth.clear_cookie = self._clear_cookie
+        questions = list(self._questions.values())
+        for question in questions:
+            question.cancel()
+        if questions:
+            await asyncio.wait(questions)
+
+    # ---- in the place of HubAuth's own ---------------------------------------------------------
+
+    def _user_for_token(
+        self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = True
+    ) -> Any:
+        seconds = _fresh_for.get()
+        if sync or not use_cache or not seconds:
+            return self._ask_hub(token, use_cache=use_cache, session_id=session_id, sync=sync)
+        return self._answer(token, session_id, seconds)
+
+    def _forget_browser(self, handler: JupyterHandler) -> None:
+        token = self._cookie(handler)
+        if token:
+            self._logged_out(_digest(token, self._hub_auth.get_session_id(handler)))
+        self._clear_cookie(handler)
+
+    def _cookie(self, handler: JupyterHandler) -> str | None:
+        raw = handler.get_signed_cookie(self._hub_auth.cookie_name)
+        return None if raw is None else raw.decode("ascii", "replace")
+
+    async def _answer(self, token: str, session_id: str, seconds: float) -> dict[str, Any] | None:
+        credential = _digest(token, session_id)
+        answer = self._answers.get(credential)
+        if answer is not None and time.monotonic() - answer.at < seconds:
+            return answer.user
+        question = self._questions.get(credential)
+        if question is None:
+            question = asyncio.get_running_loop().create_task(
+                self._question(credential, token, session_id), name="wshandler asks the Hub"
+            )
+            self._questions[credential] = question
+            question.add_done_callback(lambda _: self._questions.pop(credential, None))
+        try:
+            # Others may wait for the same answer: who leaves must not take it from them.
+            return await asyncio.shield(question)
+        except HTTPError:
+            # A Hub that is being restarted has not said no. HubAuth's cache bridges it, too.
+            answer = self._answers.get(credential)
+            if answer is None or time.monotonic() - answer.at >= self.cache_seconds:
+                raise
+            return answer.user
+
+    async def _question(
+        self, credential: str, token: str, session_id: str
+    ) -> dict[str, Any] | None:
+        asking: Awaitable[dict[str, Any] | None] = self._ask_hub(
+            token, use_cache=False, session_id=session_id, sync=False
+        )
+        at = time.monotonic()
+        user = await asking
+        self._answers.pop(credential, None)
+        self._answers[credential] = Answer(at, user)
+        while len(self._answers) > ANSWERS_AT_MOST:
+            del self._answers[next(iter(self._answers))]
+        return user
+
+
+def _digest(token: str, session_id: str) -> str:
+    """Return what stands for a token in a browser's session; it is no secret itself."""
+    return hashlib.sha256(f"hub:{token}:{session_id}".encode("utf-8", "replace")).hexdigest()

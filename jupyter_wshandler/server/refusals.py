@@ -1,0 +1,83 @@
+"""Who was refused, or put out, where and why: a number, a line in the log, and an event."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..callbacks.errorlog import username
+
+if TYPE_CHECKING:
+    from jupyter_events.logger import EventLogger
+
+    from ..connection import Connection
+    from ..manager import WebSocketManager
+
+SCHEMA = Path(__file__).parent / "events" / "refused.yaml"
+"""Describes the event; its id is `EVENT`."""
+
+EVENT = "urn:jupyter-wshandler:refused"
+
+
+class Refusals:
+    """Take note of every refusal, without any secret.
+
+    Args:
+        manager: Has the metrics and the log.
+        events: Jupyter's event logger; the administrator says where events go
+            (``c.EventLogger.handlers``). None for a server without.
+    """
+
+    def __init__(self, manager: WebSocketManager, events: EventLogger | None) -> None:
+        self._manager = manager
+        self._events = events
+        if events is not None and EVENT not in events.schemas:
+            events.register_event_schema(SCHEMA)
+
+    def handshake(
+        self, route: str, user: Any, status: int, reason: str, log: logging.Logger | None
+    ) -> None:
+        """Note that a request to a route was refused.
+
+        Args:
+            route: The route's name.
+            user: Jupyter's user, or None.
+            status: The HTTP status.
+            reason: Why, in words without a secret.
+            log: Where the line goes; None for none.
+        """
+        self._manager.metrics.refused[route, str(status)] += 1
+        if log is not None:
+            log.info("Route %s: %d for %s: %s", route, status, username(user), reason)
+        self._emit(route, user, status, reason)
+
+    def closed(self, connection: Connection, code: int, reason: str) -> None:
+        """Note that an open connection is closed, as its user may not use it any more.
+
+        Args:
+            connection: The connection.
+            code: The close code: 4401 or 4403.
+            reason: Why.
+        """
+        self._manager.log.info(
+            "Route %s: closing %s of %s with %d: %s",
+            connection.route,
+            connection.id,
+            username(connection.current_user),
+            code,
+            reason,
+        )
+        self._emit(connection.route, connection.current_user, code, reason)
+
+    def _emit(self, route: str, user: Any, status: int, reason: str) -> None:
+        if self._events is None:
+            return
+        data = {"route": route, "status": int(status), "reason": reason, "user": None, "kind": None}
+        if user is not None:
+            data |= {"user": username(user), "kind": getattr(user, "kind", None) or "user"}
+        try:
+            self._events.emit(schema_id=EVENT, data=data)
+        except Exception:
+            # A listener of somebody else's must not decide who is refused.
+            self._manager.log.exception("The event of a refusal could not be recorded")
