@@ -173,7 +173,7 @@ def test_enforce_requires_a_ticket_of_every_route(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("jupyter_wshandler.server.tickets.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("jupyter_wshandler.server.tickets.monotonic", lambda: now[0])
     return now
 
 

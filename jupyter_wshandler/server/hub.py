@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any, NamedTuple
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -125,7 +125,7 @@ class HubLogins:
     async def _answer(self, token: str, session_id: str, seconds: float) -> dict[str, Any] | None:
         credential = _digest(token, session_id)
         answer = self._answers.get(credential)
-        if answer is not None and time.monotonic() - answer.at < seconds:
+        if answer is not None and monotonic() - answer.at < seconds:
             return answer.user
         question = self._questions.get(credential)
         if question is None:
@@ -140,7 +140,7 @@ class HubLogins:
         except HTTPError:
             # A Hub that is being restarted has not said no. HubAuth's cache bridges it, too.
             answer = self._answers.get(credential)
-            if answer is None or time.monotonic() - answer.at >= self.cache_seconds:
+            if answer is None or monotonic() - answer.at >= self.cache_seconds:
                 raise
             return answer.user
 
@@ -150,7 +150,7 @@ class HubLogins:
         asking: Awaitable[dict[str, Any] | None] = self._ask_hub(
             token, use_cache=False, session_id=session_id, sync=False
         )
-        at = time.monotonic()
+        at = monotonic()
         user = await asking
         self._answers.pop(credential, None)
         self._answers[credential] = Answer(at, user)

@@ -8,8 +8,8 @@ ticket is fetched with a POST, which Jupyter's XSRF rule lets through for the us
 from __future__ import annotations
 
 import secrets
-import time
 from collections import OrderedDict
+from time import monotonic
 from typing import NamedTuple
 
 SECONDS = 30.0
@@ -45,7 +45,7 @@ class Tickets:
             route: The name of the route that it opens.
             path: The path of the socket.
         """
-        now = time.monotonic()
+        now = monotonic()
         self._forget_old(now)
         own = self._of_user.setdefault(user, OrderedDict())
         while len(own) >= FOR_EACH_USER:
@@ -68,7 +68,7 @@ class Tickets:
         return (
             ticket is not None
             and (ticket.route, ticket.path) == (route, path)
-            and time.monotonic() < ticket.until
+            and monotonic() < ticket.until
         )
 
     def _forget_old(self, now: float) -> None:
