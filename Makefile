@@ -66,6 +66,19 @@ $(FLOOR_VENV)/.installed: $(PACKAGING) .ci/floor.txt | $(FLOOR_VENV)/bin/python
 	@$(FLOOR_VENV)/bin/python $(PIP) install --editable '.[test]' --constraint .ci/floor.txt
 	@touch $@
 
+# JupyterHub's proxy is a program for node; npm takes its newest version for the node there is.
+# Without npm there is none, and its tests are skipped.
+%/.installed-proxy: | %/bin/python
+	@.ci/debian-packages node
+	@if ! command -v npm >/dev/null; then \
+	  echo "There is no npm here; going on without JupyterHub's proxy." >&2; \
+	else \
+	  echo "Installing JupyterHub's proxy into $*"; \
+	  if log=$$(npm install --global --prefix '$*' --no-audit --no-fund --no-update-notifier \
+	    --loglevel=error 'configurable-http-proxy@4.6 || 5' 2>&1 </dev/null); then touch $@; else \
+	    echo "$$log" >&2; echo "Could not install JupyterHub's proxy; going on without." >&2; fi; \
+	fi
+
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -75,14 +88,25 @@ help: ## show this list
 demo: $(VENV)/.installed ## talk to the example bots, then serve their page (ONCE=1: end after the talk)
 	@$(BIN)/python -m jupyter_wshandler demo $(if $(ONCE),--once) $(ARGS)
 
+.PHONY: hub
+hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with bots to click through (PORT=9000: elsewhere)
+	@if ! [ -x $(BIN)/configurable-http-proxy ]; then \
+	  echo "JupyterHub needs its proxy, and that needs npm. On Debian: apt-get install nodejs npm" >&2; \
+	  exit 1; \
+	fi
+	@exec $(BIN)/python -m jupyterhub --config=examples/jupyterhub/jupyterhub_config.py $(ARGS)
+
 .PHONY: test
-test: packages lint types examples ## everything: style, layers, types, examples, tests with real parts
+test: packages proxy lint types examples ## everything: style, layers, types, examples, tests with real parts
 	@echo "== pytest"
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
 .PHONY: packages
 packages: ## install the Debian packages that tests need, where this user may
 	@PYTHON=$(PYTHON) .ci/debian-packages venv chromium nginx openssl compiler
+
+.PHONY: proxy
+proxy: $(VENV)/.installed-proxy ## install JupyterHub's proxy, where npm is there
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## check style and layers
@@ -101,6 +125,7 @@ types: $(VENV)/.installed-dev ## check types
 examples: $(VENV)/.installed-dev ## check the examples and hold the demo's conversation
 	@echo "== examples"
 	@$(BIN)/python -m jupyter_wshandler check $(EXAMPLE)
+	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub/routes/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler demo --once
 
 .PHONY: fmt
@@ -109,7 +134,7 @@ fmt: $(VENV)/.installed-dev ## put the code into style
 	@$(BIN)/ruff format
 
 .PHONY: test-floor
-test-floor: packages $(FLOOR_VENV)/.installed ## run the tests with the oldest supported dependencies
+test-floor: packages $(FLOOR_VENV)/.installed $(FLOOR_VENV)/.installed-proxy ## run the tests with the oldest supported dependencies
 	@$(FLOOR_VENV)/bin/python $(PIP) freeze | grep -iE '^(jupyter.server|tornado|msgspec|websockets)=='
 	@$(FLOOR_VENV)/bin/python $(PYTEST) $(ARGS)
 
@@ -124,6 +149,10 @@ endurance: $(VENV)/.installed-dev ## run the long tests in full size and print w
 .PHONY: abuse
 abuse: $(VENV)/.installed-dev ## abuse a server and a raw Tornado handler, and write docs/abuse.md
 	@PYTHONPATH=tests $(BIN)/python -m support.abuse
+
+.PHONY: who-gets-in
+who-gets-in: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## ask a real Hub who gets in, and write docs/deploy/who-gets-in.md
+	@PYTHONPATH=tests $(BIN)/python -m support.admission
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-dev ## run the notebooks against a real server and keep their outputs

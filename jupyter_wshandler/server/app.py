@@ -249,7 +249,9 @@ class WSHandlerApp(ExtensionApp):
         application = serverapp.web_app
         base_url = application.settings["base_url"]
         prefix = base_url.rstrip("/")
-        socket_url = serverapp.connection_url.replace("http", "ws", 1).rstrip("/")
+        # The Hub knows the address that people use, where its administrator has told it.
+        url = os.environ.get("JUPYTERHUB_PUBLIC_URL") or serverapp.connection_url
+        socket_url = url.replace("http", "ws", 1).rstrip("/")
 
         def address(route: Route) -> dict[str, str]:
             return {

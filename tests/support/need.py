@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGES = {
-    "chromium": "chromium",
-    "gcc": "gcc libc6-dev zlib1g-dev",
-    "nginx": "nginx-light",
-    "openssl": "openssl",
+REMEDIES = {
+    "chromium": "on Debian: apt-get install chromium",
+    "configurable-http-proxy": "install node and npm, on Debian: apt-get install nodejs npm; "
+    "then run make proxy",
+    "gcc": "on Debian: apt-get install gcc libc6-dev zlib1g-dev",
+    "nginx": "on Debian: apt-get install nginx-light",
+    "openssl": "on Debian: apt-get install openssl",
 }
-"""The Debian packages of each program."""
+"""What to do for each program."""
 
-# A user's PATH often lacks the folders of daemons.
-SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+# `make` puts JupyterHub's proxy into the virtual environment, which need not be activated; a
+# user's PATH often lacks the folders of daemons.
+SEARCH = os.pathsep.join(
+    [str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
+)
 
 
 def need(program: str) -> Path:
     """Return where a program is; skip the test if it is nowhere, and fail it where CI=true.
 
     Args:
-        program: A key of `PACKAGES`.
+        program: A key of `REMEDIES`.
     """
     found = shutil.which(program, path=SEARCH)
     if found is not None:
         return Path(found)
-    sentence = f"{program} is not installed; on Debian: apt-get install {PACKAGES[program]}"
+    sentence = f"{program} is not installed; {REMEDIES[program]}"
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)

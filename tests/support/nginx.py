@@ -16,6 +16,7 @@ from support.server import free_port, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nginx"
 HOST = "jupyter.example.org"
+HUB_HOST = "jupyterhub.example.org"
 
 MAIN = """\
 {user}
@@ -43,10 +44,12 @@ class RunningNginx:
     tls_port: int
     certificate: Path
     log_path: Path
+    host: str = HOST
 
     def origin(self, tls: bool) -> str:
         """Return the origin of a page that a browser got through this proxy."""
-        return f"https://{HOST}:{self.tls_port}" if tls else f"http://{HOST}:{self.plain_port}"
+        scheme = "https" if tls else "http"
+        return f"{scheme}://{self.host}:{self.port(tls)}"
 
     def port(self, tls: bool) -> int:
         return self.tls_port if tls else self.plain_port
@@ -76,21 +79,33 @@ def make_certificate(folder: Path, host: str = HOST) -> tuple[Path, Path]:
     return certificate, key
 
 
-def write_configuration(folder: Path, upstream_port: int, plain: int, tls: int) -> Path:
+def write_configuration(
+    folder: Path, upstream_port: int, plain: int, tls: int, host: str = HOST
+) -> Path:
     """Write the example's files with ports and paths replaced; return the main file."""
-    certificate, key = make_certificate(folder)
-    location = folder / "jupyter-location.conf"
-    location.write_text((EXAMPLE / location.name).read_text())
-    text = (EXAMPLE / "jupyter.conf").read_text()
-    for old, new, times in (
-        ("server 127.0.0.1:8888;", f"server 127.0.0.1:{upstream_port};", 1),
+    certificate, key = make_certificate(folder, host)
+    changes = [
         ("listen 80;", f"listen 127.0.0.1:{plain};", 1),
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls} ssl;", 1),
-        ("/etc/ssl/certs/jupyter.example.org.pem", str(certificate), 1),
-        ("/etc/ssl/private/jupyter.example.org.key", str(key), 1),
-        ("/etc/nginx/jupyter-location.conf", str(location), 2),
-        ("client_header_timeout 10s;", "client_header_timeout 1s;", 2),
-    ):
+        (f"/etc/ssl/certs/{host}.pem", str(certificate), 1),
+        (f"/etc/ssl/private/{host}.key", str(key), 1),
+    ]
+    if host == HUB_HOST:
+        text = (EXAMPLE / "jupyterhub.conf").read_text()
+        changes += [
+            ("server 127.0.0.1:8000;", f"server 127.0.0.1:{upstream_port};", 1),
+            ("/var/log/nginx/jupyterhub.log", str(folder / "access.log"), 1),
+        ]
+    else:
+        text = (EXAMPLE / "jupyter.conf").read_text()
+        location = folder / "jupyter-location.conf"
+        location.write_text((EXAMPLE / location.name).read_text())
+        changes += [
+            ("server 127.0.0.1:8888;", f"server 127.0.0.1:{upstream_port};", 1),
+            ("/etc/nginx/jupyter-location.conf", str(location), 2),
+            ("client_header_timeout 10s;", "client_header_timeout 1s;", 2),
+        ]
+    for old, new, times in changes:
         assert text.count(old) == times, f"the example has {old!r} not {times} times"
         text = text.replace(old, new)
     (folder / "jupyter.conf").write_text(text)
@@ -102,18 +117,19 @@ def write_configuration(folder: Path, upstream_port: int, plain: int, tls: int) 
 
 
 @contextmanager
-def running_nginx(folder: Path, upstream_port: int) -> Iterator[RunningNginx]:
+def running_nginx(folder: Path, upstream_port: int, host: str = HOST) -> Iterator[RunningNginx]:
     """Start an nginx in front of a server and stop it at the end.
 
     Args:
         folder: Where its files go.
-        upstream_port: The Jupyter server's port on loopback.
+        upstream_port: The port on loopback of the Jupyter server, or of the Hub's proxy.
+        host: `HOST`, or `HUB_HOST` for the configuration in front of a Hub.
     """
     program = need("nginx")
     folder.mkdir(parents=True, exist_ok=True)
     plain, tls = free_port(), free_port()
-    main = write_configuration(folder, upstream_port, plain, tls)
-    nginx = RunningNginx(plain, tls, folder / "certificate.pem", folder / "nginx.log")
+    main = write_configuration(folder, upstream_port, plain, tls, host)
+    nginx = RunningNginx(plain, tls, folder / "certificate.pem", folder / "nginx.log", host)
     with nginx.log_path.open("wb") as log:
         process = subprocess.Popen(
             [program, "-p", folder, "-c", main],
