@@ -164,7 +164,7 @@ def test_a_failing_bot_shows_the_error_id_of_the_log_and_the_page_reconnects(bro
     page = open_chat(browser, trouble, "troublebot")
     say(page, "fail")
     words = page.locator(".notice").inner_text()
-    error_id = re.search(r"The bot has failed: internal error, id (\w+) \(1011\)", words)[1]
+    error_id = re.search(r"^The bot has failed: internal error, id (\w+) \(1011\)\.$", words)[1]
     assert f"Error {error_id}" in trouble.log_text()
     assert "secret" not in page.content()
     expect(page.get_by_role("status")).to_have_text("Connected")
@@ -176,8 +176,8 @@ def test_a_logout_offers_the_login_page_and_does_not_reconnect(browser, trouble)
     page = open_chat(browser, trouble, "troublebot")
     say(page, "4401")
     expect(page.get_by_role("status")).to_have_text("Signed out")
-    expect(page.locator(".notice")).to_have_text("You are signed out (4401)")
-    expect(page.get_by_role("link", name="Sign in again")).to_have_attribute(
+    expect(page.locator(".notice")).to_have_text("You are signed out.")
+    expect(page.get_by_role("link", name="Sign in")).to_have_attribute(
         "href", f"{trouble.url}troublebot"
     )
     page.get_by_label("Your message").fill("kept")
@@ -188,10 +188,10 @@ def test_a_logout_offers_the_login_page_and_does_not_reconnect(browser, trouble)
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("1000", "The bot has ended the conversation (1000)"),
-        ("1008", "The server does not allow this conversation: not you (1008)"),
-        ("4403", "You may no longer use this bot: not you (4403)"),
-        ("4999", "The bot has closed the conversation: not you (4999)"),
+        ("1000", "The bot has ended the conversation."),
+        ("1008", "The server does not allow this conversation: not you (1008)."),
+        ("4403", "You are not allowed to use this bot: not you (4403)."),
+        ("4999", "The bot has closed the connection: not you (4999)."),
     ],
 )
 def test_a_final_close_is_explained_and_a_person_may_connect_again(browser, trouble, code, words):
@@ -209,13 +209,77 @@ def test_a_server_that_stops_is_waited_for_and_found_again(browser, tmp_path, mo
         page = open_chat(browser, first, "pingbot")
         first.stop()
         expect(page.get_by_role("status")).to_have_text("Reconnecting")
-        expect(page.locator(".notice").first).to_have_text("The server is stopping (1001)")
+        expect(page.locator(".notice").first).to_have_text("The server has stopped.")
     monkeypatch.setattr("support.server.free_port", lambda: first.port)
     # The same folder holds the same secret, so the login cookie is still good.
     with running_server(CONFIG, folder=tmp_path):
         expect(page.get_by_role("status")).to_have_text("Connected")
         say(page, "again")
         expect(answers(page)).to_have_text(["Got message: again"])
+
+
+def test_a_page_that_nobody_wrote_in_opens_again_with_the_next_message(browser, trouble):
+    page = open_chat(browser, trouble, "troublebot")
+    say(page, "1000 idle")
+    expect(page.get_by_role("status")).to_have_text("Paused")
+    expect(page.locator(".notice")).to_have_text("Closed because nobody said anything for a while.")
+    screenshot(page, "idle")
+    page.get_by_label("Your message").fill("whoami")
+    page.keyboard.press("Enter")
+    expect(answers(page)).to_have_count(1)
+    expect(page.get_by_role("status")).to_have_text("Connected")
+
+
+def test_a_message_that_could_not_be_sent_is_back_in_its_field(browser, trouble):
+    page = open_chat(browser, trouble, "troublebot")
+    say(page, "1000 idle")
+    expect(page.get_by_role("status")).to_have_text("Paused")
+    page.route("**/wshandler/api/tickets", lambda route: route.abort())
+    say(page, "whoami")
+    expect(page.get_by_label("Your message")).to_have_value("whoami")
+    expect(page.locator(".notice").last).to_have_text("Your last message was not sent.")
+    expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+
+
+def stopped(page: Page) -> None:
+    """Let the Hub answer in place of the server."""
+    hub = {"status": 424, "headers": {"X-JupyterHub-Version": "6.1.1"}}
+    for pattern in ("**/wshandler/api/tickets", "**/api/me"):
+        page.route(pattern, lambda route: route.fulfill(**hub))
+
+
+@pytest.mark.parametrize("width", [320, 900])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_stopped_server_and_a_logout_fit_the_screen_in_readable_colours(
+    chromium, trouble, scheme, width
+):
+    size = {"width": width, "height": 568}
+    with profile(chromium, viewport=size, color_scheme=scheme) as browser:
+        page = open_chat(browser, trouble, "troublebot")
+        stopped(page)
+        say(page, "1001")
+        start = page.get_by_role("link", name="Start it at the Hub")
+        expect(start).to_have_attribute("href", f"{trouble.url}troublebot")
+        expect(start).to_have_attribute("target", "_blank")
+        expect(page.locator(".notice")).to_have_text(["Your server is stopped."])
+        check_looks(page, width)
+        screenshot(page, f"stopped-{scheme}-{width}")
+        page.unroute_all()
+        expect(page.get_by_role("status")).to_have_text("Connected")
+        expect(start).to_have_count(0)
+        say(page, "4401")
+        expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+        check_looks(page, width)
+        screenshot(page, f"signed-out-{scheme}-{width}")
+
+
+def check_looks(page: Page, width: int) -> None:
+    """Fail where the page is wider than its screen, or hard to read."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for selector in ("#mend", "#status", "h1", ".notice"):
+        assert contrast(page, selector) >= 4.5, selector
+    heading = page.get_by_role("heading").bounding_box()
+    assert heading["width"] > 60
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -280,7 +280,7 @@ def test_a_chat_whose_cell_is_deleted_is_closed_and_forgotten_after_half_a_minut
         notebook.page.clock.run_for(25_000)
         assert notebook.call("return __wshandlerChats.size") == 1
         notebook.page.clock.run_for(10_000)
-    assert end.value.text == "closed 1000"
+    assert end.value.text.split() == ["closed", "1000"]
     assert notebook.call("return __wshandlerChats.size") == 0
     # A notebook that takes cells out of the document while they are scrolled away.
     notebook.call("document.body.append(kept)")
@@ -351,7 +351,7 @@ def stop_the_clock(notebook):
     """Let no attempt come by itself any more, nor one be under way."""
     expect(state(notebook.chat())).to_have_text("reconnecting…")
     notebook.page.clock.pause_at(notebook.call("return Date.now() + 60000"))
-    notebook.page.wait_for_function("__wshandlerChats.get('k').timer", polling=50)
+    notebook.page.wait_for_function("__wshandlerChats.get('k').bot.retryIn > 0", polling=50)
 
 
 @pytest.mark.parametrize("event", ["online", "visibilitychange"])
@@ -376,7 +376,7 @@ def test_a_server_that_is_restarted_is_found_again(chromium, tmp_path):
             say(chat, "before")
             expect(answers(chat)).to_have_count(1)
             first.stop()
-            expect(reason(chat)).to_have_text("The server is stopping.")
+            expect(reason(chat)).to_have_text("The server has stopped.")
             field(chat).fill("kept")
         # The same folder holds the same secret, so the login cookie is still good.
         with serving(tmp_path, port=first.port):
@@ -389,26 +389,72 @@ def test_a_server_that_is_restarted_is_found_again(chromium, tmp_path):
 
 def test_a_logout_is_explained_and_nobody_knocks_until_told_to(notebook):
     notebook.page.clock.install()
-    chat = notebook.connected("doorbot")
-    with shut(notebook.server):
-        say(chat, "close 4401 logged out")
-        expect(state(chat)).to_have_text("closed")
-        expect(reason(chat)).to_have_text("You are logged out.")
-        login = chat.get_by_role("link", name="Log in")
-        expect(login).to_have_attribute("href", f"{notebook.server.url}doorbot")
-        screenshot(notebook.page, "logged-out")
-        for _ in range(10):
-            notebook.page.clock.fast_forward(60_000)
-        notebook.call("window.dispatchEvent(new Event('online'))")
-        assert len(notebook.sockets) == 1
-        chat.get_by_role("button", name="Try again").click()
-        expect(reason(chat)).to_have_text("You are logged out. Trying again did not help.")
-        for _ in range(10):
-            notebook.page.clock.fast_forward(60_000)
-        assert len(notebook.sockets) == 2
+    chat = notebook.connected()
+    cookies = notebook.page.context.cookies()
+    notebook.page.context.clear_cookies()
+    say(chat, "close 4401 logged out")
+    expect(state(chat)).to_have_text("closed")
+    expect(reason(chat)).to_have_text("You are signed out.")
+    login = chat.get_by_role("link", name="Sign in")
+    expect(login).to_have_attribute("href", f"{notebook.server.url}notebook")
+    expect(login).to_have_attribute("target", "_blank")
+    screenshot(notebook.page, "signed-out")
+    for _ in range(10):
+        notebook.page.clock.fast_forward(60_000)
+    notebook.call("window.dispatchEvent(new Event('online'))")
+    assert len(notebook.sockets) == 1
+    chat.get_by_role("button", name="Try again").click()
+    expect(reason(chat)).to_have_text("You are signed out. Trying again did not help.")
+    for _ in range(10):
+        notebook.page.clock.fast_forward(60_000)
+    assert len(notebook.sockets) == 2
+    notebook.page.context.add_cookies(cookies)
     chat.get_by_role("button", name="Try again").click()
     expect(state(chat)).to_have_text("connected")
     expect(field(chat)).to_be_focused()
+
+
+def test_a_chat_that_was_closed_for_want_of_words_sends_the_next_one(notebook):
+    chat = notebook.connected()
+    say(chat, "close 1000 idle")
+    expect(state(chat)).to_have_text("paused")
+    words = "Closed because nobody said anything for a while."
+    expect(reason(chat)).to_have_text(words)
+    screenshot(notebook.page, "idle")
+    assert len(notebook.sockets) == 1
+    say(chat, "I am back")
+    expect(answers(chat)).to_have_text(["Got message: I am back"])
+    expect(field(chat)).to_have_value("")
+    expect(chat.locator(".notice")).to_have_text([f"{words} Connected again."])
+    assert len(notebook.sockets) == 2
+
+
+def test_a_chat_that_was_closed_for_want_of_words_opens_for_whoever_comes_to_write(notebook):
+    chat = notebook.connected()
+    say(chat, "close 1000 idle")
+    expect(state(chat)).to_have_text("paused")
+    notebook.call("document.activeElement.blur()")
+    field(chat).focus()
+    expect(state(chat)).to_have_text("connected")
+
+
+def test_a_server_that_is_stopped_is_named_with_a_link_to_start_it(notebook):
+    chat = notebook.connected()
+    stopped = {"status": 424, "headers": {"X-JupyterHub-Version": "6.1.1"}}
+    for pattern in ("**/wshandler/api/tickets", "**/api/me"):
+        notebook.page.route(pattern, lambda route: route.fulfill(**stopped))
+    say(chat, "close 1001")
+    expect(reason(chat)).to_have_text("Your server is stopped.")
+    start = chat.get_by_role("link", name="Start it at the Hub")
+    expect(start).to_have_attribute("href", f"{notebook.server.url}notebook")
+    expect(start).to_have_attribute("target", "_blank")
+    say(chat, "for later")
+    expect(reason(chat)).to_have_text("Your server is stopped. Your text is kept.")
+    screenshot(notebook.page, "stopped")
+    notebook.page.unroute_all()
+    expect(state(chat)).to_have_text("connected")
+    expect(start).to_have_count(0)
+    expect(field(chat)).to_have_value("for later")
 
 
 @pytest.mark.parametrize(
@@ -424,7 +470,7 @@ def test_a_final_close_is_explained_and_a_person_may_connect_again(notebook, cod
     say(chat, f"close {code} not you")
     expect(state(chat)).to_have_text("closed")
     expect(reason(chat)).to_have_text(words)
-    expect(chat.get_by_role("link", name="Log in")).to_have_count(0)
+    expect(chat.get_by_role("link", name="Sign in")).to_have_count(0)
     chat.get_by_role("button", name="Try again").click()
     expect(state(chat)).to_have_text("connected")
 
@@ -551,7 +597,7 @@ def test_a_reader_of_older_messages_is_not_moved_and_is_told_of_new_ones(noteboo
     below = chat.get_by_role("button", name="New messages below")
     expect(log).to_have_js_property("scrollTop", 0)
     expect(below).to_have_count(0)
-    notebook.call("__wshandlerChats.get('k').socket.onmessage({data: 'pushed'})")
+    notebook.call("__wshandlerChats.get('k').log.receive('pushed')")
     expect(below).to_be_visible()
     expect(log).to_have_js_property("scrollTop", 0)
     below.click()
@@ -614,7 +660,7 @@ def test_text_has_enough_contrast_in_light_and_dark(chromium, server, scheme, th
         expect(state(chat)).to_have_text("closed")
         screenshot(notebook.page, f"closed-{theme}-{scheme}")
         parts = [".you .bubble", ".bot .bubble", ".byline", ".notice.bad", ".address", ".why"]
-        for part in [*parts, ".words", ".title", ".send", ".again", ".login"]:
+        for part in [*parts, ".words", ".title", ".send", ".again", ".mend"]:
             assert contrast(chat.locator(part)) >= 4.5, part
         assert notebook.errors == []
 

@@ -12,7 +12,6 @@ import pytest
 from support.server import running_server, wait_for
 
 from jupyter_wshandler.cli import main
-from jupyter_wshandler.types import CloseCode
 
 PINGBOT = Path(__file__).parent.parent / "examples" / "pingbot"
 PAGE = (PINGBOT / "chat.html").read_text(encoding="utf-8")
@@ -140,9 +139,3 @@ def test_every_field_of_the_page_has_a_label_and_every_id_is_unique():
 def test_the_page_never_writes_markup_from_a_message():
     for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert sink not in PAGE
-
-
-@pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1009, 1011, 1012, 1013, 4401, 4403])
-def test_the_page_explains_a_close_code_in_words(code):
-    assert CloseCode(code)
-    assert re.search(rf"^    {code}: \{{words: '[A-Z]", PAGE, re.MULTILINE)

@@ -490,4 +490,4 @@ def test_a_chat_says_that_the_kernel_has_restarted_and_is_back_when_the_cell_is_
     expect(answers(chat)).to_have_text(["Got message: before", "Got message: after"])
     screenshot(notebook.page, "lab-back-dark")
     # The browser itself writes a line about each attempt while nobody serves the address.
-    notebook.forgive(r"^error: WebSocket connection to '\S+/restarted' failed: .* 404 ")
+    notebook.forgive(r"^error: Failed to load resource: .* 404 .*/wshandler/api/tickets")

@@ -10,7 +10,7 @@ from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError
 
-from .identity import complete, user_key
+from .identity import complete, is_allowed, user_key
 from .tickets import SECONDS, Tickets
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class TicketsHandler(APIHandler):
             self.authorizer.is_authorized(self, user, "execute", f"wshandler:{route.name}")
         ):
             raise HTTPError(403, "this user is not authorized for this route")
+        if not is_allowed(user, route.config.auth):
+            raise HTTPError(403, "this user is not among those who may")
         ticket = None
         if route.config.xsrf == "ticket" and route.config.auth.required:
             ticket = self.tickets.issue(user_key(user), route.name, path)

@@ -133,6 +133,9 @@ class WSHandlerApp(ExtensionApp):
         help="A YAML file with routes, or a list of them; later ones win.",
     ).tag(config=True)
 
+    misconfigured = ""
+    """Why the settings could not be taken, where they could not."""
+
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
@@ -158,6 +161,15 @@ class WSHandlerApp(ExtensionApp):
         under_hub = hub_auth_of(self.settings.get("identity_provider")) is not None
         return HUB_IDLE if under_hub else 0.0
 
+    def _link_jupyter_server_extension(self, serverapp: Any) -> None:
+        # One wrong setting, and traitlets takes back those that came with it: `enforce` too. And
+        # Jupyter goes on without.
+        try:
+            super()._link_jupyter_server_extension(serverapp)
+        except Exception as error:
+            self.misconfigured = str(error)
+            raise
+
     def initialize_settings(self) -> None:
         """Load the configuration and make it known to the web application."""
         self.manager = WebSocketManager(
@@ -168,6 +180,14 @@ class WSHandlerApp(ExtensionApp):
             reload=self.watching(),
         )
         self.settings["wshandler_manager"] = self.manager
+        if self.misconfigured:
+            self.log.error(
+                "No routes are served: a setting of c.WSHandlerApp is wrong, and so none can be "
+                "relied on: %s",
+                self.misconfigured,
+            )
+            self.kernel_routes = "off"
+            return
         source = partial(
             load,
             files=self.files(),

@@ -8,17 +8,13 @@ functions that a route names for deciding (`condition` and the like).
 from __future__ import annotations
 
 import logging
-import mimetypes
-from html import escape
 from http.client import responses
-from pathlib import Path
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
-from jupyter_server.utils import url_path_join
 from tornado.httputil import url_concat
 from tornado.web import HTTPError
 
@@ -32,13 +28,12 @@ from ..errors import ConnectionRefused, HandshakeError, LimitReached
 from ..manager import WebSocketManager
 from ..request import Request
 from ..routes import Route
+from . import pages
 from .identity import complete, hub_auth_of, is_allowed, session_id, user_key, user_keys
 from .recheck import Recheck
 from .refusals import Refusals
 from .tickets import ARGUMENT as TICKET
 from .tickets import Tickets
-
-STATIC = Path(__file__).parent / "static"
 
 SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
@@ -95,7 +90,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
         upgrade = is_upgrade(list(self.request.headers.get_all()))
-        page = self.has_page() and self.request.method == "GET" and not upgrade
+        page = pages.exists(self.route) and self.request.method == "GET" and not upgrade
         await self.identify(page)
         if self._finished:
             return
@@ -203,7 +198,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
         """Answer a GET: the upgrade, or the route's page."""
         pairs = list(self.request.headers.get_all())
         upgrade = is_upgrade(pairs)
-        if not upgrade and not self.has_page():
+        if not upgrade and not pages.exists(self.route):
             raise Refused(
                 426,
                 "this is a WebSocket; connect to it with ws:// or wss://",
@@ -267,37 +262,19 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             return f"address:{self.request.remote_ip}"
         return user_keys(self)[0]
 
-    def has_page(self) -> bool:
-        """Return whether a browser that opens the route's address gets a page."""
-        return self.route.config.page is not None or self.route.host is not None
-
     def serve_page(self) -> None:
-        """Answer with the route's page; a bot of a notebook has one without being asked."""
+        """Answer with the route's page."""
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
-        if self.route.config.page is None:
-            self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.set_header("Cache-Control", "no-cache")
-            self.finish(self.chat_page() if self.route.page is None else self.route.page)
-            return
-        path = Path(self.route.config.page)
         try:
-            body = path.read_bytes()
+            body, kind = pages.render(self.route, self.scripts)
         except OSError:
-            self.log.error("Route %s: cannot read its page %s", self.route.config.name, path)
+            name, path = self.route.config.name, self.route.config.page
+            self.log.error("Route %s: cannot read its page %s", name, path)
             raise Refused(503, "this route's page cannot be read") from None
-        kind = mimetypes.guess_type(path.name)[0] or "text/html"
-        self.set_header("Content-Type", f"{kind}; charset=utf-8" if "text" in kind else kind)
+        self.set_header("Content-Type", kind)
         self.set_header("Cache-Control", "no-cache")
         self.finish(body)
-
-    def chat_page(self) -> str:
-        """Return a page to chat with the bot."""
-        page = (STATIC / "chat.html").read_text(encoding="utf-8")
-        script = url_path_join(self.scripts, "chat.js")
-        for name, value in (("title", self.route.config.name), ("script", script)):
-            page = page.replace("{{" + name + "}}", escape(value))
-        return page
 
     async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
         """Complete the handshake and open the connection.

@@ -12,40 +12,28 @@
 
 import {Log, make} from './chatlog.js';
 import {SHEET} from './chatstyle.js';
+import {connect} from './wshandler.js';
 
 // The server that this module came from is the server of the bot, at any base_url.
 const SERVER = new URL(import.meta.url).origin;
 
-const FIRST_WAIT = 0.5;   // seconds before the first reconnection; doubles each time
-const LONGEST_WAIT = 15;  // seconds
-const STABLE = 5;         // seconds after which a connection counts as good again
-const OUT_OF_PAGE = 30;   // seconds that a chat outside the document keeps its socket
+const OUT_OF_PAGE = 30;  // seconds that a chat outside the document keeps its socket
 
 const STATES = {
-  connecting: 'connecting…', open: 'connected', waiting: 'reconnecting…', closed: 'closed',
+  connecting: 'connecting…', open: 'connected', waiting: 'reconnecting…', idle: 'paused',
+  closed: 'closed',
 };
-
-// What a close code means to a person (RFC 6455 section 7.4.1; 44xx are the extension's own).
-const CODES = {
-  1000: {words: 'The bot has ended the conversation', final: true},
-  1001: {words: 'The server is stopping'},
-  1002: {words: 'Browser and server did not understand each other'},
-  1003: {words: 'The bot does not take this kind of message'},
-  1006: {words: 'The connection was lost'},
-  1007: {words: 'The bot could not read the last message'},
-  1008: {words: 'The server does not allow this conversation', final: true, detail: true},
-  1009: {words: 'The last message was too big for the bot'},
-  1011: {words: 'The bot has failed', detail: true},
-  1012: {words: 'The notebook\'s kernel has restarted; run the cell again', gone: true},
-  1013: {words: 'The server is busy'},
-  4401: {words: 'You are logged out', final: true, login: true},
-  4403: {words: 'You are not allowed to use this bot', final: true, detail: true},
-};
-const OTHER = {words: 'The bot has closed the connection', detail: true};
-const SILENT = 'Nothing answers at this address. If its kernel has restarted, run the cell again.';
-const GONE = 'This bot is not served any more; run its cell to start it again';
 const MOVED = 'This chat has moved to its newest output';
 const KEPT = 'Your text is kept.';
+
+// What a bot that lives in a kernel may be missing for.
+const MEANINGS = {
+  // A route that is gone, while the kernel is there, has been stopped or taken over.
+  1012: (detail) => (/route/.test(detail)
+    ? 'This bot is not served any more; run its cell to start it again'
+    : 'The notebook\'s kernel has restarted; run the cell again'),
+  missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
+};
 
 // ---- the chats of this page ------------------------------------------------------------------
 
@@ -103,13 +91,6 @@ function wakeWhenShown(chat) {
   observer.observe(chat.host);
 }
 
-function connectSoon() {
-  if (document.hidden) return;
-  for (const chat of chats.values()) if (chat.timer) chat.connect();
-}
-globalThis.addEventListener('online', connectSoon);
-document.addEventListener('visibilitychange', connectSoon);
-
 // A page of another site (VS Code's webview) has neither the server's login nor its origin.
 function elsewhere(place, {path, title}) {
   const href = addressOf(path);
@@ -126,14 +107,12 @@ const addressOf = (path) => `${SERVER}/${path.replace(/^\/+/, '')}`;
 
 class Chat {
   log = new Log();
-  socket = null;
+  bot = null;      // the connection
   state = '';
-  attempts = 0;    // failed ones in a row
-  timer = 0;       // of the next attempt
-  openedAt = 0;
   reason = '';     // why it is not connected
   kept = false;    // whether somebody has tried to send what is in the text field
-  final = null;    // the entry of the close code after which nobody reconnects unasked
+  hurry = false;   // whether that is sent as soon as the chat is connected
+  tried = false;   // whether somebody has asked for one more attempt
   place = null;
   address = '';
   focused = null;  // which part of the chat has the focus, or had it when it left the document
@@ -166,8 +145,8 @@ class Chat {
       make('div', {className: 'river'}, this.log.below),
       part('trouble', 'div', {hidden: true},
         part('why', 'p', {id: 'why', attributes: {'aria-live': 'polite'}}),
-        part('login', 'a', {style: 'button', hidden: true, target: full ? '' : '_blank'}, 'Log in'),
-        part('again', 'button', {style: 'button plain', type: 'button'}, 'Try again')),
+        part('mend', 'a', {style: 'button', hidden: true, rel: 'noopener'}),
+        part('again', 'button', {style: 'button plain', type: 'button'})),
       part('form', 'form', {},
         make('label', {className: 'unseen', htmlFor: 'text'}, 'Your message'),
         part('text', 'textarea', {id: 'text', rows: 1, placeholder: 'Write a message',
@@ -187,13 +166,19 @@ class Chat {
     this.log.hello.textContent = `Say hello to ${title}`;
     $.frame.setAttribute('aria-label', `Chat with ${title}`);
     $.avatar.textContent = [...title][0] ?? '';
-    $.address.textContent = $.address.href = $.login.href = this.address;
+    $.address.textContent = $.address.href = this.address;
   }
 
   listen() {
     const $ = this.$;
     $.form.addEventListener('submit', (event) => { event.preventDefault(); this.submit(); });
-    $.text.addEventListener('input', () => { this.fit(); this.ready(); });
+    $.text.addEventListener('input', () => {
+      this.hurry = false;
+      this.fit();
+      this.ready();
+      this.rouse();
+    });
+    $.text.addEventListener('focus', () => this.rouse());
     $.text.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -203,7 +188,10 @@ class Chat {
     for (const kind of ['keydown', 'keypress', 'keyup']) {
       this.host.addEventListener(kind, (event) => event.stopPropagation());
     }
-    $.again.addEventListener('click', () => this.connect());
+    $.again.addEventListener('click', () => {
+      this.tried = true;
+      this.connect();
+    });
     this.log.below.addEventListener('click', () => $.text.focus());
     this.host.addEventListener('focusin', () => { this.focused = this.shadow.activeElement; });
     this.host.addEventListener('focusout', () => queueMicrotask(() => {
@@ -239,18 +227,14 @@ class Chat {
     }
     register(this);
     // Whoever runs the cell again wants the bot now, whatever ended the last connection.
-    this.final = null;
-    this.attempts = 0;
     this.connect();
   }
 
   drop() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (!this.socket) return;
-    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
-    this.socket.close(1000);
-    this.socket = null;
+    if (!this.bot) return;
+    this.bot.onopen = this.bot.onmessage = this.bot.onstate = null;
+    this.bot.close();
+    this.bot = null;
   }
 
   leave() {
@@ -263,64 +247,56 @@ class Chat {
   // ---- the connection ------------------------------------------------------------------------
 
   connect() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (this.socket) return;
     if ((chats.get(this.key) ?? this) !== this) {
       this.host.replaceWith(make('p', {}, MOVED));  // forgotten, and opened again elsewhere
       return;
     }
     register(this);
-    if (this.state !== 'waiting') this.show('connecting', this.reason);
-    this.openedAt = 0;
-    this.socket = new WebSocket(this.address.replace(/^http/, 'ws'));
-    this.socket.binaryType = 'arraybuffer';
-    this.socket.onopen = () => this.opened();
-    this.socket.onmessage = ({data}) => this.log.receive(data);
-    this.socket.onclose = (event) => this.ended(event);
+    if (this.bot) {
+      this.bot.connect();
+      return;
+    }
+    this.bot = connect(this.address, {meanings: MEANINGS});
+    this.bot.onopen = () => this.opened();
+    this.bot.onmessage = ({data}) => this.log.receive(data);
+    this.bot.onstate = () => this.changed();
+    this.show('connecting', this.reason);
+  }
+
+  // Connect again what was closed because nobody said anything, for somebody who will.
+  rouse() {
+    if (this.bot?.state === 'idle') this.bot.connect();
   }
 
   opened() {
-    this.openedAt = performance.now();
+    const {hurry} = this;
     if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
     this.reason = '';
-    this.kept = false;
-    this.final = null;
+    this.kept = this.hurry = this.tried = false;
     this.show('open');
+    if (hurry) this.submit();
   }
 
-  ended({code, reason}) {
-    const opened = this.openedAt > 0;
-    if (opened && performance.now() - this.openedAt > STABLE * 1000) this.attempts = 0;
-    this.socket = null;
-    this.log.end();
+  changed() {
+    const {state, cause, words, attempts} = this.bot;
+    if (state === 'open') return;
     let more = '';
-    if (opened) {
-      const known = CODES[code] ?? OTHER;
-      const detail = known.detail ? `${reason && `: ${reason}`} (${code})` : '';
-      // A route that is gone, while the kernel is there, has been stopped or taken over.
-      const words = known.gone && /route/.test(reason) ? GONE : known.words;
-      this.reason = `${words}${detail}.`;
-      this.final = known.final ? known : null;
-    } else if (this.final) {
-      more = ' Trying again did not help.';
-    } else if (this.attempts > 0) {
-      // The first attempt of a cell may come before the server has heard of its bot.
-      this.reason ||= SILENT;
+    if (state !== 'connecting') {
+      this.log.end();
+      this.hurry = false;
+      if (this.tried && state === 'closed' && words === this.reason) {
+        more = ' Trying again did not help.';
+      }
+      this.tried = false;
     }
-    if (this.final) {
-      this.show('closed', this.reason + more);
-      return;
-    }
-    // Spread over time, so that the chats of a restarted server do not all come back at once.
-    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts);
-    this.attempts += 1;
-    this.timer = setTimeout(() => this.connect(), wait * (0.5 + Math.random() / 2) * 1000);
-    this.show('waiting', this.reason);
+    // The first attempt of a cell may come before the server has heard of its bot.
+    this.reason = cause === 'missing' && attempts < 2 ? '' : words;
+    this.show(state, this.reason + more);
   }
 
   show(state, why = '') {
     const $ = this.$;
+    const link = this.bot?.link;
     this.state = $.frame.dataset.state = state;
     if (this.kept && $.text.value.trim()) why = `${why || 'Not connected yet.'} ${KEPT}`;
     // A live region that is written again is read out again.
@@ -328,13 +304,17 @@ class Chat {
     if ($.why.textContent !== why) $.why.textContent = why;
     const leftAlone = this.shadow.activeElement === $.again && !why;
     $.trouble.hidden = !why;
-    $.login.hidden = !this.final?.login;
+    $.again.textContent = state === 'idle' ? 'Connect again' : 'Try again';
+    $.mend.hidden = !link;
+    // In this tab one way back stays open: a page of its own that has lost its login.
+    $.mend.target = this.host.dataset.full === '' && this.bot?.cause === 4401 ? '' : '_blank';
+    if (link) Object.assign($.mend, {href: link.href, textContent: link.text});
     if (leftAlone) $.text.focus();
     this.ready();
   }
 
   ready() {
-    const open = this.state === 'open';
+    const open = ['open', 'idle'].includes(this.state);
     this.$.send.setAttribute('aria-disabled', String(!open || !this.$.text.value.trim()));
     this.$.send.title = open ? '' : `${STATES[this.state]} ${KEPT}`;
   }
@@ -346,6 +326,8 @@ class Chat {
     if (!text.trim()) return;
     if (!this.send(text)) {
       this.kept = true;
+      this.hurry = ['idle', 'connecting'].includes(this.state);
+      this.rouse();
       this.show(this.state, this.reason);
       return;
     }
@@ -355,8 +337,7 @@ class Chat {
   }
 
   send(text) {
-    if (this.socket?.readyState !== WebSocket.OPEN) return false;
-    this.socket.send(text);
+    if (this.bot?.state !== 'open' || !this.bot.send(text)) return false;
     this.log.said(text);
     return true;
   }

@@ -1,0 +1,80 @@
+// What a server says over HTTP about its WebSockets: tickets for them, and why one does not open.
+//
+// A route with `xsrf: ticket` lets a login cookie in only with `?ws_token=<ticket>`, which is good
+// once, for one path and user, for 30 s. It comes from a POST that Jupyter's XSRF rule checks, and
+// is null for a route that needs none, so that a page need not know. What else is answered is the
+// diagnosis that a browser withholds of a failed handshake: a cause, a key of MEANINGS in
+// wshandler.js.
+
+export const BASE = new URL('../../', import.meta.url);  // the server's base_url
+
+const PATIENCE = 20;  // seconds that the server has for an answer
+
+let hub = false;  // whether this is a server of JupyterHub's: they say so in every answer
+
+// Servers of one host may each have set `_xsrf` for their own path, and a page sees the values
+// without the paths. JupyterHub's servers look for one that they have signed, Tornado takes the
+// last: in this order the first is almost always right, and 403 leads to the next.
+function xsrfValues() {
+  const found = document.cookie.split(/; */).filter((pair) => /^_xsrf=[!-~]+$/.test(pair));
+  const values = found.map((pair) => pair.slice(6));
+  const plain = values.filter((value) => value.startsWith('2|')).reverse();
+  const signed = values.filter((value) => !value.startsWith('2|'));
+  return values.length ? new Set([...signed, ...plain]) : [''];
+}
+
+async function ask(url, init) {
+  let answer;
+  for (const value of xsrfValues()) {
+    const headers = {Accept: 'application/json', 'Content-Type': 'application/json'};
+    if (value) headers['X-XSRFToken'] = value;
+    const signal = AbortSignal.timeout(PATIENCE * 1000);
+    answer = await fetch(url, {headers, signal, redirect: 'manual', cache: 'no-store', ...init});
+    if (answer.status !== 403) break;
+  }
+  hub ||= answer.headers.has('X-JupyterHub-Version');
+  const text = await answer.text();
+  let json = {};
+  try { json = JSON.parse(text) ?? {}; } catch { /* a page, or one line of text */ }
+  const said = json.message ?? /^\d{3}: (.+)\n$/.exec(text)?.[1] ?? '';
+  const redirected = answer.type === 'opaqueredirect';
+  return {status: answer.status, redirected, json, said: said === answer.statusText ? '' : said};
+}
+
+// Return {ticket} for the socket at `url`, null where it needs none; or {cause, detail}, and with
+// `anyway` the socket may be tried all the same.
+export const askForTicket = (url) => forTicket(url).catch(unreachable);
+
+// Return {cause, detail} for a socket that was refused: a browser does not tell a page why a
+// handshake failed, and a GET of the same address may.
+export const askWhyRefused = (url) => whyRefused(url).catch(unreachable);
+
+// `fetch` fails where nobody answers.
+const unreachable = () => ({cause: 'unreachable'});
+
+async function forTicket(url) {
+  const body = JSON.stringify({path: url.pathname});
+  const answer = await ask(new URL('wshandler/api/tickets', BASE), {method: 'POST', body});
+  const {status, said} = answer;
+  if (status === 200) return {ticket: answer.json.ticket};
+  if (status === 404) return {cause: 'missing'};
+  // In place of a server that is stopped the Hub answers, and refuses a POST that is not its own.
+  // A Jupyter server never redirects api/me; the Hub does, and so does a login in front of it.
+  const me = [401, 403].includes(status) || hub ? await ask(new URL('api/me', BASE)) : answer;
+  if (status === 424 || (hub && (me.redirected || me.status === 424))) return {cause: 'stopped'};
+  // Whoever is signed out may still use a public route.
+  if (me.redirected || [401, 403].includes(me.status)) return {cause: 4401, anyway: true};
+  if (status === 403) return {cause: 4403, detail: said, anyway: true};
+  // The proxy answers for a server that has died, until the Hub has noticed.
+  if (hub && status >= 502 && me.status >= 502 && !said) return {cause: 'stopped'};
+  return {cause: 'unready', detail: said || String(status)};
+}
+
+async function whyRefused(url) {
+  const {status, redirected, said} = await ask(url);
+  // The ticket was there a moment ago: the next POST will tell.
+  if (redirected) return {cause: 1006};
+  if (status === 403) return {cause: 4403, detail: said};
+  if (status === 404) return {cause: 'missing'};
+  return status >= 500 ? {cause: 'unready', detail: said || String(status)} : {cause: 'refused'};
+}

@@ -1,0 +1,221 @@
+// The browser's side of a bot: opens its WebSocket, keeps it open, and says what is wrong in words.
+//
+//   import {connect} from './static/wshandler/wshandler.js';
+//   const bot = connect();                          // the bot at this page's own address
+//   bot.onmessage = ({data}) => show(data);         // a string, or an ArrayBuffer
+//   bot.onstate = () => { line.textContent = bot.words; };
+//   bot.send('hello');
+//
+// connect(where, {meanings, protocols}): `where` is a path below the server's base_url, as in
+// `pattern:`, or a whole URL; `meanings` are {cause: words} or {cause: {words, state}} in place of
+// those in MEANINGS; `protocols` are the subprotocols to offer. The bot has
+//   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
+//                being opened is open; false: not connected, and nothing was sent
+//   connect()    connect now, whatever has happened;  close(code, reason)  leave, and stay away
+//   state        'connecting', 'open', 'waiting' (tries again by itself), 'idle' (closed for want
+//                of messages; send() and connect() open it again), 'closed' (until connect())
+//   cause        why it is not open: a close code or another key of MEANINGS;  words  the same as
+//                a sentence;  detail  what the server said;  link  {href, text} that mends it
+//   attempts     how many have failed in a row;  retryIn  seconds until the next, or 0
+// and the events open, message (data), state, and unsent (detail: a message that send() took and
+// that could not be sent), for addEventListener or as bot.onopen and so on.
+//
+// Each attempt begins with a POST for a ticket; see tickets.js.
+
+import {askForTicket, askWhyRefused, BASE} from './tickets.js';
+
+const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
+const LONGEST_WAIT = 15;  // seconds
+const STABLE = 5;         // seconds after which a connection counts as good again
+
+// What ended a connection or an attempt: close codes (RFC 6455 section 7.4.1; 44xx are the
+// extension's own), and what the server says over HTTP. The state is 'waiting' where none is given.
+export const MEANINGS = {
+  1000: {words: 'The bot has ended the conversation', state: 'closed'},
+  1001: {words: 'The server has stopped'},
+  1002: {words: 'Browser and server did not understand each other'},
+  1003: {words: 'The bot does not take this kind of message'},
+  1006: {words: 'The connection was lost'},
+  1007: {words: 'The bot could not read the last message'},
+  1008: {words: 'The server does not allow this conversation', state: 'closed', detailed: true},
+  1009: {words: 'The last message was too big for the bot'},
+  1011: {words: 'The bot has failed', detailed: true},
+  1012: {words: 'The bot is being restarted'},
+  1013: {words: 'The server is busy'},
+  4401: {words: 'You are signed out', state: 'closed', link: 'Sign in'},
+  4403: {words: 'You are not allowed to use this bot', state: 'closed', detailed: true},
+  other: {words: 'The bot has closed the connection', detailed: true},
+  idle: {words: 'Closed because nobody said anything for a while', state: 'idle'},
+  left: {words: 'This conversation was closed', state: 'closed'},
+  unreachable: {words: 'The server cannot be reached'},
+  stopped: {words: 'Your server is stopped', link: 'Start it at the Hub'},
+  unready: {words: 'The server is not ready', detailed: true},
+  missing: {words: 'Nothing answers at this address'},
+  refused: {words: 'The server answers, but the connection does not open: too many may be open, a '
+    + 'proxy may not let it through, or this page is not among the allowed origins'},
+};
+
+// What was said last is not said again in vaguer words by the attempts after it.
+const COVERED = {
+  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], stopped: ['unready'],
+};
+const covers = (old, cause) => COVERED[old]?.includes(cause)
+  || (cause === 'refused' && Number.isInteger(old) && old !== 1006 && old !== 4401);
+
+export const connect = (where, options) => new Bot(where, options);
+
+// ---- the bots of this page -------------------------------------------------------------------
+
+const waiting = new Map();  // those that would connect again -> how
+
+function wake({type, persisted = true}) {
+  if (persisted && !document.hidden) for (const again of [...waiting.values()]) again(type);
+}
+for (const type of ['online', 'pageshow']) globalThis.addEventListener(type, wake);
+document.addEventListener('visibilitychange', wake);
+
+class Bot extends EventTarget {
+  state = 'connecting';
+  cause = null;
+  words = '';
+  detail = '';
+  link = null;
+  attempts = 0;
+  #turn = null;  // the attempt that is being made, or the open connection: {socket, openedAt}
+  #held = [];    // what to send as soon as it is open
+  #timer = 0;
+  #due = 0;
+  #options;
+  #asks;         // whether the server can be asked over HTTP
+
+  constructor(where, options = {}) {
+    super();
+    this.#options = options;
+    if (where === undefined) this.url = new URL(location.pathname, location.href);
+    else if (/^(https?|wss?):\/\//.test(where)) this.url = new URL(where.replace(/^ws/, 'http'));
+    else this.url = new URL(`./${where.replace(/^\/+/, '')}`, BASE);
+    // Another server has tickets of its own, and who sends a token needs none.
+    this.#asks = globalThis.origin === BASE.origin && this.url.href.startsWith(BASE.href)
+      && !this.url.searchParams.has('token');
+    for (const type of ['open', 'message', 'state', 'unsent']) {
+      this.addEventListener(type, (event) => this[`on${type}`]?.(event));
+    }
+    this.#attempt();
+  }
+
+  get retryIn() { return Math.max(0, (this.#due - performance.now()) / 1000); }
+
+  send(data) {
+    const raw = typeof data === 'string' || data instanceof Blob || data instanceof ArrayBuffer
+      || ArrayBuffer.isView(data);
+    const message = raw ? data : JSON.stringify(data);
+    const socket = this.#turn?.socket;
+    if (this.state === 'idle') this.connect();
+    if (socket?.readyState === WebSocket.OPEN) socket.send(message);
+    else if (this.state === 'connecting') this.#held.push(message);
+    else return false;
+    return true;
+  }
+
+  connect() {
+    if (this.#turn) return;  // it is open, or on its way
+    this.attempts = 0;
+    this.#show('connecting');
+    this.#attempt();
+  }
+
+  close(code = 1000, reason = '') {
+    this.#turn?.socket?.close(code, reason);
+    this.#turn = null;
+    this.#rest();
+    this.#show(this.#because('left', ''));
+  }
+
+  #rest() {
+    clearTimeout(this.#timer);
+    waiting.delete(this);
+    this.#due = 0;
+  }
+
+  async #attempt() {
+    this.#rest();
+    const turn = this.#turn = {socket: null, openedAt: 0};
+    const found = this.#asks ? await askForTicket(this.url) : {};
+    if (this.#turn !== turn) return;
+    if (found.cause && !found.anyway) return void this.#ended(found);
+    const address = new URL(this.url);
+    if (found.ticket) address.searchParams.set('ws_token', found.ticket);
+    const socket = turn.socket = new WebSocket(
+      address.href.replace(/^http/, 'ws'), this.#options.protocols ?? []);
+    const ours = (act) => (event) => { if (this.#turn === turn) act(event); };
+    socket.binaryType = 'arraybuffer';
+    socket.onmessage = ours(({data}) => this.dispatchEvent(new MessageEvent('message', {data})));
+    socket.onopen = ours(() => {
+      turn.openedAt = performance.now();
+      for (const message of this.#held.splice(0)) socket.send(message);
+      Object.assign(this, {cause: null, words: '', detail: '', link: null});
+      this.#show('open');
+      this.dispatchEvent(new Event('open'));
+    });
+    socket.onclose = ours(async ({code, reason}) => {
+      if (turn.openedAt) {
+        if (performance.now() - turn.openedAt > STABLE * 1000) this.attempts = 0;
+        const cause = code === 1005 ? 1000 : code;
+        this.#ended({cause: cause === 1000 && reason === 'idle' ? 'idle' : cause, detail: reason});
+      } else if (found.cause || !this.#asks) {
+        this.#ended(found.cause ? found : {cause: 'refused'});
+      } else {
+        const why = await askWhyRefused(this.url);
+        if (this.#turn === turn) this.#ended(why);
+      }
+    });
+  }
+
+  #ended({cause, detail = ''}) {
+    this.#turn = null;
+    // Nobody in a hidden tab waits for a bot that is not there, and who asks keeps servers alive.
+    const quiet = cause === 'missing';
+    const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
+      : this.#because(cause, detail);
+    if (state === 'waiting') {
+      // Spread over time, so that the pages of a restarted server do not all come back at once.
+      const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts) * 1000;
+      const wait = longest * (0.5 + Math.random() / 2);
+      this.attempts += 1;
+      this.#due = performance.now() + wait;
+      waiting.set(this, () => this.#attempt());
+      this.#timer = setTimeout(() => { if (!quiet || !document.hidden) this.#attempt(); }, wait);
+    } else if (cause === 4401) {
+      // Who comes back to this tab may have signed in in another.
+      waiting.set(this, (type) => { if (type === 'visibilitychange') this.#attempt(); });
+    }
+    this.#show(state);
+  }
+
+  #because(cause, detail) {
+    const given = this.#options.meanings?.[cause];
+    const {words, state, detailed, link} = {
+      // A code of the bot's own is meant to end it; one that nobody knows is not.
+      state: cause >= 3000 ? 'closed' : 'waiting', ...(MEANINGS[cause] ?? MEANINGS.other),
+      ...(typeof given === 'object' ? given : given && {words: given})};
+    let text = typeof words === 'function' ? words(detail) : words;
+    if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
+    else if (detailed) text += ` (${detail})`;
+    // The page's own address leads through the login, or to the Hub's button that starts the
+    // server, and back; without a token, and without the Hub's own count of redirections.
+    const href = new URL(location.href);
+    for (const name of ['token', 'redirects']) href.searchParams.delete(name);
+    Object.assign(this, {cause, detail, link: link ? {href: href.href, text: link} : null});
+    this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
+    return state;
+  }
+
+  #show(state) {
+    this.state = state;
+    this.dispatchEvent(new Event('state'));
+    if (state === 'connecting' || state === 'open') return;
+    for (const message of this.#held.splice(0)) {
+      this.dispatchEvent(new CustomEvent('unsent', {detail: message}));
+    }
+  }
+}
