@@ -133,8 +133,9 @@ def _explained(endpoint: Endpoint, timeout: float | None) -> Iterator[None]:
         ) from error
     except (InvalidHandshake, EOFError) as error:
         raise ConnectError(
-            f"{endpoint.shown} does not answer as a WebSocket server ({_words(error)}); wss and "
-            "https are for a server with TLS, ws and http for one without"
+            f"{endpoint.shown} does not answer as a WebSocket server ({_words(error)}); is the "
+            "server behind the proxy running? wss and https are for a server with TLS, ws and http "
+            "for one without"
         ) from error
 
 
@@ -161,6 +162,9 @@ def _advice(endpoint: Endpoint, response: Response) -> str:
     if 300 <= status < 400:
         place = urlsplit(response.headers.get("Location", ""))
         where = f"{place.scheme}://{place.netloc}{place.path}" if place.netloc else place.path
+        if "X-JupyterHub-Version" in response.headers:
+            # Of itself a Jupyter server redirects no socket.
+            return "The Hub answers in its place: the server is not running. Start it at the Hub."
         return f"It redirects to {where}, which is not followed: {endpoint.login}."
     if status in (401, 403):
         if not endpoint.token:

@@ -65,3 +65,14 @@ def test_a_token_that_is_not_good_is_an_error_that_does_not_show_it(hub, server)
         connect("/echo", server=hub.door.url(server.url), token="a-token-nobody-knows").open()
     assert "403" in str(refused.value)
     assert "a-token-nobody-knows" not in str(refused.value)
+
+
+def test_a_server_that_is_stopped_is_told_from_one_that_refuses(hub, server):
+    url, token = hub.door.url(server.url), hub.token(NAME)
+    hub.stop(NAME)
+    with pytest.raises(HandshakeRefused, match="the server is not running"):
+        connect("/echo", server=url, token=token).open()
+    hub.start(NAME)
+    with connect("/echo", server=url, token=token) as bot:
+        bot.send("back")
+        assert bot.recv() == f"{NAME}: back"

@@ -114,7 +114,8 @@ class HubApi:
         suffix = f"servers/{_q(name)}" if name else "server"
         self.ask("POST", f"users/{_q(user)}/{suffix}")
         try:
-            return wait_for(lambda: self.server(user, name), START_SECONDS, f"{user}'s server")
+            # Each look costs the Hub as much as the start of a server does for a moment.
+            return wait_for(lambda: self.server(user, name), START_SECONDS, f"{user}'s server", 0.2)
         except AssertionError as error:
             tails = "\n".join(f"{key}:\n{text[-3000:]}" for key, text in self.logs().items())
             raise AssertionError(f"{error}\n{tails}") from None

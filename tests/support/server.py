@@ -36,7 +36,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition, seconds: float = 10.0, what: str = "the condition"):
+def wait_for(condition, seconds: float = 10.0, what: str = "the condition", every: float = 0.02):
     """Return the condition's first true value; fail when it stays false."""
     deadline = time.monotonic() + seconds
     while True:
@@ -45,7 +45,7 @@ def wait_for(condition, seconds: float = 10.0, what: str = "the condition"):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 @dataclass
