@@ -22,6 +22,10 @@ url:
     pattern: /rooms/{room}
     handler: WebSocketHandler
     kwargs: {on_message: bot.echo, xsrf: ticket}
+  staff:
+    pattern: /staff
+    handler: WebSocketHandler
+    kwargs: {on_message: bot.echo, auth: {groups: [staff]}}
   plain: {pattern: /plain, handler: WebSocketHandler, kwargs: {on_message: bot.echo}}
 """
 
@@ -127,6 +131,11 @@ def test_a_route_that_needs_no_ticket_says_so_and_takes_one_all_the_same(visitor
     status, answer = ask(visitor, whole(visitor.server, "/plain"))
     assert (status, answer["ticket"]) == (200, None)
     assert opened(visitor, "/plain", "anything") == 101
+
+
+def test_who_may_not_use_a_route_is_told_so_when_asking_for_a_ticket(visitor):
+    status, answer = ask(visitor, whole(visitor.server, "/staff"))
+    assert (status, answer["message"]) == (403, "this user is not among those who may")
 
 
 def test_a_path_without_a_route_is_404_and_nonsense_400(visitor):
