@@ -535,6 +535,14 @@ def test_auth_takes_names_of_users_groups_and_scopes(key) -> None:
         assert "expected a " in message
 
 
+def test_recheck_is_a_duration_or_off_and_never_all_the_time() -> None:
+    assert route_of(load_kwargs(auth={"recheck": "off"})).auth.recheck == 0.0
+    assert route_of(load_kwargs(auth={"recheck": "100ms"})).auth.recheck == 0.1
+    for wrong in (0, "0s", "99ms"):
+        message = only_message(load_kwargs(auth={"recheck": wrong}))
+        assert "expected a duration of at least 0.1 s, or off" in message
+
+
 def test_xsrf_is_origin_or_ticket() -> None:
     assert route_of(load_kwargs()).xsrf == "origin"
     assert route_of(load_kwargs(xsrf="ticket")).xsrf == "ticket"

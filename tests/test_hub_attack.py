@@ -113,7 +113,7 @@ def test_the_visitors_cookie_alone_opens_a_socket_on_one_domain_and_none_with_a_
     assert lured.evaluate("talk", socket(hub, "safe")) == "refused"
 
 
-def test_the_page_gets_no_ticket_with_what_it_can_read(hub, lured):
+def test_the_page_gets_no_ticket_with_the_cookies_that_it_can_read(hub, lured):
     own = lured.evaluate("cookies(document.cookie)")
     assert own, "the page has its own server's cookie"
     for xsrf in [None, "made-up", *own]:

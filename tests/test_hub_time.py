@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import websockets.exceptions
@@ -22,13 +23,36 @@ url:
     pattern: /staff
     handler: WebSocketHandler
     kwargs: {{on_message: bot.echo, auth: {{groups: [staff], recheck: {RECHECK:g}s}}}}
+  slow:
+    pattern: /slow
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.echo, auth: {{function: bot.wait, recheck: {RECHECK:g}s}}}}
+  decide:
+    pattern: /decide
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.decide}}
   never:
     pattern: /never
     handler: WebSocketHandler
     kwargs: {{on_message: bot.echo, auth: {{recheck: off}}}}
 """
 
-BOT = "async def echo(handler, message):\n    return message\n"
+BOT = """
+import threading
+
+decided = threading.Event()
+
+async def echo(handler, message):
+    return message
+
+def wait(handler):
+    print("deciding")
+    return decided.wait(60)
+
+async def decide(handler, message):
+    decided.set()
+    return message
+"""
 
 CROWD = [f"user{number:02}" for number in range(20)]
 
@@ -78,9 +102,33 @@ def test_a_revoked_token_closes_its_sockets_with_4401_and_opens_no_other(hub, se
         hub.revoke("ada", token)
         assert end_of(socket, RECHECK + SLACK) == (4401, "your login has ended")
         assert script.status(server.at("chat")) == 403
-        # HubAuth remembers the token for 300 s; a route that never asks again is told.
-        assert script.status(server.at("never")) == 403
         assert says(staying, "still here")
+
+
+def test_a_revoked_token_closes_its_socket_though_a_good_cookie_of_a_guest_is_beside_it(
+    hub, server
+):
+    hub.share(server, user="bob")
+    guest, token = hub.browser("bob", server), hub.token("ada")
+    stolen = {"Authorization": f"token {token}"}
+    with guest.connect_sync(server.at("chat"), headers=stolen) as socket:
+        assert says(socket, "hi")
+        hub.revoke("ada", token)
+        assert end_of(socket, RECHECK + SLACK) == (4401, "your login has ended")
+    hub.unshare(server, user="bob")
+
+
+def test_a_token_revoked_while_a_routes_own_rule_decides_opens_no_socket(hub, server):
+    token = hub.token("ada")
+    script, other = hub.script(token), hub.script(hub.token("ada"))
+    with ThreadPoolExecutor(1) as pool, script.connect_sync(server.at("chat")) as socket:
+        waiting = pool.submit(script.status, server.at("slow"))
+        wait_for(lambda: "deciding" in server.log_text(), what="the question to the rule")
+        hub.revoke("ada", token)
+        assert end_of(socket, RECHECK + SLACK) == (4401, "your login has ended")
+        with other.connect_sync(server.at("decide")) as deciding:
+            assert says(deciding, "yes")
+        assert waiting.result(20) == 403
 
 
 def test_a_token_revoked_between_two_sockets_opens_no_second_one_after_a_period(hub, server):
@@ -91,6 +139,8 @@ def test_a_token_revoked_between_two_sockets_opens_no_second_one_after_a_period(
     wait_for(
         lambda: script.status(server.at("chat")) == 403, RECHECK + SLACK, "the end of the token"
     )
+    # HubAuth remembers the token for 300 s; a route that never asks again is told.
+    assert script.status(server.at("never")) == 403
 
 
 def test_a_logout_at_the_hub_closes_that_browsers_sockets_with_4401(hub, server):
@@ -120,6 +170,8 @@ def test_a_logout_at_the_server_closes_that_browsers_sockets_at_once(hub, server
         # The Hub has not been told yet, and would still take the token of the old cookie.
         stolen = hub.browser()
         assert stolen.status(server.at("chat"), headers=cookie) == 403
+        elsewhere = {"Cookie": f"{cookie['Cookie']}; jupyterhub-session-id=another"}
+        assert stolen.status(server.at("chat"), headers=elsewhere) == 403
 
 
 def test_a_user_who_leaves_the_group_is_put_out_with_4403_and_let_in_again_later(hub, server):

@@ -82,12 +82,12 @@ async def test_who_does_not_want_fresh_answers_gets_hubauths_own(hub, logins):
     assert hub.asked == ["good"]
 
 
-async def test_sessions_and_tokens_are_told_apart(hub, logins):
+async def test_tokens_are_told_apart_and_sessions_of_a_token_are_not(hub, logins):
     hub.users["other"] = {"name": "bob"}
     assert await asked(hub, logins, "good") == {"name": "ada"}
     assert await asked(hub, logins, "other") == {"name": "bob"}
-    await asked(hub, logins, "good", session_id="another")
-    assert hub.asked == ["good", "other", "good"]
+    assert await asked(hub, logins, "good", session_id="another") == {"name": "ada"}
+    assert hub.asked == ["good", "other"]
 
 
 async def test_a_hub_that_is_down_has_not_said_no(hub, logins, clock):
@@ -95,9 +95,41 @@ async def test_a_hub_that_is_down_has_not_said_no(hub, logins, clock):
     hub.down = True
     clock[0] += 100
     assert await asked(hub, logins) == {"name": "ada"}
-    clock[0] += logins.cache_seconds
+    clock[0] += hub.cache_max_age
     with pytest.raises(HTTPError):
         await asked(hub, logins)
+
+
+async def test_a_hub_that_is_down_is_not_asked_by_every_handshake(hub, logins, clock):
+    await asked(hub, logins)
+    hub.down = True
+    clock[0] += 100
+    for _ in range(10):
+        assert await asked(hub, logins) == {"name": "ada"}
+    assert hub.asked == ["good", "good"]
+    clock[0] += 1
+    await asked(hub, logins)
+    assert len(hub.asked) == 3
+
+
+async def test_a_hub_that_does_not_answer_is_given_up(hub, logins, monkeypatch):
+    monkeypatch.setattr("jupyter_wshandler.server.hub.PATIENCE", 0.05)
+
+    async def silence(method, url, /, **kwargs):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(hub, "_api_request", silence)
+    with pytest.raises(HTTPError) as error:
+        await asked(hub, logins)
+    assert error.value.status_code == 504
+
+
+async def test_hubauth_itself_remembers_the_newer_answer(hub, logins):
+    await hub.user_for_token("good", session_id="s", sync=False)
+    hub.users.clear()
+    assert await asked(hub, logins) is None
+    assert await hub.user_for_token("good", session_id="s", sync=False) is None
+    assert len(hub.asked) == 2
 
 
 async def test_a_hub_that_is_down_vouches_for_nobody_new(hub, logins):
@@ -133,3 +165,13 @@ async def test_stop_lets_go_of_hubauth_and_of_open_questions(hub, logins):
     assert hub.user_for_token.__func__ is HubOAuth.user_for_token
     assert hub.clear_cookie.__func__ is HubOAuth.clear_cookie
     assert not [t for t in asyncio.all_tasks() if t.get_name() == "wshandler asks the Hub"]
+
+
+async def test_stop_leaves_alone_what_another_extension_has_wrapped(hub, logins):
+    def wrapped(*args, **kwargs):
+        raise NotImplementedError
+
+    hub.user_for_token = wrapped
+    await logins.stop()
+    assert hub.user_for_token is wrapped
+    assert hub.clear_cookie.__func__ is HubOAuth.clear_cookie

@@ -27,6 +27,12 @@ def test_a_user_of_the_hub_has_groups_scopes_and_kind():
     assert described["groups"] == ["staff"]
 
 
+def test_what_a_callback_does_to_its_users_groups_is_not_remembered():
+    groups = ["staff"]
+    hub_user(groups=groups).groups.append("board")
+    assert groups == ["staff"]
+
+
 def test_a_user_of_another_server_has_them_too_and_they_are_empty():
     user = complete(User(username="ada"))
     assert (user.groups, user.scopes, user.kind) == ([], [], "user")

@@ -121,7 +121,10 @@ def test_a_foreign_page_gets_no_ticket_and_no_socket_with_one(visitor):
     assert visitor.status(f"/ticketed?ws_token={text}", foreign.items()) == 403
 
 
-def test_who_sends_a_token_needs_no_ticket(server):
+def test_who_sends_a_token_needs_no_ticket_and_gets_none(server):
+    body = json.dumps({"path": whole(server, "/ticketed")}).encode()
+    status, _, answer = server.fetch(API, method="POST", data=body)
+    assert (status, json.loads(answer)["ticket"]) == (200, None)
     with server.connect_sync("ticketed") as socket:
         socket.send("hi")
         assert socket.recv(timeout=5) == "hi"

@@ -369,7 +369,9 @@ class ServedRoutes:
                     told.set()  # something may have changed before the watch began
                 period = LOOK_AUTO if self.watching == "auto" else LOOK_POLL
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), period)
+                    # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
+                    async with asyncio.timeout(period):
+                        await told.wait()
                 was_told = told.is_set()
                 told.clear()
                 try:

@@ -38,6 +38,9 @@ _KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "ki
 
 PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
+MIN_RECHECK = 0.1
+"""Seconds between two questions about a login, at least."""
+
 MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
@@ -288,7 +291,12 @@ class KwargsReader(LimitChecks):
     def _recheck(self, node: Node) -> float:
         if node.value is False or node.value == "off":
             return 0.0
-        return self._parsed(keys_of(AuthEntry)["recheck"], node, parse_duration) or 0.0
+        key = keys_of(AuthEntry)["recheck"]
+        seconds = self._parsed(key, node, parse_duration)
+        if seconds is not None and seconds < MIN_RECHECK:
+            expected = f"expected {key.takes} of at least {MIN_RECHECK} s, or off"
+            self._report.problem(node.place, f"{expected}, found {describe(node)}")
+        return seconds or 0.0
 
     def _membership(self, node: Node) -> tuple[dict[str, tuple[Any, ...]], ...]:
         expected = "expected a mapping of user attributes to values, or a list of such mappings"

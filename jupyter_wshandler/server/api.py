@@ -15,6 +15,8 @@ from .tickets import SECONDS, Tickets
 
 if TYPE_CHECKING:
     from ..manager import WebSocketManager
+    from ..routes import Route
+    from .recheck import Recheck
 
 
 class TicketsHandler(APIHandler):
@@ -27,25 +29,33 @@ class TicketsHandler(APIHandler):
     # Messages are activity; what only leads to a socket is not.
     _track_activity = False
 
-    def initialize(self, manager: WebSocketManager, tickets: Tickets) -> None:
+    def initialize(self, manager: WebSocketManager, recheck: Recheck, tickets: Tickets) -> None:
         """Take what the application gives."""
         self.manager = manager
+        self.recheck = recheck
         self.tickets = tickets
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Let Jupyter find out who asks, by answers as fresh as the socket will ask for."""
+        self.socket_path = self._path()
+        self.route = self._route()
+        with self.recheck.fresh(self.route.config.auth.recheck if self.route else 0.0):
+            await super().prepare()
 
     @ws_authenticated
     async def post(self) -> None:
         """Answer with a ticket for the socket at ``{"path": ...}``.
 
         The path is the whole one, base_url included, as it stands in the socket's URL. The answer
-        is ``{"ticket": text, "expires_in": seconds}``; the ticket is null where the route needs
-        none. 403 where the user may not use the route, 404 where there is none.
+        is ``{"ticket": text, "expires_in": seconds}``; the ticket is null where none is needed: by
+        the route, or by who sends a token. 403 where the user may not use the route, 404 where
+        there is none.
         """
-        path = self._path()
-        prefix = self.base_url.rstrip("/")
-        found = self.manager.table.match(path[len(prefix) :]) if path.startswith(prefix) else None
-        if found is None:
+        path, route = self.socket_path, self.route
+        if path is None:
+            raise HTTPError(400, 'expected JSON: {"path": "/the/path/of/the/socket"}')
+        if route is None:
             raise HTTPError(404, "no route has this path")
-        route = found[0]
         user = complete(self.current_user)
         if not await ensure_async(
             self.authorizer.is_authorized(self, user, "execute", f"wshandler:{route.name}")
@@ -54,7 +64,8 @@ class TicketsHandler(APIHandler):
         if not is_allowed(user, route.config.auth):
             raise HTTPError(403, "this user is not among those who may")
         ticket = None
-        if route.config.xsrf == "ticket" and route.config.auth.required:
+        config = route.config
+        if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
             ticket = self.tickets.issue(user_key(user), route.name, path)
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
@@ -64,12 +75,17 @@ class TicketsHandler(APIHandler):
         """Refuse: pages of other sites send tokens, and need no ticket."""
         raise HTTPError(405)
 
-    def _path(self) -> str:
+    def _path(self) -> str | None:
         try:
             body = json.loads(self.request.body)
         except ValueError:
-            body = None
+            return None
         path = body.get("path") if isinstance(body, dict) else None
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise HTTPError(400, 'expected JSON: {"path": "/the/path/of/the/socket"}')
-        return path.partition("?")[0]
+        return path.partition("?")[0] if isinstance(path, str) and path[:1] == "/" else None
+
+    def _route(self) -> Route | None:
+        prefix = self.base_url.rstrip("/")
+        if self.socket_path is None or not self.socket_path.startswith(prefix + "/"):
+            return None
+        found = self.manager.table.match(self.socket_path[len(prefix) :])
+        return None if found is None else found[0]

@@ -134,7 +134,7 @@ class WSHandlerApp(ExtensionApp):
     ).tag(config=True)
 
     misconfigured = ""
-    """Why the settings could not be taken, where they could not."""
+    """Why no routes may be served, where none may."""
 
     @default("session_store")
     def _default_session_store(self) -> str:
@@ -161,13 +161,24 @@ class WSHandlerApp(ExtensionApp):
         under_hub = hub_auth_of(self.settings.get("identity_provider")) is not None
         return HUB_IDLE if under_hub else 0.0
 
+    def _is_classic_hub_app(self) -> bool:
+        """Return whether JupyterHub's login is there, and not as Jupyter's identity provider."""
+        if hub_auth_of(self.settings.get("identity_provider")) is not None:
+            return False
+        return any(
+            cls.__module__.startswith("jupyterhub.singleuser")
+            for cls in type(self.serverapp).__mro__
+        )
+
     def _link_jupyter_server_extension(self, serverapp: Any) -> None:
         # One wrong setting, and traitlets takes back those that came with it: `enforce` too. And
         # Jupyter goes on without.
         try:
             super()._link_jupyter_server_extension(serverapp)
         except Exception as error:
-            self.misconfigured = str(error)
+            self.misconfigured = (
+                f"a setting of c.WSHandlerApp is wrong, and so none can be relied on: {error}"
+            )
             raise
 
     def initialize_settings(self) -> None:
@@ -180,12 +191,14 @@ class WSHandlerApp(ExtensionApp):
             reload=self.watching(),
         )
         self.settings["wshandler_manager"] = self.manager
-        if self.misconfigured:
-            self.log.error(
-                "No routes are served: a setting of c.WSHandlerApp is wrong, and so none can be "
-                "relied on: %s",
-                self.misconfigured,
+        if self._is_classic_hub_app():
+            self.misconfigured = (
+                "JupyterHub's classic single-user app does not tell the extension who asks; start "
+                "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "
+                "JUPYTERHUB_SINGLEUSER_APP unset or jupyter-server"
             )
+        if self.misconfigured:
+            self.log.error("No routes are served: %s", self.misconfigured)
             self.kernel_routes = "off"
             return
         source = partial(
@@ -225,7 +238,7 @@ class WSHandlerApp(ExtensionApp):
                 Rule(
                     PathMatches(re.escape(api) + "$"),
                     TicketsHandler,
-                    {"manager": self.manager, "tickets": tickets},
+                    {"manager": self.manager, "recheck": self.recheck, "tickets": tickets},
                 ),
                 Rule(RouteMatcher(self.manager, base_url, False, settings), PrivateRouteHandler),
                 Rule(RouteMatcher(self.manager, base_url, True, settings), PublicRouteHandler),
@@ -246,6 +259,8 @@ class WSHandlerApp(ExtensionApp):
             signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        # First: Jupyter goes on where this hook fails, and no login may go unasked then.
+        self.recheck.start()
         await self.manager.start()
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
@@ -253,7 +268,6 @@ class WSHandlerApp(ExtensionApp):
             # Jupyter has no option for Tornado's `idle_connection_timeout`.
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
-        self.recheck.start()
         self._watch_kernels(serverapp)
         self.has_metrics = self.collector.register()
         if self.freeze_gc:

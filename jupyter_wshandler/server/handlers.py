@@ -29,7 +29,15 @@ from ..manager import WebSocketManager
 from ..request import Request
 from ..routes import Route
 from . import pages
-from .identity import complete, hub_auth_of, is_allowed, session_id, user_key, user_keys
+from .identity import (
+    complete,
+    cookie_name,
+    hub_auth_of,
+    is_allowed,
+    session_id,
+    user_key,
+    user_keys,
+)
 from .recheck import Recheck
 from .refusals import Refusals
 from .tickets import ARGUMENT as TICKET
@@ -51,6 +59,9 @@ class Refused(HTTPError):
 
 class RouteHandler(WebSocketMixin, JupyterHandler):
     """Serve every method on the path of one route; subclasses decorate the verbs."""
+
+    upgrading = False
+    """Whether a socket is asked for."""
 
     silent = False
     """Whether nothing more is logged: a reached limit has its own line, once a minute."""
@@ -89,7 +100,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
-        upgrade = is_upgrade(list(self.request.headers.get_all()))
+        self.upgrading = upgrade = is_upgrade(list(self.request.headers.get_all()))
         page = pages.exists(self.route) and self.request.method == "GET" and not upgrade
         await self.identify(page)
         if self._finished:
@@ -130,6 +141,16 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
             raise Refused(
                 503, "the Hub cannot be asked who you are; try again", {"Retry-After": "5"}
             ) from None
+
+    def set_cookie(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Set a cookie, but none of JupyterHub's on a socket.
+
+        JupyterHub makes a login cookie of a token in the address of a page. It would not for a
+        socket either, and does not see that this is one.
+        """
+        if self.upgrading and self.recheck.hub is not None and name != cookie_name(self):
+            return
+        super().set_cookie(name, *args, **kwargs)
 
     def redirect_to_login(self) -> None:
         """Send a browser to Jupyter's login page and back."""
@@ -254,7 +275,7 @@ class RouteHandler(WebSocketMixin, JupyterHandler):
 
     def _user_key(self) -> str:
         user = self.current_user
-        return "anonymous" if user is None else f"user:{user.username}"
+        return "anonymous" if user is None else user_key(user)
 
     def _visitor(self) -> str:
         """Return who counts as one for the limits: a user, a token, or an address."""

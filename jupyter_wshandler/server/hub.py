@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -21,6 +21,12 @@ from tornado.web import HTTPError
 
 _fresh_for: ContextVar[float] = ContextVar("_fresh_for", default=0.0)
 """Seconds that an answer of the Hub's is good for in this context; 0 leaves it to HubAuth."""
+
+PATIENCE = 20.0
+"""Seconds that the Hub has for an answer."""
+
+RETRY = 1.0
+"""Seconds after a question that was not answered, before the Hub is asked the same again."""
 
 ANSWERS_AT_MOST = 10_000
 """Answers that are kept; the oldest are forgotten first."""
@@ -48,14 +54,10 @@ class HubLogins:
         self._clear_cookie = hub_auth.clear_cookie
         self._logged_out = logged_out
         self._answers: dict[str, Answer] = {}
+        self._failures: dict[str, float] = {}
         self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
         hub_auth.user_for_token = self._user_for_token
         hub_auth.clear_cookie = self._forget_browser
-
-    @property
-    def cache_seconds(self) -> float:
-        """How long HubAuth keeps an answer, for those who do not ask for a fresh one."""
-        return float(self._hub_auth.cache_max_age) or float("inf")
 
     @contextmanager
     def fresh(self, seconds: float) -> Iterator[None]:
@@ -80,7 +82,7 @@ class HubLogins:
             token = self._hub_auth.get_token(handler, in_cookie=False)
         else:
             token = self._cookie(handler)
-        return _digest(token, self._hub_auth.get_session_id(handler)) if token else None
+        return _digest(token) if token else None
 
     def answered_at(self, credential: str) -> float | None:
         """Return when (monotonic) the Hub was asked about a credential last, if it was."""
@@ -92,10 +94,27 @@ class HubLogins:
         answer = self._answers.get(credential)
         return answer is not None and answer.user is not None
 
+    def is_nobody(self, credential: str) -> bool:
+        """Return whether the Hub has said lately that a credential is nobody's."""
+        answer = self._answers.get(credential)
+        return (
+            answer is not None
+            and answer.user is None
+            and monotonic() - answer.at < self._cache_seconds
+        )
+
+    @property
+    def _cache_seconds(self) -> float:
+        """How long HubAuth itself keeps an answer."""
+        return float(self._hub_auth.cache_max_age) or float("inf")
+
     async def stop(self) -> None:
         """Let go of HubAuth, and of the questions that wait for an answer."""
-        self._hub_auth.user_for_token = self._ask_hub
-        self._hub_auth.clear_cookie = self._clear_cookie
+        # Whoever has wrapped these since then is left alone.
+        if self._hub_auth.user_for_token == self._user_for_token:
+            self._hub_auth.user_for_token = self._ask_hub
+        if self._hub_auth.clear_cookie == self._forget_browser:
+            self._hub_auth.clear_cookie = self._clear_cookie
         questions = list(self._questions.values())
         for question in questions:
             question.cancel()
@@ -115,7 +134,7 @@ class HubLogins:
     def _forget_browser(self, handler: JupyterHandler) -> None:
         token = self._cookie(handler)
         if token:
-            self._logged_out(_digest(token, self._hub_auth.get_session_id(handler)))
+            self._logged_out(_digest(token))
         self._clear_cookie(handler)
 
     def _cookie(self, handler: JupyterHandler) -> str | None:
@@ -123,10 +142,12 @@ class HubLogins:
         return None if raw is None else raw.decode("ascii", "replace")
 
     async def _answer(self, token: str, session_id: str, seconds: float) -> dict[str, Any] | None:
-        credential = _digest(token, session_id)
+        credential, now = _digest(token), monotonic()
         answer = self._answers.get(credential)
-        if answer is not None and monotonic() - answer.at < seconds:
+        if answer is not None and now - answer.at < seconds:
             return answer.user
+        if now - self._failures.get(credential, -RETRY) < RETRY:
+            return self._last_answer(credential, HTTPError(503, "the Hub has not answered"))
         question = self._questions.get(credential)
         if question is None:
             question = asyncio.get_running_loop().create_task(
@@ -137,28 +158,52 @@ class HubLogins:
         try:
             # Others may wait for the same answer: who leaves must not take it from them.
             return await asyncio.shield(question)
-        except HTTPError:
-            # A Hub that is being restarted has not said no. HubAuth's cache bridges it, too.
-            answer = self._answers.get(credential)
-            if answer is None or monotonic() - answer.at >= self.cache_seconds:
-                raise
-            return answer.user
+        except HTTPError as error:
+            return self._last_answer(credential, error)
+
+    def _last_answer(self, credential: str, error: HTTPError) -> dict[str, Any] | None:
+        """Return what the Hub said last: one that cannot be asked has not said anything new.
+
+        HubAuth's own cache bridges a restart of the Hub for as long.
+
+        Raises:
+            HTTPError: There is no answer, or it is too old.
+        """
+        answer = self._answers.get(credential)
+        if answer is None or monotonic() - answer.at >= self._cache_seconds:
+            raise error
+        return answer.user
 
     async def _question(
         self, credential: str, token: str, session_id: str
     ) -> dict[str, Any] | None:
-        asking: Awaitable[dict[str, Any] | None] = self._ask_hub(
-            token, use_cache=False, session_id=session_id, sync=False
-        )
         at = monotonic()
-        user = await asking
-        self._answers.pop(credential, None)
-        self._answers[credential] = Answer(at, user)
-        while len(self._answers) > ANSWERS_AT_MOST:
-            del self._answers[next(iter(self._answers))]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                user: dict[str, Any] | None = await self._ask_hub(
+                    token, use_cache=False, session_id=session_id, sync=False
+                )
+        except (HTTPError, TimeoutError) as error:
+            _keep(self._failures, credential, at)
+            if isinstance(error, HTTPError):
+                raise
+            raise HTTPError(504, f"the Hub has not answered within {PATIENCE:g} s") from None
+        self._failures.pop(credential, None)
+        _keep(self._answers, credential, Answer(at, user))
+        # The rest of the server takes HubAuth's answers, and should not take an older one.
+        digest = hashlib.sha256(token.encode("utf8", "replace")).hexdigest()
+        self._hub_auth.cache[f"token:{session_id}:{digest}"] = user
         return user
 
 
-def _digest(token: str, session_id: str) -> str:
-    """Return what stands for a token in a browser's session; it is no secret itself."""
-    return hashlib.sha256(f"hub:{token}:{session_id}".encode("utf-8", "replace")).hexdigest()
+def _keep(memory: dict[str, Any], credential: str, value: Any) -> None:
+    """Remember a value as the newest one, and forget the oldest where there are too many."""
+    memory.pop(credential, None)
+    memory[credential] = value
+    while len(memory) > ANSWERS_AT_MOST:
+        del memory[next(iter(memory))]
+
+
+def _digest(token: str) -> str:
+    """Return what stands for a token; it is no secret itself."""
+    return hashlib.sha256(f"hub:{token}".encode("utf-8", "replace")).hexdigest()

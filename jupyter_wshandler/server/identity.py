@@ -113,7 +113,8 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bo
 def hub_auth_of(provider: Any) -> Any:
     """Return what asks JupyterHub for an identity provider, or None on any other server."""
     hub_auth = getattr(provider, "hub_auth", None)
-    return hub_auth if hasattr(hub_auth, "user_for_token") else None
+    parts = ("user_for_token", "clear_cookie", "cookie_name")
+    return hub_auth if all(hasattr(hub_auth, part) for part in parts) else None
 
 
 def complete(user: Any) -> Any:
@@ -126,10 +127,16 @@ def complete(user: Any) -> Any:
         user: Jupyter's user, or None.
     """
     known = getattr(user, "hub_user", None) or {}
-    for name, default in (("groups", []), ("scopes", []), ("kind", "user")):
+    values = {
+        # Copies: the Hub's answer is kept, and a callback may change what it is given.
+        "groups": list(known.get("groups") or ()),
+        "scopes": list(known.get("scopes") or ()),
+        "kind": known.get("kind") or "user",
+    }
+    for name, value in values.items():
         if user is not None and getattr(user, name, None) is None:
             with contextlib.suppress(AttributeError):  # a user of one's own may take none
-                setattr(user, name, known.get(name) or default)
+                setattr(user, name, value)
     return user
 
 

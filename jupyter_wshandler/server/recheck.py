@@ -18,7 +18,7 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.web import Application
+from tornado.web import Application, HTTPError
 
 from ..connection import Connection
 from ..manager import WebSocketManager
@@ -28,13 +28,10 @@ from .identity import complete, hub_auth_of, is_allowed
 from .refusals import Refusals
 
 REMEMBER_AT_MOST = 10_000
-"""Credentials remembered as invalid; the oldest are forgotten first."""
+"""Logins remembered as ended by a logout; the oldest are forgotten first."""
 
 LONGEST_WAIT = 15.0
 """Seconds after which the periods are looked at again: a reload may have made them shorter."""
-
-LOGGED_OUT = float("inf")
-"""Until when the login of a browser that has logged out is refused."""
 
 QUESTIONS_AT_A_TIME = 8
 """Credentials that are asked about at the same time."""
@@ -99,8 +96,9 @@ class Recheck:
         self._manager = manager
         self._refusals = refusals
         self._asked_at: dict[str, float] = {}
-        self._invalid: OrderedDict[str, float] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._complained = False
         self._due = float("inf")
         self._wake = asyncio.Event()
@@ -127,10 +125,12 @@ class Recheck:
 
     async def stop(self) -> None:
         """Stop asking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        tasks = [*filter(None, [self._task]), *self._asking.values()]
+        self._task = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self.hub is not None:
             await self.hub.stop()
 
@@ -180,9 +180,7 @@ class Recheck:
         if period and asked_at + period < self._due:
             self._due = asked_at + period
             self._wake.set()
-        until = self._invalid.get(digest, 0.0)
-        # Where the Hub's answer is fresh, what it said before does not count any more.
-        return until < (LOGGED_OUT if self.hub is not None and period else now)
+        return digest not in self._ended and (self.hub is None or not self.hub.is_nobody(digest))
 
     def logged_out(self, handler: JupyterHandler) -> None:
         """Close the connections of the browser that logs out.
@@ -200,15 +198,11 @@ class Recheck:
     def _browser_logged_out(self, digest: str) -> None:
         # The login cookie is good for itself, at the Hub at least until the page there has been
         # loaded: it would open a socket again.
-        self._remember(digest, LOGGED_OUT)
+        self._ended[digest] = None
+        while len(self._ended) > REMEMBER_AT_MOST:
+            self._ended.popitem(last=False)
         for connection in self._of(digest):
             self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
-
-    def _remember(self, digest: str, until: float) -> None:
-        self._invalid[digest] = until
-        self._invalid.move_to_end(digest)
-        while len(self._invalid) > REMEMBER_AT_MOST:
-            self._invalid.popitem(last=False)
 
     def _of(self, digest: str) -> list[Connection]:
         return [c for c in self._manager.connections.values() if c._credential == digest]
@@ -223,13 +217,20 @@ class Recheck:
         while True:
             wait = min(LONGEST_WAIT, max(0.0, self._due - time.monotonic()))
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
             except TimeoutError:
-                await self.check_due()
+                try:
+                    self._ask_who_is_due()
+                except Exception:
+                    # What asks about all must outlive what goes wrong with one.
+                    self._due = time.monotonic() + 1.0
+                    self._manager.log.exception("Open connections could not be looked at")
             self._wake.clear()
 
-    async def check_due(self) -> None:
-        """Ask about every credential whose period is over."""
+    def _ask_who_is_due(self) -> None:
+        """Begin to ask about every credential whose period is over."""
         now = time.monotonic()
         open_: dict[str, list[Connection]] = {}
         for connection in self._manager.connections.values():
@@ -238,24 +239,45 @@ class Recheck:
                 open_.setdefault(connection._credential, []).append(connection)
         self._asked_at = {d: at for d, at in self._asked_at.items() if d in open_}
         self._due = float("inf")
-        questions = []
         for digest, connections in open_.items():
+            if digest in self._asking:
+                continue
             period = min(c._route.config.auth.recheck for c in connections)
             if now - self._asked_at.setdefault(digest, now) >= period:
-                self._asked_at[digest] = now
-                questions.append(self._ask(digest, connections, period))
-            self._due = min(self._due, self._asked_at[digest] + period)
-        await asyncio.gather(*questions)
+                # One task for each: who is answered late holds nobody else up.
+                self._asking[digest] = asyncio.get_running_loop().create_task(
+                    self._ask_again(digest, connections, period), name="wshandler asks again"
+                )
+            else:
+                self._due = min(self._due, self._asked_at[digest] + period)
+
+    async def _ask_again(self, digest: str, connections: list[Connection], period: float) -> None:
+        asked_at = time.monotonic()
+        try:
+            await self._ask(digest, connections, period)
+        except Exception:
+            self._manager.log.exception("A login could not be asked for again")
+        finally:
+            del self._asking[digest]
+        # An answer that somebody else had got shortly before counts from then.
+        answered_at = None if self.hub is None else self.hub.answered_at(digest)
+        if answered_at is not None and answered_at >= asked_at - period / 2:
+            asked_at = answered_at
+        self._asked_at[digest] = asked_at
+        self._due = min(self._due, asked_at + period)
+        self._wake.set()
 
     async def _ask(self, digest: str, connections: list[Connection], period: float) -> None:
+        verdicts: dict[str, bool] = {}
         try:
             handler = self._handler(connections[0])
-            # What the last question was answered is about as old as the period.
             async with self._places:
                 with self.fresh(period / 2):
                     user = await ensure_async(handler.identity_provider.get_user(handler))
+            # Another login beside it, such as a cookie, may be good; it did not open these.
+            if user is not None and self.credentials(handler)[:1] != (digest,):
+                user = None
             handler.current_user = complete(user)
-            verdicts = {}
             if user is not None:
                 for route in {c._route for c in connections}:
                     verdicts[route.name] = await ensure_async(
@@ -264,18 +286,12 @@ class Recheck:
                         )
                     ) and is_allowed(user, route.config.auth)
         except Exception as error:
-            # Who cannot be asked has not said no: the connections stay.
-            if not self._complained:
-                self._complained = True
-                self._manager.log.warning(
-                    "Logins of open connections cannot be asked for again: %s", type(error).__name__
-                )
-            return
+            if not isinstance(error, HTTPError) or error.status_code >= 500:
+                self._complain(error)
+                return
+            user = None  # a refusal that is raised is one, as at the handshake
         self._complained = False
         known = self.hub is not None and self.hub.is_known(digest)
-        if user is None and self.hub is not None:
-            # A route that never asks again is served from HubAuth's cache.
-            self._remember(digest, time.monotonic() + self.hub.cache_seconds)
         for connection in self._of(digest):
             if not connection._route.config.auth.required:
                 continue
@@ -283,6 +299,14 @@ class Recheck:
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
             elif user is None or not verdicts.get(connection.route, True):
                 self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
+
+    def _complain(self, error: Exception) -> None:
+        """Log once that nobody can be asked; who cannot be asked has not said no."""
+        if not self._complained:
+            self._complained = True
+            self._manager.log.warning(
+                "Logins of open connections cannot be asked for again: %s", type(error).__name__
+            )
 
     def _handler(self, connection: Connection) -> JupyterHandler:
         """Return a handler for the connection's opening request, to ask about it again."""

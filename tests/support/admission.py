@@ -253,8 +253,9 @@ anything of yours runs.
 ## At the handshake
 
 The credential is the login cookie that the server sets after the login at the Hub, a token of the
-Hub's in the `Authorization` field, or one in the query (`?token=`, with `Sec-Fetch-Mode: websocket`
-as browsers send it). The columns are the `Origin` of the page that opens the socket.
+Hub's in the `Authorization` field, or one in the query: `?token=` with `Sec-Fetch-Mode: websocket`,
+which [not every browser sends](jupyterhub.md#tokens). The columns are the `Origin` of the page that
+opens the socket.
 """
 
 TICKETS = """

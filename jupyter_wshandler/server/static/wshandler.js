@@ -174,7 +174,7 @@ class Bot extends EventTarget {
   #ended({cause, detail = ''}) {
     this.#turn = null;
     // Nobody in a hidden tab waits for a bot that is not there, and who asks keeps servers alive.
-    const quiet = cause === 'missing';
+    const quiet = ['missing', 'refused', 'unready'].includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
       : this.#because(cause, detail);
     if (state === 'waiting') {
