@@ -138,10 +138,10 @@ async def test_an_answer_that_is_late_holds_nobody_else_up(house):
 
 
 async def test_what_goes_wrong_with_one_connection_does_not_end_the_asking(house, caplog):
-    one, other = await house.open("a"), await house.open("b")
+    one, beside, other = await house.open("a"), await house.open("a"), await house.open("b")
     one.broken = True
     del house.hub.scopes_of["a"]
-    await until(lambda: "a transport that fails" in caplog.text)
+    await until(lambda: "a transport that fails" in caplog.text and beside.closed == ENDED)
     del house.hub.scopes_of["b"]
     await until(lambda: other.closed == ENDED)
 
@@ -159,6 +159,20 @@ async def test_a_refusal_that_is_raised_is_a_refusal(house):
     one = await house.open("a")
     house.provider.refuses = True
     await until(lambda: one.closed in (ENDED, FORBIDDEN))
+
+
+async def test_an_authorizer_that_refuses_one_route_by_raising_closes_that_one_only(house):
+    one, other = await house.open("a"), await house.open("a")
+    other._route.name = other.route = "other"
+
+    def is_authorized(handler, user, action, resource):
+        if resource == "wshandler:other":
+            raise HTTPError(403)
+        return True
+
+    house.recheck._application.settings["authorizer"].is_authorized = is_authorized
+    await until(lambda: other.closed == FORBIDDEN)
+    assert one.closed is None
 
 
 async def test_a_right_that_comes_back_counts_again(house):

@@ -22,6 +22,7 @@ from tornado.web import Application, HTTPError
 
 from ..connection import Connection
 from ..manager import WebSocketManager
+from ..routes import Route
 from ..types import CloseCode
 from .hub import HubLogins
 from .identity import complete, hub_auth_of, is_allowed
@@ -78,6 +79,11 @@ def credential_digests(handler: JupyterHandler) -> tuple[str, ...]:
         )
         fields.insert(0 if by_cookie else len(fields), f"cookie:{cookie}")
     return tuple(hashlib.sha256(field.encode()).hexdigest() for field in fields)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether an exception says no, as at the handshake, and not that nobody can say."""
+    return isinstance(error, HTTPError) and error.status_code < 500
 
 
 class Recheck:
@@ -208,8 +214,12 @@ class Recheck:
         return [c for c in self._manager.connections.values() if c._credential == digest]
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
-        self._refusals.closed(connection, code, reason)
-        connection._close(code, reason)
+        try:
+            self._refusals.closed(connection, code, reason)
+            connection._close(code, reason)
+        except Exception:
+            # The others have to be closed, too.
+            self._manager.log.exception("%r could not be closed", connection)
 
     # ---- asking again ---------------------------------------------------------------------------
 
@@ -280,16 +290,12 @@ class Recheck:
             handler.current_user = complete(user)
             if user is not None:
                 for route in {c._route for c in connections}:
-                    verdicts[route.name] = await ensure_async(
-                        handler.authorizer.is_authorized(
-                            handler, user, "execute", f"wshandler:{route.name}"
-                        )
-                    ) and is_allowed(user, route.config.auth)
+                    verdicts[route.name] = await self._may(handler, route)
         except Exception as error:
-            if not isinstance(error, HTTPError) or error.status_code >= 500:
+            if not _is_refusal(error):
                 self._complain(error)
                 return
-            user = None  # a refusal that is raised is one, as at the handshake
+            user = None
         self._complained = False
         known = self.hub is not None and self.hub.is_known(digest)
         for connection in self._of(digest):
@@ -299,6 +305,21 @@ class Recheck:
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
             elif user is None or not verdicts.get(connection.route, True):
                 self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
+
+    async def _may(self, handler: JupyterHandler, route: Route) -> bool:
+        """Return what the authorizer, and the rules of a route, say of the handler's user."""
+        user = handler.current_user
+        try:
+            authorized = await ensure_async(
+                handler.authorizer.is_authorized(
+                    handler, user, "execute", f"wshandler:{route.name}"
+                )
+            )
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            return False
+        return bool(authorized) and is_allowed(user, route.config.auth)
 
     def _complain(self, error: Exception) -> None:
         """Log once that nobody can be asked; who cannot be asked has not said no."""
