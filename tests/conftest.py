@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.memory import Gate, running_manager
 
 from jupyter_wshandler.manager import WebSocketManager
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 settings.register_profile(
     "quick", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -42,6 +46,24 @@ async def manager() -> AsyncIterator[WebSocketManager]:
     """Return a manager that runs; at the end it must leave no task behind."""
     async with running_manager(patience=5.0) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Return a browser for the tests of a module."""
+    from support.browser import running_chromium
+
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[BrowserContext]:
+    """Return a profile of the browser with no cookies."""
+    from support.browser import profile
+
+    with profile(chromium) as context:
+        yield context
 
 
 @pytest.fixture

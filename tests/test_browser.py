@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.browser import errors_of, profile, running_chromium, screenshot
+from support.browser import errors_of, profile, screenshot
 from support.server import running_server, wait_for
 
 CONFIG = Path(__file__).parent.parent / "examples" / "pingbot" / "wshandler.yaml"
@@ -53,18 +53,6 @@ def trouble(tmp_path_factory):
         modules={"troublebot.py": TROUBLE},
     ) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium):
-    with profile(chromium) as context:
-        yield context
 
 
 def open_chat(browser, server, path: str) -> Page:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
-from support.browser import errors_of, profile, running_chromium
+from support.browser import errors_of
 from support.chatpage import STATIC
 from support.server import RunningServer, running_server
 
@@ -137,18 +137,6 @@ def anywhere(request, tmp_path_factory):
 def server(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("helper"), "/user/ann@example.org/") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium):
-    with profile(chromium) as context:
-        yield context
 
 
 class Visit:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import errors_of, profile, running_chromium, screenshot
+from support.browser import errors_of, profile, screenshot
 from support.chatpage import (
     NOTEBOOK,
     STATIC,
@@ -99,12 +99,6 @@ def serving(folder, *, base_url="/", **options):
         },
         **options,
     )
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.browser import profile, running_chromium
+from support.browser import profile, sign_in_at_hub
 from support.hub import running_hub
 
 CONFIG = """
@@ -57,21 +57,13 @@ def hub(request, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def lured(hub, chromium):
     """Return Ada's browser, signed in at her own server, at a page on Mallory's."""
     with profile(chromium) as context:
         page = context.new_page()
         page.goto(hub.door.url(hub.path("login")))
-        page.get_by_label("Username").fill("ada")
-        page.get_by_label("Password").fill(hub.password_of("ada"))
-        page.get_by_role("button", name="Sign in").click()
+        sign_in_at_hub(page, "ada", hub.password_of("ada"))
         page.wait_for_url("**/user/ada/**")
         page.goto(hub.door.url(hub.server("ada").at("safe")))
         expect(page).to_have_title("A page")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
-from support.browser import errors_of, profile, running_chromium, screenshot
+from support.browser import errors_of, screenshot, sign_in_at_hub
 from support.hub import running_hub
 
 RECHECK = 1
@@ -51,30 +51,11 @@ def hub(tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium):
-    with profile(chromium) as context:
-        yield context
-
-
-def sign_in(page: Page, hub, user: str = "ada") -> None:
-    """Fill in the Hub's form."""
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(hub.password_of(user))
-    page.get_by_role("button", name="Sign in").click()
-
-
 def open_chat(browser: BrowserContext, hub, user: str = "ada") -> Page:
     """Go to the Hub, sign in, and wait until the chat is connected."""
     page = browser.new_page()
     page.goto(hub.door.url("/"))
-    sign_in(page, hub, user)
+    sign_in_at_hub(page, user, hub.password_of(user))
     expect(page.get_by_role("status")).to_have_text("Connected", timeout=60_000)
     return page
 
@@ -95,7 +76,7 @@ def test_a_person_signs_in_talks_signs_out_in_another_tab_and_comes_back(hub, br
     errors = errors_of(page)
     page.goto(hub.door.url("/"))
     screenshot(page, "hub-1-sign-in")
-    sign_in(page, hub)
+    sign_in_at_hub(page, "ada", hub.password_of("ada"))
     expect(page.get_by_role("status")).to_have_text("Connected", timeout=60_000)
     say(page, "hello")
     screenshot(page, "hub-2-chat")
@@ -108,7 +89,7 @@ def test_a_person_signs_in_talks_signs_out_in_another_tab_and_comes_back(hub, br
     screenshot(page, "hub-3-signed-out")
 
     page.get_by_role("link", name="Sign in").click()
-    sign_in(page, hub)
+    sign_in_at_hub(page, "ada", hub.password_of("ada"))
     expect(page.get_by_role("status")).to_have_text("Connected", timeout=60_000)
     say(page, "here I am again")
     assert errors == []

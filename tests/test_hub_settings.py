@@ -7,7 +7,7 @@ says `Sec-Fetch-Mode: websocket`. Whether browsers say so is up to them: Chromiu
 from __future__ import annotations
 
 import pytest
-from support.browser import profile, running_chromium
+from support.browser import sign_in_at_hub
 from support.hub import running_hub
 
 CONFIG = """
@@ -58,18 +58,6 @@ def hub(tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium):
-    with profile(chromium) as context:
-        yield context
-
-
 def socket_of(hub, user: str, route: str = "bot") -> str:
     return hub.door.url(hub.start(user).at(route)).replace("http", "ws", 1)
 
@@ -79,9 +67,7 @@ def signed_in(hub, browser, user: str):
     server = hub.start(user)
     page = browser.new_page()
     page.goto(hub.door.url(server.at("page")))
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(hub.password_of(user))
-    page.get_by_role("button", name="Sign in").click()
+    sign_in_at_hub(page, user, hub.password_of(user))
     page.wait_for_url("**/page")
     return page
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import profile, running_chromium, screenshot
+from support.browser import profile, screenshot
 from support.chatpage import answers, field, reason, say, state
 from support.jupyterlab import LabNotebook, running_lab
 from support.server import RunningServer
@@ -26,12 +26,6 @@ QUICK = 0.5
 def server(tmp_path_factory):
     with running_lab(tmp_path_factory.mktemp("lab"), base_url="/user/ann@example.org/") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with running_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,13 @@ def profile(chromium: Browser, **options) -> Iterator[BrowserContext]:
         context.close()
 
 
+def sign_in_at_hub(page: Page, user: str, password: str) -> None:
+    """Fill in the form of JupyterHub's login page, and send it."""
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
 def errors_of(page: Page) -> list[str]:
     """Return the list that the page's script errors will be appended to."""
     errors: list[str] = []
