@@ -1,0 +1,198 @@
+"""Who may open a WebSocket, or see a route's page: decided before anything else of ours runs.
+
+No code of the user's runs here, but for the function that a route names for deciding (`condition`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado.httputil import url_concat
+from tornado.web import HTTPError
+
+from ..config.origins import OriginRules
+from ..connection import Connection
+from ..engine.handshake import is_upgrade
+from ..errors import ConnectionRefused
+from ..manager import WebSocketManager
+from ..routes import Route
+from . import pages
+from .identity import complete, cookie_name, hub_auth_of, is_allowed, user_key
+from .recheck import Recheck
+from .refusals import Refusals
+from .tickets import ARGUMENT as TICKET
+from .tickets import Tickets
+
+SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
+
+BROKEN = "this route is broken; its error is in the server's log"
+
+
+class Refused(HTTPError):
+    """Refuse a request with a status and one sentence that the client may see."""
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.sentence = sentence
+        self.headers = headers or {}
+
+
+class AdmissionHandler(WebSocketMixin, JupyterHandler):
+    """Decide who may use one route; a subclass says what is answered then."""
+
+    upgrading = False
+    """Whether a socket is asked for."""
+
+    silent = False
+    """Whether nothing more is logged: a reached limit has its own line, once a minute."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where lines about this request go, Jupyter's own included."""
+        return SILENCE if self.silent else super().log
+
+    def initialize(
+        self,
+        manager: WebSocketManager,
+        route: Route,
+        route_args: tuple[str, ...],
+        route_kwargs: dict[str, str],
+        recheck: Recheck,
+        tickets: Tickets,
+        refusals: Refusals,
+        secure_cookie: bool | None = None,
+        carrier: str = "auto",
+        static_url: str = "",
+    ) -> None:
+        """Take what the matcher found."""
+        self.manager = manager
+        self.route = route
+        self.route_args = route_args
+        self.route_kwargs = route_kwargs
+        self.recheck = recheck
+        self.tickets = tickets
+        self.refusals = refusals
+        self.secure_cookie = secure_cookie
+        self.carrier = carrier
+        self.scripts = static_url
+
+    # ---- who may -------------------------------------------------------------------------
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide on identity, origin and authorization, before anything else runs."""
+        self.upgrading = upgrade = is_upgrade(list(self.request.headers.get_all()))
+        page = pages.exists(self.route) and self.request.method == "GET" and not upgrade
+        await self.identify(page)
+        if self._finished:
+            return
+        required = self.route.config.auth.required
+        user = complete(self.current_user)
+        if user is None and required:
+            if page:
+                self.redirect_to_login()
+                return
+            raise Refused(403, "log in first, or send a token")
+        if upgrade and not self.origin_allowed():
+            raise Refused(403, "this origin is not allowed")
+        if user is not None and not await ensure_async(
+            self.authorizer.is_authorized(
+                self, user, "execute", f"wshandler:{self.route.config.name}"
+            )
+        ):
+            raise Refused(403, "this user is not authorized for this route")
+        if upgrade:
+            self.check_ticket()
+
+    async def identify(self, redirect: bool) -> None:
+        """Let Jupyter find out who asks; the Hub's answer is no older than `recheck`.
+
+        Args:
+            redirect: Whether somebody who is not logged in is sent to the login.
+
+        Raises:
+            Refused: The Hub cannot be asked.
+        """
+        try:
+            with self.recheck.fresh(self.route.config.auth.recheck):
+                await JupyterHandler.prepare(self, _redirect_to_login=redirect)
+        except HTTPError as error:
+            if error.status_code < 500 or hub_auth_of(self.identity_provider) is None:
+                raise
+            raise Refused(
+                503, "the Hub cannot be asked who you are; try again", {"Retry-After": "5"}
+            ) from None
+
+    def set_cookie(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Set a cookie, but none of JupyterHub's on a socket.
+
+        JupyterHub makes a login cookie of a token in the address of a page. It would not for a
+        socket either, and does not see that this is one.
+        """
+        if self.upgrading and self.recheck.hub is not None and name != cookie_name(self):
+            return
+        super().set_cookie(name, *args, **kwargs)
+
+    def redirect_to_login(self) -> None:
+        """Send a browser to Jupyter's login page and back."""
+        url = self.get_login_url()
+        # The Hub's has a query of its own, and remembers where its user came from.
+        self.redirect(url if "?" in url else url_concat(url, {"next": self.request.path}))
+
+    def origin_allowed(self) -> bool:
+        """Return whether the page that asks may use this route.
+
+        Nobody else checks: Tornado's check lives in its own WebSocketHandler.
+        """
+        origin = self.get_origin()
+        site = self.request.headers.get("Sec-Fetch-Site", "")
+        if origin is None:
+            # A script has neither field; a browser that hides its origin is refused.
+            return site not in ("cross-site", "same-site")
+        if len(self.request.headers.get_list("Origin")) > 1:
+            return False
+        if self.route.config.origins is not None:
+            return OriginRules.of(self.route.config.origins).matches(origin)
+        return bool(self.check_origin(origin))
+
+    def check_ticket(self) -> None:
+        """Take the ticket of a browser that brings its login cookie, where the route wants one.
+
+        Raises:
+            Refused: There is none, or it is not good (any more).
+        """
+        config = self.route.config
+        if config.xsrf != "ticket" or not config.auth.required or self.token_authenticated:
+            return
+        text = self.get_query_argument(TICKET, "")
+        if not text:
+            raise Refused(403, "a ticket is needed; a page fetches it from wshandler/api/tickets")
+        who = user_key(self.current_user)
+        if not self.tickets.take(text, who, config.name, self.request.path):
+            raise Refused(403, "the ticket is not good here, or not any more; fetch a new one")
+
+    async def check_auth_rule(self, connection: Connection) -> None:
+        """Apply the route's own rule: `membership` and `condition`.
+
+        Raises:
+            Refused: The rule says no, or it fails.
+        """
+        auth = self.route.config.auth
+        if not is_allowed(self.current_user, auth):
+            raise Refused(403, "this user is not among those who may")
+        if auth.condition is None:
+            return
+        if "condition" not in self.route.callbacks:
+            raise Refused(503, BROKEN)
+        try:
+            allowed = await self.manager.ask(connection, "condition")
+        except ConnectionRefused as refusal:
+            raise Refused(403, str(refusal) or "refused by the route's rule") from None
+        except Exception:
+            self.log.exception("Route %s: its auth function failed", self.route.config.name)
+            raise Refused(403, "refused by the route's rule") from None
+        if not allowed:
+            raise Refused(403, "refused by the route's rule")
