@@ -449,7 +449,10 @@ def oracle_negotiation(header: str, bits: int) -> dict[str, str | None] | None:
         except NegotiationError:
             continue
         except ValueError:
-            # zlib has no raw window of 8 bits: the oracle breaks on the offer that we decline.
+            # zlib has no raw window of 8 bits: the oracle breaks on the offer that we decline,
+            continue
+        if dict(answer).get("server_max_window_bits") == "8":
+            # or would, with its first message.
             continue
         return dict(answer)
     return None

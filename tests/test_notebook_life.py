@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -144,6 +145,24 @@ def kill(book: Notebook) -> None:
     assert book.pid() != pid
 
 
+def without_ipykernels_own(log: str) -> str:
+    """Return a log without what a kernel says of messages that come before it is ready for them.
+
+    ipykernel 7.4 listens on its control channel before it has made the lock for it.
+    """
+    early = (
+        r"ERROR:tornado\.general:Uncaught exception in ZMQStream callback\n(?:(?!\[|ERROR:).*\n)*"
+    )
+    return re.sub(early, lambda match: "" if "_control_lock" in match[0] else match[0], log)
+
+
+def test_only_what_ipykernel_says_of_early_messages_is_left_out():
+    ours = "[E 2026-11-26 16:09:47 WSHandlerApp] it failed\nTraceback (most recent call last):\n"
+    theirs = "ERROR:tornado.general:Uncaught exception in ZMQStream callback\nTraceback (most\n"
+    early = theirs + "KeyError: '_control_lock'\n\nTraceback\nTraitError: a Lock\n"
+    assert without_ipykernels_own(early + early + ours + theirs + ours) == ours + theirs + ours
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("end", [restart, kill])
 def test_clients_see_1012_each_time_a_kernel_ends_and_nothing_else_is_touched(
@@ -167,7 +186,7 @@ def test_clients_see_1012_each_time_a_kernel_ends_and_nothing_else_is_touched(
         assert after["wires"] == before["wires"] == 2
         assert after["connections"] == before["connections"]
         assert after["descriptors"] <= before["descriptors"] + 2
-        assert "Traceback" not in server.log_text()
+        assert "Traceback" not in without_ipykernels_own(server.log_text())
 
 
 def settled(server: RunningServer) -> dict:
