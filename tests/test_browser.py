@@ -249,7 +249,7 @@ def test_a_stopped_server_and_a_logout_fit_the_screen_in_readable_colours(
         start = page.get_by_role("link", name="Start it at the Hub")
         expect(start).to_have_attribute("href", f"{trouble.url}troublebot")
         expect(start).to_have_attribute("target", "_blank")
-        expect(page.locator(".notice")).to_have_text(["Your server is stopped."])
+        expect(page.locator(".notice")).to_have_text(["The server is stopped."])
         check_looks(page, width)
         screenshot(page, f"stopped-{scheme}-{width}")
         page.unroute_all()

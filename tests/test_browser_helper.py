@@ -383,6 +383,21 @@ def test_every_close_code_has_words(visit):
             assert re.match("[A-Z]", page.call(f"MEANINGS[{int(code)}].words")), code
 
 
+def test_options_may_stand_alone_for_the_bot_at_the_pages_own_address(visit):
+    page = visit()
+    page.call("start({meanings: {4001: 'The table is full'}})")
+    page.until("bot.state === 'open'")
+    page.call("bot.send('close 4001')")
+    assert page.ended("closed", 4001) == "The table is full (4001)."
+
+
+def test_a_failure_of_the_bot_stays_in_the_console(visit):
+    page = visit().opened()
+    with page.page.expect_console_message(lambda message: "The bot has failed" in message.text):
+        page.call("bot.send('close 1011 internal error, id 1234')")
+    page.until("opened === 2")
+
+
 def test_a_page_has_words_and_rules_of_its_own(visit):
     mine = {"4001": "The table is full", "4002": {"words": "Shuffling!", "state": "waiting"}}
     page = visit().opened(meanings=mine)
@@ -537,7 +552,7 @@ def test_a_user_who_may_not_use_a_route_is_told_so_at_once(visit):
     page = visit().start("/members")
     words = page.ended("closed", 4403)
     assert re.fullmatch(
-        r"You are not allowed to use this bot: this user is not .* \(4403\)\.", words
+        r"You are not allowed to use this bot: this user may not .* \(4403\)\.", words
     )
     assert page.call("bot.link") is None
     assert len(page.sockets) == 1
@@ -643,7 +658,7 @@ def test_a_stopped_server_is_told_from_everything_else_and_found_again(
     for pattern in (TICKETS, ME):
         page.page.route(pattern, away)
     page.call("bot.send('close 1001')")
-    assert page.ended("waiting", "stopped") == "Your server is stopped."
+    assert page.ended("waiting", "stopped") == "The server is stopped."
     assert page.call("bot.link") == {"href": f"{server.url}guarded", "text": "Start it at the Hub"}
     page.until("bot.attempts > 2")
     assert page.call("bot.cause") == "stopped"

@@ -379,7 +379,7 @@ def test_a_refusal_names_the_hubs_user_the_route_and_the_reason(hub):
         status=403,
         user="bob",
         kind="user",
-        reason="this user is not among those who may",
+        reason="this user may not use this route",
     ):
         where = hub.start("closed").at("owners")
         assert hub.script(hub.token("bob")).status(where) == 403

@@ -99,7 +99,7 @@ def test_a_server_that_is_stopped_says_so_and_the_page_connects_when_it_is_back(
     page = open_chat(browser, hub)
     say(page, "before")
     hub.stop("ada")
-    expect(notice(page)).to_have_text("Your server is stopped.")
+    expect(notice(page)).to_have_text("The server is stopped.")
     link = page.get_by_role("link", name="Start it at the Hub")
     expect(link).to_be_visible()
     screenshot(page, "hub-4-stopped")

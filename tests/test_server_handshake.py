@@ -259,7 +259,8 @@ def test_a_visit_without_upgrade_is_426_after_login_and_403_before(server):
 @pytest.mark.parametrize("upgrade", [True, False])
 def test_a_broken_route_is_503_after_login_and_403_before(server, path, upgrade):
     status, _, body = ask(server, path, upgrade=upgrade)
-    assert status == (503 if upgrade else 426)
+    # Of a route whose configuration is wrong nobody knows whether it has a page.
+    assert status == (503 if upgrade or path == "/misspelt" else 426)
     assert "missing" not in body
     assert "mesage" not in body
     status, _, sock = server.raw_handshake(path, upgrade=upgrade)

@@ -89,7 +89,7 @@ def test_a_user_who_may_not_is_named_with_the_reason(server):
         "route": "staff",
         "status": 403,
         "kind": "user",
-        "reason": "this user is not among those who may",
+        "reason": "this user may not use this route",
     }
     assert server.token not in json.dumps(events(server))
 

@@ -138,7 +138,7 @@ def test_a_route_that_needs_no_ticket_says_so_and_takes_one_all_the_same(visitor
 
 def test_who_may_not_use_a_route_is_told_so_when_asking_for_a_ticket(visitor):
     status, answer = ask(visitor, whole(visitor.server, "/staff"))
-    assert (status, answer["message"]) == (403, "this user is not among those who may")
+    assert (status, answer["message"]) == (403, "this user may not use this route")
 
 
 def test_a_path_without_a_route_is_404_and_nonsense_400(visitor):

@@ -182,7 +182,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         """
         auth = self.route.config.auth
         if not is_allowed(self.current_user, auth):
-            raise Refused(403, "this user is not among those who may")
+            raise Refused(403, "this user may not use this route")
         if auth.condition is None:
             return
         if "condition" not in self.route.callbacks:

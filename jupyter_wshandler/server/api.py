@@ -62,7 +62,7 @@ class TicketsHandler(APIHandler):
         ):
             raise HTTPError(403, "this user is not authorized for this route")
         if not is_allowed(user, route.config.auth):
-            raise HTTPError(403, "this user is not among those who may")
+            raise HTTPError(403, "this user may not use this route")
         ticket = None
         config = route.config
         if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:

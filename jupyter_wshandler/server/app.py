@@ -20,6 +20,7 @@ from traitlets.config import Config as TraitConfig
 
 from ..callbacks.served import Watching
 from ..config.loader import load
+from ..config.nodes import suggest
 from ..engine.handover import CARRIERS
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
@@ -36,6 +37,8 @@ from .tickets import Tickets
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
+
+UNRELIABLE = "a setting of c.WSHandlerApp is wrong, and so none can be relied on: {}"
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
@@ -176,9 +179,10 @@ class WSHandlerApp(ExtensionApp):
         try:
             super()._link_jupyter_server_extension(serverapp)
         except Exception as error:
-            self.misconfigured = (
-                f"a setting of c.WSHandlerApp is wrong, and so none can be relied on: {error}"
-            )
+            hint = ""
+            if re.search(r"'(enforce|defaults)' trait", str(error)):
+                hint = " (write all of it as one mapping, or all of it as key=value)"
+            self.misconfigured = UNRELIABLE.format(f"{error}{hint}")
             raise
 
     def initialize_settings(self) -> None:
@@ -197,6 +201,14 @@ class WSHandlerApp(ExtensionApp):
                 "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "
                 "JUPYTERHUB_SINGLEUSER_APP unset or jupyter-server"
             )
+        unknown = sorted({*self.config.get("WSHandlerApp", {})} - {*self.trait_names(config=True)})
+        if unknown and not self.misconfigured:
+            # It may be what the administrator meant to enforce.
+            hints = (suggest(name, self.trait_names(config=True)) for name in unknown)
+            found = "; ".join(
+                f"unknown key {name!r}; {hint}" for name, hint in zip(unknown, hints, strict=True)
+            )
+            self.misconfigured = UNRELIABLE.format(found)
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
             self.kernel_routes = "off"

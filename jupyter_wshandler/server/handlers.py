@@ -34,6 +34,9 @@ class RouteHandler(AdmissionHandler):
         pairs = list(self.request.headers.get_all())
         upgrade = self.upgrading
         if not upgrade and not pages.exists(self.route):
+            if self.route.config_error:
+                # What is wrong with it may be its page.
+                raise Refused(503, BROKEN)
             raise Refused(
                 426,
                 "this is a WebSocket; connect to it with ws:// or wss://",
@@ -223,7 +226,7 @@ class RouteHandler(AdmissionHandler):
                 getattr(self, "_jupyter_current_user", None),
                 value.status_code,
                 value.sentence if isinstance(value, Refused) else value.reason or "refused",
-                None if self.silent else self.log,
+                silent=self.silent,
             )
         else:
             self.log.error(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ class Refusals:
             events.register_event_schema(SCHEMA)
 
     def handshake(
-        self, route: str, user: Any, status: int, reason: str, log: logging.Logger | None
+        self, route: str, user: Any, status: int, reason: str, *, silent: bool = False
     ) -> None:
         """Note that a request to a route was refused.
 
@@ -45,11 +44,11 @@ class Refusals:
             user: Jupyter's user, or None.
             status: The HTTP status.
             reason: Why, in words without a secret.
-            log: Where the line goes; None for none.
+            silent: Whether there is no line in the log.
         """
         self._manager.metrics.refused[route, str(status)] += 1
-        if log is not None:
-            log.info("Route %s: %d for %s: %s", route, status, username(user), reason)
+        if not silent:
+            self._manager.log.info("Route %s: %d for %s: %s", route, status, username(user), reason)
         self._emit(route, user, status, reason)
 
     def closed(self, connection: Connection, code: int, reason: str) -> None:

@@ -99,7 +99,10 @@ def write_configuration(
     else:
         text = (EXAMPLE / "jupyter.conf").read_text()
         location = folder / "jupyter-location.conf"
-        location.write_text((EXAMPLE / location.name).read_text())
+        inner = (EXAMPLE / location.name).read_text()
+        log = "/var/log/nginx/jupyter.log"
+        assert inner.count(log) == 1
+        location.write_text(inner.replace(log, str(folder / "jupyter.log")))
         changes += [
             ("server 127.0.0.1:8888;", f"server 127.0.0.1:{upstream_port};", 1),
             ("/etc/nginx/jupyter-location.conf", str(location), 2),

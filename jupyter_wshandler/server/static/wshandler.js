@@ -6,7 +6,7 @@
 //   bot.onstate = () => { line.textContent = bot.words; };
 //   bot.send('hello');
 //
-// connect(where, {meanings, protocols}): `where` is a path below the server's base_url, as in
+// connect(where, {meanings, protocols}), or without `where`: it is a path below the server's base_url, as in
 // `pattern:`, or a whole URL; `meanings` are {cause: words} or {cause: {words, state}} in place of
 // those in MEANINGS; `protocols` are the subprotocols to offer. The bot has
 //   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
@@ -48,7 +48,7 @@ export const MEANINGS = {
   idle: {words: 'Closed because nobody said anything for a while', state: 'idle'},
   left: {words: 'This conversation was closed', state: 'closed'},
   unreachable: {words: 'The server cannot be reached'},
-  stopped: {words: 'Your server is stopped', link: 'Start it at the Hub'},
+  stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
   unready: {words: 'The server is not ready', detailed: true},
   missing: {words: 'Nothing answers at this address'},
   refused: {words: 'The server answers, but the connection does not open: too many may be open, a '
@@ -62,7 +62,9 @@ const COVERED = {
 const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (cause === 'refused' && Number.isInteger(old) && old !== 1006 && old !== 4401);
 
-export const connect = (where, options) => new Bot(where, options);
+export const connect = (where, options) => (
+  where?.constructor === Object ? new Bot(undefined, where)
+    : new Bot(where?.toString(), options));
 
 // ---- the bots of this page -------------------------------------------------------------------
 
@@ -189,6 +191,8 @@ class Bot extends EventTarget {
       // Who comes back to this tab may have signed in in another.
       waiting.set(this, (type) => { if (type === 'visibilitychange') this.#attempt(); });
     }
+    // It connects again at once, and then the page shows nothing of it any more.
+    if (cause === 1011) console.warn(this.words);
     this.#show(state);
   }
 
