@@ -104,7 +104,7 @@ c.Spawner.environment = {
     # Where jupyter_server_config.py is. A real one goes to /etc/jupyter and needs no such line;
     # then ~/.jupyter wins over it, where this variable wins over ~/.jupyter.
     "JUPYTER_CONFIG_PATH": str(here),
-    # The bots need no JupyterLab, and a server without it starts in half the time.
+    # A plain Jupyter server, where JupyterLab's would be the default if it is installed.
     "JUPYTERHUB_SINGLEUSER_APP": "jupyter-server",
 }
 
@@ -115,8 +115,10 @@ c.Spawner.args = [
     # All servers share one host, so another user's page could use a visitor's cookie. With tickets
     # the cookie alone opens no socket; c.JupyterHub.subdomain_host is the whole cure.
     "--WSHandlerApp.enforce=xsrf=ticket",
-    "--ServerApp.jpserver_extensions=jupyterlab=False",
 ]
+
+# The bots need no JupyterLab, and a server without it starts in half the time.
+c.Spawner.args.append("--ServerApp.jpserver_extensions=jupyterlab=False")
 if os.geteuid() == 0:
     # In a container one is often root, which Jupyter refuses to be unless told.
     c.Spawner.args.append("--allow-root")
