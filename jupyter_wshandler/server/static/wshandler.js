@@ -6,9 +6,10 @@
 //   bot.onstate = () => { line.textContent = bot.words; };
 //   bot.send('hello');
 //
-// connect(where, {meanings, protocols}), or without `where`: it is a path below the server's base_url, as in
-// `pattern:`, or a whole URL; `meanings` are {cause: words} or {cause: {words, state}} in place of
-// those in MEANINGS; `protocols` are the subprotocols to offer. The bot has
+// connect(where, {meanings, protocols}), or connect({...}) for the page's own address: `where` is a
+// path below the server's base_url, as in `pattern:`, or a whole URL; `meanings` are {cause: words}
+// or {cause: {words, state}} in place of those in MEANINGS; `protocols` are the subprotocols to
+// offer. The bot has
 //   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
 //                being opened is open; false: not connected, and nothing was sent
 //   connect()    connect now, whatever has happened;  close(code, reason)  leave, and stay away
@@ -175,7 +176,7 @@ class Bot extends EventTarget {
 
   #ended({cause, detail = ''}) {
     this.#turn = null;
-    // Nobody in a hidden tab waits for a bot that is not there, and who asks keeps servers alive.
+    // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
     const quiet = ['missing', 'refused', 'unready'].includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
       : this.#because(cause, detail);
