@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 from .errors import ConnectionClosed
 from .opening import open_async, open_sync
+from .payload import to_message
 from .servers import Endpoint, resolve
 from .types import CloseCode, Message, Sendable
 
@@ -253,14 +254,15 @@ class Client(_Connection):
         """Send one message; waits for as long as the server has no room for it.
 
         Args:
-            message: str (text), bytes (binary), dict or list (JSON text).
+            message: str (text), bytes (binary), or what has a JSON form, as for
+                `handler.write_message`.
             binary: True or False forces the frame's type for str and bytes.
 
         Raises:
             ConnectionClosed: The connection is closed.
-            TypeError: The message is of another type, or holds what JSON cannot.
+            TypeError: The message is None, or holds what has no JSON form.
         """
-        encoded = _encoded(message, binary)
+        encoded = to_message(message, binary)
         with self._translated():
             self._socket.send(encoded)
 
@@ -343,7 +345,7 @@ class AsyncClient(_Connection):
 
     async def send(self, message: Sendable, binary: bool | None = None) -> None:
         """Send one message; see `Client.send`."""
-        encoded = _encoded(message, binary)
+        encoded = to_message(message, binary)
         with self._translated():
             await self._socket.send(encoded)
 
@@ -409,22 +411,6 @@ def _after(code: int, ours: bool) -> str:
         CloseCode.LOGGED_OUT: "; log in again",
     }
     return advice.get(code, "")
-
-
-def _encoded(message: object, binary: bool | None) -> Message:
-    """Turn a message into a frame's payload by the rules of `handler.write_message`."""
-    if isinstance(message, str):
-        return message.encode() if binary else str(message)
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return bytes(message).decode() if binary is False else bytes(message)
-    if isinstance(message, (dict, list)):
-        import msgspec
-
-        return msgspec.json.encode(message).decode()
-    raise TypeError(
-        f"a message is str, bytes, dict or list, not {type(message).__name__}; "
-        "turn it into one of these first"
-    )
 
 
 def _decoded(message: Message) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ConnectionClosed
 from .manager import current_manager, running_managers
-from .sending import to_message
+from .payload import to_message
 from .types import Sendable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def send(route: str, message: Sendable, *, to: str | None = None) -> int:
 
     Args:
         route: The route's name.
-        message: str, bytes, dict or list, as for ``handler.write_message``.
+        message: what ``handler.write_message`` takes.
         to: A connection's id or a user's name; everyone where None.
 
     Returns:
@@ -76,7 +76,7 @@ def send(route: str, message: Sendable, *, to: str | None = None) -> int:
 
     Raises:
         LookupError: There is no such route, or no server to ask.
-        TypeError: The message is of another type, or holds what JSON cannot.
+        TypeError: The message is None, or holds what has no JSON form.
     """
     whole = to_message(message)
     sent = 0

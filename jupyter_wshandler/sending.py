@@ -8,11 +8,10 @@ from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from .engine.frames import MAX_REASON, may_travel
 from .engine.loopio import LoopIO
 from .errors import ConnectionClosed
+from .payload import to_message
 from .types import Callback, CloseCode, Codec, Message, Sendable, Transport
 
 if TYPE_CHECKING:
@@ -122,12 +121,14 @@ class SendingHalf:
         queue has room; ignored, a full queue is handled by the route's ``queue: {slow:}``.
 
         Args:
-            message: str goes out as text, bytes as binary, dict and list as JSON text.
-            binary: True or False forces the frame's type for str and bytes.
+            message: str goes out as text, bytes as binary, anything else that has a JSON form
+                (`jsontext.to_json`) as its JSON text.
+            binary: True or False forces the frame's type.
 
         Raises:
             ConnectionClosed: The connection is closing or closed.
-            TypeError: The message is of another type, or holds what JSON cannot.
+            TypeError: The message is None, or holds what has no JSON form; says where.
+            ValueError: The message contains itself.
             UnicodeEncodeError: The text holds lone surrogates, which UTF-8 cannot.
         """
         kind = type(message)
@@ -271,29 +272,6 @@ class SendingHalf:
 
     def _close(self, code: int, reason: str) -> None:
         raise NotImplementedError
-
-
-def to_message(message: object, binary: bool | None = None) -> Message:
-    """Turn what a callback sends into what a frame carries.
-
-    Args:
-        message: str, bytes-like, dict or list.
-        binary: True or False forces the frame's type for str and bytes.
-
-    Raises:
-        TypeError: The message is of another type, or holds what JSON cannot.
-        ValueError: Bytes that are to go out as text are not UTF-8.
-    """
-    if isinstance(message, str):
-        return message.encode() if binary else str(message)
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return bytes(message).decode() if binary is False else bytes(message)
-    if isinstance(message, (dict, list)):
-        return msgspec.json.encode(message).decode()
-    raise TypeError(
-        f"a message is str, bytes, dict or list, not {type(message).__name__}; "
-        "turn it into one of these first"
-    )
 
 
 def check_close(code: int, reason: str) -> None:

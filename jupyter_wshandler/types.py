@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 Message: TypeAlias = str | bytes
 """What a client sends: text frames arrive as str, binary frames as bytes."""
 
-Sendable: TypeAlias = str | bytes | bytearray | memoryview | dict[str, Any] | list[Any]
-"""What a callback may send: dict and list travel as JSON text."""
+Sendable: TypeAlias = object
+"""What a callback may send: str, bytes, or anything that has a JSON form (`jsontext.to_json`)."""
 
 
 class CloseCode(IntEnum):

@@ -51,19 +51,42 @@ async def test_row_on_message_returns_str_bytes_dict_and_list_are_sent(manager, 
     await visitor.leave()
 
 
-@pytest.mark.parametrize("value", [1, 1.5, (1, 2), True, object()])
-async def test_row_on_message_returns_int_or_tuple_is_a_clear_error_and_never_hangs(
-    manager, value, caplog
+@pytest.mark.parametrize(
+    ("value", "text"), [(1, "1"), (1.5, "1.5"), ((1, 2), "[1,2]"), (True, "true"), (False, "false")]
+)
+async def test_row_on_message_returns_a_number_a_tuple_or_a_bool_and_it_is_sent_as_json(
+    manager, value, text
 ) -> None:
     def on_message(handler, message):
         return value
 
     visitor = Visitor(manager, route(on_message=on_message)).open()
     visitor.send("x")
+    await visitor.received(text)
+    await visitor.leave()
+
+
+@pytest.mark.parametrize("how", ["returned", "yielded"])
+@pytest.mark.parametrize("value", [object(), {"rows": [1, {"when": 1j}]}])
+async def test_row_on_message_returns_what_has_no_json_form_is_a_clear_error_and_never_hangs(
+    manager, value, how, caplog
+) -> None:
+    def on_message(handler, message):
+        return value
+
+    def yielding(handler, message):
+        yield value
+
+    function = on_message if how == "returned" else yielding
+    visitor = Visitor(manager, route(on_message=function)).open()
+    visitor.send("x")
     assert (await visitor.closed_by_server()).code == 1011
     error = next(r for r in caplog.records if r.exc_info)
     assert isinstance(error.exc_info[1], TypeError)
-    assert "return str, bytes, dict or list to send it, or None" in str(error.exc_info[1])
+    where = "$" if type(value) is object else "$.rows[1].when"
+    kind = "object" if where == "$" else "complex"
+    words = f"{how} what cannot be sent: {where} is of type {kind}"
+    assert words in str(error.exc_info[1])
 
 
 async def test_returns_ignore_sends_nothing_that_is_returned_or_yielded(manager) -> None:
@@ -343,7 +366,7 @@ async def test_a_yielded_value_that_cannot_be_sent_ends_the_generator(manager) -
 
     def on_message(handler, message):
         try:
-            yield 5
+            yield object()
         finally:
             log.append("finally")
 

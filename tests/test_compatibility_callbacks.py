@@ -63,7 +63,7 @@ def echo(handler, message):
     return message
 
 VALUES = {"str": "text", "bytes": b"bytes", "dict": {"a": 1}, "list": [1, 2], "int": 5,
-          "none": None, "tuple": (1, 2), "true": True, "set": {1}}
+          "none": None, "tuple": (1, 2), "true": True, "object": object(), "deep": [{"when": 1j}]}
 
 def returns(handler, message):
     return VALUES[message]
@@ -351,7 +351,13 @@ def test_row_on_message_returns_str_bytes_dict_or_list_and_it_is_sent(dial, name
 
 
 @pytest.mark.parametrize("name", ["returns", "returns-later"])
-@pytest.mark.parametrize("value", ["int", "tuple", "true", "set"])
+def test_row_on_message_returns_a_number_a_tuple_or_a_bool_and_it_is_sent(dial, name):
+    socket = dial(name)
+    assert [ask(socket, value) for value in ("int", "tuple", "true")] == ["5", "[1,2]", "true"]
+
+
+@pytest.mark.parametrize("name", ["returns", "returns-later"])
+@pytest.mark.parametrize("value", ["object", "deep"])
 def test_row_on_message_returns_anything_else_and_it_is_a_clear_error_with_1011(
     server, dial, journal, tag, name, value
 ):
@@ -360,7 +366,8 @@ def test_row_on_message_returns_anything_else_and_it_is_a_clear_error_with_1011(
     code, reason = end_of(socket)
     assert code == 1011
     journal.wait(tag, ["close", 1011, reason])
-    wait_for(lambda: "return str, bytes, dict or list to send it, or None" in server.log_text())
+    where = {"object": "$ is of type object", "deep": "$[0].when is of type complex"}[value]
+    wait_for(lambda: f"returned what cannot be sent: {where}" in server.log_text())
 
 
 def test_row_on_message_returns_a_value_that_the_route_ignores(dial):
@@ -423,7 +430,7 @@ def test_row_async_def_open_is_awaited_and_frames_wait_for_it(dial, journal, tag
     assert journal.of(tag) == expected
 
 
-@pytest.mark.parametrize("value", ["int", "tuple", "true", "set", "none", "str", "dict"])
+@pytest.mark.parametrize("value", ["int", "tuple", "true", "object", "none", "str", "dict"])
 def test_row_open_returns_a_value_and_it_is_ignored(dial, journal, tag, value):
     socket = dial("open-returns", query=f"&value={value}")
     assert ask(socket, "hello") == "hello"
@@ -534,11 +541,14 @@ def test_row_abrupt_disconnect_in_async_on_message_lets_it_end_before_on_close(
 # ---- sending -----------------------------------------------------------------------------------
 
 
-def test_row_write_message_of_dict_and_list_is_json_and_of_a_tuple_an_error(dial, journal, tag):
+def test_row_write_message_of_dict_list_and_tuple_is_json_and_of_an_object_an_error(
+    dial, journal, tag
+):
     socket = dial("writes")
     assert json.loads(ask(socket, "dict")) == {"a": 1}
     assert json.loads(ask(socket, "list")) == [1, 2]
-    socket.send("tuple")
+    assert ask(socket, "tuple") == "[1,2]"
+    socket.send("object")
     code, reason = end_of(socket)
     assert code == 1011
     journal.wait(tag, ["close", 1011, reason])

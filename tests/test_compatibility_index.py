@@ -19,6 +19,7 @@ ROWS: dict[str, dict[str, str]] = {
         "no on_message": "callbacks::no_on_message config_loader::no_on_message_and_nothing",
         "open only, nothing configured": "callbacks::open_only_or_nothing",
         "on_message returns a value": "callbacks::on_message_returns_str_bytes_dict_or_list "
+        "callbacks::on_message_returns_a_number_a_tuple_or_a_bool "
         "callbacks::on_message_returns_anything_else "
         "callbacks::on_message_returns_a_value_that_the_route_ignores",
         "generator on_message": "callbacks::generator_on_message",
@@ -37,7 +38,7 @@ ROWS: dict[str, dict[str, str]] = {
         "close by the client": "callbacks::client_close_code_and_reason",
         "abrupt disconnect, idle": "callbacks::abrupt_disconnect_of_an_idle_client",
         "abrupt disconnect in on_message": "callbacks::abrupt_disconnect_in_async_on_message",
-        "write_message of dict and list": "callbacks::write_message_of_dict_and_list",
+        "write_message of dict and list": "callbacks::write_message_of_dict_list_and_tuple",
         "write_message in on_close": "callbacks::write_message_in_on_close",
         "handler.write": "callbacks::handler_write",
         "max message": "callbacks::max_message",

@@ -64,11 +64,32 @@ async def test_row_write_message_of_str_bytes_dict_and_list() -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [None, 1, (1,), {1, 2}, object(), iter("x")])
-async def test_other_types_are_refused_with_what_is_expected(value) -> None:
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "None is no message"),
+        (object(), "is of type object, which has no JSON form; turn it into str"),
+        (iter("x"), "is of type str_ascii_iterator|is of type str_iterator"),
+        ((x for x in "ab"), "a generator is no message; send each of its items, or return it"),
+        (print, "is of type builtin_function_or_method"),
+    ],
+)
+async def test_what_is_no_message_is_refused_with_what_to_do(value, words) -> None:
     visitor = visit()
-    with pytest.raises(TypeError, match="a message is str, bytes, dict or list, not"):
+    with pytest.raises(TypeError, match=words):
         visitor.connection.write_message(value)
+    assert visitor.frames == []
+
+
+async def test_a_coroutine_is_no_message_and_the_error_says_to_await_it() -> None:
+    async def answer() -> str:
+        return "text"
+
+    visitor = visit()
+    waiting = answer()
+    with pytest.raises(TypeError, match="a coroutine is no message; await it"):
+        visitor.connection.write_message(waiting)
+    waiting.close()
     assert visitor.frames == []
 
 

@@ -253,13 +253,10 @@ class CallbackRunner:
         # Gramex authors end an `open` with whatever: nothing is made of it.
         if callback.event in ("open", "on_close") or c._route.config.returns == "ignore":
             return
-        if isinstance(result, (str, bytes, bytearray, memoryview, dict, list)):
+        try:
             c.write_message(result)
-        elif callback.event == "on_message":
-            raise TypeError(
-                f"{callback.name} returned {type(result).__name__}; "
-                "return str, bytes, dict or list to send it, or None"
-            )
+        except TypeError as error:
+            raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
 
     async def _stream_async(self, c: Connection, callback: Callback, items: Any) -> None:
         """Send each item that an async generator yields; closing the connection closes it."""
@@ -300,7 +297,13 @@ class CallbackRunner:
             if c._phase != OPEN:
                 return False
             if item is not None and c._route.config.returns == "send":
-                await c.write_message(item)
+                try:
+                    sent = c.write_message(item)
+                except TypeError as error:
+                    raise TypeError(
+                        f"{callback.name} yielded what cannot be sent: {error}"
+                    ) from None
+                await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
         return True

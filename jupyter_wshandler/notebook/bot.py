@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
 from ..connection import Connection
 from ..errors import ConnectionClosed
-from ..sending import to_message
+from ..payload import to_message
 from ..types import Sendable
 from .output import bot_logger, format_error
 
@@ -82,14 +82,14 @@ class Bot:
         """Send a message to the bot's clients.
 
         Args:
-            message: str, bytes, dict or list, as for ``handler.write_message``.
+            message: what ``handler.write_message`` takes.
             to: A connection's id or a user's name; everyone where None.
 
         Returns:
             The number of connections that it was sent to.
 
         Raises:
-            TypeError: The message is of another type, or holds what JSON cannot.
+            TypeError: The message is None, or holds what has no JSON form.
         """
         whole = to_message(message)
         self._link.check_process()

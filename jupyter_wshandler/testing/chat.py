@@ -72,7 +72,7 @@ class Chat(ChatView):
         """Send one message, and wait until the callback for it has ended.
 
         Args:
-            message: str (text), bytes (binary), dict or list (JSON text).
+            message: str (text), bytes (binary), or what has a JSON form.
             wait: Whether to wait; then all that the callback has sent is in `received`.
             timeout: Seconds to wait at most.
 

@@ -9,7 +9,8 @@ from typing import Any
 from ..engine.frames import Close, Pong
 from ..engine.messages import Frame, Ping
 from ..errors import ConnectionClosed
-from ..sending import check_close, to_message
+from ..payload import to_message
+from ..sending import check_close
 from ..sessions import Session
 from ..types import CloseCode, Message, Sendable
 from .matching import describe, match, shown

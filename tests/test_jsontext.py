@@ -1,0 +1,210 @@
+"""JSON text of whatever a bot wants to send."""
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import pathlib
+import subprocess
+import sys
+import types
+import uuid
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pydantic
+import pytest
+
+from jupyter_wshandler.jsontext import to_json
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown to people"
+
+
+class Whole(int):
+    def __repr__(self) -> str:
+        return "shown to people"
+
+
+class Real(float):
+    def __repr__(self) -> str:
+        return "shown to people"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    PATH = pathlib.PurePosixPath("/red")
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@dataclasses.dataclass
+class Row:
+    when: Any = None
+
+
+class Struct(msgspec.Struct, rename="camel", tag=True):
+    first_name: Any = None
+
+
+class Model(pydantic.BaseModel):
+    when: dt.datetime
+    size: float = 1.5
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+LIKE_JSON_DUMPS = [
+    Text("x"),
+    Whole(3),
+    Real(1.5),
+    collections.OrderedDict(a=[1]),
+    np.float64(1.5),
+    np.str_("a"),
+    Level.HIGH,
+    Pair(1, 2),
+    10**30,
+    {None: 1, True: 2, False: 3, 1.5: 4, 7: 5, Text("t"): 6, np.float64(2.5): 7},
+    {"lone": "\ud800", "more": [Text("\udfff")]},
+    {"nested": ({"deep": [Whole(1), (Real(2.5), Text("é"))]},)},
+]
+
+
+@pytest.mark.parametrize("value", LIKE_JSON_DUMPS, ids=repr)
+def test_what_json_dumps_takes_means_the_same(value: object) -> None:
+    assert json.loads(to_json(value)) == json.loads(json.dumps(value))
+    assert json.loads(to_json([value])) == json.loads(json.dumps([value]))
+
+
+BEYOND = [
+    (np.int64(3), 3),
+    (np.float32(1.5), 1.5),
+    (np.float16(2), 2.0),
+    (np.longdouble(1.5), 1.5),
+    (np.bool_(True), True),
+    (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+    (np.array(5), 5),
+    (np.array([1.5, np.nan, np.inf]), [1.5, None, None]),
+    (np.array([np.longdouble(2)]), [2.0]),
+    (np.array([(1, "a")], dtype=[("x", "i4"), ("y", "U2")]), [[1, "a"]]),
+    (np.array([dt.date(2026, 1, 2), Row(1)], dtype=object), ["2026-01-02", {"when": 1}]),
+    (np.datetime64("2026-01-02T03:04:05.5", "ns"), "2026-01-02T03:04:05.500000"),
+    (np.array(["2026-01-02", "NaT"], "M8[ns]"), ["2026-01-02T00:00:00", None]),
+    (np.timedelta64(90, "s"), "PT90S"),
+    (pd.Timestamp("2026-01-02", tz="UTC"), "2026-01-02T00:00:00Z"),
+    (pd.Timestamp("2026-01-02T03:04:05.123456789"), "2026-01-02T03:04:05.123456789"),
+    (pd.NaT, None),
+    (pd.NA, None),
+    (pd.Timedelta("90s"), "PT90S"),
+    (pd.Period("2026-01"), "2026-01"),
+    (pd.Series([1, 2]), [1, 2]),
+    (pd.Index(["a"]), ["a"]),
+    (pd.Categorical(["a", "b"]), ["a", "b"]),
+    (
+        pd.DataFrame({"a": [1.5, np.nan], "t": pd.to_datetime(["2026", "2027"])}),
+        [{"a": 1.5, "t": "2026-01-01T00:00:00"}, {"a": None, "t": "2027-01-01T00:00:00"}],
+    ),
+    (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "2026-01-02T00:00:00Z"),
+    (dt.date(2026, 1, 2), "2026-01-02"),
+    (dt.time(1, 2), "01:02:00"),
+    (decimal.Decimal("1.10"), "1.10"),
+    (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (pathlib.PurePosixPath("/x/y"), "/x/y"),
+    (Colour.RED, "red"),
+    (Colour.PATH, "/red"),
+    (Row(Row(np.int8(1))), {"when": {"when": 1}}),
+    (Struct(np.int8(1)), {"type": "Struct", "firstName": 1}),
+    (Struct({None: Row(np.array([1]))}), {"type": "Struct", "firstName": {"null": {"when": [1]}}}),
+    (
+        Model(when=dt.datetime(2026, 1, 2, tzinfo=dt.UTC)),
+        {"when": "2026-01-02T00:00:00Z", "size": 1.5},
+    ),
+    ({1, 2}, [1, 2]),
+    (collections.deque([1]), [1]),
+    (range(3), [0, 1, 2]),
+    ({"a": 1}.keys(), ["a"]),
+    (collections.ChainMap({"a": 1}), {"a": 1}),
+    (types.MappingProxyType({"a": np.int8(1)}), {"a": 1}),
+    ([b"abc", bytearray(b"abc"), memoryview(b"abc")], ["YWJj"] * 3),
+    (float("nan"), None),
+    ({Colour.RED: 1, np.int64(3): 2, dt.date(2026, 1, 2): 3}, {"red": 1, "3": 2, "2026-01-02": 3}),
+    ({uuid.UUID(int=1): 1}, {"00000000-0000-0000-0000-000000000001": 1}),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), BEYOND, ids=lambda value: repr(value)[:40])
+def test_a_value_of_the_field_has_a_json_form_alone_and_inside_of_others(
+    value: object, expected: object
+) -> None:
+    assert json.loads(to_json(value)) == expected
+    assert json.loads(to_json({"rows": [value]})) == {"rows": [expected]}
+    # One odd key makes the whole message go the careful way, which has to mean the same.
+    assert json.loads(to_json({None: Row((value,))})) == {"null": {"when": [expected]}}
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("must not be asked")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"rows": [1, 2, 3, {"when": 1j}]}, "$.rows[3].when is of type complex"),
+        ({"rows": [Row(Row([Hostile()]))]}, "$.rows[0].when.when[0] is of type"),
+        ({"two words": {7: Hostile}}, "$['two words']['7'] is of type type"),
+        ([Struct(print)], "$[0].firstName is of type builtin_function_or_method"),
+        ({"f": lambda: 1}, "$.f is of type function"),
+        ((x for x in "ab"), "$ is of type generator"),
+        (np.complex64(1), "$ is of type complex"),
+        (pd.DataFrame({"a": [1j]}), "$[0].a is of type complex"),
+        ({"x": {(1, 2): 3}}, "$.x has a key of type tuple; the keys of a JSON object are text"),
+        ({"x": [{(): 1}]}, "$.x[0] has a key of type tuple"),
+        ({"k y" * 5000: 1j}, "$['k yk"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "value",
+)
+def test_what_has_no_json_form_is_named_by_path_and_type(value: object, words: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        to_json(value)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert "turn it into" in str(caught.value) or "use str keys" in str(caught.value)
+
+
+def test_what_contains_itself_is_told_and_not_followed_for_ever() -> None:
+    around: list[object] = []
+    around.append({"again": around})
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    table: dict[object, object] = {None: 1}
+    table["again"] = table
+    for value in (around, deep, table):
+        with pytest.raises(ValueError, match="contains itself, or is nested over 200 levels deep"):
+            to_json(value)
+
+
+def test_none_of_the_libraries_is_loaded_for_values_that_are_not_theirs() -> None:
+    program = (
+        "import sys, decimal\n"
+        "from jupyter_wshandler.jsontext import to_json\n"
+        "to_json({None: [decimal.Decimal(1), {1, 2}]})\n"
+        "print([n for n in ('numpy', 'pandas', 'pydantic', 'attr') if n in sys.modules])\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout == "[]\n"
