@@ -15,6 +15,7 @@ from .request import Request
 from .sending import OPEN, PEER_CLOSED, Host, SendingHalf
 from .state import ConnectionLog, State
 from .types import Callback
+from .user import with_keys
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -36,7 +37,10 @@ class Handler(SendingHalf):
         path_kwargs: Groups of the pattern, by name.
     """
 
+    # The `__dict__`, which Python makes when the first attribute of a callback's own is set, holds
+    # what `state` has not taken over yet.
     __slots__ = (
+        "__dict__",
         "_background",
         "_session",
         "_state",
@@ -62,7 +66,7 @@ class Handler(SendingHalf):
     ) -> None:
         super().__init__(host, route, id)
         self.request = request
-        self.current_user = current_user
+        self.current_user = with_keys(current_user)
         self.path_args = path_args
         self.path_kwargs = path_kwargs
         self.subprotocol: str | None = None
@@ -110,7 +114,7 @@ class Handler(SendingHalf):
     def state(self) -> State:
         """What callbacks remember of this connection; gone when it closes."""
         if self._state is None:
-            self._state = State()
+            self._state = State(self.__dict__)
         return self._state
 
     @property

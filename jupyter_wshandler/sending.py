@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .engine.frames import MAX_REASON, may_travel
 from .engine.loopio import LoopIO
 from .errors import ConnectionClosed
+from .familiar import Familiar
 from .payload import to_message
 from .types import Callback, CloseCode, Codec, Message, Sendable, Transport
 
@@ -69,7 +70,7 @@ class Queued(Sent):
         return self._half._wait_for_room().__await__()
 
 
-class SendingHalf:
+class SendingHalf(Familiar):
     """Send messages on one connection, from any thread, in bounded memory.
 
     Args:

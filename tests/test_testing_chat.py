@@ -682,7 +682,9 @@ def test_the_handler_shows_who_comes_and_how():
             chat.join(path="/elsewhere")
         assert chat.join(None).handler.current_user is None
         thing = User("bot", admin=True)
-        assert chat.join(thing).handler.current_user is thing
+        found = chat.join(thing).handler.current_user
+        assert isinstance(found, type(thing))
+        assert (found.admin, found["id"]) == (True, "bot")
         assert (thing.display_name, thing.admin) == ("bot", True)
 
 

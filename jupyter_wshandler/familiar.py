@@ -1,0 +1,162 @@
+"""What authors who come from Tornado and Gramex reach for: it works, or says what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .request import Request
+    from .state import State
+
+_REQUIRED: Any = object()
+
+_TOO_LATE = "the handshake is over when callbacks run; send a message instead"
+_SIGNED = "its signing key is the server's; handler.session remembers things of a browser"
+
+INSTEAD = {
+    "argparse": "handler.args is a dict of lists, handler.get_argument() one value",
+    "get_body_argument": "a WebSocket has no body; use handler.args, or the message",
+    "get_body_arguments": "a WebSocket has no body; use handler.args, or the message",
+    "get_current_user": "use handler.current_user",
+    "get_secure_cookie": _SIGNED,
+    "get_signed_cookie": _SIGNED,
+    "set_secure_cookie": _SIGNED,
+    "set_signed_cookie": _SIGNED,
+    "set_cookie": _TOO_LATE + ", or use handler.session",
+    "clear_cookie": _TOO_LATE + ", or use handler.session",
+    "set_header": _TOO_LATE,
+    "add_header": _TOO_LATE,
+    "set_status": _TOO_LATE + ", or handler.close(code, reason)",
+    "redirect": _TOO_LATE + "; the page can go there itself",
+    "send_error": "use handler.close(code, reason)",
+    "finish": "use handler.write_message(message) and handler.close()",
+    "render": "use handler.write_message(message); a page is the route's `page:`",
+    "render_string": "use handler.write_message(message); a page is the route's `page:`",
+    "flush": "write_message() sends by itself; await it to wait for room",
+    "check_origin": "the route's `origins:` decides, before callbacks run",
+    "ws_connection": "use handler.closed, handler.ping() and handler.close()",
+    "stream": "use handler.request.remote_ip for the address",
+    "application": "callbacks know the connection, not the web application",
+    "settings": "use handler.kwargs for the route's options",
+    "info": "use handler.state",
+}
+"""Names of Tornado and Gramex that a connection does not have, and what to use."""
+
+
+class Familiar:
+    """The methods of Tornado's and Gramex's handlers that make sense on a connection."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        request: Request
+        _state: State | None
+
+    # ---- the query and the cookies ----------------------------------------------------------
+
+    def get_argument(self, name: str, default: Any = _REQUIRED, strip: bool = True) -> Any:
+        """Return the last value of an argument of the query.
+
+        Args:
+            name: The argument's name.
+            default: What to return where there is none.
+            strip: Whether to leave out white space around it.
+
+        Raises:
+            LookupError: There is none, and no default.
+        """
+        values = self.get_arguments(name, strip)
+        if values:
+            return values[-1]
+        if default is _REQUIRED:
+            raise LookupError(f"the query has no argument {name!r}; give get_argument a default")
+        return default
+
+    def get_arguments(self, name: str, strip: bool = True) -> list[str]:
+        """Return all values of an argument of the query.
+
+        Args:
+            name: The argument's name.
+            strip: Whether to leave out white space around them.
+        """
+        values = self.request.arguments.get(name, [])
+        return [value.strip() for value in values] if strip else values
+
+    get_query_argument = get_argument
+    get_query_arguments = get_arguments
+
+    def get_cookie(self, name: str, default: str | None = None) -> str | None:
+        """Return a cookie of the opening request; a kernel's bot is told of none.
+
+        Args:
+            name: The cookie's name.
+            default: What to return where there is none.
+        """
+        return self.request.cookies.get(name, default)
+
+    def set_nodelay(self, value: bool) -> None:
+        """Do nothing: small messages leave at once on every connection (TCP_NODELAY).
+
+        Args:
+            value: What Tornado would be told.
+        """
+
+    # ---- attributes of one's own --------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        # Called where nothing else has the name. Our own begin with an underscore, and one that
+        # is not set yet must not be looked for in a state that may not be set either.
+        if name[:1] != "_":
+            state = self._state
+            if state is not None and name in state:
+                return state[name]
+        hint = INSTEAD.get(name)
+        words = f"; {hint}" if hint else ", and nobody has set it"
+        raise AttributeError(f"the connection has no {name!r}{words}", name=name, obj=self)
+
+    def __delattr__(self, name: str) -> None:
+        state = self._state
+        if state is not None and name in state:
+            del state[name]
+        else:
+            super().__delattr__(name)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in tuple(vars(cls).items()):
+            if callable(member) and name[:1] != "_" and name not in HOT:
+                setattr(cls, name, _Fixed(name, member))
+
+
+HOT = frozenset(
+    {"data_received", "deliver", "next_message", "settle", "write_message", "writing_resumed"}
+)
+"""Methods that are called for each message, and that nobody takes for a name of their own."""
+
+
+class _Fixed:
+    """A method that one connection cannot have a value of its own in the place of.
+
+    Whoever writes ``handler.cancel = True`` would take from the connection what ends it.
+
+    Args:
+        name: The method's name.
+        function: The method.
+    """
+
+    __slots__ = ("_function", "_name")
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._name = name
+        self._function = function
+
+    def __get__(self, connection: Any, kind: type | None = None) -> Any:
+        return self._function if connection is None else MethodType(self._function, connection)
+
+    def __set__(self, connection: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{self._name!r} is a method of the connection; choose another name, or keep it as "
+            f"handler.state[{self._name!r}]"
+        )
