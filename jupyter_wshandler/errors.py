@@ -19,7 +19,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 
 class WSHandlerError(Exception):
@@ -88,11 +90,21 @@ class ProtocolError(WSHandlerError):
 class ConnectionClosed(WSHandlerError):
     """Report that nothing can be sent or awaited: the connection is closing or closed.
 
+    Where Tornado's own module is loaded, `tornado.websocket.WebSocketClosedError` catches it.
+
     Args:
         message: One sentence.
         code: The close code, where it is known (RFC 6455 section 7.4).
         reason: The reason that came with it.
     """
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Be Tornado's exception, too, for those who have loaded it: their code catches that."""
+        tornado = sys.modules.get("tornado.websocket")
+        theirs = getattr(tornado, "WebSocketClosedError", None)
+        if theirs is not None and theirs not in ConnectionClosed.__mro__:
+            ConnectionClosed.__bases__ = (*ConnectionClosed.__bases__, theirs)
+        return super().__new__(cls, *args)
 
     def __init__(self, message: str = "", code: int | None = None, reason: str = "") -> None:
         self.code = code

@@ -454,7 +454,12 @@ def oracle_negotiation(header: str, bits: int) -> dict[str, str | None] | None:
         if dict(answer).get("server_max_window_bits") == "8":
             # or would, with its first message.
             continue
-        return dict(answer)
+        # It also says what it was not asked about.
+        return {
+            name: value
+            for name, value in answer
+            if not name.startswith("server_") or name in dict(parameters)
+        }
     return None
 
 

@@ -241,11 +241,13 @@ class PerMessageDeflate:
         server_alone = offer.server_no_context_takeover or bool(settings[FLAGS[0]])
         client_alone = offer.client_no_context_takeover or bool(settings[FLAGS[1]])
         answer = ["permessage-deflate"]
-        if server_alone:
+        # What only makes our own stream simpler needs no word, and there are clients that refuse
+        # an answer with a parameter that they did not offer.
+        if offer.server_no_context_takeover:
             answer.append("server_no_context_takeover")
         if client_alone:
             answer.append("client_no_context_takeover")
-        if server_bits < 15 or offer.server_max_window_bits is not None:
+        if offer.server_max_window_bits is not None:
             answer.append(f"server_max_window_bits={server_bits}")
         if client_bits < 15:
             answer.append(f"client_max_window_bits={client_bits}")
