@@ -112,7 +112,6 @@ def test_a_public_route_fails_unless_it_is_permitted_and_is_then_shown_in_capita
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (("/ping", "/login"), "never reached: /login is answered by Jupyter Server"),
         (("{on_message: bot.ping}", "{}"), "nothing is configured"),
         (("{on_message: bot.ping}", "{on_open: bot.ping}"), "closed with 1003"),
     ],
@@ -125,10 +124,74 @@ def test_what_works_but_is_hardly_meant_is_noted_and_ends_with_zero(
     assert note in " ".join(output.split())
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("/ping", "/login"), "never reached: /login is answered by Jupyter Server"),
+        (
+            GOOD + "  twin: {pattern: /ping, handler: Websocket, kwargs: {on_message: bot.ping}}\n",
+            "never reached: the route 'ping' has the same pattern",
+        ),
+    ],
+)
+def test_a_route_that_is_never_reached_is_a_problem_at_its_place(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    status, output = run(tmp_path, text)
+    assert status == 1
+    assert output.count("never reached") == 1
+    assert message in " ".join(output.split())
+    assert "FAILED: 1 problem in 1 of" in output
+
+
+def test_what_is_wrong_with_a_function_does_not_wait_for_the_routes_other_mistakes(
+    tmp_path: Path,
+) -> None:
+    text = GOOD.replace("{on_message: bot.ping}", "{on_message: bot.missing, zzzz: 1, qqqq: 2}")
+    status, output = run(tmp_path, text)
+    flat = " ".join(output.split())
+    assert status == 1
+    assert "there is no bot.missing" in flat
+    assert "unknown key 'zzzz'; valid here: auth, compression" in flat
+    assert "unknown key 'qqqq'; valid are the keys listed above" in flat
+    assert flat.count("auth, compression") == 1
+
+
+def test_a_package_that_is_missing_is_one_problem_for_all_functions_that_need_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "needs.py").write_text("import nobody_has_this_package\n")
+    text = GOOD.replace("bot.ping", "needs.ping") + (
+        "  more: {pattern: /more, handler: Websocket, kwargs: "
+        "{open: needs.open, on_message: needs.m}}\n"
+    )
+    (tmp_path / "w.yaml").write_text(text.replace("bot.reply", "needs.reply"), encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "jupyter_wshandler", "check", "w.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    flat = " ".join(ran.stdout.split())
+    assert ran.returncode == 1
+    assert flat.count("No module named 'nobody_has_this_package'") == 1
+    assert "needs.ping (line 13), needs.open (line 14), needs.m (line 14)" in flat
+
+
+def test_the_place_in_a_long_line_is_marked_where_it_is(tmp_path: Path) -> None:
+    long = "{description: " + "x" * 200 + ", on_message: bot.ping}"
+    _, output = run(tmp_path, GOOD.replace("{on_message: bot.ping}", "{zzz" + long[1:]))
+    lines = output.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.rstrip().endswith("^"))
+    assert lines[at - 1][lines[at].index("^") :].startswith(("zzz", "desc"))
+    assert max(map(len, lines)) < 110
+
+
 def test_a_mistake_in_defaults_of_a_file_that_does_not_parse_needs_no_table(tmp_path: Path) -> None:
     status, output = run(tmp_path, "url: [\n")
     assert status == 1
-    assert output.startswith("w.yaml:2:1:")
+    assert "\n\nw.yaml:2:1:" in output
     assert output.endswith("FAILED: 1 problem\n")
 
 

@@ -372,7 +372,7 @@ def test_a_key_that_stands_twice_in_a_route_breaks_only_that_route(load_text: Lo
 # ---- entries -----------------------------------------------------------------------------------
 
 
-def test_a_gramex_file_works_and_what_is_not_ours_is_skipped_with_one_note_each(
+def test_a_gramex_file_works_and_what_is_not_ours_is_skipped_with_two_notes(
     load_text: Load,
 ) -> None:
     config = load_text(
@@ -384,16 +384,96 @@ def test_a_gramex_file_works_and_what_is_not_ours_is_skipped_with_one_note_each(
     assert route_of(config).name == "pingbot"
     assert messages(config) == []
     skipped = [note for note in config.notes if "skipped" in note]
-    assert len(skipped) == 3
+    assert len(skipped) == 2
     assert "app, log" in skipped[0]
-    assert "TemplateHandler" in skipped[1]
-    assert "FunctionHandler" in skipped[2]
+    assert skipped[1].endswith("2 entries of other handlers: TemplateHandler, FunctionHandler")
 
 
-@pytest.mark.parametrize("handler", ["WebsocketHandler", "websockethandler", "WebSocketHandlr"])
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *("WebsocketHandler", "websockethandler", "WebSocketHandlr", "gramex.handlers.Websocket"),
+        *("WebSocket", "websocket", "Websockets", "web_socket", "WebSocketsHandler", "WEBSOCKET"),
+    ],
+)
 def test_a_misspelt_handler_is_a_mistake_and_not_skipped(handler: str) -> None:
     config = load(url={"bot": {"pattern": "/bot", "handler": handler}})
     assert "expected WebSocketHandler" in only_message(config)
+
+
+@pytest.mark.parametrize("handler", ["ProxyHandler", "Function", "MessageHandler", "SocketIO"])
+def test_a_handler_that_is_clearly_another_one_is_skipped_with_a_note(handler: str) -> None:
+    config = load(url={"bot": {"pattern": "/bot", "handler": handler}})
+    assert (config.routes, config.broken, messages(config)) == ((), (), [])
+    assert config.notes == (f"c.WSHandlerApp.url: skipped 1 entry of other handlers: {handler}",)
+
+
+@pytest.mark.parametrize("key", ["handler", "service"])
+@pytest.mark.parametrize("name", ["WebSocketHandler", "Websocket"])
+def test_gramexs_spellings_of_the_handler_are_routes(key: str, name: str) -> None:
+    config = load(url={"bot": {"pattern": "/bot", key: name}})
+    assert [route.name for route in config.routes] == ["bot"]
+
+
+def test_hundreds_of_skipped_entries_are_one_note(load_text: Load) -> None:
+    lines = [f"  p{i}: {{pattern: /p{i}, handler: H{i % 12}andler}}" for i in range(300)]
+    config = load_text(SEED + "\n".join(lines) + "\n")
+    (note,) = (note for note in config.notes if "skipped" in note)
+    assert "skipped 300 entries of other handlers: H0andler (25), " in note
+    assert note.endswith("and 4 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("  bot if not prod: {pattern: /bot, handler: WebSocketHandler}\n", "2:3"),
+        ("  bot:\n    pattern if x: /bot\n    pattern: /b\n    handler: Websocket\n", "3:5"),
+        ("  bot:\n    pattern: /b\n    handler: Websocket\n    kwargs if x: {}\n", "5:5"),
+        ("  bot: {pattern: /b, handler: Websocket, kwargs: {auth if x: true}}\n", "2:51"),
+        ("  bot: {pattern: /b, handler: Websocket, kwargs: {auth: {users if x: a}}}\n", "2:58"),
+    ],
+)
+def test_a_condition_of_gramex_in_a_key_is_a_mistake_of_its_route_and_is_not_evaluated(
+    load_text: Load, text: str, where: str
+) -> None:
+    config = load_text("url:\n" + text + "  good: {pattern: /good, handler: Websocket}\n")
+    assert [route.name for route in config.routes] == ["good"]
+    (broken,) = config.broken
+    found = [problem for problem in broken.problems if "has a condition" in problem.message]
+    assert len(found) == 1
+    assert str(found[0].place).endswith(where)
+    assert "which is not evaluated here; write the key" in found[0].message
+    assert "alone in the files of the servers where it holds" in found[0].message
+
+
+def test_a_condition_at_the_key_url_is_a_mistake_of_the_file(load_text: Load) -> None:
+    config = load_text("url if prod:\n  bot: {pattern: /b, handler: Websocket}\n")
+    assert config.routes == ()
+    assert any("'url if prod' has a condition" in message for message in messages(config))
+
+
+def test_a_name_that_merely_has_the_word_is_no_condition(load_text: Load) -> None:
+    config = load_text("url:\n  what-if: {pattern: /b, handler: Websocket}\n")
+    assert [route.name for route in config.routes] == ["what-if"]
+
+
+def test_a_ping_interval_in_milliseconds_is_noted_in_hours() -> None:
+    config = load(url=kwargs_route(on_message="bot.f", ping_interval=30000))
+    assert any("ping_interval is 8.3 hours; a number means seconds" in n for n in config.notes)
+    assert not any("hours" in note for note in load(url=kwargs_route(ping_interval=60)).notes)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        *({"users": "*"}, {"users": ["ada", "*"]}, {"groups": "staff*"}),
+        *({"membership": {"username": "*"}}, {"membership": [{"groups": ["a", "*"]}]}),
+    ],
+)
+def test_a_star_where_names_are_meant_is_a_mistake_as_nobody_would_match(auth: Any) -> None:
+    message = only_message(load(url=kwargs_route(auth=auth)))
+    assert "takes whole names, found the text" in message
+    assert "nobody matches; to admit everybody who is logged in, remove it" in message
 
 
 @pytest.mark.parametrize("handler", [None, 5, [], True])

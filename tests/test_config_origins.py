@@ -56,7 +56,7 @@ def test_row_no_port_in_the_config_means_any_port(origin: str) -> None:
 )
 def test_row_other_schemes_and_userinfo_are_refused(origin: str) -> None:
     assert not SEED.matches(origin)
-    assert not OriginRules(["*"]).matches(origin)
+    assert OriginRules(["*"]).matches(origin) is origin.startswith("chrome-extension")
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,37 @@ def test_row_idn_is_normalised() -> None:
         "http://*",
     ],
 )
-def test_row_null_file_and_bare_text_meet_no_entry_not_even_the_star(origin: str) -> None:
+def test_row_null_file_and_bare_text_meet_no_entry_but_null_the_star(origin: str) -> None:
     assert not SEED.matches(origin)
-    assert not OriginRules(["*"]).matches(origin)
+    assert OriginRules(["*"]).matches(origin) is (origin == "null")
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        ("vscode-webview://*", "vscode-webview://1g2h3j4k5l6m7n8p9q0r"),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop",) * 2,
+        ("capacitor://localhost",) * 2,
+        ("moz-extension://*", "moz-extension://0f3b7a3c-1111-2222-3333-444455556666"),
+        ("tauri://localhost:1420",) * 2,
+    ],
+)
+def test_a_page_of_an_app_is_admitted_by_an_entry_with_its_scheme_and_by_no_other(
+    entry: str, origin: str
+) -> None:
+    host = origin.partition("://")[2]
+    assert OriginRules([entry]).matches(origin)
+    assert OriginRules([entry]).matches(origin.upper())
+    assert OriginRules(["*"]).matches(origin)
+    for other in (host, f"https://{host}", f"other-scheme://{host}", "https://*", "other://*"):
+        assert not OriginRules([other]).matches(origin)
+    assert not OriginRules([entry]).matches(f"https://{host}")
+    assert not OriginRules([entry]).matches(f"{origin}/x")
+
+
+def test_a_scheme_with_a_star_admits_every_page_of_that_scheme() -> None:
+    assert OriginRules(["https://*"]).matches("https://any.example:8443")
+    assert not OriginRules(["https://*"]).matches("http://any.example")
 
 
 def test_row_an_empty_entry_is_a_config_error() -> None:
@@ -167,9 +195,9 @@ def test_the_star_matches_every_well_formed_origin() -> None:
         ("a.com, b.com", "as a list"),
         ("foo*.com", "stands alone"),
         ("*.*.com", "stands alone"),
-        ("https://*", "stands alone"),
         ("**", "stands alone"),
-        ("ftp://a.com", "http or https"),
+        ("ftp://a.com", "expected http, https or the scheme of an app"),
+        ("data://x", "expected http, https or the scheme of an app"),
         ("a.com:0", "from 1 to 65535"),
         ("a.com:99999", "from 1 to 65535"),
         ("*.127.0.0.1", "no subdomains"),
@@ -272,4 +300,4 @@ def test_an_entry_is_either_refused_with_a_sentence_or_usable(entry: str) -> Non
         assert refused.startswith("ValueError: ")
         assert len(refused) > 30
     else:
-        assert not rules.matches("null")
+        assert rules.matches("null") is (entry == "*")

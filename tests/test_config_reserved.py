@@ -95,10 +95,10 @@ def test_a_pattern_that_jupyter_answers_is_named_with_who_answers_it(
     pattern: str, owner: str
 ) -> None:
     url = {"bot": {"pattern": pattern, "handler": "WebSocketHandler"}}
-    notes = unreachable(load(url=url))
-    assert len(notes) == 1
-    assert "never reached" in notes[0]
-    assert owner in notes[0]
+    (found,) = unreachable(load(url=url))
+    assert (found.route, found.place.key) == ("bot", "['bot']")
+    assert "never reached" in found.message
+    assert owner in found.message
 
 
 @pytest.mark.parametrize("pattern", ["/pingbot", "/{room}", "/api/bot", "/(.*)", "/labs"])

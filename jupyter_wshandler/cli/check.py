@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from msgspec import structs
 
 from jupyter_wshandler.config.loader import load
-from jupyter_wshandler.config.model import BrokenRoute, Config, Problem, RouteConfig
+from jupyter_wshandler.config.model import (
+    BrokenRoute,
+    Config,
+    FunctionSpec,
+    Problem,
+    RouteConfig,
+)
 from jupyter_wshandler.config.reserved import unreachable
 from jupyter_wshandler.config.summary import printable, route_table
 from jupyter_wshandler.errors import CallbackError
@@ -18,6 +27,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 96
 _INDENT = "    "
+
+_MODULE = re.compile(r"([\w.]+): (the module .*)", re.DOTALL)
+"""A message about a function whose module is at fault, so that it is the same for all in it."""
 
 
 def check(
@@ -34,12 +46,14 @@ def check(
         The exit status: 0 if all is well, 1 if there is a problem. Notes do not count.
     """
     config, warnings = _with_callbacks(load(files=files, allow_public_routes=allow_public_routes))
-    problems = _all_problems(config)
-    notes = list(dict.fromkeys([*unreachable(config), *config.notes, *warnings]))
+    hidden = [*unreachable(config), *config.hidden]
+    problems = _merged(_all_problems(config, hidden))
+    told = {str(Problem(problem.place, problem.message)) for problem in hidden}
+    notes = [note for note in dict.fromkeys([*config.notes, *warnings]) if note not in told]
     printer = _Printer(stream or sys.stdout)
     printer.table(config)
-    printer.problems(problems)
     printer.notes(notes)
+    printer.problems(problems)
     printer.verdict(config, problems, notes)
     return 1 if problems else 0
 
@@ -51,7 +65,11 @@ def _with_callbacks(config: Config) -> tuple[Config, list[str]]:
 
     resolver = Resolver(config.folders)
     routes: list[RouteConfig] = []
-    broken = list(config.broken)
+    broken: list[BrokenRoute] = []
+    for bad in config.broken:
+        # What is wrong with its functions does not wait for its other mistakes to be mended.
+        more = _function_problems(bad.name, bad.functions, bad.run, resolver)
+        broken.append(structs.replace(bad, problems=(*bad.problems, *more)))
     for route in config.routes:
         problems = _callback_problems(route, resolver)
         if not problems:
@@ -66,31 +84,54 @@ def _with_callbacks(config: Config) -> tuple[Config, list[str]]:
                 priority=route.priority,
             )
         )
-    checked = Config(
-        routes=tuple(routes),
-        broken=tuple(broken),
-        problems=config.problems,
-        notes=config.notes,
-        folders=config.folders,
-        files=config.files,
-    )
+    checked = structs.replace(config, routes=tuple(routes), broken=tuple(broken))
     return checked, list(resolver.warnings)
 
 
 def _callback_problems(route: RouteConfig, resolver: Resolver) -> list[Problem]:
     from jupyter_wshandler.callbacks.reload import functions
 
+    return _function_problems(route.name, functions(route), route.run, resolver)
+
+
+def _function_problems(
+    name: str,
+    functions: Mapping[str, FunctionSpec],
+    run: Literal["thread", "loop"],
+    resolver: Resolver,
+) -> list[Problem]:
     problems = []
-    for event, spec in functions(route).items():
+    for event, spec in functions.items():
         try:
-            resolver.resolve(spec, event, route.run)
+            resolver.resolve(spec, event, run)
         except CallbackError as error:
-            problems.append(Problem(spec.place, str(error), route.name))
+            problems.append(Problem(spec.place, str(error), name))
     return problems
 
 
-def _all_problems(config: Config) -> list[Problem]:
-    found = list(config.problems)
+def _merged(problems: Iterable[Problem]) -> list[Problem]:
+    """Say once what is wrong with a module, and which functions wait for it."""
+    merged: list[Problem] = []
+    modules: dict[str, tuple[int, list[str]]] = {}
+    for problem in problems:
+        match = _MODULE.fullmatch(problem.message)
+        if match is None:
+            merged.append(problem)
+            continue
+        at, waiting = modules.setdefault(match[2], (len(merged), []))
+        if not waiting:
+            merged.append(problem)
+        place = problem.place
+        waiting.append(f"{match[1]} (line {place.line})" if place.line else match[1])
+    for text, (at, waiting) in modules.items():
+        if len(waiting) > 1:
+            message = f"{text}. Needed by {', '.join(waiting)}"
+            merged[at] = structs.replace(merged[at], message=message)
+    return merged
+
+
+def _all_problems(config: Config, hidden: Iterable[Problem]) -> list[Problem]:
+    found = [*config.problems, *hidden]
     for route in config.broken:
         found += route.problems
     unique = list(dict.fromkeys(found))
@@ -101,6 +142,7 @@ class _Printer:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: dict[str, list[str]] = {}
+        self._lists: set[str] = set()
 
     def _print(self, text: str = "") -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -120,9 +162,18 @@ class _Printer:
             key = f" {place.key}:" if place.line is not None and place.key else ""
             self._print(printable(f"{place}:{key}"))
             self._excerpt(problem)
-            for line in textwrap.wrap(problem.message, _WIDTH - len(_INDENT)) or [""]:
+            message = self._shortened(problem.message)
+            for line in textwrap.wrap(message, _WIDTH - len(_INDENT)) or [""]:
                 self._print(_INDENT + printable(line))
             self._print()
+
+    def _shortened(self, message: str) -> str:
+        """Leave out a list of all keys that stands above already."""
+        head, mark, names = message.partition("; valid here: ")
+        if not mark or names not in self._lists:
+            self._lists.add(names)
+            return message
+        return f"{head}; valid are the keys listed above"
 
     def _excerpt(self, problem: Problem) -> None:
         """Show the line with a mark below the place, as compilers do."""
@@ -132,12 +183,14 @@ class _Printer:
         lines = self._source(place.source)
         if place.line > len(lines):
             return
-        text = printable(lines[place.line - 1].replace("\t", " "))[:_WIDTH]
+        text = printable(lines[place.line - 1].replace("\t", " "))
         number = str(place.line)
-        self._print(f"{_INDENT}{number} | {text}")
-        column = (place.column or 1) - 1
-        if column <= len(text):
-            self._print(f"{_INDENT}{' ' * len(number)} | {' ' * column}^")
+        column = min((place.column or 1) - 1, len(text))
+        # Of a long line the part around the place is shown.
+        start = 0 if column < _WIDTH - 20 else column - _WIDTH // 2
+        cut = "..." if start else ""
+        self._print(f"{_INDENT}{number} | {cut}{text[start:][: _WIDTH - len(cut)]}")
+        self._print(f"{_INDENT}{' ' * len(number)} | {' ' * (column - start + len(cut))}^")
 
     def _source(self, path: str) -> list[str]:
         if path not in self._lines:
@@ -169,9 +222,11 @@ class _Printer:
             extra = f", {_count(len(notes), 'note')}" if notes else ""
             self._print(f"OK: {_count(total, 'route')}, no problems{extra}")
             return
-        if config.broken:
-            where = f" in {len(config.broken)} of {_count(total, 'route')}"
-            rest = "; the other routes work" if config.routes else ""
+        affected = {route.name for route in config.broken}
+        affected |= {problem.route for problem in problems if problem.route is not None}
+        if affected:
+            where = f" in {len(affected)} of {_count(total, 'route')}"
+            rest = "; the other routes work" if len(affected) < total else ""
         else:
             where, rest = "", ""
         self._print(f"FAILED: {_count(len(problems), 'problem')}{where}{rest}")

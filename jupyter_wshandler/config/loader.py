@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_wshandler.config.checks import Value
+from jupyter_wshandler.config.gramex import (
+    HANDLER,
+    HANDLERS,
+    condition_of,
+    conditions_in,
+    looks_like_ours,
+    skipped,
+)
 from jupyter_wshandler.config.keys import (
     MEANINGLESS,
     UNSUPPORTED,
@@ -32,8 +40,9 @@ from jupyter_wshandler.config.patterns import CompiledPattern, PatternError, ana
 from jupyter_wshandler.config.reader import read_file
 from jupyter_wshandler.config.values import KwargsReader
 
-HANDLER = "WebSocketHandler"
-_HANDLERS = (HANDLER, f"gramex.handlers.{HANDLER}")
+LONG_PING = 3600.0
+"""Seconds between two pings from which on they are hardly meant: proxies give up far earlier."""
+
 _VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)")
 
 
@@ -129,6 +138,7 @@ class _Loading:
         self._folders: list[str] = []
         self._files: list[str] = []
         self._patterns: list[tuple[CompiledPattern, RouteConfig]] = []
+        self._hidden: list[Problem] = []
 
     def add_file(self, path: str) -> None:
         tree = read_file(path)
@@ -144,17 +154,18 @@ class _Loading:
             message = f"expected a mapping with the key url, found {describe(root)}"
             self._outside.problem(root.place, message)
             return
-        skipped = [name for name in root.value if name not in ("url", "import")]
+        others = [name for name in root.value if name not in ("url", "import")]
+        self._refuse_conditions(root, [name for name in others if name.startswith("url ")])
         if "import" in root.value:
             message = "import is not supported; name several files in c.WSHandlerApp.config_file"
             self._outside.problem(root.keys["import"], message)
         if "url" not in root.value:
-            near = difflib.get_close_matches("url", skipped, n=1, cutoff=0.6)
+            near = difflib.get_close_matches("url", others, n=1, cutoff=0.6)
             found = f", found {near[0]}" if near else ""
             message = f"expected the key url with a mapping of routes{found}"
             self._outside.problem(root.keys[near[0]] if near else root.place, message)
-        elif skipped:
-            names = ", ".join(shorten(name)[1:-1] for name in skipped)
+        elif others:
+            names = ", ".join(shorten(name)[1:-1] for name in others)
             self._outside.note(root.place, f"skipped what is not about routes: {names}")
         if "url" in root.value:
             self._add_routes(root.value["url"], tree, ("url",), folder)
@@ -180,27 +191,31 @@ class _Loading:
         if not isinstance(urls.value, dict):
             expected = "expected a mapping of names to routes"
             self._outside.problem(urls.place, f"{expected}, found {describe(urls)}")
+        elsewhere: list[str] = []
         for name, node in routes.items():
-            if self._skipped(node, urls.keys[name]):
+            handler = _other_handler(node)
+            if handler is not None:
+                elsewhere.append(handler)
                 continue
-            entry = _Entry(node, urls.keys[name], folder, by_route.get(name, []))
+            problems = by_route.get(name, [])
+            around = Node({name: node}, urls.place, urls.keys)
+            problems += [
+                Problem(inside.keys[key], condition_of(key) or "", name)
+                for key, inside in conditions_in(around)
+            ]
+            entry = _Entry(node, urls.keys[name], folder, problems)
             replaced = self._entries.pop(name, None)
             if replaced is not None:
                 self._outside.note(entry.place, f"replaces the route at {replaced.place}")
             self._entries[name] = entry
+        if elsewhere:
+            self._outside.note(urls.place, skipped(elsewhere))
 
-    def _skipped(self, node: Node, place: Place) -> bool:
-        """Skip an entry whose handler is clearly another one; a near miss is a mistake."""
-        if not isinstance(node.value, dict):
-            return False
-        handler = node.value.get("handler", node.value.get("service"))
-        if handler is None or not isinstance(handler.value, str) or handler.value in _HANDLERS:
-            return False
-        ours, theirs = HANDLER.casefold(), handler.value.casefold()
-        if difflib.SequenceMatcher(None, ours, theirs[:50]).ratio() > 0.85:
-            return False
-        self._outside.note(place, f"skipped: its handler is {shorten(handler.value)[1:-1]}")
-        return True
+    def _refuse_conditions(self, root: Node, names: Sequence[str]) -> None:
+        for name in names:
+            message = condition_of(name)
+            if message is not None:
+                self._outside.problem(root.keys[name], message)
 
     def finish(self, defaults: Any, enforce: Any) -> Config:
         below = self._pinned(defaults, "c.WSHandlerApp.defaults")
@@ -223,6 +238,7 @@ class _Loading:
             routes=tuple(routes),
             broken=tuple(broken),
             problems=tuple(self._outside.problems),
+            hidden=tuple(self._hidden),
             notes=tuple(dict.fromkeys(self._outside.notes)),
             folders=tuple(self._folders),
             files=tuple(self._files),
@@ -295,6 +311,8 @@ class _Loading:
                 place=entry.place,
                 problems=tuple(dict.fromkeys(report.problems)),
                 priority=priority,
+                functions=fields.get("callbacks", {}),
+                run=fields.get("run", "thread"),
             )
         route = RouteConfig(
             name=name,
@@ -316,7 +334,7 @@ class _Loading:
         if handler is None:
             message = f"expected a handler, found none; write handler: {HANDLER}"
             report.problem(place, message)
-        elif handler.value not in _HANDLERS:
+        elif handler.value not in HANDLERS:
             report.problem(handler.place, f"expected {HANDLER}, found {describe(handler)}")
 
     def _pattern(
@@ -372,6 +390,12 @@ class _Loading:
         events = set(route.callbacks)
         if not events:
             report.note(route.place, "nothing is configured: no function is ever called")
+        if route.ping_interval >= LONG_PING:
+            message = (
+                f"ping_interval is {route.ping_interval / 3600:.1f} hours; a number means seconds, "
+                "other than Jupyter's websocket_ping_interval, which is in milliseconds"
+            )
+            report.note(route.place, message)
         if "on_message" not in events:
             message = "there is no on_message: a client that sends a message is closed with 1003"
             report.note(route.place, message)
@@ -385,7 +409,18 @@ class _Loading:
             winner = winners.setdefault(compiled.regex.pattern, route.name)
             if winner != route.name:
                 message = f"never reached: the route {shorten(winner)} has the same pattern"
+                self._hidden.append(Problem(route.place, message, route.name))
                 self._outside.note(route.place, message)
+
+
+def _other_handler(node: Node) -> str | None:
+    """Return the handler of an entry that is clearly not ours; a near miss is a mistake."""
+    if not isinstance(node.value, dict):
+        return None
+    handler = node.value.get("handler", node.value.get("service"))
+    if handler is None or not isinstance(handler.value, str) or handler.value in HANDLERS:
+        return None
+    return None if looks_like_ours(handler.value) else handler.value
 
 
 def _of_route(problem: Problem, name: str) -> Problem:
@@ -397,6 +432,9 @@ def _unknown(name: str, valid: Sequence[str]) -> str:
         return MEANINGLESS[name]
     if name in UNSUPPORTED:
         return UNSUPPORTED[name]
+    condition = condition_of(name)
+    if condition is not None:
+        return condition
     return f"unknown key {shorten(name)}; {suggest(name, valid)}"
 
 

@@ -164,13 +164,19 @@ EVENTS = (
 
 
 class BrokenRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """Remember a route that could not be used: its name, its pattern if known, and why."""
+    """Remember a route that could not be used: its name, its pattern if known, and why.
+
+    `functions` are those that it names, by event, as far as they could be read: they may be
+    wrong, too.
+    """
 
     name: str
     pattern: str | None
     place: Place
     problems: tuple[Problem, ...]
     priority: float = 0
+    functions: dict[str, FunctionSpec] = {}
+    run: Literal["thread", "loop"] = "thread"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,12 +184,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     `notes` are sentences for the log that are not errors (skipped entries, warnings);
     `folders` are the folders of the config files, for callback modules; `files` the files read.
-    `problems` are those outside any route (a file that does not parse, an unknown trait key).
+    `problems` are those outside any route (a file that does not parse, an unknown trait key);
+    `hidden` are routes that another one hides, which stands among the notes, too.
     """
 
     routes: tuple[RouteConfig, ...] = ()
     broken: tuple[BrokenRoute, ...] = ()
     problems: tuple[Problem, ...] = ()
+    hidden: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()

@@ -10,6 +10,11 @@ from functools import lru_cache
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,39}")
+"""What pages of extensions and apps have: vscode-webview, chrome-extension, capacitor."""
+_NO_PAGES = frozenset(
+    {"about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"}
+)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]:/@?#\\%\s]{1,1000})(?::([0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # IDNA 2003, the one in the standard library, maps these to other names than browsers do.
@@ -21,9 +26,9 @@ class OriginRule:
     """Hold one entry: what is None is not compared.
 
     Args:
-        scheme: ``http`` or ``https``.
+        scheme: ``http`` or ``https``, or the scheme of an app's pages; None for the first two.
         host: The normalised host; None for any.
-        port: The port.
+        port: The port; 0 where a scheme has none.
         subdomains: Whether the subdomains of `host` are meant, and not `host` itself.
     """
 
@@ -34,13 +39,21 @@ class OriginRule:
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
         """Say whether a normalised origin meets this entry."""
-        if self.scheme not in (None, scheme) or self.port not in (None, port):
+        if self == ANY:
+            return True
+        if self.scheme != scheme and (self.scheme is not None or scheme not in _DEFAULT_PORTS):
+            return False
+        if self.port not in (None, port):
             return False
         if self.host is None:
             return True
         if self.subdomains:
             return host.endswith("." + self.host)
         return host == self.host
+
+
+ANY = OriginRule()
+"""The rule that every page meets."""
 
 
 class OriginRules:
@@ -53,10 +66,11 @@ class OriginRules:
         ValueError: If an entry is not valid.
     """
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_any", "_rules")
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._rules = tuple(parse_entry(entry) for entry in entries)
+        self._any = ANY in self._rules
 
     @staticmethod
     @lru_cache(maxsize=256)
@@ -71,9 +85,12 @@ class OriginRules:
             origin: The value of the Origin field, as it came.
 
         Returns:
-            True if it is a well-formed http or https origin that meets an entry. ``null``, and
-            whatever else is no origin, meets none.
+            True if it is a well-formed origin that meets an entry, of http or https unless the
+            entry names another scheme. ``*`` admits every page, also one of an app, and one in a
+            sandboxed frame, whose origin is ``null``.
         """
+        if self._any and origin == "null":
+            return True
         parsed = parse_origin(origin)
         return parsed is not None and any(rule.matches(*parsed) for rule in self._rules)
 
@@ -82,14 +99,14 @@ def parse_origin(origin: str) -> tuple[str, str, int] | None:
     """Return scheme, normalised host and port of an Origin, or None if it is not well-formed."""
     scheme, separator, authority = origin.partition("://")
     scheme = scheme.lower()
-    if not separator or scheme not in _DEFAULT_PORTS:
+    if not separator or not _OTHER_SCHEME.fullmatch(scheme) or scheme in _NO_PAGES:
         return None
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         return None
     host = normalise_host(match[1])
-    port = int(match[2]) if match[2] else _DEFAULT_PORTS[scheme]
-    if host is None or not 0 < port < 65536:
+    port = int(match[2]) if match[2] else _DEFAULT_PORTS.get(scheme, 0)
+    if host is None or not (0 < port < 65536 or not match[2]):
         return None
     return scheme, host, port
 
@@ -98,8 +115,8 @@ def parse_entry(entry: str) -> OriginRule:
     """Read one entry of ``origins``.
 
     Args:
-        entry: ``example.org``, ``*.example.org``, ``https://example.org:8443``, ``[::1]`` or
-            ``*``.
+        entry: ``example.org``, ``*.example.org``, ``https://example.org:8443``, ``[::1]``,
+            ``vscode-webview://*`` or ``*``.
 
     Raises:
         ValueError: With a sentence that says what is wrong and what to write.
@@ -115,6 +132,8 @@ def parse_entry(entry: str) -> OriginRule:
     if entry.lower() == "null":
         raise ValueError("null names no page: sandboxed frames and local files share it; remove it")
     scheme, rest = _split_scheme(entry, shown)
+    if scheme is not None and rest == "*":
+        return OriginRule(scheme)
     subdomains = rest.startswith("*.")
     name, port = _split_port(rest.removeprefix("*."), shown)
     host = normalise_host(name)
@@ -149,9 +168,14 @@ def _split_scheme(entry: str, shown: str) -> tuple[str | None, str]:
     scheme, separator, rest = entry.partition("://")
     if not separator:
         return None, entry
-    if scheme.lower() not in _SCHEMES:
-        raise ValueError(f"expected http or https as scheme, found {shown}")
-    return _SCHEMES[scheme.lower()], rest
+    scheme = scheme.lower()
+    if scheme in _SCHEMES:
+        return _SCHEMES[scheme], rest
+    if not _OTHER_SCHEME.fullmatch(scheme) or scheme in _NO_PAGES:
+        raise ValueError(
+            f"expected http, https or the scheme of an app such as vscode-webview, found {shown}"
+        )
+    return scheme, rest
 
 
 def _split_port(rest: str, shown: str) -> tuple[str, int | None]:

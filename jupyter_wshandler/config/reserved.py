@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jupyter_wshandler.config.model import Config
+from jupyter_wshandler.config.model import Config, Problem
 from jupyter_wshandler.config.patterns import PatternError, analyse_pattern
 
 _UUID = r"\w+-\w+-\w+-\w+-\w+"
@@ -50,13 +50,13 @@ def reserved_by(path: str) -> str | None:
     return None
 
 
-def unreachable(config: Config) -> list[str]:
-    """Return a sentence for every route that Jupyter answers itself.
+def unreachable(config: Config) -> list[Problem]:
+    """Return a problem for every route that Jupyter answers itself.
 
     Args:
         config: What `load` returned.
     """
-    notes = []
+    found = []
     for route in config.routes:
         try:
             sample = analyse_pattern(route.pattern).sample
@@ -65,8 +65,6 @@ def unreachable(config: Config) -> list[str]:
         owner = reserved_by(sample)
         if owner is not None:
             hint = " (every path that ends with a slash is)" if sample.endswith("/") else ""
-            notes.append(
-                f"{route.place}: never reached: {sample} is answered by {owner}{hint}; "
-                "choose another pattern"
-            )
-    return notes
+            message = f"never reached: {sample} is answered by {owner}{hint}"
+            found.append(Problem(route.place, f"{message}; choose another pattern", route.name))
+    return found

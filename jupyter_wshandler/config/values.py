@@ -286,6 +286,8 @@ class KwargsReader(LimitChecks):
         for entry in entries:
             if not isinstance(entry.value, str) or not entry.value:
                 self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
+            elif "*" in entry.value and key != "scopes":
+                self._report.problem(entry.place, _no_wildcard(key, entry))
         return tuple(entry.value for entry in entries)
 
     def _recheck(self, node: Node) -> float:
@@ -322,10 +324,19 @@ class KwargsReader(LimitChecks):
             if not isinstance(value.value, (str, int)):
                 expected = "expected a value or a list of values"
                 self._report.problem(value.place, f"{expected}, found {describe(value)}")
+            elif value.value == "*":
+                self._report.problem(value.place, _no_wildcard("membership", value))
         if not values:
             message = "expected a value or a list of values, found an empty list: nobody matches"
             self._report.problem(node.place, message)
         return tuple(value.value for value in values)
+
+
+def _no_wildcard(key: str, node: Node) -> str:
+    return (
+        f"{key} takes whole names, found {describe(node)}: nobody matches; to admit everybody who "
+        "is logged in, remove it"
+    )
 
 
 CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None]] = {
