@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 INBOX = 64
 """Messages that wait for the callback before reading pauses."""
 
+INBOX_BYTES = 1024 * 1024
+"""Bytes in them, decompressed, and in the message that a callback is handling, before reading
+pauses. One message is always taken, whatever the route's `max_message` allows it."""
+
+LIGHT = INBOX_BYTES // INBOX
+"""Bytes of a message up to which only its number counts: as many as may wait fit in anyway."""
+
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
 
@@ -57,6 +64,8 @@ class Connection(Handler):
         "_deadline",
         "_discard",
         "_finished",
+        "_going_on",
+        "_in_hand",
         "_inbox",
         "_last_message",
         "_meter",
@@ -69,6 +78,7 @@ class Connection(Handler):
         "_since",
         "_streaming",
         "_task",
+        "_waiting_size",
     )
 
     def __init__(
@@ -99,7 +109,10 @@ class Connection(Handler):
         self._seat: Seat | None = None
         self._meter: Meter | None = None
         self._inbox: deque[Message | Pong | Timer] = deque()
+        self._waiting_size = 0  # bytes of the heavy messages that wait or are being handled
+        self._in_hand = 0  # of the one that is being handled
         self._paused = False
+        self._going_on = False  # what was read is gone on with in the next turn of the loop
         self._discard = False  # we closed: what still arrives is not delivered
         self._deadline = 0.0
         # Keepalive
@@ -147,7 +160,7 @@ class Connection(Handler):
         if not OPEN <= self._phase <= PEER_CLOSED:
             return
         self._discard = True
-        self._inbox.clear()
+        self._drop_inbox()
         answered = self._phase == PEER_CLOSED
         if answered and self._protocol.state == FAILED:
             self._give_up()
@@ -184,13 +197,9 @@ class Connection(Handler):
         self._alive = True
         protocol = self._protocol
         inbox = self._inbox
-        events = protocol.receive(data, INBOX - len(inbox))
+        events = protocol.receive(data, INBOX - len(inbox), INBOX_BYTES - self._waiting_size)
         if protocol.out and protocol.state != FAILED:
-            # A peer that sends pings and reads no answers must not fill our memory with them.
-            if self._full():
-                protocol.out.clear()
-            else:
-                self._transport.write(protocol.outgoing())
+            self._answer_pings()
         if self._meter is not None and not self._discard:
             events = self._within_limits(events, self._meter)
         for event in events:
@@ -198,23 +207,56 @@ class Connection(Handler):
                 self._active = True
                 if not self._discard:
                     inbox.append(event)
+                    if len(event) > LIGHT:
+                        self._waiting_size += len(event)
             else:
                 self._control(event)
-        if (protocol.pending or len(inbox) >= INBOX) and not self._paused:
+        full = len(inbox) >= INBOX or self._waiting_size >= INBOX_BYTES
+        if (protocol.pending or full) and not self._paused:
             self._paused = True
             self._transport.pause_reading()
+        if protocol.pending and not full and not self._going_on:
+            # Others get a turn; what takes messages from the inbox need not come by for this.
+            self._going_on = True
+            self._host.io.loop.call_soon(self._go_on)
         if inbox and self._task is None:
             self._host.wake(self)
 
+    def _answer_pings(self) -> None:
+        """Send the pongs that wait, but to a peer that sends too many pings or reads no answers."""
+        protocol, meter = self._protocol, self._meter
+        count, protocol.pings = protocol.pings, 0
+        within = meter is None or meter.take_control(self._host.io.loop.time(), count)
+        if within and not self._full():
+            self._transport.write(protocol.outgoing())
+            return
+        protocol.out.clear()
+        if not within:
+            self._refuse_control(count)
+
     def _within_limits(self, events: list[Event], meter: Meter) -> list[Event]:
-        """Return the events without the messages that are over the route's `ratelimit`."""
-        kept, waits = meter.sift(events, self._host.io.loop.time())
+        """Return the events without the messages and pongs over the route's `ratelimit`."""
+        now = self._host.io.loop.time()
+        pongs = sum(type(event) is Pong for event in events)
+        if pongs and not meter.take_control(now, pongs):
+            events = [event for event in events if type(event) is not Pong]
+            self._refuse_control(pongs)
+        kept, waits = meter.sift(events, now)
         for wait in waits:
             self._refuse(wait, meter.closes)
-        if waits and self._protocol.pending:
-            # What was refused is never taken from the inbox, and so nobody else reads on.
-            self._host.io.loop.call_soon(self._read_on)
         return kept
+
+    def _refuse_control(self, count: int) -> None:
+        # Pings and pongs over the route's `ratelimit` get no answer: there would be too many.
+        self.refused += count
+        if self._meter is not None and self._meter.closes:
+            self._close(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
+
+    def _go_on(self) -> None:
+        """Parse on in what was read, in a turn of the loop of its own."""
+        self._going_on = False
+        if self._paused and self._phase != CLOSED:
+            self._resume()
 
     def _control(self, event: Event) -> None:
         if type(event) is Pong:
@@ -290,16 +332,32 @@ class Connection(Handler):
     def next_message(self) -> Message | Pong | Timer | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
         inbox = self._inbox
+        if self._in_hand:  # the last one has been handled
+            self._waiting_size -= self._in_hand
+            self._in_hand = 0
         if not inbox:
-            return None
+            if self._paused:
+                self._read_on()
+            if not inbox:
+                return None
         message = inbox.popleft()
+        if (type(message) is str or type(message) is bytes) and len(message) > LIGHT:
+            self._in_hand = len(message)
         if self._paused:
             self._read_on()
         return message
 
     def _read_on(self) -> None:
-        if self._paused and len(self._inbox) <= INBOX // 2:
+        if len(self._inbox) <= INBOX // 2 and self._waiting_size <= INBOX_BYTES // 2:
             self._resume()
+
+    def _drop_inbox(self) -> int:
+        """Let go of what waits for the callbacks; return how many messages that were."""
+        inbox = self._inbox
+        dropped = sum(type(message) is str or type(message) is bytes for message in inbox)
+        inbox.clear()
+        self._waiting_size = self._in_hand
+        return dropped
 
     def _resume(self) -> None:
         self._paused = False

@@ -15,6 +15,13 @@ from jupyter_wshandler.types import Message
 MIN_BURST = 2.0
 """Seconds' worth of messages that may come at once, where the route says nothing else."""
 
+CONTROL_RATE = 10.0
+"""Pings and pongs per second that may come, where the route's own rate is lower or has no number
+of messages: a client that keeps its connection alive must not have to count."""
+
+CONTROL_BURST = 32.0
+"""Pings and pongs that may come at once, at least."""
+
 MAX_IDLE = 10_000
 """Users or addresses of a route that are remembered without a connection, at most."""
 
@@ -67,16 +74,32 @@ class Meter:
         messages: Allows messages, or None.
         bytes: Allows bytes, or None.
         closes: Whether too much closes the connection.
+        control: Allows pings and pongs: they cost no message, and are no way round. None where
+            they are not counted.
     """
 
-    __slots__ = ("_bytes", "_messages", "closes")
+    __slots__ = ("_bytes", "_control", "_messages", "closes")
 
     def __init__(
-        self, messages: TokenBucket | None, bytes: TokenBucket | None, closes: bool
+        self,
+        messages: TokenBucket | None,
+        bytes: TokenBucket | None,
+        closes: bool,
+        control: TokenBucket | None = None,
     ) -> None:
         self._messages = messages
         self._bytes = bytes
+        self._control = control
         self.closes = closes
+
+    def take_control(self, now: float, count: int = 1) -> bool:
+        """Count pings or pongs; return whether they may be taken notice of.
+
+        Args:
+            now: The event loop's time, in seconds.
+            count: How many came.
+        """
+        return self._control is None or not self._control.take(now, count)
 
     def take(self, message: Message, now: float) -> float:
         """Count a message.
@@ -123,12 +146,15 @@ class Meter:
         return kept, waits
 
 
+_Buckets = tuple[TokenBucket | None, TokenBucket | None, TokenBucket]
+
+
 class _Shared:
     """Hold the buckets that all connections of one user or address draw from."""
 
     __slots__ = ("buckets", "users")
 
-    def __init__(self, buckets: tuple[TokenBucket | None, TokenBucket | None]) -> None:
+    def __init__(self, buckets: _Buckets) -> None:
         self.buckets = buckets
         self.users = 0
 
@@ -166,7 +192,7 @@ class RateLimiter:
         """
         closes = self._config.then == "close"
         if self._config.per == "connection":
-            return Meter(*self._buckets(now), closes), ""
+            return self._meter(self._buckets(now), closes), ""
         key = user if self._config.per == "user" else address
         shared = self._shared.get(key)
         if shared is None:
@@ -174,7 +200,12 @@ class RateLimiter:
         shared.users += 1
         self._idle.pop(key, None)
         self._forget(now)
-        return Meter(*shared.buckets, closes), key
+        return self._meter(shared.buckets, closes), key
+
+    @staticmethod
+    def _meter(buckets: _Buckets, closes: bool) -> Meter:
+        messages, size, control = buckets
+        return Meter(messages, size, closes, control)
 
     def leave(self, key: str, now: float) -> None:
         """Let go of a connection's meter.
@@ -206,11 +237,16 @@ class RateLimiter:
         else:
             self._idle[key] = None
 
-    def _buckets(self, now: float) -> tuple[TokenBucket | None, TokenBucket | None]:
+    def _buckets(self, now: float) -> _Buckets:
         config = self._config
+        messages = self._bucket(config.messages, 1.0, now)
+        rate = CONTROL_RATE
+        if config.messages is not None:
+            rate = max(rate, config.messages.amount / config.messages.seconds)
         return (
-            self._bucket(config.messages, 1.0, now),
+            messages,
             self._bucket(config.bytes, self._max_message, now),
+            TokenBucket(rate, max(CONTROL_BURST, rate * MIN_BURST), now),
         )
 
     def _bucket(self, rate: Rate | None, least: float, now: float) -> TokenBucket | None:

@@ -56,6 +56,8 @@ class Codec(Protocol):
 
     state: int
     out: Any
+    pings: int
+    """Pings that came since it was set to 0, answered or not."""
 
     @property
     def pending(self) -> bool:
@@ -64,8 +66,11 @@ class Codec(Protocol):
     def limit(self, max_message: int) -> None:
         """Set the size of the largest message from now on, in bytes."""
 
-    def receive(self, data: Any, limit: int) -> list[Any]:
-        """Return the next events, with at most `limit` messages among them."""
+    def receive(self, data: Any, limit: int, room: int) -> list[Any]:
+        """Return the next events: at most `limit` messages, and none after `room` bytes of them.
+
+        It may stop earlier, so that others get a turn; `pending` says so.
+        """
 
     def outgoing(self) -> Any:
         """Return what must be sent in answer to what was read."""

@@ -26,6 +26,7 @@ from support.frames import (
 )
 
 from jupyter_wshandler.engine import masking
+from jupyter_wshandler.engine.deflate import PerMessageDeflate
 from jupyter_wshandler.engine.protocol import (
     CLOSE_SENT,
     CLOSED,
@@ -296,18 +297,84 @@ def test_a_limit_of_zero_is_no_limit() -> None:
     assert feed(Protocol(max_message=0), frame(BINARY, big)) == [big]
 
 
-def test_more_fragments_than_allowed_are_a_policy_violation() -> None:
-    p = protocol(max_fragments=3)
-    assert feed(p, fragments(TEXT, b"a", b"b", b"c")) == ["abc"]
-    (failure,) = feed(p, fragments(TEXT, b"a", b"b", b"c", b"d"))
-    assert failure == Failure(1008, "message in over 3 fragments")
+def test_empty_fragments_in_a_row_are_bounded_and_others_are_not() -> None:
+    p = protocol(max_empty=3)
+    many = [b"x", b"", b"", b""] * 1000
+    assert feed(p, fragments(TEXT, *many, b"y")) == ["x" * 1000 + "y"]
+    (failure,) = feed(p, fragments(TEXT, b"x", b"", b"", b"", b"", b"x"))
+    assert failure == Failure(1008, "over 3 empty fragments in a row")
+    p = protocol(max_empty=3)
+    assert feed(p, fragments(TEXT, b"", b"", b"", b"x")) == ["x"]
+    (failure,) = feed(p, fragments(TEXT, b"", b"", b"", b"", b"x"))
+    assert failure == Failure(1008, "over 3 empty fragments in a row")
+
+
+def test_a_message_may_have_1024_empty_fragments_in_a_row_and_no_more() -> None:
+    assert feed(protocol(), fragments(TEXT, b"a", *[b""] * 1024, b"b")) == ["ab"]
+    (failure,) = feed(protocol(), fragments(TEXT, b"a", *[b""] * 1025, b"b"))
+    assert isinstance(failure, Failure)
+    assert failure.code == 1008
+
+
+@pytest.mark.parametrize(
+    "small",
+    [
+        frame(PING, b""),
+        frame(PONG, b""),
+        frame(CONT, b"x", fin=False),
+        frame(PING, b"x" * 125),
+    ],
+    ids=["ping", "pong", "fragment", "long ping"],
+)
+def test_others_get_a_turn_after_128_small_frames(small: bytes) -> None:
+    p = protocol()
+    p.receive(frame(TEXT, b"begin", fin=False))
+    chunk = small * 1000 + frame(CONT, b"end") + text("next") + close()
+    turns = [p.receive(chunk)]
+    while p.pending:
+        turns.append(p.receive(b""))
+    assert len(turns) == 8
+    assert all(len(events) <= 128 for events in turns)
+    events = [event for turn in turns for event in turn if not isinstance(event, Pong)]
+    x = 1000 if small[0] == 0 else 0
+    assert events == ["begin" + "x" * x + "end", "next", Close(1000, "")]
+
+
+def test_small_frames_behind_our_close_are_skipped_in_turns_too() -> None:
+    p = protocol()
+    p.encode_close()
+    assert p.receive(text("unwanted") * 1000 + close()) == []
+    turns = 1
+    while p.pending:
+        events = p.receive(b"")
+        turns += 1
+    assert turns == 8
+    assert events == [Close(1000, "")]
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_messages_stop_when_their_bytes_fill_the_room(deflate: bool) -> None:
+    packing = PerMessageDeflate()
+    p = Protocol(max_message=0, deflate=PerMessageDeflate() if deflate else None)
+    messages = [b"x" * size for size in (40_000, 70_000, 2_000, 50_000)]
+    chunk = b"".join(
+        frame(TEXT, packing.compress(message), rsv=4) if deflate else frame(TEXT, message)
+        for message in messages
+    )
+    assert [len(m) for m in p.receive(chunk, 64, 100_000)] == [40_000, 70_000]
+    assert p.pending
+    assert p.receive(b"", 64, 0) == []
+    assert p.pending
+    assert [len(m) for m in p.receive(b"", 64, 1)] == [2_000]
+    assert [len(m) for m in p.receive(b"", 64, 1)] == [50_000]
+    assert not p.pending
 
 
 @pytest.mark.parametrize("size", [64, 256, 1024])
 def test_a_large_message_in_small_fragments_arrives(size: int) -> None:
     message = random.Random(size).randbytes(4 * 1024 * 256)
     parts = [message[i : i + size] for i in range(0, len(message), size)]
-    generous = protocol(max_message=1 << 20, max_fragments=len(parts))
+    generous = protocol(max_message=1 << 20)
     assert feed(generous, fragments(BINARY, *parts)) == [message]
 
 
@@ -400,6 +467,9 @@ def test_ten_pings_get_ten_pongs_in_order() -> None:
 def test_a_flood_of_pings_is_answered_for_the_last_sixteen() -> None:
     p = protocol()
     p.receive(b"".join(frame(PING, b"%04d" % i) for i in range(5000)))
+    while p.pending:
+        p.receive(b"")
+    assert p.pings == 5000
     assert p.outgoing() == b"".join(b"\x8a\x04%04d" % i for i in range(4984, 5000))
 
 

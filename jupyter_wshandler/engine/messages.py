@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from ..types import CloseCode, Receiver
 from .frames import Close, Event, Failure, Pong
-from .protocol import CLOSE_SENT, CLOSED, FAILED, OPEN, PEER_CLOSED
+from .protocol import CLOSE_SENT, CLOSED, FAILED, NO_LIMIT, OPEN, PEER_CLOSED
 
 
 class Ping:
@@ -41,11 +41,12 @@ class MessageProtocol:
         max_message: Size of a received message in bytes, at most; 0 for no limit.
     """
 
-    __slots__ = ("_failure", "_max_message", "_waiting", "out", "state")
+    __slots__ = ("_failure", "_max_message", "_waiting", "out", "pings", "state")
 
     def __init__(self, *, max_message: int = 0) -> None:
         self.state = OPEN
         self.out = ()
+        self.pings = 0
         self._waiting: deque[Event] = deque()
         self._failure: Close | None = None
         self.limit(max_message)
@@ -59,12 +60,13 @@ class MessageProtocol:
         """Set the size of a received message in bytes, at most; 0 is no limit."""
         self._max_message = max_message
 
-    def receive(self, data: Iterable[Event], limit: int = 64) -> list[Event]:
+    def receive(self, data: Iterable[Event], limit: int = 64, room: int = NO_LIMIT) -> list[Event]:
         """Return what came, in order, with at most `limit` messages.
 
         Args:
             data: Messages, pongs and closes of the peer.
             limit: Messages to return at most; the rest waits, and `pending` says so.
+            room: Bytes in them (characters of a text) after which no further one is returned.
         """
         if self.state not in (OPEN, CLOSE_SENT):
             return []
@@ -74,9 +76,10 @@ class MessageProtocol:
         while waiting:
             event = waiting[0]
             if isinstance(event, (str, bytes)):
-                if limit <= 0 and self.state == OPEN:
+                if (limit <= 0 or room <= 0) and self.state == OPEN:
                     break
                 limit -= 1
+                room -= len(event)
                 if self._too_long(event):
                     events.append(self._fail(CloseCode.MESSAGE_TOO_BIG, "message too long"))
                     break

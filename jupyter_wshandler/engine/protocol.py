@@ -63,8 +63,16 @@ CLOSED = 3
 FAILED = 4
 """The peer broke the protocol; whatever follows is discarded (section 7.1.7)."""
 
-MAX_FRAGMENTS = 1024
-"""Fragments of one message, at most: each is as much work as a message of its own."""
+MAX_EMPTY = 1024
+"""Fragments without a byte that may follow each other in one message: others bring what counts
+against its size, these would go on for ever."""
+MAX_FRAMES = 128
+"""Frames of any kind that are parsed before other connections get a turn. One chunk of the
+network's holds up to 10,922 of six bytes."""
+SMALL = 1024
+"""Bytes of a message up to which only its number counts."""
+NO_LIMIT = sys.maxsize
+"""A number of bytes that nothing reaches."""
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 
@@ -75,12 +83,13 @@ class Protocol:
     Args:
         max_message: Size of a received message in bytes, at most, also after decompression;
             0 for no limit.
-        max_fragments: Number of frames of one message, at most.
+        max_empty: Empty fragments of one message that may follow each other, at most.
         deflate: The compression agreed on in the handshake, or None.
 
     Attributes:
         state: OPEN, PEER_CLOSED, CLOSE_SENT, CLOSED or FAILED.
         pending: Whether `receive` stopped at its limit and holds more to parse.
+        pings: Pings that came; whoever looks sets it back to 0.
         out: What waits to be sent; `outgoing` joins and empties it.
     """
 
@@ -90,13 +99,13 @@ class Protocol:
         "_clean",
         "_control",
         "_deflate",
+        "_empty",
         "_final",
-        "_fragments",
         "_held",
         "_kind",
         "_left",
         "_mask",
-        "_max_fragments",
+        "_max_empty",
         "_max_message",
         "_message",
         "_opcode",
@@ -105,6 +114,7 @@ class Protocol:
         "_wire",
         "out",
         "pending",
+        "pings",
         "state",
     )
 
@@ -112,14 +122,15 @@ class Protocol:
         self,
         *,
         max_message: int,
-        max_fragments: int = MAX_FRAGMENTS,
+        max_empty: int = MAX_EMPTY,
         deflate: PerMessageDeflate | None = None,
     ) -> None:
         self.state = OPEN
         self.pending = False
         self.out: list[bytes] = []
+        self.pings = 0
         self.limit(max_message)
-        self._max_fragments = max_fragments
+        self._max_empty = max_empty
         self._deflate = deflate
         # Whether a chunk begins with a new frame of a new message: nothing held, nothing open.
         self._clean = True
@@ -136,7 +147,7 @@ class Protocol:
         self._kind = 0
         self._packed = False
         self._partial = False
-        self._fragments = 0
+        self._empty = 0
         self._wire = 0
         self._checked = 0
         self._message = bytearray()
@@ -147,13 +158,17 @@ class Protocol:
         """Set the size of a received message in bytes, at most; 0 is no limit."""
         self._max_message = max_message or sys.maxsize - 1
 
-    def receive(self, data: bytes, limit: int = 64) -> list[Event]:
+    def receive(self, data: bytes, limit: int = 64, room: int = NO_LIMIT) -> list[Event]:
         """Parse a chunk from the peer; never raises for what a peer sends.
+
+        It stops at `limit` messages, when their bytes (decompressed) fill `room`, or after
+        `MAX_FRAMES` frames of any kind, the small ones of a message or a ping included; then
+        `pending` is True and ``receive(b"", limit, room)`` goes on.
 
         Args:
             data: Bytes as they came, in any portions.
-            limit: Messages to return at most. Where it stops the parser, `pending` is True
-                and ``receive(b"", limit)`` goes on.
+            limit: Messages to return at most.
+            room: Bytes in them after which no further one is begun; 0 stops at once.
 
         Returns:
             Messages as str and bytes, `Pong`, `Close` and, last, `Failure`.
@@ -169,11 +184,14 @@ class Protocol:
             self.pending = False
             self._clean = clean = self._between_messages()
         at, end = 0, len(data)
+        frames = MAX_FRAMES
+        if room <= 0:
+            limit = 0
         longest = self._max_message
         unmask = websocket_mask
         try:
             while at < end:
-                if limit <= 0 and self.state == OPEN:
+                if (limit <= 0 and self.state == OPEN) or frames <= 0:
                     self._held, self._at = data, at
                     self.pending = True
                     self._clean = False
@@ -193,12 +211,20 @@ class Protocol:
                         events.append(payload.decode() if first == 0x81 else payload)
                         at = stop
                         limit -= 1
+                        if size > SMALL:
+                            room -= size
+                            if room <= 0:
+                                limit = 0
                         continue
                 seen = len(events)
                 at = self._step(data, at, end, events)
+                frames -= 1
                 clean = self._clean = self._between_messages()
                 if len(events) > seen and type(events[-1]) is not Pong:
                     limit -= 1
+                    room -= _size(events[-1])
+                    if room <= 0:
+                        limit = 0
         except ProtocolError as error:
             self._fail(error.code, error.reason, events)
         except UnicodeDecodeError:
@@ -280,10 +306,11 @@ class Protocol:
             self._kind = opcode
             self._packed = bool(first & RSV1)
             self._partial = False
-            self._fragments, self._wire, self._checked = 1, size, 0
+            self._wire, self._checked = size, 0
+            self._empty = 0 if size else 1
         elif opcode == CONTINUATION:
-            self._fragments += 1
             self._wire += size
+            self._empty = 0 if size else self._empty + 1
         return key + 4
 
     def _check_first_bytes(self, first: int, second: int) -> None:
@@ -309,8 +336,8 @@ class Protocol:
     def _check_size(self, opcode: int, size: int, packed: bool) -> None:
         limit, before = self._max_message, 0
         if opcode == CONTINUATION:
-            if self._fragments >= self._max_fragments:
-                raise ProtocolError(1008, f"message in over {self._max_fragments} fragments")
+            if not size and self._empty >= self._max_empty:
+                raise ProtocolError(1008, f"over {self._max_empty} empty fragments in a row")
             packed, before = self._packed, self._wire
         if packed:
             # Data that does not compress grows a little; what comes out is counted as it does.
@@ -346,6 +373,7 @@ class Protocol:
 
     def _handle_control(self, payload: bytes, at: int, end: int, events: list[Event]) -> int:
         if self._opcode == PING:
+            self.pings += 1
             self.out.append(PONG_HEADERS[len(payload)] + payload)
             if len(self.out) > MAX_PONGS:
                 del self.out[0]
@@ -445,3 +473,8 @@ class Protocol:
         else:
             return b""
         return frame
+
+
+def _size(event: Event) -> int:
+    """Return what an event counts for; one that ends the connection counts for nothing."""
+    return len(event) if isinstance(event, (str, bytes)) else 0

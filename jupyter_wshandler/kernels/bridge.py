@@ -263,13 +263,16 @@ class Bridge:
     def _pump(self, c: KernelConnection) -> None:
         courier = self._courier
         self._blocked.discard(c)
-        while c._inbox:
+        while True:
             if not c.has_room():
                 return  # what the kernel takes wakes it again
-            if courier.waiting >= MAX_WAITING and self.alive:
+            if c._inbox and courier.waiting >= MAX_WAITING and self.alive:
                 self._blocked.add(c)
                 return
+            # With an empty inbox, too: the message before has left, and reading may go on.
             message = c.next_message()
+            if message is None:
+                return
             if type(message) is str:
                 c.give(len(message))
                 courier.put(["text", c.id, message], size=64 + len(message))
