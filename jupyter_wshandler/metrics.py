@@ -20,9 +20,12 @@ class Metrics:
         rate_limited: Messages that were not taken from a client over its `ratelimit`.
         errors: Callbacks that failed.
         refused: Requests that were refused, by route and HTTP status.
+        rechecks: Questions whether the login of open connections still holds, by what came of
+            them: "allowed", "ended", "forbidden"; "unreachable" and "failed" where nobody
+            has answered.
     """
 
-    __slots__ = ("closed", "dropped", "errors", "opened", "rate_limited", "refused")
+    __slots__ = ("closed", "dropped", "errors", "opened", "rate_limited", "rechecks", "refused")
 
     def __init__(self) -> None:
         self.opened: Counter[str] = Counter()
@@ -31,6 +34,7 @@ class Metrics:
         self.rate_limited: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.refused: Counter[tuple[str, str]] = Counter()
+        self.rechecks: Counter[str] = Counter()
 
     def ended(self, route: str, code: int | None, dropped: int, rate_limited: int) -> None:
         """Count a connection that has ended.

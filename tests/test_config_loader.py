@@ -623,6 +623,19 @@ def test_recheck_is_a_duration_or_off_and_never_all_the_time() -> None:
         assert "expected a duration of at least 0.1 s, or off" in message
 
 
+def test_recheck_grace_is_a_duration_or_off_and_ten_times_recheck_where_it_is_not_given() -> None:
+    assert route_of(load_kwargs()).auth.grace == 600.0
+    assert route_of(load_kwargs(auth={"recheck": "3s"})).auth.grace == 30.0
+    assert route_of(load_kwargs(auth={"recheck": "off"})).auth.grace == 0.0
+    assert route_of(load_kwargs(auth={"recheck_grace": "5m"})).auth.grace == 300.0
+    for never in ("off", False):
+        assert route_of(load_kwargs(auth={"recheck_grace": never})).auth.grace == 0.0
+    for wrong in (0, "soon", True):
+        message = only_message(load_kwargs(auth={"recheck_grace": wrong}))
+        assert "auth.recheck_grace" in message
+        assert "expected a duration" in message
+
+
 def test_xsrf_is_origin_or_ticket() -> None:
     assert route_of(load_kwargs()).xsrf == "origin"
     assert route_of(load_kwargs(xsrf="ticket")).xsrf == "ticket"

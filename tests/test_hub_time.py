@@ -18,11 +18,19 @@ url:
   chat:
     pattern: /chat
     handler: WebSocketHandler
-    kwargs: {{on_message: bot.echo, auth: {{recheck: {RECHECK:g}s}}}}
+    kwargs: {{on_message: bot.echo, auth: {{recheck: {RECHECK:g}s, recheck_grace: 10m}}}}
   staff:
     pattern: /staff
     handler: WebSocketHandler
     kwargs: {{on_message: bot.echo, auth: {{groups: [staff], recheck: {RECHECK:g}s}}}}
+  impatient:
+    pattern: /impatient
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.echo, auth: {{recheck: {RECHECK:g}s, recheck_grace: 5s}}}}
+  turn:
+    pattern: /turn
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.turn, auth: {{recheck: off}}}}
   slow:
     pattern: /slow
     handler: WebSocketHandler
@@ -51,6 +59,26 @@ def wait(handler):
 
 async def decide(handler, message):
     decided.set()
+    return message
+
+async def turn(handler, message):
+    # The Authorizer of this server, whatever it is, begins to say something else of one route.
+    from jupyter_server.serverapp import ServerApp
+    from tornado.web import HTTPError
+
+    authorizer = ServerApp.instance().web_app.settings["authorizer"]
+
+    def is_authorized(handler, user, action, resource):
+        if resource != "wshandler:staff":
+            return True
+        if message == "raises":
+            raise HTTPError(403)
+        return message != "no"
+
+    if message == "back":
+        vars(authorizer).pop("is_authorized", None)
+    else:
+        authorizer.is_authorized = is_authorized
     return message
 """
 
@@ -212,6 +240,58 @@ def test_a_share_that_is_withdrawn_puts_its_user_out_with_4403_and_not_the_owner
     hub.unshare(server, user="bob")
 
 
+BROWSER = {"Sec-Fetch-Mode": "websocket"}
+"""Without it, JupyterHub takes no token in the query."""
+
+WAYS = {
+    "the Hub's cookie": lambda hub, server: (hub.browser("ada", server), ""),
+    "the Hub's token in the header": lambda hub, server: (hub.script(hub.token("ada")), ""),
+    "the Hub's token in the query": lambda hub, server: (
+        hub.script(None),
+        f"?token={hub.token('ada')}",
+    ),
+}
+
+
+@pytest.mark.parametrize("turn", ["no", "raises"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_in_ends_with_4403_when_the_authorizer_begins_to_say_no(hub, server, way, turn):
+    client, query = WAYS[way](hub, server)
+    admin = hub.script(hub.token("ada"))
+    with (
+        admin.connect_sync(server.at("turn")) as control,
+        client.connect_sync(server.at("staff") + query, headers=BROWSER) as socket,
+        client.connect_sync(server.at("chat") + query, headers=BROWSER) as beside,
+    ):
+        assert says(socket, "hi")
+        assert says(beside, "hi")
+        assert says(control, turn)
+        assert end_of(socket, RECHECK + SLACK) == (4403, "you are no longer allowed here")
+        assert says(control, "back")
+        assert says(beside, "still here")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_in_ends_with_4403_when_the_user_leaves_the_group(hub, server, way):
+    client, query = WAYS[way](hub, server)
+    with client.connect_sync(server.at("staff") + query, headers=BROWSER) as socket:
+        assert says(socket, "hi")
+        hub.remove_from_group("staff", "ada")
+        try:
+            assert end_of(socket, RECHECK + SLACK) == (4403, "you are no longer allowed here")
+        finally:
+            hub.add_to_group("staff", "ada")
+
+
+def test_a_token_in_the_query_that_is_revoked_closes_its_sockets_with_4401(hub, server):
+    token = hub.token("ada")
+    path = server.at("chat") + f"?token={token}"
+    with hub.script(None).connect_sync(path, headers=BROWSER) as socket:
+        assert says(socket, "hi")
+        hub.revoke("ada", token)
+        assert end_of(socket, RECHECK + SLACK) == (4401, "your login has ended")
+
+
 def test_two_hundred_sockets_of_twenty_users_cost_one_question_per_login_and_period(hub, server):
     for user in CROWD:
         hub.share(server, user=user)
@@ -261,6 +341,30 @@ def test_while_the_hub_is_down_nobody_is_put_out_and_afterwards_it_is_asked_agai
         hub.start_hub()
         assert end_of(doomed, RECHECK + 20) == (4401, "your login has ended")
         assert says(socket, "the Hub is back")
+
+
+def test_a_hub_that_is_down_for_longer_than_the_grace_ends_a_connection_and_lets_nobody_in(
+    hub, server
+):
+    script, browser = hub.script(hub.token("ada")), hub.browser("ada", server)
+    with (
+        script.connect_sync(server.at("impatient")) as socket,
+        browser.connect_sync(server.at("impatient")) as other,
+        script.connect_sync(server.at("chat")) as patient,
+    ):
+        assert says(socket, "hi")
+        assert says(other, "hi")
+        hub.stop_hub()
+        try:
+            for one in (socket, other):
+                code, reason = end_of(one, 5 + 3 * RECHECK + SLACK)
+                assert (code, reason[:42]) == (4401, "nobody could be asked about your login for")
+            assert script.status(server.at("impatient")) == 503
+            assert says(patient, "a longer grace")
+            assert script.status(server.at("chat")) == 101
+        finally:
+            hub.start_hub()
+    wait_for(lambda: script.status(server.at("impatient")) == 101, 30, "the Hub to be asked again")
 
 
 def test_a_proxy_that_is_restarted_costs_the_sockets_and_clients_come_back(hub, server):

@@ -13,6 +13,7 @@ from jupyterhub.singleuser.extension import JupyterHubIdentityProvider
 from tornado.web import Application, HTTPError
 
 from jupyter_wshandler.config.model import AuthConfig
+from jupyter_wshandler.metrics import Metrics
 from jupyter_wshandler.request import Request
 from jupyter_wshandler.server.recheck import Recheck
 
@@ -95,8 +96,14 @@ class House:
             headers={},
             allow_remote_access=True,
         )
-        self.manager = SimpleNamespace(connections={}, log=logging.getLogger("test"))
-        refusals = SimpleNamespace(closed=lambda *args: None)
+        self.metrics = Metrics()
+        self.manager = SimpleNamespace(
+            connections={}, log=logging.getLogger("test"), metrics=self.metrics
+        )
+        self.events: list[tuple[str, dict]] = []
+        refusals = SimpleNamespace(
+            closed=lambda *args: None, emit=lambda *event: self.events.append(event)
+        )
         self.recheck = Recheck(application, self.manager, refusals)
 
     async def open(self, token: str, recheck: float = PERIOD) -> Connection:
@@ -192,8 +199,10 @@ async def test_a_login_that_was_found_to_have_ended_is_refused_by_routes_that_ne
     del house.hub.scopes_of["a"]
     await until(lambda: one.closed == ENDED)
     never = Connection("a", recheck=0)
-    assert house.recheck.admit(house.recheck._handler(never), never) is True  # nobody was asked yet
     handler = house.recheck._handler(never)
+    handler.current_user = None
+    assert house.recheck.admit(handler, never) is True  # nobody was asked yet
+    handler.current_user = "somebody"
     handler._token_authenticated = True
     assert house.recheck.admit(handler, never) is False
 

@@ -145,6 +145,17 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
             "60 s",
         ),
     ] = UNSET
+    recheck_grace: Annotated[
+        float | int | str | bool | UnsetType,
+        _doc(
+            "How long a connection stays open while nobody can be asked about its login: "
+            "JupyterHub, the identity provider or the Authorizer does not answer, or fails. Then "
+            "it is closed with 4401. It is looked at whenever a question remains unanswered. "
+            "`off` waits for ever.",
+            "a duration",
+            "ten times `recheck`",
+        ),
+    ] = UNSET
 
 
 class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):

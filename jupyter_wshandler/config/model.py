@@ -62,7 +62,8 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `required` False makes the route public. `users`, `groups` and `scopes` are the values that
     match, empty for any. `membership` is a tuple of rules of which one must match; in a rule
-    every key must match, and any listed value does. `recheck` is in seconds.
+    every key must match, and any listed value does. `recheck` and `recheck_grace` are in seconds;
+    `recheck_grace` None means ten times `recheck`.
     """
 
     required: bool = True
@@ -72,6 +73,12 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     membership: tuple[dict[str, tuple[Any, ...]], ...] = ()
     condition: FunctionSpec | None = None
     recheck: float = 60.0
+    recheck_grace: float | None = None
+
+    @property
+    def grace(self) -> float:
+        """Return the seconds that a login holds while nobody can be asked about it; 0: always."""
+        return 10 * self.recheck if self.recheck_grace is None else self.recheck_grace
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -266,8 +266,8 @@ class KwargsReader(LimitChecks):
                 fields["condition"] = parse_function(child, "condition", report)
             elif key in MEANINGLESS_AUTH:
                 report.problem(node.keys[key], MEANINGLESS_AUTH[key])
-            elif key == "recheck":
-                fields[key] = self._recheck(child)
+            elif key in ("recheck", "recheck_grace"):
+                fields[key] = self._recheck(key, child)
             else:
                 hint = suggest(key, key_names(AuthEntry))
                 report.problem(node.keys[key], f"unknown key {key!r}; {hint}")
@@ -290,10 +290,10 @@ class KwargsReader(LimitChecks):
                 self._report.problem(entry.place, _no_wildcard(key, entry))
         return tuple(entry.value for entry in entries)
 
-    def _recheck(self, node: Node) -> float:
+    def _recheck(self, name: str, node: Node) -> float:
         if node.value is False or node.value == "off":
             return 0.0
-        key = keys_of(AuthEntry)["recheck"]
+        key = keys_of(AuthEntry)[name]
         seconds = self._parsed(key, node, parse_duration)
         if seconds is not None and seconds < MIN_RECHECK:
             expected = f"expected {key.takes} of at least {MIN_RECHECK} s, or off"

@@ -29,6 +29,8 @@ from .tickets import Tickets
 
 SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
+UNASKED = "the Hub cannot be asked who you are; try again"
+
 BROKEN = "this route is broken; its error is in the server's log"
 
 
@@ -122,9 +124,9 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         except HTTPError as error:
             if error.status_code < 500 or hub_auth_of(self.identity_provider) is None:
                 raise
-            raise Refused(
-                503, "the Hub cannot be asked who you are; try again", {"Retry-After": "5"}
-            ) from None
+            raise Refused(503, UNASKED, {"Retry-After": "5"}) from None
+        if self.recheck.is_overdue(self, self.route):
+            raise Refused(503, UNASKED, {"Retry-After": "5"})
 
     def set_cookie(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Set a cookie, but none of JupyterHub's on a socket.

@@ -56,6 +56,11 @@ class ManagerCollector(Collector):
         yield _counter("callback_errors", "Callbacks that failed", metrics.errors)
         yield _counter("connections_closed", "Connections that ended", metrics.closed, "code")
         yield _counter("requests_refused", "Requests that were refused", metrics.refused, "status")
+        text = "Questions whether the login of open connections still holds"
+        rechecks = CounterMetricFamily("wshandler_rechecks", text, labels=["result"])
+        for result, count in list(metrics.rechecks.items()):
+            rechecks.add_metric([result], count)
+        yield rechecks
 
 
 def _counter(

@@ -8,25 +8,32 @@ and period however many connections use it, and a logout is acted on at once.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import JupyterHandler
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.web import Application, HTTPError
+from tornado.web import Application
 
 from ..connection import Connection
 from ..manager import WebSocketManager
 from ..routes import Route
 from ..types import CloseCode
+from .asking import AskedAgain, Asker, Unanswered, handler_of
+from .credentials import (
+    cookie_digest,
+    login_cookie,
+    of_request,
+    proof,
+    question_about,
+    signed_by_us,
+)
 from .hub import HubLogins
 from .identity import complete, hub_auth_of, is_allowed
 from .refusals import Refusals
+from .unanswered import UnansweredLog
 
 REMEMBER_AT_MOST = 10_000
 """Logins remembered as ended by a logout; the oldest are forgotten first."""
@@ -37,53 +44,8 @@ LONGEST_WAIT = 15.0
 QUESTIONS_AT_A_TIME = 8
 """Credentials that are asked about at the same time."""
 
-
-class Nowhere:
-    """Be the connection of a request that nobody sent."""
-
-    context = None
-
-    def set_close_callback(self, callback: Any) -> None:
-        """Ignore the callback: nothing is open."""
-
-
-def login_cookie(handler: JupyterHandler) -> str | None:
-    """Return the request's login cookie, as it came."""
-    provider = handler.identity_provider
-    if not hasattr(provider, "get_cookie_name"):
-        return None
-    return handler.get_cookie(provider.get_cookie_name(handler))
-
-
-def credential_digests(handler: JupyterHandler) -> tuple[str, ...]:
-    """Return digests of what a request proves its identity with; none is a secret itself.
-
-    Args:
-        handler: Any handler of the request.
-
-    Returns:
-        The digest of what proved it first: a token beside a good login cookie proves nothing
-        unless the identity provider says that it did.
-    """
-    fields = []
-    provider = handler.identity_provider
-    token = provider.get_token(handler) if hasattr(provider, "get_token") else None
-    token = token or handler.request.headers.get("Authorization")
-    if token:
-        fields.append(f"token:{token}")
-    cookie = login_cookie(handler)
-    if cookie:
-        by_cookie = (
-            not provider.is_token_authenticated(handler)
-            and handler.get_signed_cookie(provider.get_cookie_name(handler)) is not None
-        )
-        fields.insert(0 if by_cookie else len(fields), f"cookie:{cookie}")
-    return tuple(hashlib.sha256(field.encode()).hexdigest() for field in fields)
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Return whether an exception says no, as at the handshake, and not that nobody can say."""
-    return isinstance(error, HTTPError) and error.status_code < 500
+HUB, OURSELVES = "the Hub", "jupyter_wshandler"
+"""Who has not answered, beside those whom `asking` knows."""
 
 
 class Recheck:
@@ -102,10 +64,13 @@ class Recheck:
         self._manager = manager
         self._refusals = refusals
         self._asked_at: dict[str, float] = {}
+        # When somebody has last answered, for each question and the name of a route.
+        self._answered_at: dict[tuple[str, str], float] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._complained = False
+        self._asker = Asker()
+        self._unanswered = UnansweredLog(manager, refusals)
         self._due = float("inf")
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(QUESTIONS_AT_A_TIME)
@@ -137,6 +102,7 @@ class Recheck:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._asker.stop()
         if self.hub is not None:
             await self.hub.stop()
 
@@ -155,38 +121,50 @@ class Recheck:
         with self.hub.fresh(seconds):
             yield
 
-    def credentials(self, handler: JupyterHandler) -> tuple[str, ...]:
-        """Return digests of what a request proves its identity with, the best one first.
+    def proof(self, handler: JupyterHandler) -> str | None:
+        """Return the digest of what proved who asks, or None where it was no token nor cookie.
 
         Args:
-            handler: A handler whose identity has been asked for.
+            handler: A handler whose `current_user` is set.
         """
-        if self.hub is None:
-            return credential_digests(handler)
-        credential = self.hub.credential(handler)
-        return () if credential is None else (credential,)
+        return proof(handler) if self.hub is None else self.hub.credential(handler)
 
     def admit(self, handler: JupyterHandler, connection: Connection) -> bool:
-        """Note a new connection's credential; return whether it is known to have ended.
+        """Note a new connection's credential; return whether it is not known to have ended.
 
         Args:
             handler: The handshake's handler.
             connection: The connection that it opens.
         """
-        digests = self.credentials(handler)
-        # A token that is good speaks for itself; a login cookie beside it may be old.
-        connection._credential = digests[0] if digests else None
-        if connection._credential is None:
+        if handler.current_user is None:
             return True
-        digest, now = connection._credential, time.monotonic()
+        # What came neither with a token nor with a cookie came with the request as a whole.
+        digest = connection._credential = self.proof(handler) or of_request(connection.request)
         # The Hub may have been asked a while before this connection came.
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
-        asked_at = self._asked_at.setdefault(digest, answered_at or now)
+        question, now = question_about(connection), answered_at or time.monotonic()
+        asked_at = self._asked_at.setdefault(question, now)
+        self._answered_at[question, connection.route] = now
         period = connection._route.config.auth.recheck
         if period and asked_at + period < self._due:
             self._due = asked_at + period
             self._wake.set()
         return digest not in self._ended and (self.hub is None or not self.hub.is_nobody(digest))
+
+    def is_overdue(self, handler: JupyterHandler, route: Route) -> bool:
+        """Return whether the Hub's last word about who asks is too old to open a route with.
+
+        Args:
+            handler: A handler whose `current_user` is set.
+            route: The route.
+        """
+        auth = route.config.auth
+        if self.hub is None or handler.current_user is None or not (auth.recheck and auth.grace):
+            return False
+        digest = self.hub.credential(handler)
+        answered_at = None if digest is None else self.hub.answered_at(digest)
+        age = 0.0 if answered_at is None else time.monotonic() - answered_at
+        return age >= max(auth.grace, auth.recheck)
 
     def logged_out(self, handler: JupyterHandler) -> None:
         """Close the connections of the browser that logs out.
@@ -195,11 +173,10 @@ class Recheck:
             handler: The handler that is about to clear the browser's login cookie.
         """
         cookie = login_cookie(handler)
-        name = handler.identity_provider.get_cookie_name(handler) if cookie else ""
         # A cookie that nobody signed is cleared, too; there is nothing to remember about it.
-        if not cookie or handler.get_signed_cookie(name) is None:
+        if not cookie or not signed_by_us(handler):
             return
-        self._browser_logged_out(hashlib.sha256(f"cookie:{cookie}".encode()).hexdigest())
+        self._browser_logged_out(cookie_digest(cookie))
 
     def _browser_logged_out(self, digest: str) -> None:
         # The login cookie is good for itself, at the Hub at least until the page there has been
@@ -207,11 +184,9 @@ class Recheck:
         self._ended[digest] = None
         while len(self._ended) > REMEMBER_AT_MOST:
             self._ended.popitem(last=False)
-        for connection in self._of(digest):
-            self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
-
-    def _of(self, digest: str) -> list[Connection]:
-        return [c for c in self._manager.connections.values() if c._credential == digest]
+        for connection in list(self._manager.connections.values()):
+            if connection._credential == digest:
+                self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
         try:
@@ -246,100 +221,116 @@ class Recheck:
         for connection in self._manager.connections.values():
             auth = connection._route.config.auth
             if connection._credential is not None and auth.required and auth.recheck:
-                open_.setdefault(connection._credential, []).append(connection)
-        self._asked_at = {d: at for d, at in self._asked_at.items() if d in open_}
+                open_.setdefault(question_about(connection), []).append(connection)
+        self._asked_at = {q: at for q, at in self._asked_at.items() if q in open_}
+        self._answered_at = {q: at for q, at in self._answered_at.items() if q[0] in open_}
         self._due = float("inf")
-        for digest, connections in open_.items():
-            if digest in self._asking:
+        for question, connections in open_.items():
+            if question in self._asking:
                 continue
             period = min(c._route.config.auth.recheck for c in connections)
-            if now - self._asked_at.setdefault(digest, now) >= period:
+            if now - self._asked_at.setdefault(question, now) >= period:
                 # One task for each: who is answered late holds nobody else up.
-                self._asking[digest] = asyncio.get_running_loop().create_task(
-                    self._ask_again(digest, connections, period), name="wshandler asks again"
+                self._asking[question] = asyncio.get_running_loop().create_task(
+                    self._ask_again(question, connections, period), name="wshandler asks again"
                 )
             else:
-                self._due = min(self._due, self._asked_at[digest] + period)
+                self._due = min(self._due, self._asked_at[question] + period)
 
-    async def _ask_again(self, digest: str, connections: list[Connection], period: float) -> None:
+    async def _ask_again(self, question: str, connections: list[Connection], period: float) -> None:
         asked_at = time.monotonic()
         try:
-            await self._ask(digest, connections, period)
-        except Exception:
-            self._manager.log.exception("A login could not be asked for again")
+            await self._ask(question, connections, period)
+        except Exception as error:
+            # A fault of ours. It is no answer, and has an end like any other that is missing.
+            self._without_answer(question, Unanswered(OURSELVES, error), connections)
         finally:
-            del self._asking[digest]
+            del self._asking[question]
         # An answer that somebody else had got shortly before counts from then.
+        digest = connections[0]._credential or ""
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
         if answered_at is not None and answered_at >= asked_at - period / 2:
             asked_at = answered_at
-        self._asked_at[digest] = asked_at
+        self._asked_at[question] = asked_at
         self._due = min(self._due, asked_at + period)
         self._wake.set()
 
-    async def _ask(self, digest: str, connections: list[Connection], period: float) -> None:
-        verdicts: dict[str, bool] = {}
-        try:
-            handler = self._handler(connections[0])
-            async with self._places:
+    async def _ask(self, question: str, connections: list[Connection], period: float) -> None:
+        first = connections[0]
+        handler = self._handler(first)
+        async with self._places:
+            asked_at = time.monotonic()
+            try:
                 with self.fresh(period / 2):
-                    user = await ensure_async(handler.identity_provider.get_user(handler))
-            # Another login beside it, such as a cookie, may be good; it did not open these.
-            if user is not None and self.credentials(handler)[:1] != (digest,):
-                user = None
-            handler.current_user = complete(user)
-            if user is not None:
-                for route in {c._route for c in connections}:
-                    verdicts[route.name] = await self._may(handler, route)
-        except Exception as error:
-            if not _is_refusal(error):
-                self._complain(error)
+                    user = complete(await self._asker.who(handler))
+            except Unanswered as unanswered:
+                self._without_answer(question, unanswered, connections)
                 return
+        digest = first._credential or ""
+        # Another login beside it, such as a cookie, may be good; it did not open these.
+        if user is not None and (self.proof(handler) or of_request(first.request)) != digest:
             user = None
-        self._complained = False
-        known = self.hub is not None and self.hub.is_known(digest)
-        for connection in self._of(digest):
-            if not connection._route.config.auth.required:
-                continue
-            if user is None and not known:
-                self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
-            elif user is None or not verdicts.get(connection.route, True):
-                self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
+        verdicts: dict[str, bool] = {}
+        for route in {c._route for c in connections} if user is not None else ():
+            try:
+                verdicts[route.name] = await self._may(handler, route)
+            except Unanswered as unanswered:
+                same = [c for c in connections if c._route is route]
+                self._without_answer(question, unanswered, same)
+        self._carry_out(question, digest, user is not None, verdicts)
+        answered_at = asked_at if self.hub is None else self.hub.answered_at(digest) or 0.0
+        if answered_at < asked_at - period / 2:
+            # It was the Hub's word of before: the Hub itself has not answered now.
+            missing = Unanswered(HUB, ConnectionError("the Hub has not answered"))
+            self._without_answer(question, missing, connections)
+            return
+        for name in verdicts:
+            self._answered_at[question, name] = answered_at
 
     async def _may(self, handler: JupyterHandler, route: Route) -> bool:
         """Return what the authorizer, and the rules of a route, say of the handler's user."""
-        user = handler.current_user
-        try:
-            authorized = await ensure_async(
-                handler.authorizer.is_authorized(
-                    handler, user, "execute", f"wshandler:{route.name}"
+        authorized = await self._asker.may(handler, "execute", f"wshandler:{route.name}")
+        return authorized and is_allowed(handler.current_user, route.config.auth)
+
+    def _carry_out(
+        self, question: str, digest: str, known: bool, verdicts: dict[str, bool]
+    ) -> None:
+        """Close the connections whose login has ended, or whose user may not use them any more."""
+        known_to_hub = self.hub is not None and self.hub.is_known(digest)
+        result = "allowed"
+        for connection in list(self._manager.connections.values()):
+            if connection._credential != digest or not connection._route.config.auth.required:
+                continue
+            if question_about(connection) != question:
+                continue
+            if not known and not known_to_hub:
+                result = "ended"
+                self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")
+            elif not known or not verdicts.get(connection.route, True):
+                result = "forbidden"
+                self._close(connection, CloseCode.FORBIDDEN, "you are no longer allowed here")
+        if not known or verdicts:
+            self._manager.metrics.rechecks[result] += 1
+
+    def _without_answer(
+        self, question: str, unanswered: Unanswered, connections: list[Connection]
+    ) -> None:
+        """Leave connections open that nobody can be asked about, but not for ever."""
+        now = time.monotonic()
+        waited = {
+            c.route: now - self._answered_at.setdefault((question, c.route), now)
+            for c in connections
+        }
+        self._unanswered.note(unanswered, len(connections), max(waited.values(), default=0.0))
+        for connection in connections:
+            auth = connection._route.config.auth
+            if auth.required and auth.grace and waited[connection.route] >= auth.grace:
+                self._close(
+                    connection,
+                    CloseCode.LOGGED_OUT,
+                    f"nobody could be asked about your login for {waited[connection.route]:.0f} s",
                 )
-            )
-        except Exception as error:
-            if not _is_refusal(error):
-                raise
-            return False
-        return bool(authorized) and is_allowed(user, route.config.auth)
 
-    def _complain(self, error: Exception) -> None:
-        """Log once that nobody can be asked; who cannot be asked has not said no."""
-        if not self._complained:
-            self._complained = True
-            self._manager.log.warning(
-                "Logins of open connections cannot be asked for again: %s", type(error).__name__
-            )
-
-    def _handler(self, connection: Connection) -> JupyterHandler:
+    def _handler(self, connection: Connection) -> AskedAgain:
         """Return a handler for the connection's opening request, to ask about it again."""
-        request = connection.request
-        headers = HTTPHeaders()
-        for name, value in request.headers.items():
-            headers.add(name, value)
-        again = HTTPServerRequest(
-            start_line=RequestStartLine("GET", request.uri, "HTTP/1.1"),
-            headers=headers,
-            connection=Nowhere(),  # type: ignore[arg-type]
-        )
-        again.remote_ip = request.remote_ip
-        again.protocol = request.protocol
-        return JupyterHandler(self._application, again)
+        return handler_of(self._application, connection.request)

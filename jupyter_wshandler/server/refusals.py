@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..manager import WebSocketManager
 
-SCHEMA = Path(__file__).parent / "events" / "refused.yaml"
-"""Describes the event; its id is `EVENT`."""
+SCHEMAS = Path(__file__).parent / "events"
+"""Describe the events."""
 
 EVENT = "urn:jupyter-wshandler:refused"
+"""Somebody was refused, or put out."""
+
+UNANSWERED = "urn:jupyter-wshandler:unanswered"
+"""Nobody could say whether somebody is to be put out; see `unanswered`."""
 
 
 class Refusals:
@@ -31,8 +35,9 @@ class Refusals:
     def __init__(self, manager: WebSocketManager, events: EventLogger | None) -> None:
         self._manager = manager
         self._events = events
-        if events is not None and EVENT not in events.schemas:
-            events.register_event_schema(SCHEMA)
+        for event in (EVENT, UNANSWERED):
+            if events is not None and event not in events.schemas:
+                events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")
 
     def handshake(
         self, route: str, user: Any, status: int, reason: str, *, silent: bool = False
@@ -70,13 +75,22 @@ class Refusals:
         self._emit(connection.route, connection.current_user, code, reason)
 
     def _emit(self, route: str, user: Any, status: int, reason: str) -> None:
-        if self._events is None:
-            return
         data = {"route": route, "status": int(status), "reason": reason, "user": None, "kind": None}
         if user is not None:
             data |= {"user": username(user), "kind": getattr(user, "kind", None) or "user"}
+        self.emit(EVENT, data)
+
+    def emit(self, event: str, data: dict[str, Any]) -> None:
+        """Send an event, where the server has somebody who takes it.
+
+        Args:
+            event: The id of its schema.
+            data: What the schema describes.
+        """
+        if self._events is None:
+            return
         try:
-            self._events.emit(schema_id=EVENT, data=data)
+            self._events.emit(schema_id=event, data=data)
         except Exception:
             # A listener of somebody else's must not decide who is refused.
-            self._manager.log.exception("The event of a refusal could not be recorded")
+            self._manager.log.exception("The event %s could not be recorded", event)

@@ -8,7 +8,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
-from .recheck import Nowhere
+from .asking import Nowhere
 
 if TYPE_CHECKING:
     from ..manager import WebSocketManager
