@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import websockets.exceptions
+from support.bodies import MIB, objects
 from support.hub import running_hub
 from support.server import wait_for
+from support.usage import watched
 
 RECHECK = 2.0
 
@@ -341,6 +343,28 @@ def test_while_the_hub_is_down_nobody_is_put_out_and_afterwards_it_is_asked_agai
         hub.start_hub()
         assert end_of(doomed, RECHECK + 20) == (4401, "your login has ended")
         assert says(socket, "the Hub is back")
+
+
+def test_a_large_body_of_a_stranger_through_the_proxy_costs_the_server_nothing(hub, server):
+    stranger, own = hub.script(), hub.script(hub.token("ada"))
+    api = server.at("wshandler/api/tickets")
+    # What a first request of a kind loads is not the body's.
+    for path in (api, server.at("chat")):
+        assert stranger.fetch(path, method="POST", data=b"[]").status == 403
+    assert own.fetch(api, method="POST", data=b"[]").status == 400
+    large = objects(30 * MIB)
+    with own.connect_sync(server.at("chat")) as socket:
+        for client, path, status in (
+            (stranger, api, 403),
+            (stranger, server.at("chat"), 403),
+            (own, api, 413),
+            (own, server.at("chat"), 405),
+        ):
+            with watched(server.pid) as watch:
+                answer = client.fetch(path, method="POST", data=large)
+            assert answer.status == status, answer.text
+            assert watch.growth < 8 * MIB
+            assert says(socket, "still here")
 
 
 def test_a_hub_that_is_down_for_longer_than_the_grace_ends_a_connection_and_lets_nobody_in(

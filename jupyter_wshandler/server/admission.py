@@ -21,6 +21,8 @@ from ..errors import ConnectionRefused
 from ..manager import WebSocketManager
 from ..routes import Route
 from . import pages
+from .bodies import Leftovers
+from .forwarded import read_forwarded
 from .identity import complete, cookie_name, hub_auth_of, is_allowed, user_key
 from .recheck import Recheck
 from .refusals import Refusals
@@ -66,6 +68,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         recheck: Recheck,
         tickets: Tickets,
         refusals: Refusals,
+        leftovers: Leftovers,
         secure_cookie: bool | None = None,
         carrier: str = "auto",
         static_url: str = "",
@@ -78,6 +81,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         self.recheck = recheck
         self.tickets = tickets
         self.refusals = refusals
+        self.leftovers = leftovers
         self.secure_cookie = secure_cookie
         self.carrier = carrier
         self.scripts = static_url
@@ -86,6 +90,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
+        read_forwarded(self)
         self.upgrading = upgrade = is_upgrade(list(self.request.headers.get_all()))
         page = pages.exists(self.route) and self.request.method == "GET" and not upgrade
         await self.identify(page)

@@ -14,7 +14,7 @@ from typing import Any
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
-from tornado.routing import PathMatches, Rule
+from tornado.routing import PathMatches
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
 from traitlets.config import Config as TraitConfig
 
@@ -25,8 +25,15 @@ from ..engine.handover import CARRIERS
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
 from ..routes import Route
-from .api import TicketsHandler
-from .handlers import PrivateRouteHandler, PublicRouteHandler
+from .api import TicketsHandler, rules
+from .bodies import Leftovers, rules_for
+from .handlers import (
+    PrivateRouteHandler,
+    PrivateRouteHandlerWithBody,
+    PublicRouteHandler,
+    PublicRouteHandlerWithBody,
+    StaticHandler,
+)
 from .identity import hub_auth_of
 from .kernels import KernelWatch
 from .metrics import ManagerCollector
@@ -231,6 +238,7 @@ class WSHandlerApp(ExtensionApp):
         self.manager.served.base_url = base_url
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals)
+        self.leftovers = Leftovers()
         tickets = Tickets()
         self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
@@ -239,23 +247,26 @@ class WSHandlerApp(ExtensionApp):
             "recheck": self.recheck,
             "tickets": tickets,
             "refusals": refusals,
+            "leftovers": self.leftovers,
             "secure_cookie": self.secure_cookie,
             "carrier": self.carrier,
             "static_url": self.static_url_prefix,
         }
-        api = url_path_join(base_url, "wshandler", "api", "tickets")
+        api = PathMatches(re.escape(url_path_join(base_url, "wshandler", "api", "tickets")) + "$")
+        own = {"manager": self.manager, "recheck": self.recheck, "leftovers": self.leftovers}
+        private = RouteMatcher(self.manager, base_url, False, settings)
+        public = RouteMatcher(self.manager, base_url, True, settings)
         insert_rules(
             self.serverapp.web_app,
             [
-                Rule(
-                    PathMatches(re.escape(api) + "$"),
-                    TicketsHandler,
-                    {"manager": self.manager, "recheck": self.recheck, "tickets": tickets},
-                ),
-                Rule(RouteMatcher(self.manager, base_url, False, settings), PrivateRouteHandler),
-                Rule(RouteMatcher(self.manager, base_url, True, settings), PublicRouteHandler),
+                *rules(api, TicketsHandler, {**own, "tickets": tickets}),
+                *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
+                *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
             ],
         )
+        # Before Jupyter's own rule for the same files, which reads bodies.
+        static = {"path": self.static_paths, "leftovers": self.leftovers}
+        self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
     def _stop_in_order_on_sigint(self) -> None:
         """Let SIGINT do what SIGTERM does, where nobody else takes it.
@@ -329,6 +340,7 @@ class WSHandlerApp(ExtensionApp):
         if self.has_metrics:
             self.collector.unregister()
         await self.recheck.stop()
+        await self.leftovers.stop()
         # The connections of bots in kernels end with the others, while their kernels are there.
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:

@@ -10,7 +10,8 @@ from http.client import responses
 from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
-from tornado.web import HTTPError
+from jupyter_server.base.handlers import FileFindHandler
+from tornado.web import HTTPError, stream_request_body
 
 from ..connection import Connection
 from ..engine.deflate import PerMessageDeflate
@@ -21,6 +22,7 @@ from ..errors import HandshakeError, LimitReached
 from ..request import Request
 from . import pages
 from .admission import BROKEN, AdmissionHandler, Refused
+from .bodies import Leftovers, UnreadBody, has_body
 from .identity import session_id, user_key, user_keys
 
 
@@ -33,15 +35,8 @@ class RouteHandler(AdmissionHandler):
         """Answer a GET: the upgrade, or the route's page."""
         pairs = list(self.request.headers.get_all())
         upgrade = self.upgrading
-        if not upgrade and not pages.exists(self.route):
-            if self.route.config_error:
-                # What is wrong with it may be its page.
-                raise Refused(503, BROKEN)
-            raise Refused(
-                426,
-                "this is a WebSocket; connect to it with ws:// or wss://",
-                {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-            )
+        if not upgrade:
+            self.refuse_without_page()
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
@@ -79,6 +74,28 @@ class RouteHandler(AdmissionHandler):
         finally:
             if not opened:
                 self.manager.release(connection)
+
+    def refuse_without_page(self) -> None:
+        """Refuse to show a page where the route has none."""
+        if pages.exists(self.route):
+            return
+        if self.route.config_error:
+            # What is wrong with it may be its page.
+            raise Refused(503, BROKEN)
+        raise Refused(
+            426,
+            "this is a WebSocket; connect to it with ws:// or wss://",
+            {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+        )
+
+    def refuse_body(self) -> None:
+        """Refuse a request with a body: no route takes one."""
+        if self.request.method != "GET":
+            self.refuse_method()
+        if self.upgrading:
+            raise Refused(400, "a request for a WebSocket must not have a body")
+        self.refuse_without_page()
+        raise Refused(400, "a page is shown to a request without a body")
 
     def refuse_if_stopping(self) -> None:
         """Refuse while the server stops: nobody would say goodbye to a new connection."""
@@ -266,3 +283,50 @@ class PublicRouteHandler(RouteHandler):
         self.refuse_method()
 
     post = put = patch = delete = options = head
+
+
+@stream_request_body
+class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
+    """Refuse a request with a body to a route that needs a login, before the body is read."""
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide who may, and refuse those who may, too."""
+        await super().prepare()
+        if not self._finished:
+            self.refuse_body()
+
+
+@stream_request_body
+class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
+    """Refuse a request with a body to a route with ``auth: false``, before the body is read."""
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide on what is decided for everybody, and refuse."""
+        await super().prepare()
+        if not self._finished:
+            self.refuse_body()
+
+
+@stream_request_body
+class StaticHandler(UnreadBody, FileFindHandler):
+    """Serve the extension's files for browsers as Jupyter does, but read no bodies."""
+
+    def initialize(self, leftovers: Leftovers, **settings: Any) -> None:  # type: ignore[override]
+        """Take what the application gives."""
+        super().initialize(**settings)
+        self.leftovers = leftovers
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse a body."""
+        self.lets_body_in = not has_body(self.request.headers)
+        await super().prepare()
+        if not self.lets_body_in:
+            raise HTTPError(400 if self.request.method in ("GET", "HEAD") else 405)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with one plain sentence.
+
+        Jupyter's page of an error needs a user, and raises where a method is refused before.
+        """
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,10 +47,34 @@ def described(application) -> list[dict]:
             "pattern": getattr(getattr(rule.matcher, "regex", None), "pattern", ""),
             "module": getattr(rule.target, "__module__", ""),
             "handler": getattr(rule.target, "__qualname__", str(rule.target)),
+            "paths": paths(rule.matcher, application.settings["base_url"]),
             "verbs": verbs(rule.target),
         }
         for rule in _flat(application.default_router.rules)
     ]
+
+
+def paths(matcher, base_url: str) -> list[str]:
+    """Return paths that a matcher of this extension matches: of a rule of routes, one each."""
+    inner = getattr(matcher, "matcher", matcher)
+    if hasattr(inner, "manager"):
+        prefix = base_url.rstrip("/")
+        return [
+            prefix + route.sample_path()
+            for route in inner.manager.table
+            if route.config.auth.required is not inner.public
+        ]
+    regex = getattr(inner, "regex", None)
+    if regex is None:
+        return []
+    found = sample(regex.pattern)
+    return [found] if regex.match(found) else []
+
+
+def sample(pattern: str) -> str:
+    """Return a path that a simple pattern matches: every group of it becomes an x."""
+    text = re.sub(r"(?<!\\)\((?:\?P<\w+>)?(?:[^()\\]|\\.)*\)", "x", pattern.strip("^$"))
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def _flat(rules) -> Iterable:
