@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import websockets.exceptions
-from support.bodies import MIB, objects
+from support.bodies import MIB, objects, send, sized
 from support.hub import running_hub
 from support.server import wait_for
 from support.usage import watched
@@ -352,7 +353,9 @@ def test_a_large_body_of_a_stranger_through_the_proxy_costs_the_server_nothing(h
     for path in (api, server.at("chat")):
         assert stranger.fetch(path, method="POST", data=b"[]").status == 403
     assert own.fetch(api, method="POST", data=b"[]").status == 400
-    large = objects(30 * MIB)
+    large = sized(objects(30 * MIB))
+    host, port = hub.door.address
+    proxy = SimpleNamespace(host=host, port=port, url=f"http://{host}:{port}/")
     with own.connect_sync(server.at("chat")) as socket:
         for client, path, status in (
             (stranger, api, 403),
@@ -360,9 +363,10 @@ def test_a_large_body_of_a_stranger_through_the_proxy_costs_the_server_nothing(h
             (own, api, 413),
             (own, server.at("chat"), 405),
         ):
+            fields = list(client.credentials(path).items())
             with watched(server.pid) as watch:
-                answer = client.fetch(path, method="POST", data=large)
-            assert answer.status == status, answer.text
+                answer = send(proxy, path, "POST", large, fields)
+            assert answer.status == status, answer
             assert watch.growth < 8 * MIB
             assert says(socket, "still here")
 
