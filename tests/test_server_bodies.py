@@ -11,7 +11,8 @@ from support import rules
 from support.bodies import MIB, Body, attacks, chunked, send, sized
 from support.frames import text
 from support.latency import Pulse, next_message, percentile
-from support.server import running_server
+from support.nginx import make_certificate
+from support.server import running_server, wait_for
 from support.usage import watched
 from support.visitor import Visitor
 from support.wire import Wire
@@ -315,6 +316,31 @@ def test_nothing_of_a_request_is_in_the_log(server):
     send(server, f"{API}?token={secret}", "POST", sized(b"[]"))
     send(server, f"/echo?token={secret}", "POST", sized(b"[]"))
     assert secret not in server.log_text()
+
+
+def test_over_tls_a_refusal_is_read_and_no_body_is_kept_either(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    with running_server(
+        CONFIG,
+        folder=tmp_path,
+        modules=MODULES,
+        extra_args=[f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
+        scheme="https",
+    ) as server:
+        server.extra["certificate"] = certificate
+        wait_for(lambda: send(server, API, "POST", sized(b"[]")).status == 403, what="the server")
+        for method, path, fields, status in (
+            ("POST", API, [], 403),
+            ("POST", "/echo", [], 403),
+            ("POST", API, token(server), 413),
+            ("PUT", "/echo", token(server), 405),
+        ):
+            for attack in ("large", "large and chunked"):
+                with watched(server.pid) as watch:
+                    answer = send(server, path, method, HUGE[attack], fields)
+                assert answer.status == status, (path, attack, answer)
+                assert watch.growth < GROWTH
+        assert "Traceback" not in server.log_text()
 
 
 AUTHORIZER = """

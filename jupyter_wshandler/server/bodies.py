@@ -30,6 +30,9 @@ from tornado.web import RequestHandler
 SKIP_SECONDS = 5.0
 """Seconds that a client has, after a refusal, to stop sending a body and read the answer."""
 
+QUIET_SECONDS = 1.0
+"""Seconds without a byte after which a client is taken to have stopped sending."""
+
 SKIP_BYTES = 64 * 1024 * 1024
 """Bytes of such a body that are read and thrown away."""
 
@@ -145,7 +148,8 @@ async def _read_away(stream: IOStream) -> None:
         stream.socket.shutdown(socket.SHUT_WR)
     left = SKIP_BYTES
     while left > 0:
-        left -= len(await stream.read_bytes(PIECE, partial=True))
+        async with asyncio.timeout(QUIET_SECONDS):
+            left -= len(await stream.read_bytes(PIECE, partial=True))
         # What is there already is returned without a turn of the loop.
         await asyncio.sleep(0)
 

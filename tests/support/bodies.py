@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def send(
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}:{port}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in [*headers, *body.fields]]
     begun = time.monotonic()
-    with socket.create_connection((host, server.port), timeout=seconds) as sock:
+    with _dial(server, seconds) as sock:
         sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         data = b"".join(_exchange(sock, body, begun + seconds))
     took = time.monotonic() - begun
@@ -113,6 +114,14 @@ def send(
     while text.startswith("HTTP/1.1 100"):
         text = text.partition("\r\n\r\n")[2]
     return Answer(int(text.split(" ", 2)[1]) if text else 0, text, took)
+
+
+def _dial(server: RunningServer, seconds: float) -> socket.socket:
+    sock = socket.create_connection((server.host, server.port), timeout=seconds)
+    if not server.url.startswith("https"):
+        return sock
+    trust = ssl.create_default_context(cafile=str(server.extra["certificate"]))
+    return trust.wrap_socket(sock, server_hostname=server.host)
 
 
 def _exchange(sock: socket.socket, body: Body, until: float) -> Iterator[bytes]:
@@ -123,13 +132,13 @@ def _exchange(sock: socket.socket, body: Body, until: float) -> Iterator[bytes]:
             break
         try:
             sock.sendall(piece)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             break
     while True:
         sock.settimeout(max(0.01, until - time.monotonic()))
         try:
             chunk = sock.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             return
         if not chunk:
             return
