@@ -92,6 +92,7 @@ class WebSocketManager:
         self._late_lock = threading.Lock()
         self._clock: asyncio.Task[None] | None = None
         self._tick = TICK
+        self._tick_is_old = False
         self.active: Callable[[], None] = _nothing
         """Called at most once a tick when connections kept the server alive."""
 
@@ -178,6 +179,8 @@ class WebSocketManager:
         loop = self.io.loop
         flush_at = loop.time() + FLUSH
         while True:
+            if self._tick_is_old:
+                self._tick_is_old, self._tick = False, self._how_often()
             await asyncio.sleep(self._tick)
             now = loop.time()
             active = False
@@ -252,6 +255,11 @@ class WebSocketManager:
         return await self.served.heal(route)
 
     def _swapped(self) -> None:
+        # A notebook may serve a thousand routes in a row: looked at once, by the clock.
+        self._tick_is_old = True
+
+    def _how_often(self) -> float:
+        """Return the seconds between two looks at the clock that the routes of today need."""
         intervals = [
             seconds
             for config in [route.config for route in self.table]
@@ -263,7 +271,7 @@ class WebSocketManager:
             )
             if isinstance(seconds, (int, float)) and seconds > 0
         ]
-        self._tick = min([TICK, *(seconds / 4 for seconds in intervals)])
+        return min([TICK, *(seconds / 4 for seconds in intervals)])
 
     # ---- connections -------------------------------------------------------------------------
 

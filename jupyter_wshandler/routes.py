@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from jupyter_wshandler.config.model import BrokenRoute, RouteConfig
-from jupyter_wshandler.config.patterns import MAX_PATH, PatternError, analyse_pattern
+from jupyter_wshandler.config.patterns import (
+    MAX_PATH,
+    CompiledPattern,
+    PatternError,
+    analyse_pattern,
+)
 from jupyter_wshandler.types import Callback
 
 if TYPE_CHECKING:
@@ -56,8 +62,8 @@ class Route:
     """
 
     __slots__ = (
-        "_sample",
         "callbacks",
+        "compiled",
         "config",
         "config_error",
         "connections",
@@ -90,14 +96,14 @@ class Route:
         self.state = "broken" if error else "ready"
         self.connections = 0
         self.regex: re.Pattern[str] | None = None
-        self._sample = ""
+        self.compiled: CompiledPattern | None = None
         try:
-            compiled = analyse_pattern(config.pattern)
+            self.compiled = analyse_pattern(config.pattern)
         except PatternError:
             if not error:
                 raise
         else:
-            self.regex, self._sample = compiled.regex, compiled.sample
+            self.regex = self.compiled.regex
 
     @classmethod
     def from_broken(cls, broken: BrokenRoute) -> Route:
@@ -118,7 +124,7 @@ class Route:
 
     def sample_path(self) -> str:
         """Return a path that the pattern may match; empty where there is no usable pattern."""
-        return self._sample
+        return "" if self.compiled is None else self.compiled.sample
 
     def __repr__(self) -> str:
         return f"<Route {self.name!r} {self.config.pattern!r} {self.state}>"
@@ -126,9 +132,15 @@ class Route:
 
 Match = tuple[Route, list[str], dict[str, str]]
 
+Key = tuple[int, float, int, int, int, str]
+"""What orders the routes of a table; no two routes have the same."""
+
 
 class RouteTable:
-    """Find the route of a path; never changes, so that a reload swaps one for another.
+    """Find the route of a path.
+
+    A reload swaps one table for another; only routes of notebooks come and go in one, each at a
+    cost that hardly depends on how many there are.
 
     The order is by priority, then more slashes, then fewer wildcards, then more literal
     characters, then the name.
@@ -138,33 +150,43 @@ class RouteTable:
         last: Routes that match only where none of the others does.
     """
 
-    __slots__ = ("_by_name", "_literals", "_regexes", "routes")
+    __slots__ = ("_by_name", "_keys", "_listed", "_literals", "_order", "_regexes", "_routes")
 
     def __init__(self, routes: Iterable[Route] = (), last: Iterable[Route] = ()) -> None:
-        matching, listed = [], []
-        for tier, group in enumerate((routes, last)):
-            for route in group:
-                if route.regex is None:
-                    listed.append(route)
-                else:
-                    compiled = analyse_pattern(route.config.pattern)
-                    key = (tier, *compiled.sort_key(route.config.priority, route.name))
-                    matching.append((key, compiled.literal, route))
-        matching.sort(key=lambda entry: entry[0])
-        self.routes: tuple[Route, ...] = (*(entry[2] for entry in matching), *listed)
-        self._by_name = {route.name: route for route in self.routes}
+        self._by_name: dict[str, Route] = {}
+        self._listed: dict[str, Route] = {}
         # A literal path is found by one look-up, but a regex that is ordered before it still wins.
-        self._literals: dict[str, tuple[int, Route]] = {}
-        regexes: list[tuple[re.Pattern[str], Route]] = []
-        for _, literal, route in matching:
+        self._literals: dict[str, list[tuple[Key, Route]]] = {}
+        matching = [(_key(0, route), route) for route in routes if self._matches(route)]
+        matching += [(_key(1, route), route) for route in last if self._matches(route)]
+        matching.sort(key=_first)
+        self._keys = {route.name: key for key, route in matching}
+        self._order = matching
+        self._regexes: list[tuple[Key, Route]] = []
+        for entry in matching:
+            literal = _literal(entry[1])
             if literal is not None:
-                self._literals.setdefault(literal, (len(regexes), route))
-            elif route.regex is not None:
-                regexes.append((route.regex, route))
-        self._regexes = tuple(regexes)
+                self._literals.setdefault(literal, []).append(entry)
+            else:
+                self._regexes.append(entry)
+        self._routes: tuple[Route, ...] | None = None
+
+    def _matches(self, route: Route) -> bool:
+        """Take note of a route; say whether it is one that can match a path."""
+        self._by_name[route.name] = route
+        if route.compiled is None:
+            self._listed[route.name] = route
+        return route.compiled is not None
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes in their order, those without a usable pattern behind the others."""
+        if self._routes is None:
+            self._routes = (*(route for _, route in self._order), *self._listed.values())
+        return self._routes
 
     def __len__(self) -> int:
-        return len(self.routes)
+        return len(self._order) + len(self._listed)
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)
@@ -172,6 +194,32 @@ class RouteTable:
     def get(self, name: str) -> Route | None:
         """Return the route of this name, or None."""
         return self._by_name.get(name)
+
+    def put(self, route: Route) -> None:
+        """Add a route behind all that the table was made of, in place of one of its name."""
+        self.discard(route.name)
+        if self._matches(route):
+            key = self._keys[route.name] = _key(1, route)
+            insort(self._order, (key, route), key=_first)
+            insort(self._same_kind(route), (key, route), key=_first)
+
+    def discard(self, name: str) -> None:
+        """Take the route of this name out, where there is one."""
+        route = self._by_name.pop(name, None)
+        self._routes = None
+        self._listed.pop(name, None)
+        key = self._keys.pop(name, None)
+        if route is None or key is None:
+            return
+        entries = self._same_kind(route)
+        for found in (self._order, entries):
+            del found[bisect_left(found, key, key=_first)]
+        if not entries and entries is not self._regexes:
+            del self._literals[_literal(route) or ""]
+
+    def _same_kind(self, route: Route) -> list[tuple[Key, Route]]:
+        literal = _literal(route)
+        return self._regexes if literal is None else self._literals.setdefault(literal, [])
 
     def match(self, path: str) -> Match | None:
         """Find the route that answers a path.
@@ -186,13 +234,29 @@ class RouteTable:
         """
         if len(path) > MAX_PATH:
             return None
-        before, found = self._literals.get(path, (len(self._regexes), None))
+        literals = self._literals.get(path)
+        before = len(self._regexes)
+        if literals is not None:
+            before = bisect_left(self._regexes, literals[0][0], key=_first)
         for index in range(before):
-            regex, route = self._regexes[index]
-            match = regex.match(path)
+            route = self._regexes[index][1]
+            match = route.regex.match(path)  # type: ignore[union-attr] # none without is in here
             if match is not None:
                 return _with_groups(route, match)
-        return None if found is None else (found, [], {})
+        return None if literals is None else (literals[0][1], [], {})
+
+
+def _first(entry: tuple[Key, Route]) -> Key:
+    return entry[0]
+
+
+def _key(tier: int, route: Route) -> Key:
+    assert route.compiled is not None
+    return (tier, *route.compiled.sort_key(route.config.priority, route.name))
+
+
+def _literal(route: Route) -> str | None:
+    return None if route.compiled is None else route.compiled.literal
 
 
 def _with_groups(route: Route, match: re.Match[str]) -> Match | None:

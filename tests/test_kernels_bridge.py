@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from support.memory import until
 from jupyter_wshandler.connection import INBOX
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
+from jupyter_wshandler.kernels.batches import NotABatch, read_batch
 from jupyter_wshandler.kernels.bridge import Bridge
 from jupyter_wshandler.kernels.connection import WINDOW
 from jupyter_wshandler.kernels.courier import OutOfStep
@@ -45,7 +47,11 @@ class Kernel:
         if events:
             self._number += 1
             batch |= {"n": self._number, "events": events}
-        self.bridge.receive(batch, buffers)
+        self.receive(batch, buffers)
+
+    def receive(self, data: object, buffers=()) -> None:
+        content = json.dumps({"comm_id": "c", "data": data}).encode()
+        self.bridge.receive(read_batch(content), buffers)
 
     def serve(self, number: int = 1, **claim) -> None:
         self.say([["serve", "bot", number, {**CLAIM, **claim}, "bots.ipynb"]])
@@ -111,16 +117,17 @@ async def test_a_claim_of_wrong_types_is_refused_and_nothing_else_happens(manage
     "batch", [{"n": 2, "events": 5}, {"n": 3}, {"n": 2, "events": [["binary"]]}]
 )
 async def test_what_is_no_batch_is_told_to_the_caller(kernel, batch):
-    with pytest.raises((OutOfStep, TypeError, IndexError)):
-        kernel.bridge.receive(batch, ())
+    with pytest.raises((OutOfStep, NotABatch)):
+        kernel.receive(batch)
 
 
 async def test_one_event_that_makes_no_sense_costs_the_others_nothing(manager, kernel):
-    client = Client(manager).open()
-    name = client.connection.id
-    kernel.say([["close", name], ["what", name], ["session"], ["text", name, "hello"]])
+    client, other = Client(manager).open(), Client(manager).open()
+    wrong, name = other.connection.id, client.connection.id
+    kernel.say([["close", wrong], ["what", wrong], ["session"], [], 5, ["text", name, "hello"]])
     await until(lambda: client.got)
     assert client.got == ["hello"]
+    assert other.code == 1011
 
 
 async def test_a_kernel_is_given_a_window_and_then_an_inbox_fills(manager, kernel):
@@ -142,7 +149,8 @@ async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_serv
     client.transport._messages = 1
     client.open()
     name = client.connection.id
-    kernel.say([["text", name, str(number)] for number in range(1000)])
+    for first in (0, 500):
+        kernel.say([["text", name, str(number)] for number in range(first, first + 500)])
 
     def taken() -> int:
         return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
@@ -252,3 +260,199 @@ async def test_what_proves_an_identity_is_not_told_to_a_kernel(manager, kernel, 
     assert told["request"]["headers"] == [["User-Agent", "x"], ["Origin", "http://h"]]
     assert told["request"]["uri"] == "/bot?a=1"
     assert told["user"] == {"username": "ada", "name": "Ada"}
+
+
+WRONG = [
+    *(["close", code, ""] for code in (5, 999, 1004, 1006, 1015, 2999, 5000, -1, 2**70, 0)),
+    *(["close", code, ""] for code in ("x", None, True, 4000.5, [], {}, "1000")),
+    *(["close", 4000, reason] for reason in ("x" * 10_000, "ü" * 62, 5, None, ["x"], "\ud800")),
+    *(["text", text] for text in (5, None, ["x"], {}, "\ud800", "a\udfffb")),
+    *(["closed", count] for count in ("x", None, 1.5)),
+    ["text"],
+    ["close"],
+    ["close", 4000],
+    ["ping"],
+    ["what", 1, 2, 3],
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: ascii(wrong)[:40])
+async def test_what_a_kernel_says_wrongly_of_a_connection_costs_that_connection_only(
+    manager, kernel, caplog, wrong
+):
+    client, neighbour = Client(manager).open(), Client(manager).open()
+    name = client.connection.id
+    buffers = [b"x" * 200] if wrong == ["ping"] else []
+    kernel.say(
+        [
+            ["text", name, "before"],
+            [wrong[0], name, *wrong[1:]],
+            ["text", name, "after"],
+            ["binary", neighbour.connection.id],
+        ],
+        buffers=[*buffers, b"hello"],
+    )
+    await until(lambda: neighbour.got)
+    assert (neighbour.got, neighbour.code) == ([b"hello"], None)
+    assert client.got[0] == "before"
+    assert client.code == 1011
+    # It is not deaf: what the client answers ends it.
+    client.transport.feed([Close(1011, "")])
+    await until(lambda: kernel.got("lost"))
+    (line,) = [r.getMessage() for r in caplog.records if name in r.getMessage()]
+    assert "kernel 01234567 (bots.ipynb)" in line
+    assert len(line) < 600
+
+
+@pytest.mark.parametrize("event", ["long", "binary", "ping"])
+async def test_an_event_about_nobody_leaves_the_next_one_its_buffer(manager, kernel, event):
+    client = Client(manager).open()
+    kernel.say(
+        [[event, "nobody"], [event, 5], ["binary", client.connection.id]],
+        buffers=[b"1", b"2", b"mine"],
+    )
+    await until(lambda: client.got)
+    assert client.got == [b"mine"]
+
+
+async def test_a_long_text_travels_beside_the_json_and_what_is_no_utf8_closes(manager, kernel):
+    client, other = Client(manager).open(), Client(manager).open()
+    kernel.say([["long", client.connection.id]], buffers=["grün".encode()])
+    kernel.say([["long", other.connection.id]], buffers=[b"\xff"])
+    await until(lambda: other.got)
+    assert (client.got, other.code) == (["grün"], 1011)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"a": "{"}, {"a": ""}, {"a": "[" * 100_000}, {"a": 5}, [], None, {"id": '"x"'}]
+)
+async def test_changes_of_a_session_that_make_no_sense_change_nothing(manager, kernel, changed):
+    client = Client(manager)
+    client.connection._session = session = await manager.sessions.attach("s1", "ada", new=True)
+    client.open()
+    kernel.say([["session", "s1", changed, []], ["text", client.connection.id, "hello"]])
+    await until(lambda: client.got)
+    assert session == {"id": "s1"}
+
+
+async def test_a_session_is_found_as_long_as_one_of_its_connections_is_open(manager, kernel):
+    one, two = Client(manager), Client(manager)
+    for client in (one, two):
+        session = await manager.sessions.attach("s1", "ada", new=True)
+        client.connection._session = session
+        client.open()
+    name = one.connection.id
+    one.transport.lost()
+    kernel.say([["closed", name, 0]])
+    await until(lambda: name not in manager.connections)
+    kernel.say([["session", "s1", {"a": "1"}, []]])
+    assert session["a"] == 1
+    name = two.connection.id
+    two.transport.lost()
+    kernel.say([["closed", name, 0]])
+    await until(lambda: name not in manager.connections)
+    assert not kernel.bridge._sessions
+
+
+async def test_nothing_that_a_kernel_chooses_breaks_a_log_line(manager, routes, caplog):
+    caplog.set_level("INFO")
+    kernel = Kernel(manager, routes)
+    evil = "x\nERROR \x1b[31mfake\u202e" + "y" * 1000
+    claims = [
+        {"name": evil},
+        {"pattern": "/" + evil},
+        {"options": {evil: 1}},
+        {"options": {"max_message": evil}},
+        {"events": [evil]},
+        {"page": 5, evil: 1},
+    ]
+    for number, claim in enumerate(claims):
+        asked = {**CLAIM, **claim}
+        name = asked.pop("name", "bot")
+        kernel.say([["serve", name, number, asked, evil]])
+    kernel.say([[evil, evil], ["close", evil, 1, evil]])
+    await until(lambda: len(kernel.got("refused")) == len(claims))
+    assert caplog.records
+    for record in caplog.records:
+        assert record.getMessage().isprintable(), record.getMessage()
+        assert len(record.getMessage()) < 1500
+    kernel.bridge.end("over")
+
+
+async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
+    manager, routes, monkeypatch
+):
+    monkeypatch.setattr(bridges, "SLICE", 0.0005)
+    routes._limit = 10_000
+    kernel = Kernel(manager, routes)
+    turns = 0
+
+    async def look_on() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    bystander = asyncio.create_task(look_on())
+    await asyncio.sleep(0)
+    events = [["serve", f"b{n}", n, {**CLAIM, "pattern": f"/b{n}"}, ""] for n in range(400)]
+    kernel.say(events)
+    kernel.say([["withdraw", "b7"]])
+    assert len(manager.served.live) < 200
+    await until(lambda: len(kernel.got("served")) == 400)
+    await until(lambda: "b7" not in manager.served.live)
+    assert turns > 40
+    bystander.cancel()
+    # The batches are confirmed when they have been handled, and in their order.
+    confirmed = [batch["got"] for batch in kernel.batches if "got" in batch]
+    assert confirmed == sorted(confirmed)
+    assert confirmed[-1] == 2
+    kernel.bridge.end("over")
+    assert not manager.served.live
+
+
+async def test_a_batch_is_confirmed_only_when_it_has_been_handled(manager, kernel, monkeypatch):
+    await until(lambda: kernel.got("served"))
+    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    client = Client(manager).open()
+    kernel.say([["text", client.connection.id, str(n)] for n in range(50)])
+    assert kernel.bridge._courier._handled == 1
+    await until(lambda: len(client.got) == 50)
+    assert client.got == list(map(str, range(50)))
+    await until(lambda: kernel.bridge._courier._handled == 2)
+
+
+async def test_a_kernel_that_waits_for_no_confirmation_is_cut_off(manager, kernel, monkeypatch):
+    await until(lambda: kernel.got("served"))
+    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    client = Client(manager).open()
+    events = [["text", client.connection.id, "x"]] * 100
+    for _ in range(8):
+        kernel.say(events)
+    with pytest.raises(NotABatch, match="8 batches"):
+        kernel.say(events)
+
+
+async def test_what_a_kernel_sends_beyond_a_window_is_not_kept(manager, kernel):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+    for _ in range(400):
+        kernel.say([["text", name, "x" * 1000]] * 20)
+        await asyncio.sleep(0)
+        if client.connection.closed:
+            break
+    assert client.connection.close_code == 1011
+    assert client.connection.held_size < 3 * 1024 * 1024
+
+
+async def test_the_end_of_a_kernel_closes_its_connections_some_at_a_time(
+    manager, kernel, monkeypatch
+):
+    clients = [Client(manager).open() for _ in range(50)]
+    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    kernel.bridge.end("gone")
+    assert not manager.served.live
+    assert sum(client.code is not None for client in clients) == 1
+    await until(lambda: all(client.code == 1012 for client in clients))

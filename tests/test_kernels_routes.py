@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import random
 
 import pytest
 
 from jupyter_wshandler.callbacks.served import ServedRoutes
-from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.config.loader import load, load_route
 from jupyter_wshandler.errors import RouteRefused
+from jupyter_wshandler.kernels import rivals
 from jupyter_wshandler.kernels.routes import Claim, KernelRoutes
+from jupyter_wshandler.routes import Route, RouteTable
 
 
 class FakeBridge:
@@ -171,3 +174,131 @@ def test_a_configured_route_that_comes_later_displaces_a_kernels_and_says_so(tab
     configure(table, "/bot", "later")
     assert served_by(table, "/bot") == "later"
     assert one.told == [("bot", "/bot is answered by the configured route 'later' (/bot)")]
+
+
+def test_a_kernel_may_serve_so_many_routes_and_is_told_who_can_raise_it(table, one, two):
+    routes = KernelRoutes(table, limit=2)
+    for number in (1, 2):
+        routes.claim(one, claim(f"/bot{number}", f"bot{number}"))
+    with pytest.raises(RouteRefused, match=r"2 routes.*c\.WSHandlerApp\.kernel_routes_limit"):
+        routes.claim(one, claim("/bot3", "bot3"))
+    routes.claim(one, claim("/elsewhere", "bot2"))  # a new version of what there is
+    routes.claim(two, claim("/bot3", "bot3"))
+    routes.withdraw(one, "bot1")
+    routes.claim(one, claim("/bot4", "bot4"))
+    routes.forget(one)
+    routes.claim(one, claim("/bot5", "bot5"))
+
+
+def test_taking_over_takes_all_that_is_in_the_way(table, one, two):
+    routes = KernelRoutes(table)
+    for name, pattern in (("a", "/bots/a"), ("b", "/bots/{x}"), ("c", "/other"), ("d", "/d")):
+        routes.claim(one, claim(pattern, name))
+    routes.claim(two, claim("/bots/.*", "c", replace=True))
+    assert sorted(name for name, _ in one.told) == ["a", "b", "c"]
+    assert served_by(table, "/bots/a") is two
+    assert served_by(table, "/other") is None
+    assert served_by(table, "/d") is one
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\nb", "\x1b[31m", "x" * 201, "a\u202eb", "tab\t", "\x00", "nul\ud800"]
+)
+def test_a_name_that_would_break_a_log_line_is_refused(table, one, name):
+    with pytest.raises(RouteRefused, match="printable characters") as refused:
+        KernelRoutes(table).claim(one, claim(name=name))
+    assert str(refused.value).isprintable()
+
+
+def test_a_pattern_with_a_line_break_is_refused(table, one):
+    with pytest.raises(RouteRefused, match="printable"):
+        KernelRoutes(table).claim(one, claim("/a\nb"))
+
+
+@pytest.mark.parametrize("event", ["condition", "select_subprotocol", "every", "__init__"])
+def test_a_kernel_answers_no_question_of_the_handshake(table, one, event):
+    with pytest.raises(RouteRefused, match="no callback named"):
+        KernelRoutes(table).claim(one, Claim(name="bot", pattern="/bot", events=(event,)))
+
+
+@pytest.mark.parametrize("pattern", ["/bot{}", "/bot{}/{{room}}", "/x/{{room}}/{}"])
+def test_a_thousand_claims_build_no_table_and_ask_few_routes(table, one, two, monkeypatch, pattern):
+    built, asked = [], []
+    monkeypatch.setattr(
+        RouteTable,
+        "__init__",
+        lambda self, *args, make=RouteTable.__init__, **options: (
+            built.append(1),
+            make(self, *args, **options),
+        )[1],
+    )
+    monkeypatch.setattr(
+        rivals,
+        "_matches",
+        lambda route, path, is_so=rivals._matches: (asked.append(1), is_so(route, path))[1],
+    )
+    routes = KernelRoutes(table, limit=1000)
+    routes.claim(two, claim("/a/{b}/{c}/{d}", "other"))
+    for number in range(1000):
+        routes.claim(one, claim(pattern.format(number), f"bot{number}"))
+    assert not built
+    if not pattern.startswith("/x"):  # there, one sees of the path only what they all begin with
+        assert len(asked) < 5000
+    for number in range(0, 1000, 2):
+        routes.withdraw(one, f"bot{number}")
+    assert len(table.table) == 501
+    assert [route.name for route in table.table] == [
+        route.name for route in RouteTable((), table.live.values())
+    ]
+    routes.forget(one)
+    assert [route.name for route in table.table] == ["other"]
+    assert not routes._rivals._prefixes.keys() - {"/a/"}
+
+
+def test_a_table_that_routes_came_to_and_left_is_as_if_made_anew():
+    patterns = ["/a", "/b", "/a/{x}", "/{x}/a", "/.*", "/a.*", "/a/b", "/a/(b|c)", "/A", "/a"]
+    routes = [
+        Route(load_route(f"r{n}", pattern, {"on_message": "m.f"}))
+        for n, pattern in enumerate(patterns)
+    ]
+    first, later = routes[:2], routes[2:]
+    paths = ["/a", "/b", "/a/b", "/a/c", "/a/d", "/b/a", "/x", "/ax", "/A", "/nothing/here/x"]
+    generator = random.Random(5)
+    for _ in range(200):
+        table, there = RouteTable(first), {}
+        for _ in range(12):
+            route = generator.choice(later)
+            if generator.random() < 0.6:
+                table.put(route)
+                there[route.name] = route
+            else:
+                table.discard(route.name)
+                there.pop(route.name, None)
+        fresh = RouteTable(first, there.values())
+        assert table.routes == fresh.routes
+        assert len(table) == len(fresh)
+        assert [table.match(path) for path in paths] == [fresh.match(path) for path in paths]
+        assert [table.get(route.name) for route in routes] == [
+            fresh.get(route.name) for route in routes
+        ]
+
+
+def test_what_meets_is_found_as_by_asking_each():
+    parts = ["a", "b", "[^/]+", "[ab]", ".*", "a+", "(a|b)", "%C3%BC", "ü"]
+    generator = random.Random(7)
+    every = [
+        Route(load_route(f"r{n}", "/" + "/".join(generator.choices(parts, k=k)), {}))
+        for n, k in enumerate(generator.choices([1, 2], k=150))
+    ]
+    held = rivals.Rivals()
+    for route in every[:100]:
+        held.add(route)
+    for route in every[:30]:
+        held.remove(route)
+    for new in every[100:]:
+        wanted = {
+            old.name
+            for old in every[30:100]
+            if old.regex.match(new.sample_path()) or new.regex.match(old.sample_path())
+        }
+        assert {route.name for route in held.of(new)} == wanted

@@ -59,12 +59,14 @@ class ServedRoutes:
         self.configured: tuple[Route, ...] = ()
         self.live: dict[str, Route] = {}
         self.table = RouteTable(())
+        self._configured = RouteTable(())  # without those of kernels
         self.displaced: Callable[[Route, str], object] | None = None
         self.errors: tuple[str, ...] = ()
         self.base_url = "/"
         self.advise: Callable[[], Iterable[str]] | None = None
         self.watching: Watching = watching
         self._connections = connections
+        self._by_route: dict[str, set[Connection]] = {}
         self._swapped = swapped
         self._source: Source | None = None
         self._loader = RouteLoader()
@@ -222,6 +224,7 @@ class ServedRoutes:
     def _install(self, config: Config, routes: list[Route]) -> None:
         self.config = config
         self.configured = tuple(routes)
+        self._configured = RouteTable(self.configured)
         for name, route in list(self.live.items()):
             reason = self.conflict(route)
             if reason is not None:
@@ -231,13 +234,9 @@ class ServedRoutes:
         self._rebuild()
 
     def _rebuild(self) -> None:
-        routes = [*self.configured, *self.live.values()]
         self.table = RouteTable(self.configured, last=self.live.values())
-        counts: dict[str, int] = {}
-        for connection in self._connections.values():
-            counts[connection.route] = counts.get(connection.route, 0) + 1
-        for route in routes:
-            route.connections = counts.get(route.name, 0)
+        for route in self.table:
+            route.connections = len(self._by_route.get(route.name, ()))
         self._swapped()
 
     # ---- routes whose functions are at hand ----------------------------------------------------
@@ -257,18 +256,27 @@ class ServedRoutes:
         if reason is not None:
             raise ValueError(reason)
         self.live[route.name] = route
-        self._rebuild()
-        for connection in list(self._connections.values()):
-            if connection.route == route.name:
-                self._move(connection)
+        self.table.put(route)
+        connections = tuple(self._by_route.get(route.name, ()))
+        route.connections = len(connections)
+        self._swapped()
+        for connection in connections:
+            self._move(connection)
 
-    def remove(self, name: str) -> None:
-        """Serve a route that was `put` no longer; its connections are closed with 1012."""
-        if self.live.pop(name, None) is not None:
-            self._rebuild()
-            for connection in list(self._connections.values()):
-                if connection.route == name:
-                    self._move(connection)
+    def remove(self, name: str, *, close: bool = True) -> None:
+        """Serve a route that was `put` no longer.
+
+        Args:
+            name: The route's name.
+            close: Whether its connections are closed with 1012; otherwise the caller does it.
+        """
+        if self.live.pop(name, None) is None:
+            return
+        self.table.discard(name)
+        self._swapped()
+        if close:
+            for connection in tuple(self._by_route.get(name, ())):
+                self._move(connection)
 
     def conflict(self, route: Route) -> str | None:
         """Return why a route cannot be served beside the configured ones, or None.
@@ -276,7 +284,7 @@ class ServedRoutes:
         Args:
             route: One that is not configured.
         """
-        table = RouteTable(self.configured)
+        table = self._configured
         if table.get(route.name) is not None:
             return f"the server's configuration has a route named {route.name!r}"
         match = table.match(route.sample_path())
@@ -292,6 +300,7 @@ class ServedRoutes:
 
     def opened(self, connection: Connection) -> None:
         """Count a connection, and give it the route of today if it began with yesterday's."""
+        self._by_route.setdefault(connection.route, set()).add(connection)
         route = self.table.get(connection.route)
         if route is not None:
             route.connections += 1
@@ -303,6 +312,10 @@ class ServedRoutes:
 
     def closed(self, connection: Connection) -> None:
         """Stop counting a connection."""
+        same_route = self._by_route.get(connection.route, set())
+        same_route.discard(connection)
+        if not same_route:
+            self._by_route.pop(connection.route, None)
         route = self.table.get(connection.route)
         if route is not None:
             route.connections -= 1

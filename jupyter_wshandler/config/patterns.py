@@ -39,6 +39,7 @@ class CompiledPattern:
         wildcards: Unbounded repeats in it.
         literals: Literal characters in it.
         sample: A path that it may match, to compare it with other rules.
+        prefix: What every path that it matches begins with.
     """
 
     regex: re.Pattern[str]
@@ -47,6 +48,7 @@ class CompiledPattern:
     wildcards: int
     literals: int
     sample: str
+    prefix: str
 
     def sort_key(self, priority: float, name: str) -> tuple[float, int, int, int, str]:
         """Return what orders routes, the first to match first.
@@ -98,7 +100,8 @@ def analyse_pattern(pattern: str) -> CompiledPattern:
         raise PatternError("the pattern holds characters that no path can have") from None
     literal = _literal(parsed)
     slashes, wildcards, literals = _measure(parsed)
-    return CompiledPattern(regex, literal, slashes, wildcards, literals, _sample(parsed))
+    prefix = _prefix(parsed) if literal is None else literal
+    return CompiledPattern(regex, literal, slashes, wildcards, literals, _sample(parsed), prefix)
 
 
 def _translate(path: str) -> str:
@@ -267,6 +270,15 @@ def _literal(items: Any) -> str | None:
         if part is None:
             return None
         parts.append(part)
+    return "".join(parts)
+
+
+def _prefix(items: Any) -> str:
+    parts: list[str] = []
+    for operator, argument in items:
+        if operator is not _re.LITERAL:
+            break
+        parts.append(chr(argument))
     return "".join(parts)
 
 

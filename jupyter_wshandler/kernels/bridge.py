@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -18,11 +18,29 @@ from ..engine.loopio import LoopIO
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
-from ..sending import CLOSED, CLOSING, SENT, Sent
+from ..sending import CLOSED, CLOSING, SENT, Sent, check_close
 from ..sessions import Session
 from ..types import Callback, CloseCode
+from .batches import (
+    Batch,
+    Binary,
+    Close,
+    Long,
+    NotABatch,
+    Ping,
+    Said,
+    Serve,
+    SessionChange,
+    Text,
+    Withdraw,
+    about,
+    one_line,
+    read_changes,
+    read_claim,
+    read_event,
+)
 from .connection import KernelConnection
-from .courier import Batch, Courier, Event, OutOfStep, Transmit, with_buffers
+from .courier import KERNEL_IN_FLIGHT, WINDOW, WINDOW_SIZE, Courier, OutOfStep, Transmit
 from .details import describe
 from .routes import Claim, KernelRoutes
 
@@ -32,8 +50,20 @@ MAX_WAITING = 16 * 1024 * 1024
 GOODBYE = 30.0
 """Seconds that a kernel has for the `on_close` of a connection."""
 
-BUFFERED = frozenset({"binary", "ping"})
-"""Events of a kernel whose payload travels beside the JSON."""
+SLICE = 0.003
+"""Seconds of the server's loop that what one kernel says takes at a time."""
+
+QUIET = 60.0
+"""Seconds between two lines about events that make no sense and are about no connection."""
+
+MAX_PING = 125
+"""Bytes in the payload of a ping (RFC 6455 section 5.5)."""
+
+NO_CODE = 1005
+"""Stands for a close frame without a code (RFC 6455 section 7.1.5)."""
+
+_BUFFERED = (Long, Binary, Ping)
+_BUFFERED_TAGS = frozenset({"long", "binary", "ping"})
 
 
 class Owner(Protocol):
@@ -63,6 +93,39 @@ class _Pumping:
 _PUMPING: Any = _Pumping()
 
 
+class Waiting:
+    """Be a batch of the kernel that has not been handled to its end."""
+
+    def __init__(self, batch: Batch, buffers: Sequence[Any]) -> None:
+        self.number = batch.number
+        self.buffers = iter(buffers)
+        self._events = iter(batch.events)
+        self._taken = dict(batch.taken)
+
+    def add(self, taken: dict[str, int]) -> None:
+        """Add what a later message says of handled messages."""
+        for name, count in taken.items():
+            self._taken[name] = self._taken.get(name, 0) + count
+
+    def step(self) -> msgspec.Raw | tuple[str, int] | None:
+        """Return the next event, or the next count of handled messages; None at the end."""
+        event = next(self._events, None)
+        if event is not None:
+            return event
+        return self._taken.popitem() if self._taken else None
+
+
+class _Refused(ValueError):
+    """Report that an event was read, and cannot be done."""
+
+
+def _next(buffers: Iterator[Any]) -> bytes:
+    try:
+        return bytes(next(buffers))
+    except StopIteration:
+        raise OutOfStep("a buffer is missing") from None
+
+
 class Bridge:
     """Serve the routes of one kernel.
 
@@ -72,6 +135,7 @@ class Bridge:
         kernel_id: The kernel.
         transmit: Sends a batch to the kernel.
         patience: Seconds that a message waits for the kernel before its connection is closed.
+        lost: Hears what `receive` raises where it comes out after its end.
     """
 
     def __init__(
@@ -82,6 +146,7 @@ class Bridge:
         transmit: Transmit,
         *,
         patience: float = 30.0,
+        lost: Callable[[Exception], object] = lambda error: None,
     ) -> None:
         self.io, self.log, self.thread = owner.io, owner.log, owner.thread
         self.call_from_thread, self.touch = owner.call_from_thread, owner.touch
@@ -94,7 +159,13 @@ class Bridge:
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
         # grow with the load. Its own are spaced: they count for a notebook's limit of messages.
         self._courier = Courier(self.io.loop, transmit, in_flight=1, patience=0.005)
+        self.lost = lost
         self._connections: dict[str, KernelConnection] = {}
+        self._sessions: dict[str, tuple[Session, int]] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._turn: asyncio.Handle | None = None
+        self._wrong = 0
+        self._quiet_until = 0.0
         self._blocked: set[KernelConnection] = set()
         self._waits: set[asyncio.Task[None]] = set()
         self.busy = False
@@ -103,60 +174,169 @@ class Bridge:
     # ---- from the kernel -----------------------------------------------------------------------
 
     def receive(self, batch: Batch, buffers: Sequence[Any]) -> None:
-        """Do what a batch of the kernel says.
+        """Do what a batch of the kernel says, soon and in the order of the batches.
+
+        Args:
+            batch: What the kernel's courier has sent.
+            buffers: The payloads of its events that travel beside the JSON, in order.
 
         Raises:
             OutOfStep: A batch is missing, so that nothing of this kernel can be relied on.
+            NotABatch: The kernel sends more than one that keeps to the rules would.
         """
-        events, taken = self._courier.receive(batch)
-        self.io.begin_batch()
-        for event, buffer in with_buffers(events, buffers, BUFFERED):
-            try:
-                self._handle(event, buffer)
-            except OutOfStep:
-                raise
-            except Exception:
-                # What one event holds must not cost the others.
-                self.log.exception("%s: %s could not be handled", self.label, event[0])
-        for name, count in taken.items():
-            connection = self._connections.get(name)
-            if connection is not None:
-                connection.take(count)
-                self.wake(connection)
+        self._courier.accept(batch.number, batch.got)
+        if batch.number is not None:
+            if len(self._waiting) >= KERNEL_IN_FLIGHT:
+                raise NotABatch(f"more than {KERNEL_IN_FLIGHT} batches at once")
+            self._waiting.append(Waiting(batch, buffers))
+        elif self._waiting:
+            # What was sent before is handled before; unknown names must not pile up meanwhile.
+            known = self._connections
+            self._waiting[-1].add({n: c for n, c in batch.taken.items() if n in known})
+        else:
+            self._waiting.append(Waiting(batch, ()))
+        if self._turn is None:
+            self._work()
         for connection in tuple(self._blocked):
             self.wake(connection)
 
-    def _handle(self, event: Event, buffer: bytes) -> None:
-        what, name = event[0], event[1]
-        if what == "serve":
-            self._serve(name, event[2], event[3], event[4])
-        elif what == "withdraw":
-            self._routes.withdraw(self, name)
-        elif what == "session":
-            self._session_changed(name, event[2], event[3])
-        else:
-            connection = self._connections.get(name)
-            if connection is None:
-                return
-            if what == "text":
-                self._send(connection, event[2])
-            elif what == "binary":
+    def _work(self) -> None:
+        """Handle what waits for a few milliseconds; the rest in the next turn of the loop.
+
+        What others wait for comes in between.
+        """
+        self._turn = None
+        until = time.monotonic() + SLICE
+        self.io.begin_batch()
+        while self._waiting and self.alive:
+            waiting = self._waiting[0]
+            step = waiting.step()
+            if step is None:
+                self._waiting.popleft()
+                if waiting.number is not None:
+                    self._courier.handled(waiting.number)
+            elif isinstance(step, tuple):
+                self._taken(*step)
+            else:
+                self._handle(step, waiting.buffers)
+            if time.monotonic() >= until:
+                break
+        if self._waiting and self.alive:
+            self._turn = self.io.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self._work()
+        except (OutOfStep, NotABatch) as error:
+            self._waiting.clear()
+            self.lost(error)
+
+    def _taken(self, name: str, count: int) -> None:
+        connection = self._connections.get(name)
+        if connection is not None:
+            connection.take(count)
+            self.wake(connection)
+
+    def _handle(self, event: msgspec.Raw, buffers: Iterator[Any]) -> None:
+        """Do what one event says; what is wrong with it costs its connection, and nobody else."""
+        try:
+            said = read_event(event)
+            # Taken also for a connection that is gone: the next event has the next buffer.
+            buffer = _next(buffers) if isinstance(said, _BUFFERED) else b""
+            self._do(said, buffer)
+        except (OutOfStep, NotABatch):
+            raise
+        except ValueError as error:
+            what, name = about(event)
+            if what in _BUFFERED_TAGS and not isinstance(error, _Refused):
+                _next(buffers)
+            self._malformed(what, name, str(error))
+        except Exception:
+            what, name = about(event)
+            self.log.exception("%s: %s could not be handled", self.label, one_line(what, 20))
+            self._close_wrong(name)
+
+    def _do(self, said: Said, buffer: bytes) -> None:
+        if isinstance(said, Serve):
+            self._serve(said)
+            return
+        if isinstance(said, Withdraw):
+            self._routes.withdraw(self, said.name)
+            return
+        if isinstance(said, SessionChange):
+            self._session_changed(said)
+            return
+        connection = self._connections.get(said.name)
+        if connection is None:
+            return  # it has ended meanwhile
+        try:
+            if isinstance(said, Text):
+                self._send(connection, said.text)
+            elif isinstance(said, Long):
+                self._send(connection, buffer.decode())
+            elif isinstance(said, Binary):
                 self._send(connection, buffer)
-            elif what == "ping":
+            elif isinstance(said, Ping):
+                if len(buffer) > MAX_PING:
+                    raise ValueError(f"a ping has at most {MAX_PING} bytes, found {len(buffer)}")
                 connection._ping(buffer)
-            elif what == "close":
-                connection._close(event[2], event[3])
-            elif what == "closed":
-                connection.dropped += event[2]
-                connection.ended_there = True
-                if connection._phase == CLOSED:
-                    self._finish(connection)
-                elif connection._phase < CLOSING:  # the kernel did not wait for the client
-                    connection._transport.abort()
+            elif isinstance(said, Close):
+                if said.code != NO_CODE or said.reason:
+                    check_close(said.code, said.reason)
+                connection._close(said.code, said.reason)
+            else:
+                self._ended(connection, said.dropped)
+        except ValueError as error:
+            raise _Refused(str(error)) from None
+
+    def _ended(self, connection: KernelConnection, dropped: int) -> None:
+        connection.dropped += min(max(0, dropped), 2**53)
+        connection.ended_there = True
+        if connection._phase == CLOSED:
+            self._finish(connection)
+        elif connection._phase < CLOSING:  # the kernel did not wait for the client
+            connection._transport.abort()
+
+    def _malformed(self, what: str, name: str, why: str) -> None:
+        """Close the connection that an event is about with 1011, and say whose doing it was."""
+        closed = self._close_wrong(name)
+        self._wrong += 1
+        now = time.monotonic()
+        if closed is None and now < self._quiet_until:
+            return
+        if closed is None:
+            self._quiet_until = now + QUIET
+        self.log.warning(
+            "%s: %s cannot be done: %s%s (%d such events so far)",
+            self.label,
+            one_line(what, 20) or "an event",
+            one_line(why),
+            "" if closed is None else f"; closing connection {closed.id} of route {closed.route}",
+            self._wrong,
+        )
+
+    def _close_wrong(self, name: str) -> KernelConnection | None:
+        """Close a connection whose kernel cannot be understood; None where it is closing."""
+        connection = self._connections.get(name)
+        if connection is None or connection._phase >= CLOSING:
+            return None
+        if connection.held:
+            connection.held.clear()
+            connection.held_size = 0
+        connection._close(CloseCode.INTERNAL_ERROR, "the notebook's bot sent what cannot be done")
+        return connection
 
     def _send(self, connection: KernelConnection, message: str | bytes) -> None:
         if connection.held is not None:
+            if connection.closed:  # what comes after our close frame goes nowhere
+                self._courier.take(connection.id)
+                return
+            size = connection.held_size + len(message)
+            # A kernel that keeps to its window never gets here, however its messages are split.
+            if len(connection.held) > WINDOW or (connection.held_size and size > 2 * WINDOW_SIZE):
+                raise ValueError("more messages than the connection's window allows")
             connection.held.append(message)
+            connection.held_size = size
             return
         sent = self._write(connection, message)
         if sent is SENT:
@@ -165,6 +345,7 @@ class Bridge:
         # The client reads slowly: the kernel hears of no more room, and what it has sent already
         # waits here. Its window bounds that; beyond it the route's `queue` counts in the kernel.
         connection.held = deque()
+        connection.held_size = 0
         task = self.io.loop.create_task(
             self._send_on(connection, sent), name=f"wshandler {connection.id} waits for room"
         )
@@ -180,7 +361,9 @@ class Bridge:
             self._courier.take(connection.id)
             if not held:
                 break
-            sent = self._write(connection, held.popleft())
+            message = held.popleft()
+            connection.held_size -= len(message)
+            sent = self._write(connection, message)
         connection.held = None
 
     def _write(self, connection: KernelConnection, message: str | bytes) -> Sent:
@@ -189,32 +372,44 @@ class Bridge:
         except ConnectionClosed:
             return SENT
 
-    def _session_changed(self, name: str, changed: dict[str, str], removed: list[str]) -> None:
-        for connection in self._connections.values():
-            session = connection._session
-            if session is not None and session.id == name:
-                session.update({key: json.loads(text) for key, text in changed.items()})
-                for key in removed:
-                    session.pop(key, None)
-                self.touch(session)
-                return
+    def _session_changed(self, change: SessionChange) -> None:
+        session, _ = self._sessions.get(change.name, (None, 0))
+        if session is None:
+            return
+        changed, removed = read_changes(change)
+        try:
+            values = {key: json.loads(text) for key, text in changed.items() if key != "id"}
+        except RecursionError:
+            raise ValueError("a session's value is nested too deeply") from None
+        session.update(values)
+        for key in removed:
+            if key != "id":
+                session.pop(key, None)
+        self.touch(session)
 
     # ---- its routes ----------------------------------------------------------------------------
 
-    def _serve(self, name: str, number: int, claim: dict[str, Any], label: str) -> None:
-        if label:
-            printable = "".join(c if c.isprintable() else "?" for c in str(label)[:100])
-            self.label = f"kernel {self.kernel_id[:8]} ({printable})"
+    def _serve(self, said: Serve) -> None:
+        if said.label:
+            self.label = f"kernel {self.kernel_id[:8]} ({one_line(said.label, 100)})"
         try:
-            asked = msgspec.convert({"name": name, **claim}, Claim)
+            given = read_claim(said.claim)
+            asked = msgspec.convert({**given, "name": said.name}, Claim)
             where = self._routes.claim(self, asked)
-        except msgspec.ValidationError as error:
-            self._courier.put(["refused", name, number, str(error)])
-        except RouteRefused as refusal:
-            self.log.warning("%s may not serve %r: %s", self.label, name, refusal)
-            self._courier.put(["refused", name, number, str(refusal)])
+        except (ValueError, RouteRefused) as refusal:  # also what msgspec says of wrong types
+            self.log.warning(
+                "%s may not serve '%s': %s",
+                self.label,
+                one_line(said.name, 60),
+                one_line(str(refusal), 1000),
+            )
+            why = str(refusal)[:4000].encode(errors="replace").decode()
+            answer: list[Any] = ["refused", said.name, said.number, why]
         else:
-            self._courier.put(["served", name, number, where])
+            answer = ["served", said.name, said.number, where]
+        if self._courier.waiting > 2 * MAX_WAITING:
+            raise NotABatch("claims without taking the answers to them")
+        self._courier.put(answer, size=512 + len(said.name) + len(str(answer[3])))
 
     def displaced(self, name: str, reason: str) -> None:
         """Tell the kernel that one of its routes is served no longer."""
@@ -249,6 +444,7 @@ class Bridge:
             if not c._opened:
                 c._opened = True
                 self._connections[c.id] = c
+                self._hold_session(c._session)
                 self._courier.put(["open", c.id, describe(c)], size=4096)
             self._pump(c)
         finally:
@@ -292,10 +488,22 @@ class Bridge:
         else:
             self._finish(c)
 
+    def _hold_session(self, session: Session | None) -> None:
+        if session is not None:
+            _, count = self._sessions.get(session.id, (session, 0))
+            self._sessions[session.id] = session, count + 1
+
+    def _let_session_go(self, session: Session | None) -> None:
+        if session is not None and session.id in self._sessions:
+            held, count = self._sessions.pop(session.id)
+            if count > 1:
+                self._sessions[session.id] = held, count - 1
+
     def _finish(self, c: KernelConnection) -> None:
         if not c._finished:
             c._finished = True
-            self._connections.pop(c.id, None)
+            if self._connections.pop(c.id, None) is not None:
+                self._let_session_go(c._session)
             self._blocked.discard(c)
             self._owner.finished(c)
 
@@ -339,12 +547,26 @@ class Bridge:
             return
         self.alive = False
         self._courier.close()
-        for c in tuple(self._connections.values()):
+        self._waiting.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        # At once, as the kernel may be back at once; the connections follow some at a time.
+        self._routes.forget(self)
+        for task in tuple(self._waits):
+            task.cancel()
+        self._close_some(list(reversed(self._connections.values())), reason)
+
+    def _close_some(self, connections: list[KernelConnection], reason: str) -> None:
+        until = time.monotonic() + SLICE
+        self.io.begin_batch()
+        while connections:
+            c = connections.pop()
             c.untaken.clear()
             c._inbox.clear()
             c._close(CloseCode.SERVICE_RESTART, reason)
             if c._phase == CLOSED:
                 self._finish(c)
-        self._routes.forget(self)
-        for task in tuple(self._waits):
-            task.cancel()
+            if connections and time.monotonic() >= until:
+                self.io.loop.call_soon(self._close_some, connections, reason)
+                return

@@ -28,6 +28,7 @@ class KernelConnection(Connection):
     __slots__ = (
         "ended_there",
         "held",
+        "held_size",
         "lost_at",
         "on_leaving",
         "told_closing",
@@ -43,6 +44,7 @@ class KernelConnection(Connection):
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
         self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
+        self.held_size = 0
         self.lost_at = 0.0
         self.told_closing = False  # the kernel knows that the client is leaving
         self.ended_there = False  # its last callback has run in the kernel

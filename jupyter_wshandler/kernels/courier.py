@@ -18,7 +18,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-PROTOCOL = 1
+from .batches import MAX_EVENTS
+
+PROTOCOL = 2
 """Version of this language: a server and a kernel of different versions leave each other alone."""
 
 TARGET = "wshandler"
@@ -27,11 +29,21 @@ TARGET = "wshandler"
 TOPIC = b"wshandler"
 """Topic of the kernel's batches on iopub: the server subscribes to nothing else."""
 
-MAX_EVENTS = 512
-"""Events in one batch."""
-
 MAX_SIZE = 1024 * 1024
 """Bytes in one batch, unless a single event has more."""
+
+LONG = 64 * 1024
+"""Characters of a text beyond which it travels beside the JSON, from a kernel to the server."""
+
+KERNEL_IN_FLIGHT = 8
+"""Batches of a kernel that the server may not have confirmed yet, at most."""
+
+WINDOW = 16 * 1024
+"""Messages of one connection that the server may have and not have sent on: as many small ones
+as a socket takes before it is full."""
+
+WINDOW_SIZE = 1024 * 1024
+"""Bytes in them, at most; one message is always allowed."""
 
 Event: TypeAlias = list[Any]
 Batch: TypeAlias = dict[str, Any]
@@ -79,6 +91,7 @@ class Courier:
         self._number = 0
         self._sent: OrderedDict[int, float] = OrderedDict()
         self._received = 0
+        self._handled = 0
         self._confirmed = 0
         self._not_before = 0.0
         self._timer: asyncio.Handle | None = None
@@ -140,8 +153,8 @@ class Courier:
             self._sent[self._number] = now
             batch["n"] = self._number
             batch["events"] = self._next_events(buffers)
-        if self._received > self._confirmed:
-            batch["got"] = self._confirmed = self._received
+        if self._handled > self._confirmed:
+            batch["got"] = self._confirmed = self._handled
         taken = self._next_taken()
         if taken:
             batch["taken"] = taken
@@ -199,18 +212,35 @@ class Courier:
             OutOfStep: The batch before it never came.
         """
         number = batch.get("n")
+        self.accept(number, batch.get("got"))
+        if number is not None:
+            self.handled(number)
+        return batch.get("events", []), batch.get("taken", {})
+
+    def accept(self, number: int | None, got: int | None) -> None:
+        """Take note of a batch whose events are still to be handled; see `handled`.
+
+        Args:
+            number: The batch's number; None where it has no events.
+            got: The number of the last batch that has reached the other side, if it says so.
+
+        Raises:
+            OutOfStep: The batch before it never came.
+        """
         if number is not None:
             if number != self._received + 1:
                 raise OutOfStep(f"expected batch {self._received + 1}, found {number}")
             self._received = number
-            self._confirm_soon()
-        got = batch.get("got")
         if got is not None:
             while self._sent and next(iter(self._sent)) <= got:
                 self._sent.popitem(last=False)
             if self._events:
                 self._flush_at(self._not_before)
-        return batch.get("events", []), batch.get("taken", {})
+
+    def handled(self, number: int) -> None:
+        """Confirm a batch, so that the other side may send one more."""
+        self._handled = number
+        self._confirm_soon()
 
     def stalled(self) -> float:
         """Return the seconds for which the oldest unconfirmed batch has been on its way."""

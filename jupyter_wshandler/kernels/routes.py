@@ -9,11 +9,19 @@ import msgspec
 
 from ..config.loader import load_route
 from ..config.model import RouteConfig
+from ..config.nodes import shorten
 from ..errors import RouteRefused
 from ..routes import Route
+from .rivals import Rivals
 
 if TYPE_CHECKING:
     from .bridge import Bridge
+
+MAX_NAME = 200
+"""Characters in the name of a route."""
+
+EVENTS = frozenset({"open", "on_message", "on_close", "on_error", "on_pong"})
+"""Callbacks that a route of a kernel may have; those of the handshake are the server's."""
 
 Policy = Literal["off", "private", "any"]
 """What kernels may serve: nothing; routes for logged-in users of the same origin; or anything."""
@@ -36,8 +44,8 @@ class Table(Protocol):
     def put(self, route: Route) -> None:
         """Serve a route, behind all that are configured."""
 
-    def remove(self, name: str) -> None:
-        """Serve a route no longer."""
+    def remove(self, name: str, *, close: bool = True) -> None:
+        """Serve a route no longer, and close its connections if they are not closed already."""
 
     def conflict(self, route: Route) -> str | None:
         """Return why a route cannot be served beside the configured ones."""
@@ -55,14 +63,6 @@ class _There:
         raise RuntimeError(f"{self.event} lives in a kernel")
 
 
-def _meet(one: Route, other: Route) -> bool:
-    """Return whether the patterns of two routes match a path in common, as far as one can see."""
-    return any(
-        route.regex is not None and route.regex.match(path) is not None
-        for route, path in ((one, other.sample_path()), (other, one.sample_path()))
-    )
-
-
 class KernelRoutes:
     """Decide what kernels may serve, and put it into the route table.
 
@@ -73,6 +73,7 @@ class KernelRoutes:
         enforce: ``c.WSHandlerApp.enforce``.
         allow_public_routes: ``c.WSHandlerApp.allow_public_routes``.
         idle_timeout: As for `config.loader.load`.
+        limit: Routes that one kernel may serve.
         elsewhere: Returns who else answers a route's path (Jupyter, another extension), or None.
         address: Returns where a client reaches a route: ``url`` and ``path``.
     """
@@ -86,6 +87,7 @@ class KernelRoutes:
         enforce: Mapping[str, Any] | None = None,
         allow_public_routes: bool = False,
         idle_timeout: float = 0.0,
+        limit: int = 200,
         elsewhere: Callable[[Route], str | None] = lambda route: None,
         address: Callable[[Route], dict[str, str]] = lambda route: {"url": "", "path": ""},
     ) -> None:
@@ -95,9 +97,12 @@ class KernelRoutes:
         self._enforce = enforce
         self._public = allow_public_routes
         self._idle_timeout = idle_timeout
+        self._limit = limit
         self._elsewhere = elsewhere
         self._address = address
         self._served: dict[str, tuple[Bridge, Route]] = {}
+        self._names: dict[Bridge, set[str]] = {}
+        self._rivals = Rivals()
 
     def claim(self, bridge: Bridge, claim: Claim) -> dict[str, str]:
         """Serve a route of a kernel, or the new version of one that it serves already.
@@ -112,15 +117,22 @@ class KernelRoutes:
         Raises:
             RouteRefused: It may not; says why and what to do.
         """
+        _check(claim)
+        names = self._names.get(bridge, set())
+        if claim.name not in names and len(names) >= self._limit:
+            raise RouteRefused(
+                f"this kernel serves {len(names)} routes, as many as one may; stop one of them, or "
+                "ask the server's administrator to raise c.WSHandlerApp.kernel_routes_limit"
+            )
         route = Route(
             self._config(claim),
             {event: _There(event) for event in claim.events},
             host=bridge,
             page=claim.page,
         )
-        rival = self._rival(bridge, route)
-        if rival is not None and not claim.replace:
-            other, taken = rival
+        rivals = self._others(bridge, route)
+        if rivals and not claim.replace:
+            other, taken = rivals[0]
             raise RouteRefused(
                 f"{taken.config.pattern} is served by {other.label}; stop it there, "
                 "choose another pattern, or pass replace=True to take it over"
@@ -133,11 +145,14 @@ class KernelRoutes:
             raise RouteRefused(
                 f"{claim.pattern} is answered by {owner} of this server; choose another pattern"
             )
-        if rival is not None:
-            other, taken = rival
-            self._remove(taken.name)
+        for other, taken in rivals:
+            self._forget(taken.name)
+            self._table.remove(taken.name)
             other.displaced(taken.name, f"{bridge.label} has taken it over")
+        self._forget(route.name)
         self._served[route.name] = bridge, route
+        self._names.setdefault(bridge, set()).add(route.name)
+        self._rivals.add(route)
         self._table.put(route)
         bridge.log.info("Route %s serves %s from %s", route.name, claim.pattern, bridge.label)
         return {**self._address(route), "pattern": claim.pattern}
@@ -184,33 +199,60 @@ class KernelRoutes:
             config = msgspec.structs.replace(config, auth=auth, origins=origins)
         return config
 
-    def _rival(self, bridge: Bridge, route: Route) -> tuple[Bridge, Route] | None:
-        """Return the route of another kernel that has the same name or path."""
-        for other, taken in self._served.values():
-            if other is bridge:  # the table orders the routes of one notebook as it does any
-                continue
-            if taken.name == route.name or _meet(taken, route):
-                return other, taken
-        return None
+    def _others(self, bridge: Bridge, route: Route) -> list[tuple[Bridge, Route]]:
+        """Return the routes of other kernels that have the same name or path."""
+        same_name = self._served.get(route.name)
+        found = [] if same_name is None else [same_name]
+        found += [self._served[one.name] for one in self._rivals.of(route)]
+        # The table orders the routes of one notebook as it does any.
+        others = {taken.name: (other, taken) for other, taken in found if other is not bridge}
+        return list(others.values())
 
     def withdraw(self, bridge: Bridge, name: str) -> None:
         """Serve a route no longer, where it is this kernel's."""
-        owner, _ = self._served.get(name, (None, None))
-        if owner is bridge:
-            self._remove(name)
+        if name in self._names.get(bridge, ()):
+            self._forget(name)
+            self._table.remove(name)
 
     def forget(self, bridge: Bridge) -> None:
-        """Serve nothing of a kernel any more."""
-        for name, (owner, _) in tuple(self._served.items()):
-            if owner is bridge:
-                self._remove(name)
+        """Serve nothing of a kernel any more; its connections are closed by the bridge."""
+        for name in tuple(self._names.get(bridge, ())):
+            self._forget(name)
+            self._table.remove(name, close=False)
 
-    def _remove(self, name: str) -> None:
-        del self._served[name]
-        self._table.remove(name)
+    def _forget(self, name: str) -> None:
+        bridge, route = self._served.pop(name, (None, None))
+        if bridge is None or route is None:
+            return
+        self._rivals.remove(route)
+        names = self._names[bridge]
+        names.remove(name)
+        if not names:
+            del self._names[bridge]
 
     def displaced(self, route: Route, reason: str) -> None:
         """Take note that the configuration has taken a kernel's route from it."""
-        bridge, _ = self._served.pop(route.name, (None, None))
+        bridge, _ = self._served.get(route.name, (None, None))
         if bridge is not None:
+            self._forget(route.name)
             bridge.displaced(route.name, reason)
+
+
+def _check(claim: Claim) -> None:
+    """Refuse what would be obeyed by a terminal, or misread by people, wherever it is shown.
+
+    Raises:
+        RouteRefused: The name or the pattern cannot be used.
+    """
+    if not 0 < len(claim.name) <= MAX_NAME or not claim.name.isprintable():
+        raise RouteRefused(
+            f"a route's name has 1 to {MAX_NAME} printable characters, found "
+            f"{shorten(claim.name)}; pass name=..."
+        )
+    if not claim.pattern.isprintable():
+        raise RouteRefused(
+            f"a pattern has printable characters only, found {shorten(claim.pattern)}"
+        )
+    unknown = sorted({*claim.events} - EVENTS)
+    if unknown:
+        raise RouteRefused(f"a kernel has no callback named {shorten(unknown[0])}")

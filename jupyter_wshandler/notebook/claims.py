@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..kernels.batches import MAX_OPTIONS
 from ..routes import Route
 
 Answer = Callable[[str, Any], object]
@@ -19,6 +20,11 @@ class Asked(NamedTuple):
     route: Route
     claim: dict[str, Any]
     answer: Answer
+
+    @property
+    def size(self) -> int:
+        """What asking for it counts for, in characters."""
+        return len(self.claim.get("page") or "") + MAX_OPTIONS
 
 
 class Claims:

@@ -24,8 +24,12 @@ from ..connection import Connection
 from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
 from ..kernels.courier import (
+    KERNEL_IN_FLIGHT,
+    LONG,
     PROTOCOL,
     TARGET,
+    WINDOW,
+    WINDOW_SIZE,
     Batch,
     Courier,
     Event,
@@ -43,13 +47,6 @@ from .output import bot_logger
 from .sessions import KernelSessions
 
 T = TypeVar("T")
-
-WINDOW = 16 * 1024
-"""Messages of one connection that the server may have and not have sent on: as many small ones
-as a socket takes before it is full."""
-
-WINDOW_SIZE = 1024 * 1024
-"""Bytes in them, at most; one message is always allowed."""
 
 RATE = 400.0
 """Batches per second in the long run: a notebook's server drops the output of a kernel that sends
@@ -209,7 +206,7 @@ class Link:
         self._courier = Courier(
             self.loop,
             lambda batch, buffers: self._comms.publish(comm_id, batch, buffers),
-            in_flight=8,
+            in_flight=KERNEL_IN_FLIGHT,
             patience=0.002,
             rate=RATE,
             burst=BURST,
@@ -324,8 +321,12 @@ class Link:
             self._courier.take(connection.id)
 
     def _send(self, name: str, frame: Frame) -> None:
-        if isinstance(frame, str):
-            self._put(["text", name, frame], size=64 + len(frame))
+        if isinstance(frame, str) and len(frame) > LONG:
+            self._put(["long", name], frame.encode(), size=64 + len(frame))
+        elif isinstance(frame, str):
+            # A character that JSON escapes takes six bytes.
+            plain = frame.isascii() and frame.isprintable()
+            self._put(["text", name, frame], size=64 + len(frame) * (1 if plain else 6))
         elif isinstance(frame, bytes):
             self._put(["binary", name], frame, size=64 + len(frame))
         elif isinstance(frame, Close):
@@ -357,7 +358,8 @@ class Link:
 
     def _ask(self, asked: Asked) -> None:
         label = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
-        self._put(["serve", asked.route.name, asked.number, asked.claim, label], size=1024)
+        event = ["serve", asked.route.name, asked.number, asked.claim, label]
+        self._put(event, size=1024 + asked.size)
 
     def _put_in_place(self, route: Route) -> None:
         if route.context is not None:

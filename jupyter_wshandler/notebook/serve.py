@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..errors import RouteRefused
+from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..routes import Route
 from .bot import Bot, BotErrors
 from .link import Link
@@ -107,6 +109,7 @@ def serve(
         "events": list(functions),
         "replace": replace,
     }
+    _check_size(claim)
     bot.functions = functions
     answer = _Answer(bot, route)
     link.call(lambda: link.serve(route, claim, answer))
@@ -138,6 +141,19 @@ def _page(route: Route) -> str | None:
     if len(text) > MAX_PAGE:
         raise ValueError(f"page: {path} has more than {MAX_PAGE} characters; name a smaller file")
     return text
+
+
+def _check_size(claim: dict[str, Any]) -> None:
+    """Refuse what no server reads."""
+    for what, value, most in (
+        ("its options take", claim["options"], MAX_OPTIONS),
+        ("its page and options take", claim, MAX_CLAIM),
+    ):
+        size = len(json.dumps(value, default=str).encode())
+        if size > most:
+            raise ValueError(
+                f"{what} {size} bytes, of {most} at most; leave out what is not needed"
+            )
 
 
 class _Answer:

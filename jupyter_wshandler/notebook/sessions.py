@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..kernels.batches import MAX_CHANGES
 from ..sessions import Session
 from ..sessionstore import Log, to_json, why_not_json
 
@@ -88,9 +89,23 @@ class KernelSessions:
                 elif key not in self._warned:
                     self._warned.add(key)
                     self._log.warning("session[%.100r] is not kept: %s", key, reason)
+        if not self._is_small(now):
+            return
         known = self._known[session.id]
         changed = {key: text for key, text in now.items() if known.get(key) != text}
         removed = [key for key in known if key not in now]
         if changed or removed:
             self._known[session.id] = now
             self._changed(session.id, changed, removed)
+
+    def _is_small(self, values: dict[str, str]) -> bool:
+        """Say whether a session is small enough to be kept, and warn once where it is not."""
+        size = sum(len(key.encode()) + len(text.encode()) for key, text in values.items())
+        if size > MAX_CHANGES and None not in self._warned:
+            self._warned.add(None)
+            self._log.warning(
+                "A session takes %d bytes, of %d at most: what has changed in it is not kept",
+                size,
+                MAX_CHANGES,
+            )
+        return size <= MAX_CHANGES

@@ -137,6 +137,12 @@ class WSHandlerApp(ExtensionApp):
         same origin; "any" lets them set `auth` and `origins` themselves; "off" serves none.""",
     ).tag(config=True)
 
+    kernel_routes_limit = Integer(
+        200,
+        min=1,
+        help="""Routes that the bots of one kernel may serve; one more is refused in its cell.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -325,6 +331,7 @@ class WSHandlerApp(ExtensionApp):
             enforce=_plain(self.enforce),
             allow_public_routes=self.allow_public_routes,
             idle_timeout=self.idle_timeout(),
+            limit=self.kernel_routes_limit,
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address,
         )

@@ -18,6 +18,7 @@ from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
 from zmq.utils.monitor import parse_monitor_message
 
+from ..kernels.batches import MAX_CONTENT, MAX_HEADER, NotABatch, read_batch
 from ..kernels.bridge import Bridge
 from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from ..kernels.routes import KernelRoutes
@@ -36,6 +37,12 @@ RETRY = 2.0
 
 SETTLED = 2.0
 """Seconds after which a kernel that says again that it has bots has lost its way here."""
+
+QUIET = 60.0
+"""Seconds between two lines of the same kind about a kernel that cannot be understood."""
+
+CONTENT = 7
+"""Parts of a message before its buffers, our topic included."""
 
 GONE = "the notebook's kernel is gone or restarting; its bot is back when its cell is run again"
 
@@ -132,6 +139,7 @@ class KernelWatch:
             wire.kernel_id,
             wire.transmit,
             patience=self._patience,
+            lost=wire.lost,
         )
 
     @property
@@ -175,6 +183,8 @@ class KernelWire:
         self._opening = False
         self._wanted = False  # it has bots, as far as is known
         self._retry_at = 0.0
+        self._cut_off = False
+        self._said: dict[str, float] = {}
         self._iopub = kernel.connect_iopub()
         self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, b"")
         self._iopub.socket.setsockopt(zmq.SUBSCRIBE, TOPIC)
@@ -225,42 +235,65 @@ class KernelWire:
             if self._wanted:
                 self._open_soon()
 
-    def _read(self, frames: list[bytes]) -> dict[str, Any] | None:
+    def _read(self, frames: list[bytes], *, content: bool = True) -> dict[str, Any] | None:
         try:
             _, rest = self._session.feed_identities(frames)
-            message: dict[str, Any] = self._session.deserialize(rest)
+            if any(len(part) > MAX_HEADER for part in rest[:4]):
+                raise ValueError("a header is too long")
+            message: dict[str, Any] = self._session.deserialize(rest, content=content)
         except Exception as error:
             # Whoever has not the kernel's key is nobody: jupyter_client checks the signature.
-            self._watch.log.warning(
+            self._warn(
                 "A message of kernel %s cannot be read: %s", self.kernel_id, type(error).__name__
             )
             return None
         return message
 
+    def _warn(self, sentence: str, *details: object) -> None:
+        """Say what a kernel could make us say as often as it likes once a minute."""
+        now = self._loop.time()
+        if now >= self._said.get(sentence, now):
+            self._said[sentence] = now + QUIET
+            self._watch.log.warning(sentence, *details)
+
     def _published(self, frames: list[bytes]) -> None:
-        message = self._read(frames)
-        if message is None or message["header"]["msg_type"] != "comm_msg":
+        if self._cut_off:
             return
-        content = message["content"]
-        if content["comm_id"] == TARGET:
-            self._hello(content["data"].get("hello"))
-        elif content["comm_id"] == self._comm_id and self.bridge is not None:
-            try:
-                self.bridge.receive(content["data"], message["buffers"])
-            except Exception as error:
-                # Out of step, or no batch at all: nothing that follows can be relied on.
-                self._watch.log.error(
-                    "%s: %s: %s; opening it again",
-                    self.bridge.label,
-                    type(error).__name__,
-                    error if isinstance(error, OutOfStep) else "not a batch of this version",
-                )
-                self._end("the way to the notebook's kernel was lost")
-                self._wanted, self._retry_at = True, self._loop.time() + RETRY
+        if max(map(len, frames[:CONTENT])) > MAX_CONTENT:
+            # Before it is looked at in any way: that alone would hold everybody up.
+            self.lost(NotABatch(f"a batch of more than {MAX_CONTENT} bytes"))
+            return
+        message = self._read(frames, content=False)
+        if message is None or message["msg_type"] != "comm_msg":
+            return
+        try:
+            batch = read_batch(message["content"])
+            if batch.comm_id == TARGET:
+                self._hello(batch.hello)
+            elif batch.comm_id == self._comm_id and self.bridge is not None:
+                self.bridge.receive(batch, message["buffers"])
+        except (OutOfStep, NotABatch) as error:
+            self.lost(error)
+
+    def lost(self, error: Exception) -> None:
+        """End the bridge: nothing that follows can be relied on."""
+        label = f"kernel {self.kernel_id[:8]}" if self.bridge is None else self.bridge.label
+        if isinstance(error, OutOfStep):
+            self._watch.log.error("%s: OutOfStep: %s; opening it again", label, error)
+            self._end("the way to the notebook's kernel was lost")
+            self._wanted, self._retry_at = True, self._loop.time() + RETRY
+            return
+        # No code of ours sends that: whoever does may do so again at once.
+        self._watch.log.error(
+            "%s has sent %s; its bots are not served until the kernel is restarted", label, error
+        )
+        self._cut_off, self._wanted = True, False
+        self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, TOPIC)
+        self._end("the notebook's kernel sent what cannot be handled")
 
     def _hello(self, protocol: object) -> None:
         if protocol != PROTOCOL:
-            self._watch.log.error(
+            self._warn(
                 "Kernel %s has another version of jupyter_wshandler than this server; its bots "
                 "are not served",
                 self.kernel_id,
@@ -274,7 +307,7 @@ class KernelWire:
     # ---- the way there -------------------------------------------------------------------------
 
     def _open_soon(self) -> None:
-        if not self._opening:
+        if not self._opening and not self._cut_off:
             self._opening = True
             self._start(self._open())
 

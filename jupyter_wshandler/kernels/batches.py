@@ -1,0 +1,295 @@
+"""Read what a kernel says: batches of events whose every part may be wrong, large or hostile.
+
+A kernel runs whatever code its notebook has, so what it sends is looked at before it is turned
+into Python objects: a batch costs the server's loop a few milliseconds, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+MAX_CONTENT = 4 * 1024 * 1024
+"""Bytes of a batch's JSON. What a kernel's courier puts into one is about a MiB, or the page of a
+bot."""
+
+MAX_CLAIM = MAX_CONTENT - 64 * 1024
+"""Bytes of what a kernel says of one bot, as JSON."""
+
+MAX_HEADER = 64 * 1024
+"""Bytes of each of the other parts of a kernel's message that are JSON."""
+
+MAX_OPTIONS = 64 * 1024
+"""Bytes of the options of a route, as JSON."""
+
+MAX_CHANGES = 1024 * 1024
+"""Bytes in the changes of a session: about as many as a session may have to be saved."""
+
+MAX_TAKEN = 1024 * 1024
+"""Bytes of the counts of handled messages, as JSON."""
+
+MAX_EVENTS = 512
+"""Events in one batch."""
+
+MAX_SURROGATES = 10_000
+"""Escaped surrogates in a batch that are looked at where it cannot be read otherwise."""
+
+_PAIRS = re.compile(
+    rb"(?<!\\)((?:\\\\)*)\\u[dD]"
+    rb"(?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|([89a-fA-F][0-9a-fA-F]{2}))"
+)
+"""A pair of escaped surrogates, or (group 2) one that has no other half."""
+
+_NOTHING: Final = msgspec.Raw(b"")
+
+
+class Text(msgspec.Struct, array_like=True, tag="text", frozen=True):
+    """Send a text to a client."""
+
+    name: str
+    text: str
+
+
+class Long(msgspec.Struct, array_like=True, tag="long", frozen=True):
+    """Send a text to a client that travels as a buffer, in UTF-8."""
+
+    name: str
+
+
+class Binary(msgspec.Struct, array_like=True, tag="binary", frozen=True):
+    """Send bytes to a client, which travel as a buffer."""
+
+    name: str
+
+
+class Ping(msgspec.Struct, array_like=True, tag="ping", frozen=True):
+    """Send a ping to a client; its payload travels as a buffer."""
+
+    name: str
+
+
+class Close(msgspec.Struct, array_like=True, tag="close", frozen=True):
+    """Close a connection."""
+
+    name: str
+    code: int
+    reason: str
+
+
+class Closed(msgspec.Struct, array_like=True, tag="closed", frozen=True):
+    """Say that the last callback of a connection has run, and how many messages were dropped."""
+
+    name: str
+    dropped: int
+
+
+class SessionChange(msgspec.Struct, array_like=True, tag="session", frozen=True):
+    """Change a session: new values as JSON by key, and keys that are gone."""
+
+    name: str
+    changed: msgspec.Raw
+    removed: msgspec.Raw
+
+
+class Serve(msgspec.Struct, array_like=True, tag="serve", frozen=True):
+    """Ask for a route."""
+
+    name: str
+    number: int
+    claim: msgspec.Raw
+    label: str = ""
+
+
+class Withdraw(msgspec.Struct, array_like=True, tag="withdraw", frozen=True):
+    """Serve a route no longer."""
+
+    name: str
+
+
+Said: TypeAlias = Text | Long | Binary | Ping | Close | Closed | SessionChange | Serve | Withdraw
+
+
+class _About(msgspec.Struct, array_like=True):
+    """Read no more of an event than what it is about."""
+
+    what: str
+    name: msgspec.Raw = _NOTHING
+
+
+class Asked(msgspec.Struct):
+    """Be a claim whose large parts have not been looked at."""
+
+    pattern: str
+    options: msgspec.Raw = _NOTHING
+    events: msgspec.Raw = _NOTHING
+    page: str | None = None
+    replace: bool = False
+
+
+# More fields than a list may have entries: the reading of a longer one ends at the first too many.
+_Events: Any = msgspec.defstruct(
+    "_Events",
+    [(f"event{number}", msgspec.Raw, _NOTHING) for number in range(MAX_EVENTS)],
+    array_like=True,
+    forbid_unknown_fields=True,
+)
+
+
+class _Batch(msgspec.Struct):
+    n: int | None = None
+    got: int | None = None
+    taken: msgspec.Raw = _NOTHING
+    events: _Events | None = None
+    hello: int | None = None
+
+
+class _Content(msgspec.Struct):
+    comm_id: str
+    data: _Batch
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Be one batch of a kernel, whose events have not been read."""
+
+    comm_id: str
+    hello: int | None
+    number: int | None
+    got: int | None
+    taken: dict[str, int]
+    events: tuple[msgspec.Raw, ...]
+
+
+class NotABatch(Exception):
+    """Report that a kernel has sent what no kernel of this version sends; says what."""
+
+
+_content = msgspec.json.Decoder(_Content)
+_said: msgspec.json.Decoder[Said] = msgspec.json.Decoder(Said)
+_about = msgspec.json.Decoder(_About)
+_counts = msgspec.json.Decoder(dict[str, int])
+_texts = msgspec.json.Decoder(dict[str, str])
+_names = msgspec.json.Decoder(list[str])
+
+
+def read_batch(content: bytes | memoryview) -> Batch:
+    """Read a batch, and leave its events as they are.
+
+    Args:
+        content: The content of a comm message, as JSON.
+
+    Raises:
+        NotABatch: It is none, or more than one may be.
+    """
+    if len(content) > MAX_CONTENT:
+        raise NotABatch(f"a batch of {len(content)} bytes, where {MAX_CONTENT} are the most")
+    try:
+        read = _read_content(content)
+        batch = read.data
+        if len(batch.taken) > MAX_TAKEN:
+            raise NotABatch(f"counts of {len(batch.taken)} bytes, where {MAX_TAKEN} are the most")
+        taken = _counts.decode(batch.taken) if batch.taken else {}
+    except (ValueError, RecursionError) as error:
+        raise NotABatch(f"what is no batch: {one_line(str(error))}") from None
+    events: tuple[msgspec.Raw, ...] = ()
+    if batch.events is not None:
+        events = tuple(e for e in msgspec.structs.astuple(batch.events) if e is not _NOTHING)
+    if events and batch.n is None:
+        raise NotABatch("a batch without a number")
+    return Batch(read.comm_id, batch.hello, batch.n, batch.got, taken, events)
+
+
+def _read_content(content: bytes | memoryview) -> _Content:
+    try:
+        return _content.decode(content)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # Half of a pair of surrogates, which JSON can write and UTF-8 cannot, makes the whole
+        # unreadable to msgspec. A byte that is no UTF-8 in its place makes that one event so.
+        content = bytes(content)
+        if not 0 < content.count(b"\\ud") + content.count(b"\\uD") <= MAX_SURROGATES:
+            raise
+        return _content.decode(_PAIRS.sub(_mark, content))
+
+
+def _mark(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[2] is None else found[1] + b"\xff"
+
+
+def read_event(event: msgspec.Raw) -> Said:
+    """Read one event of a batch.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return _said.decode(event)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def about(event: msgspec.Raw) -> tuple[str, str]:
+    """Return what an event that cannot be read is, and whom it is about, as far as that goes."""
+    try:
+        read = _about.decode(event)
+    except (ValueError, RecursionError):
+        return "", ""
+    try:
+        return read.what, msgspec.json.decode(read.name, type=str)
+    except ValueError:
+        return read.what, ""
+
+
+def read_claim(claim: msgspec.Raw) -> dict[str, Any]:
+    """Read what a kernel says of a route that it wants to serve.
+
+    Raises:
+        ValueError: It is none, or too large.
+    """
+    try:
+        asked = msgspec.json.decode(claim, type=Asked)
+        given: dict[str, Any] = {
+            "pattern": asked.pattern,
+            "page": asked.page,
+            "replace": asked.replace,
+        }
+        for key, raw in (("options", asked.options), ("events", asked.events)):
+            if len(raw) > MAX_OPTIONS:
+                raise ValueError(
+                    f"{key} of {len(raw)} bytes, where {MAX_OPTIONS} are the most; "
+                    "leave out what is not needed"
+                )
+            if raw:
+                given[key] = msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(one_line(str(error))) from None
+    return given
+
+
+def read_changes(event: SessionChange) -> tuple[dict[str, str], list[str]]:
+    """Read what has changed in a session: values as JSON by key, and the keys that are gone.
+
+    Raises:
+        ValueError: It is no change of a session, or too large.
+    """
+    # Quotes are escaped on the way.
+    if len(event.changed) > 2 * MAX_CHANGES + 65536 or len(event.removed) > MAX_CHANGES:
+        raise ValueError(f"changes of a session of more than {MAX_CHANGES} bytes")
+    try:
+        return _texts.decode(event.changed), _names.decode(event.removed)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Return what a kernel has chosen as one short line that no terminal obeys.
+
+    Args:
+        text: Anything.
+        limit: Characters, at most.
+    """
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
