@@ -16,7 +16,7 @@ from jupyter_wshandler.kernels.batches import NotABatch, read_batch
 from jupyter_wshandler.kernels.bridge import Bridge
 from jupyter_wshandler.kernels.connection import WINDOW
 from jupyter_wshandler.kernels.courier import OutOfStep
-from jupyter_wshandler.kernels.details import describe
+from jupyter_wshandler.kernels.details import describe, why_not_header
 from jupyter_wshandler.kernels.routes import KernelRoutes
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.request import Request
@@ -246,6 +246,69 @@ SECRETS = [
     ("X-XSRFToken", "secret"),
     ("X-Api-Key", "secret"),
 ]
+
+
+UNKNOWN = [
+    "X-Corp-Sso",
+    "X-Remote-User",
+    "X-Ms-Client-Principal",
+    "X-Amzn-Oidc-Data",
+    "Ticket",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-Uri",
+    "X-Pomerium-Claim-Email",
+    "Tailscale-User-Login",
+    "X-Goog-Iap",
+    "Baggage",
+    "X-Key",
+    "Remote-User",
+    "Ssl-Client-S-Dn",
+    "X-Vouch-Idp",
+    "Host-2",
+    "Cf-Ray",
+]
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_a_header_that_nobody_has_called_harmless_is_not_told_to_a_kernel(
+    manager, kernel, name
+):
+    client = Client(manager)
+    client.connection.request = Request([(name, "secret"), ("X-Mine", "2"), ("DNT", "1")], "/bot")
+    assert describe(client.connection)["request"]["headers"] == [["DNT", "1"]]
+    told = describe(client.connection, frozenset({"x-mine"}))["request"]["headers"]
+    assert told == [["X-Mine", "2"], ["DNT", "1"]]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in SECRETS])
+async def test_no_setting_tells_a_kernel_what_proves_an_identity(manager, kernel, name):
+    assert why_not_header(name) is not None
+    client = Client(manager)
+    client.connection.request = Request([(name, "secret")], "/bot")
+    assert describe(client.connection, frozenset({name.lower()}))["request"]["headers"] == []
+
+
+@pytest.mark.parametrize("name", ["", "X Y", "X:Y", "X\n", "ü"])
+def test_what_is_no_name_of_a_header_cannot_be_added(name):
+    assert "name of a header" in why_not_header(name)
+
+
+async def test_the_headers_that_were_added_reach_the_kernel(manager):
+    routes = KernelRoutes(manager.served, headers=["X-Department", "x-other"])
+    kernel = Kernel(manager, routes)
+    kernel.serve()
+    client = Client(manager)
+    fields = [("X-DEPARTMENT", "7"), ("X-Third", "8"), ("Origin", "http://h")]
+    client.connection.request = Request(fields, "/bot")
+    client.open()
+    await until(lambda: kernel.got("open"))
+    told = kernel.got("open")[0][2]["request"]["headers"]
+    assert told == [["X-DEPARTMENT", "7"], ["Origin", "http://h"]]
+    kernel.bridge.end("over")
+    client.transport.lost()
 
 
 @pytest.mark.parametrize("uri", ["/bot?token=secret&a=1", "/bot?%74oken=secret&a=1"])

@@ -160,7 +160,7 @@ def test_the_handler_has_the_face_that_it_has_in_a_module(server, book):
                 return {
                     'route': handler.route, 'name': handler.name, 'args': handler.args,
                     'kwargs': dict(handler.path_kwargs), 'count': handler.state.count,
-                    'path': handler.request.path, 'agent': handler.request.headers['X-Test'],
+                    'path': handler.request.path, 'agent': handler.request.headers['DNT'],
                     'ip': handler.request.remote_ip, 'user': handler.current_user.username,
                     'protocol': handler.subprotocol, 'options': dict(handler.kwargs),
                 }
@@ -170,7 +170,7 @@ def test_the_handler_has_the_face_that_it_has_in_a_module(server, book):
         )
     )
     with server.connect_sync(
-        f"/face/blue?x=1&x=2&token={server.token}", headers={"X-Test": "yes"}, subprotocols=["chat"]
+        f"/face/blue?x=1&x=2&token={server.token}", headers={"DNT": "yes"}, subprotocols=["chat"]
     ) as socket:
         ask(socket, "a")
         face = json.loads(ask(socket, "b"))

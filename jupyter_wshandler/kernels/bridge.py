@@ -164,6 +164,7 @@ class Bridge:
         self._sessions: dict[str, tuple[Session, int]] = {}
         self._waiting: deque[Waiting] = deque()
         self._turn: asyncio.Handle | None = None
+        self._agreed: dict[str, int] = {}  # the number of the claim that a route is served by
         self._wrong = 0
         self._quiet_until = 0.0
         self._blocked: set[KernelConnection] = set()
@@ -262,6 +263,7 @@ class Bridge:
             return
         if isinstance(said, Withdraw):
             self._routes.withdraw(self, said.name)
+            self._agreed.pop(said.name, None)
             return
         if isinstance(said, SessionChange):
             self._session_changed(said)
@@ -406,6 +408,7 @@ class Bridge:
             why = str(refusal)[:4000].encode(errors="replace").decode()
             answer: list[Any] = ["refused", said.name, said.number, why]
         else:
+            self._agreed[said.name] = said.number
             answer = ["served", said.name, said.number, where]
         if self._courier.waiting > 2 * MAX_WAITING:
             raise NotABatch("claims without taking the answers to them")
@@ -413,7 +416,7 @@ class Bridge:
 
     def displaced(self, name: str, reason: str) -> None:
         """Tell the kernel that one of its routes is served no longer."""
-        self._courier.put(["displaced", name, 0, reason])
+        self._courier.put(["displaced", name, self._agreed.pop(name, 0), reason])
 
     # ---- to the kernel: the host of its connections --------------------------------------------
 
@@ -445,7 +448,7 @@ class Bridge:
                 c._opened = True
                 self._connections[c.id] = c
                 self._hold_session(c._session)
-                self._courier.put(["open", c.id, describe(c)], size=4096)
+                self._courier.put(["open", c.id, describe(c, self._routes.headers)], size=4096)
             self._pump(c)
         finally:
             c._task = None

@@ -5,21 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Set
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from ..connection import Connection
 from ..request import Request
 
+HEADERS = frozenset(
+    (
+        *("host", "origin", "user-agent", "date", "dnt", "sec-gpc", "save-data"),
+        *("accept", "accept-charset", "accept-encoding", "accept-language"),
+        *("connection", "upgrade", "sec-websocket-version", "sec-websocket-extensions"),
+        *("cache-control", "pragma", "content-type", "content-length", "content-language"),
+        *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user"),
+        *("sec-ch-ua", "sec-ch-ua-arch", "sec-ch-ua-bitness", "sec-ch-ua-full-version-list"),
+        *("sec-ch-ua-mobile", "sec-ch-ua-model", "sec-ch-ua-platform"),
+        *("sec-ch-ua-platform-version", "sec-ch-prefers-color-scheme"),
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"),
+        *("x-forwarded-proto", "x-forwarded-scheme", "x-real-ip", "x-scheme"),
+        *("traceparent", "x-request-id", "x-correlation-id"),
+    )
+)
+"""Header fields that a kernel is told: those that say who asks for what by which way, and prove
+nothing. Whatever else a client or a proxy sends stays in the server, as nobody can know what it
+is: a name that a company has given to its tokens is no name that one could forbid."""
+
 SECRET_HEADER = re.compile(
-    "auth|token|secret|cookie|session|jwt|assertion|csrf|xsrf|api-?key|credential|password|"
-    "referer|x-original|sec-websocket-(key|protocol)",
+    "auth|token|secret|cookie|session|jwt|saml|assertion|csrf|xsrf|api-?key|credential|passw|"
+    "referer|x-original|signature|client-cert|sec-websocket-(key|protocol)",
     re.IGNORECASE,
 )
-"""Header fields that stay in the server: what a visitor, or a proxy in front of them, proves an
-identity with, and what may repeat an address that holds a token."""
+"""Names of header fields that no administrator can add to them: what a visitor, or a proxy in
+front of them, proves an identity with, and what may repeat an address that holds a token."""
 
-SECRET_ARGUMENTS = frozenset({"token", "ws_token"})
+SECRET_ARGUMENTS = frozenset({"token", "ws_token", "_xsrf"})
 """Arguments of the query that stay there, too."""
 
 USER_FIELDS = (
@@ -28,7 +48,20 @@ USER_FIELDS = (
 )
 
 
-def describe(connection: Connection) -> dict[str, Any]:
+def why_not_header(name: str) -> str | None:
+    """Return why kernels may not be told a header field, or None.
+
+    Args:
+        name: The field's name, as an administrator has written it.
+    """
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):  # RFC 9110 section 5.1
+        return f"expected the name of a header field, found {name[:60]!r}"
+    if SECRET_HEADER.search(name):
+        return f"{name[:60]} may prove an identity, and never leaves the server"
+    return None
+
+
+def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[str, Any]:
     """Return what a kernel gets to know of a connection, as JSON values.
 
     A visitor's credentials are not among it: they may be another user's, and the kernel's code is
@@ -36,6 +69,7 @@ def describe(connection: Connection) -> dict[str, Any]:
 
     Args:
         connection: One that has just opened.
+        headers: Names of header fields, in lower case, that it is told beside `HEADERS`.
     """
     request = connection.request
     session = connection._session
@@ -47,7 +81,8 @@ def describe(connection: Connection) -> dict[str, Any]:
             "headers": [
                 [name, value]
                 for name, value in request.headers.items()
-                if not SECRET_HEADER.search(name)
+                if (key := name.lower()) in HEADERS
+                or (key in headers and not SECRET_HEADER.search(key))
             ],
             "uri": _without_secrets(request),
             "remote_ip": request.remote_ip,

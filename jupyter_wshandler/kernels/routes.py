@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -74,6 +74,7 @@ class KernelRoutes:
         allow_public_routes: ``c.WSHandlerApp.allow_public_routes``.
         idle_timeout: As for `config.loader.load`.
         limit: Routes that one kernel may serve.
+        headers: Names of header fields that kernels are told beside the harmless ones.
         elsewhere: Returns who else answers a route's path (Jupyter, another extension), or None.
         address: Returns where a client reaches a route: ``url`` and ``path``.
     """
@@ -88,6 +89,7 @@ class KernelRoutes:
         allow_public_routes: bool = False,
         idle_timeout: float = 0.0,
         limit: int = 200,
+        headers: Iterable[str] = (),
         elsewhere: Callable[[Route], str | None] = lambda route: None,
         address: Callable[[Route], dict[str, str]] = lambda route: {"url": "", "path": ""},
     ) -> None:
@@ -98,6 +100,7 @@ class KernelRoutes:
         self._public = allow_public_routes
         self._idle_timeout = idle_timeout
         self._limit = limit
+        self.headers = frozenset(name.lower() for name in headers)
         self._elsewhere = elsewhere
         self._address = address
         self._served: dict[str, tuple[Bridge, Route]] = {}

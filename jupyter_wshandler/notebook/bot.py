@@ -50,7 +50,7 @@ class Bot:
         url: Where clients connect (``ws://...``); empty until a server has answered.
         path: The path of it, with the server's base URL.
         state: "waiting", "live", "stopped", "refused" or "displaced".
-        reason: Why, where it is refused or displaced.
+        reason: Why, where it is refused or displaced; of a live one why its last version is.
         functions: The callbacks by event, as they were served last.
     """
 
@@ -156,9 +156,14 @@ class Bot:
         """
         if what == "served":
             self.state, self.reason = "live", ""
+            self._ended = False
             self.url, self.path = details["url"], details["path"]
             self.script = details.get("script", "")
             self.pattern = details["pattern"]
+        elif what == "swapped":
+            self.reason = ""
+        elif what == "kept":
+            self.reason = f"its last version is refused: {details}"
         elif what in ("refused", "displaced"):
             self.end(what, str(details))
 

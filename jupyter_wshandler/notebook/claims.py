@@ -9,8 +9,9 @@ from ..kernels.batches import MAX_OPTIONS
 from ..routes import Route
 
 Answer = Callable[[str, Any], object]
-"""Gets "served", "swapped", "refused", "kept" (refused, and what was before goes on) or
-"displaced", and what there is to say of it."""
+"""Gets "served", "swapped", "refused", "kept" (refused, and what was before goes on), "overtaken"
+(a later version was asked for meanwhile, and decides) or "displaced", and what there is to say of
+it: of an overtaken version why it was refused, or None."""
 
 
 class Asked(NamedTuple):
@@ -48,6 +49,7 @@ class Claims:
         self._number = 0
         self._agreed: dict[str, Asked] = {}
         self._pending: dict[str, Asked] = {}
+        self._overtaken: dict[tuple[str, int], Asked] = {}
 
     def __len__(self) -> int:
         return len({*self._agreed, *self._pending})
@@ -66,15 +68,22 @@ class Claims:
         asked = Asked(self._number, route, claim, answer)
         agreed = self._agreed.get(route.name)
         if agreed is not None and agreed.claim == claim and route.name not in self._pending:
-            self._agreed[route.name] = asked
+            # The server knows it by the number that it has agreed to.
+            self._agreed[route.name] = asked._replace(number=agreed.number)
             self._put(route)
             answer("swapped", None)
         else:
+            before = self._pending.get(route.name)
+            if before is not None:
+                self._overtaken[route.name, before.number] = before
             self._pending[route.name] = asked
             self._ask(asked)
 
     def ask_again(self) -> None:
         """Ask a server that knows nothing yet."""
+        for asked in self._overtaken.values():
+            asked.answer("overtaken", None)
+        self._overtaken.clear()
         for asked in (*self._agreed.values(), *self._pending.values()):
             self._ask(asked)
 
@@ -84,15 +93,20 @@ class Claims:
         Args:
             what: "served" or "refused", or "displaced" for one that was served until now.
             name: The route's name.
-            number: The claim's number; an answer to one that was overtaken is not looked at.
+            number: The claim's number; an answer to one that was overtaken changes nothing.
             details: Where it is served, or why not.
         """
         pending, agreed = self._pending.get(name), self._agreed.get(name)
+        overtaken = self._overtaken.pop((name, number), None)
+        if overtaken is not None:
+            overtaken.answer("overtaken", details if what == "refused" else None)
         if what == "displaced":
-            asked = pending or agreed
-            self.forget(name)
-            if asked is not None:
-                asked.answer(what, details)
+            # What has been asked for since is asked for still.
+            if agreed is not None and agreed.number == number:
+                del self._agreed[name]
+                self._remove(name)
+                if pending is None:
+                    agreed.answer(what, details)
         elif pending is not None and pending.number == number:
             del self._pending[name]
             if what == "served":

@@ -19,6 +19,9 @@ from .output import cell_context
 WAIT = 5.0
 """Seconds that `serve` waits for a server to answer."""
 
+MAX_WAIT = 86400.0
+"""Seconds that `serve` can be told to wait, at most."""
+
 bots: dict[str, Bot] = {}
 """The bots of this kernel by name, stopped ones too."""
 
@@ -63,7 +66,9 @@ def serve(
         on_pong: Called with the handler and the payload of a pong.
         name: The route's name; from the pattern by default.
         replace: Whether to take the route over from another kernel.
-        wait: Seconds to wait for the server's answer; 0 returns at once.
+        wait: Seconds to wait for the server's answer. 0 returns at once and never raises what the
+            server says: a refusal is then written below the cell, and is the bot's `state` and
+            `reason`. So it is wherever nobody can wait: in a callback, or without subshells.
         options: Options of the route, as below ``kwargs:`` in a file (``max_message="64KiB"``);
             `every` takes functions: ``every={"30s": tick}``.
 
@@ -73,10 +78,12 @@ def serve(
     Raises:
         CallbackError: There is no callback, or one takes other arguments than it is given.
         ConfigError: The pattern or an option cannot be used.
-        RouteRefused: The server does not serve it; says why and what to do.
+        RouteRefused: The server has refused it while it was waited for; says why and what to do.
         RuntimeError: This is no Jupyter kernel.
     """
     kernel, shell = _kernel()
+    if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_WAIT:
+        raise ValueError(f"wait: expected seconds from 0 to {MAX_WAIT:g}, found {wait!r}")
     for key, instead in _NOT_HERE.items():
         if key in options:
             raise TypeError(f"{key} is asked in the server, before a kernel is; use {instead}")
@@ -111,10 +118,13 @@ def serve(
     }
     _check_size(claim)
     bot.functions = functions
-    answer = _Answer(bot, route)
+    # Whether somebody waits is settled before the server is asked: what becomes of a refusal must
+    # not depend on how soon it comes. A callback that serves another bot runs where the answer
+    # arrives.
+    waits = wait > 0 and link.has_subshells and not link.on_loop
+    answer = _Answer(bot, route, awaited=waits)
     link.call(lambda: link.serve(route, claim, answer))
-    # A callback that serves another bot runs where the answer arrives.
-    _await_answer(link, answer, 0.0 if link.on_loop else wait)
+    _await_answer(link, answer, wait)
     return bot
 
 
@@ -157,24 +167,52 @@ def _check_size(claim: dict[str, Any]) -> None:
 
 
 class _Answer:
-    """Take what the server says of a bot; the first time somebody may be waiting for it."""
+    """Take what the server says of a bot: it is raised where somebody waits, and else written.
 
-    def __init__(self, bot: Bot, route: Route) -> None:
+    Args:
+        bot: The bot.
+        route: The route of this version of it.
+        awaited: Whether somebody waits for the answer.
+    """
+
+    def __init__(self, bot: Bot, route: Route, *, awaited: bool) -> None:
         self._bot = bot
         self._route = route
+        self._lock = threading.Lock()
+        self._awaited = awaited
+        self._refusal = ""
         self.came = threading.Event()
-        self.refusal = ""
-        self.awaited = True
 
     def __call__(self, what: str, details: Any) -> None:
         self._bot.answered(what, details)
-        if what in ("refused", "kept", "displaced"):
-            self.refusal = str(details)
-            if not self.awaited and self._route.context is not None:
+        if details and what in _NOT_SERVED:
+            with self._lock:
+                awaited, self._refusal = self._awaited, str(details)
+            if not awaited and self._route.context is not None:
                 context = self._route.context.copy()
-                context.run(_say, f"{self._bot.name} is not served: {details}")
+                context.run(_say, f"{self._bot.name} {_NOT_SERVED[what]}: {details}")
         self.came.set()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits."""
+        return self._awaited
+
+    def end_of_waiting(self) -> str:
+        """Return the refusal that has come while somebody waited; later ones are written."""
+        with self._lock:
+            refusal = self._refusal if self._awaited else ""
+            self._awaited = False
+        return refusal
+
+
+_NOT_SERVED = {
+    "refused": "is not served",
+    "kept": "is served as it was, without this change",
+    "overtaken": "was replaced by a later version, and would not have been served",
+    "displaced": "is no longer served",
+}
+"""What is said of a bot below its cell."""
 
 _HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
 """Options that are the kernel's business, not the server's."""
@@ -199,12 +237,16 @@ def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
 
 
 def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
-    # Where nobody answered the first time nobody is waited for again: a notebook that runs
-    # without a server has many cells.
-    came = link.has_subshells and answer.came.wait(0.2 if link.alone else wait)
-    answer.awaited = False
-    if answer.refusal:
-        raise RouteRefused(answer.refusal)
+    came = False
+    if answer.awaited:
+        # Where nobody answered the first time nobody is waited for again: a notebook that runs
+        # without a server has many cells.
+        came = answer.came.wait(min(wait, 0.2) if link.alone else wait)
+        refusal = answer.end_of_waiting()
+        if refusal:
+            raise RouteRefused(refusal)
+    if link.on_loop:
+        return
     if not link.has_subshells:
         if not link.attached:
             _say(

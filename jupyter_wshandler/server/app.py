@@ -15,18 +15,32 @@ from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union, default
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Float,
+    Integer,
+    List,
+    TraitError,
+    Unicode,
+    Union,
+    default,
+    validate,
+)
 from traitlets.config import Config as TraitConfig
 
 from ..callbacks.served import Watching
 from ..config.loader import load
 from ..config.nodes import suggest
 from ..engine.handover import CARRIERS
+from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
 from ..routes import Route
 from .api import TicketsHandler, rules
 from .bodies import Leftovers, rules_for
+from .configfiles import unloaded
 from .handlers import (
     PrivateRouteHandler,
     PrivateRouteHandlerWithBody,
@@ -143,6 +157,13 @@ class WSHandlerApp(ExtensionApp):
         help="""Routes that the bots of one kernel may serve; one more is refused in its cell.""",
     ).tag(config=True)
 
+    kernel_headers = List(
+        Unicode(),
+        help="""Header fields of a visitor's request that bots in kernels see beside the harmless
+        ones, by name. Those that may prove an identity (Cookie, Authorization, ...) cannot be
+        named.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -155,6 +176,14 @@ class WSHandlerApp(ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
+
+    @validate("kernel_headers")
+    def _check_kernel_headers(self, proposal: Any) -> list[str]:
+        for name in proposal["value"]:
+            reason = why_not_header(name)
+            if reason is not None:
+                raise TraitError(f"The 'kernel_headers' trait: {reason}")
+        return list(proposal["value"])
 
     def files(self) -> list[str]:
         """Return the config files, in order."""
@@ -198,6 +227,12 @@ class WSHandlerApp(ExtensionApp):
             self.misconfigured = UNRELIABLE.format(f"{error}{hint}")
             raise
 
+    def _apps(self) -> list[Any]:
+        """Return the applications of all extensions: what one of them reads counts for all."""
+        assert self.serverapp is not None
+        found = self.serverapp.extension_manager.extension_apps.values()
+        return [self, *(app for apps in found for app in apps if app is not self)]
+
     def initialize_settings(self) -> None:
         """Load the configuration and make it known to the web application."""
         self.manager = WebSocketManager(
@@ -222,6 +257,9 @@ class WSHandlerApp(ExtensionApp):
                 f"unknown key {name!r}; {hint}" for name, hint in zip(unknown, hints, strict=True)
             )
             self.misconfigured = UNRELIABLE.format(found)
+        lost = unloaded(self.serverapp, self._apps(), self.config_file_name)
+        if lost and not self.misconfigured:
+            self.misconfigured = "; ".join(lost) + "; mend it, and start the server again"
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
             self.kernel_routes = "off"
@@ -332,6 +370,7 @@ class WSHandlerApp(ExtensionApp):
             allow_public_routes=self.allow_public_routes,
             idle_timeout=self.idle_timeout(),
             limit=self.kernel_routes_limit,
+            headers=self.kernel_headers,
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address,
         )
