@@ -511,6 +511,11 @@ class Bridge:
             self._owner.finished(c)
 
     @property
+    def stalled(self) -> float:
+        """The seconds for which the kernel has confirmed nothing of what it was sent."""
+        return self._courier.stalled()
+
+    @property
     def in_use(self) -> bool:
         """Whether anybody is connected."""
         return bool(self._connections)

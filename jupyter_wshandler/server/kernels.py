@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections import deque
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
 from zmq.utils.monitor import parse_monitor_message
 
-from ..kernels.batches import MAX_CONTENT, MAX_HEADER, NotABatch, read_batch
+from ..kernels.batches import MAX_CONTENT, MAX_HEADER, NotABatch, one_line, read_batch
 from ..kernels.bridge import Bridge
 from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from ..kernels.routes import KernelRoutes
@@ -43,6 +44,14 @@ QUIET = 60.0
 
 CONTENT = 7
 """Parts of a message before its buffers, our topic included."""
+
+PROBE = 1.0
+"""Seconds without a confirmation after which a subshell is asked whether it is there."""
+
+SURE = 1.0
+"""Seconds after which a message that nobody has called undeliverable has arrived."""
+
+LOST = "the way to the notebook's kernel was lost"
 
 GONE = "the notebook's kernel is gone or restarting; its bot is back when its cell is run again"
 
@@ -153,6 +162,33 @@ class KernelWatch:
         return self._manager.log
 
 
+class Sent:
+    """Be a message to a kernel that may not have arrived.
+
+    Args:
+        kind: Its type.
+        content: Its content.
+        buffers: What travels beside it.
+        number: The number of the batch in it, which the kernel confirms; None where it has none.
+    """
+
+    __slots__ = ("at", "buffers", "content", "kind", "msg_id", "number")
+
+    def __init__(
+        self, kind: str, content: dict[str, Any], buffers: list[bytes], number: int | None
+    ) -> None:
+        self.kind = kind
+        self.content = content
+        self.buffers = buffers
+        self.number = number
+        self.msg_id = ""
+        self.at = 0.0
+
+    def may_be_forgotten(self, now: float) -> bool:
+        """Say whether it has arrived, as far as one can know without a confirmation."""
+        return self.number is None and now - self.at > SURE
+
+
 class KernelWire:
     """Hold the sockets to one kernel.
 
@@ -184,6 +220,9 @@ class KernelWire:
         self._wanted = False  # it has bots, as far as is known
         self._retry_at = 0.0
         self._cut_off = False
+        self._unsure: deque[Sent] = deque()
+        self._probing = False
+        self._moving: list[Sent] | None = None  # what waits for a new subshell
         self._said: dict[str, float] = {}
         self._iopub = kernel.connect_iopub()
         self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, b"")
@@ -197,7 +236,18 @@ class KernelWire:
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine, name=f"wshandler kernel {self.kernel_id}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # A kernel answers what it likes, also what nobody has thought of.
+            self._warn(
+                "Kernel %s gives answers that make no sense: %s",
+                self.kernel_id,
+                one_line(f"{type(error).__name__}: {error}"),
+            )
 
     def tick(self) -> None:
         """Look at the clock."""
@@ -207,6 +257,8 @@ class KernelWire:
                 self._start(self._look())
             return
         self.bridge.tick()
+        if self.bridge.stalled > PROBE and self._subshell is not None and not self._probing:
+            self._start(self._probe())
         if self.bridge.in_use and self._watch.spares_connected:
             # An open chat is to the culler what an open notebook is. It is not counted as one
             # of the kernel's connections: where those end, Jupyter keeps what a kernel puts out
@@ -270,7 +322,9 @@ class KernelWire:
             batch = read_batch(message["content"])
             if batch.comm_id == TARGET:
                 self._hello(batch.hello)
-            elif batch.comm_id == self._comm_id and self.bridge is not None:
+                return
+            self._arrived(batch.got)
+            if batch.comm_id == self._comm_id and self.bridge is not None:
                 self.bridge.receive(batch, message["buffers"])
         except (OutOfStep, NotABatch) as error:
             self.lost(error)
@@ -280,7 +334,7 @@ class KernelWire:
         label = f"kernel {self.kernel_id[:8]}" if self.bridge is None else self.bridge.label
         if isinstance(error, OutOfStep):
             self._watch.log.error("%s: OutOfStep: %s; opening it again", label, error)
-            self._end("the way to the notebook's kernel was lost")
+            self._end(LOST)
             self._wanted, self._retry_at = True, self._loop.time() + RETRY
             return
         # No code of ours sends that: whoever does may do so again at once.
@@ -320,24 +374,28 @@ class KernelWire:
             subshell = None
             if "kernel subshells" in info.get("supported_features", ()):
                 reply = await self._ask("create_subshell_request", {})
-                if reply is None:
+                subshell = None if reply is None else reply.get("subshell_id")
+                if not isinstance(subshell, str):  # on the main shell, bots wait for cells
+                    self._warn(
+                        "Kernel %s has made no subshell (%s); trying again",
+                        self.kernel_id,
+                        "no answer" if reply is None else one_line(str(reply.get("evalue"))),
+                    )
                     return
-                subshell = reply.get("subshell_id")
             self._end(GONE)
             self._subshell = subshell
             self._shell = self._kernel.connect_shell()
+            self._shell.on_recv(self._shell_said)
             self._watch_for_the_end(self._shell)
             self._comm_id = uuid.uuid4().hex
             self._opened_at = self._loop.time()
             self.bridge = self._watch.bridge(self)
-            self._send(
-                "comm_open",
-                {
-                    "comm_id": self._comm_id,
-                    "target_name": TARGET,
-                    "data": {"protocol": PROTOCOL},
-                },
-            )
+            content = {
+                "comm_id": self._comm_id,
+                "target_name": TARGET,
+                "data": {"protocol": PROTOCOL},
+            }
+            self._send_sure(Sent("comm_open", content, [], None))
         finally:
             self._opening = False
 
@@ -362,6 +420,8 @@ class KernelWire:
         if bridge is not None:
             bridge.end(reason)
         self._comm_id = ""
+        self._unsure.clear()
+        self._moving = None
         shell, self._shell = self._shell, None
         monitor, self._monitor = self._monitor, None
         if shell is not None:
@@ -369,6 +429,7 @@ class KernelWire:
                 monitor.on_recv(None)
                 shell.socket.monitor(None, 0)
                 monitor.close()
+            shell.on_recv(None)
             shell.close()
         if self._subshell is not None:
             self._tell("delete_subshell_request", {"subshell_id": self._subshell})
@@ -376,14 +437,110 @@ class KernelWire:
 
     def transmit(self, batch: Batch, buffers: list[bytes]) -> None:
         """Send a batch to the kernel, as one message of our comm."""
-        if self._shell is not None:
-            self._send("comm_msg", {"comm_id": self._comm_id, "data": batch}, buffers)
+        if self._shell is None:
+            return
+        now = self._loop.time()
+        while self._unsure and self._unsure[0].may_be_forgotten(now):
+            self._unsure.popleft()
+        sent = Sent("comm_msg", {"comm_id": self._comm_id, "data": batch}, buffers, batch.get("n"))
+        if self._moving is not None:
+            self._moving.append(sent)
+        else:
+            self._send_sure(sent)
 
-    def _send(self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+    def _send_sure(self, sent: Sent) -> None:
+        """Send a message, and keep it until nobody can say any more that it did not arrive."""
+        sent.at = self._loop.time()
+        sent.msg_id = self._send(sent.kind, sent.content, sent.buffers)
+        self._unsure.append(sent)
+
+    def _arrived(self, got: int | None) -> None:
+        """Forget what the kernel has confirmed, and all that was sent before it."""
+        if got is None:
+            return
+        for index in range(len(self._unsure) - 1, -1, -1):
+            number = self._unsure[index].number
+            if number is not None and number <= got:
+                for _ in range(index + 1):
+                    self._unsure.popleft()
+                return
+
+    def _send(self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None) -> str:
         message = self._session.msg(kind, content)
         if self._subshell is not None:
             message["header"]["subshell_id"] = self._subshell  # JEP 91
         self._session.send(self._shell, message, buffers=buffers)
+        return str(message["header"]["msg_id"])
+
+    # ---- a subshell that is gone -----------------------------------------------------------------
+
+    def _shell_said(self, frames: list[bytes]) -> None:
+        """Read the replies of the shell channel: one may say that our subshell is gone."""
+        message = self._read(frames)
+        if message is None:
+            return
+        self._replied_to(message)
+        content, parent = message["content"], _parent(message)
+        if not isinstance(content, dict) or content.get("ename") != "UnknownSubshellError":
+            return
+        place = next((i for i, sent in enumerate(self._unsure) if sent.msg_id == parent), None)
+        if place is None or self._moving is not None or self.bridge is None:
+            return
+        now = self._loop.time()
+        sent = list(self._unsure)
+        self._subshell = None  # there is nothing to delete any more
+        if sent[place].kind == "comm_open" or not all(
+            one.may_be_forgotten(now) for one in sent[:place]
+        ):
+            # Something was on its way as the subshell went, and nobody knows what became of it.
+            self._open_anew("its subshell was deleted")
+            return
+        self._watch.log.info("%s: its subshell was deleted; making a new one", self.bridge.label)
+        self._unsure.clear()
+        self._moving = sent[place:]
+        self._start(self._move())
+
+    async def _move(self) -> None:
+        """Go on in a new subshell with what the old one was not there for."""
+        bridge = self.bridge
+        reply = await self._ask("create_subshell_request", {})
+        subshell = None if reply is None else reply.get("subshell_id")
+        waiting, self._moving = self._moving, None
+        if self.bridge is not bridge or waiting is None:
+            if isinstance(subshell, str):
+                self._tell("delete_subshell_request", {"subshell_id": subshell})
+            return
+        if not isinstance(subshell, str):
+            self._open_anew("its subshell was deleted")
+            return
+        self._subshell = subshell
+        for sent in waiting:
+            self._send_sure(sent)
+
+    def _open_anew(self, why: str) -> None:
+        label = f"kernel {self.kernel_id[:8]}" if self.bridge is None else self.bridge.label
+        self._watch.log.warning("%s: %s; opening it again", label, why)
+        self._end(LOST)
+        self._open_soon()
+
+    async def _probe(self) -> None:
+        """Ask whether the subshell still answers, where the kernel does.
+
+        ipykernel before 7.4 says nothing of messages for a subshell that is gone.
+        """
+        self._probing = True
+        try:
+            bridge, subshell = self.bridge, self._subshell
+            if await self._ask("kernel_info_request", {}) is None or self.bridge is not bridge:
+                return
+            msg_id = self._send("kernel_info_request", {})
+            answer = await self._answer(msg_id)
+            is_there = answer is not None and answer.get("status") != "error"
+            if not is_there and self.bridge is bridge and self._subshell == subshell:
+                self._subshell = None
+                self._open_anew("its subshell does not answer")
+        finally:
+            self._probing = False
 
     # ---- the control channel -------------------------------------------------------------------
 
@@ -394,7 +551,9 @@ class KernelWire:
 
     async def _ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
         """Return the answer to a request, or None where there is none in time."""
-        msg_id = self._tell(kind, content)
+        return await self._answer(self._tell(kind, content))
+
+    async def _answer(self, msg_id: str) -> dict[str, Any] | None:
         reply = self._replies[msg_id] = self._loop.create_future()
         try:
             return await asyncio.wait_for(reply, ANSWER)
@@ -405,11 +564,18 @@ class KernelWire:
 
     def _replied(self, frames: list[bytes]) -> None:
         message = self._read(frames)
-        if message is None:
-            return
-        reply = self._replies.get(message["parent_header"].get("msg_id", ""))
-        if reply is not None and not reply.done():
+        if message is not None:
+            self._replied_to(message)
+
+    def _replied_to(self, message: dict[str, Any]) -> None:
+        reply = self._replies.get(_parent(message))
+        if reply is not None and not reply.done() and isinstance(message["content"], dict):
             reply.set_result(message["content"])
+
+
+def _parent(message: dict[str, Any]) -> str:
+    parent = message["parent_header"]
+    return str(parent.get("msg_id", "")) if isinstance(parent, dict) else ""
 
 
 def _is_ipykernel(spec: Any) -> bool:
