@@ -158,7 +158,7 @@ async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_serv
     await until(taken)
     assert taken() < 300  # what the route's queue holds
     assert client.code is None
-    assert len(client.connection.held) > 600
+    await until(lambda: len(client.connection.held) > 600)
     while len(client.got) < 1000:
         client.transport.taken(1)
         await asyncio.sleep(0)
@@ -467,6 +467,7 @@ async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
     assert turns > 40
     bystander.cancel()
     # The batches are confirmed when they have been handled, and in their order.
+    await until(lambda: any(batch.get("got") == 2 for batch in kernel.batches))
     confirmed = [batch["got"] for batch in kernel.batches if "got" in batch]
     assert confirmed == sorted(confirmed)
     assert confirmed[-1] == 2
