@@ -447,7 +447,7 @@ def test_an_exception_that_cannot_be_printed_is_still_reported(bots: Bots) -> No
 
 
 def test_an_interrupt_from_the_keyboard_is_not_swallowed(bots: Bots) -> None:
-    bots.write("wsbot.py", "raise KeyboardInterrupt\n")
+    bots.write("wsbot.py", "import _thread, time; _thread.interrupt_main(); time.sleep(1)\n")
     with pytest.raises(KeyboardInterrupt):
         bots.find("wsbot.f")
     assert bots.resolver.modules() == {}

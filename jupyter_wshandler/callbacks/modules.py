@@ -20,6 +20,7 @@ from types import ModuleType
 from ..config.nodes import suggest
 from ..errors import CallbackError
 from . import sources
+from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 
 Stamp = tuple[str, int, int]
 """A file, when it was changed (ns), and its size."""
@@ -45,6 +46,8 @@ class CallbackModules:
         self.folders = tuple(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))
         self._places = {*self.folders, *map(os.path.realpath, self.folders)}
         self._closed = False
+        self._gave_up = False
+        self._served: dict[str, ModuleType] = {}
         for folder in self.folders:
             if folder in _users:
                 _users[folder] += 1
@@ -107,6 +110,7 @@ class CallbackModules:
                 _forget(new)
             raise
         self._stamp()
+        self._served = self.modules()
         return found
 
     def refresh(self) -> bool:
@@ -131,6 +135,8 @@ class CallbackModules:
             The modules that were imported, for `put_back`.
         """
         mine = self.modules()
+        self._gave_up = False
+        self._served = {}
         for name in mine:
             sys.modules.pop(name, None)
             _stamps.pop(name, None)
@@ -141,6 +147,7 @@ class CallbackModules:
         """Replace what was imported since `set_aside` with what was there before."""
         self.set_aside()
         sys.modules.update(modules)
+        self._served = dict(modules)
 
     def _stamp(self) -> None:
         for name, module in self.modules().items():
@@ -212,12 +219,34 @@ class CallbackModules:
 
     def _import_one(self, name: str, dotted: str) -> ModuleType:
         try:
-            return importlib.import_module(dotted)
-        except KeyboardInterrupt:
-            raise
+            return import_within(
+                dotted,
+                min(AFTER_ONE, IMPORT_LIMIT) if self._gave_up else IMPORT_LIMIT,
+                is_mine=self._is_mine,
+                is_stale=sources.saved_since,
+                late=self._came_late,
+            )
+        except ImportAbandoned as error:
+            self._gave_up = True
+            message = f"{name}: the import of the module {dotted} was given up: {error}"
+        except KeyboardInterrupt as error:
+            if not any(
+                self._is_mine(f.filename) for f in traceback.extract_tb(error.__traceback__)
+            ):
+                raise  # somebody at the keyboard
+            message = f"{name}: the module {dotted} cannot be imported: {self._failure(error)}"
         except BaseException as error:
             message = f"{name}: the module {dotted} cannot be imported: {self._failure(error)}"
         raise CallbackError(message)
+
+    def _came_late(self, dotted: str) -> None:
+        """Keep what an abandoned import leaves behind from replacing the version that is served.
+
+        Python forgets the name of a module whose import fails, whoever has it by then.
+        """
+        module = self._served.get(dotted)
+        if module is not None and not self._closed:
+            sys.modules[dotted] = module
 
     def _missing(self, name: str, top: str) -> str:
         if not self.folders:

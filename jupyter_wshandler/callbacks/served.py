@@ -33,6 +33,9 @@ LOOK_POLL = 1.0
 SLOW = 10.0
 """Seconds after which a reload that still runs is named in a warning."""
 
+HEAL = 2.0
+"""Seconds that a handshake waits for the functions of a broken route."""
+
 RETRY = 1.0
 """Seconds before a broken route's functions are looked up again."""
 
@@ -75,6 +78,7 @@ class ServedRoutes:
         self._looked_up: dict[str, float] = {}
         self._pool = ThreadPool(1, name="wshandler-reload")
         self._task: asyncio.Task[None] | None = None
+        self._mending: set[asyncio.Task[bool]] = set()
         self._context: contextvars.Context | None = None
         self._stopped = False
 
@@ -97,6 +101,11 @@ class ServedRoutes:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        mending = list(self._mending)
+        for task in mending:
+            task.cancel()
+        if mending:
+            await asyncio.wait(mending)
         for label in await self._pool.stop(1.0):
             self.log.warning("%s still ran when the server stopped", label)
 
@@ -133,6 +142,13 @@ class ServedRoutes:
         if self.table.get(route.name) is not route:  # swapped since the handshake began
             return False
         self._looked_up[route.name] = now
+        task = asyncio.create_task(self._mend(route), name=f"wshandler mend {route.name}")
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+        await asyncio.wait([task], timeout=HEAL)  # an import that takes longer serves the next
+        return task.done() and not task.cancelled() and task.result()
+
+    async def _mend(self, route: Route) -> bool:
         async with self._lock:
             await self._in_thread(self._loader.mend, route, label=f"import for {route.name}")
         if route.state != "ready":

@@ -92,6 +92,15 @@ def read_stamp(path: str) -> Stamp | None:
     return _read.get(path)
 
 
+def saved_since() -> bool:
+    """Say whether a file that is being imported now has changed since it was read."""
+    return any(
+        stamp_of(path) != stamp
+        for reading in list(_readings)
+        for path, stamp in reading.files.copy().items()
+    )
+
+
 def _stamp(status: os.stat_result) -> Stamp:
     if stat.S_ISDIR(status.st_mode):  # what happens in it is seen in its files
         return (0, 0, 0)
