@@ -18,15 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex
 
 from .sessionstore import (
+    MAX_SIZE,
     Log,
     MemoryStore,
     SessionStore,
     SQLiteStore,
     StoreThread,
+    TooLarge,
+    is_heavy,
     open_store,
-    to_json,
+    to_json_in_pieces,
     why_not_json,
 )
+from .sessionstore import to_json as to_json_at_once
 
 __all__ = [
     "MemoryStore",
@@ -41,15 +45,15 @@ __all__ = [
 MAX_AGE = 31 * 86400.0
 """Seconds that a stored session is kept after it last changed."""
 
-MAX_SIZE = 1024 * 1024
-"""Most characters of JSON that are stored for one session."""
-
 MAX_UNSAVED = 1000
 """Most ended sessions that are kept because the store could not take them."""
 
+PATIENCE = 2.0
+"""Seconds that anybody waits for a store that does not answer."""
+
 _RETRIES = 20
 _BATCH = 100
-_TIMEOUT = 5.0
+_TIMEOUT = 2.0
 _JOIN = 1.0
 _UNKNOWN = "?"  # no JSON text: what the store holds is not known
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -146,6 +150,7 @@ class _Live:
     """One session that is in use, and what is known of its place in the store."""
 
     __slots__ = (
+        "again",
         "loading",
         "references",
         "saved",
@@ -162,6 +167,7 @@ class _Live:
         self.references = 0
         self.loading: asyncio.Future[str | None] | None = None
         self.saving = 0
+        self.again = False
         self.storable = False
         self.saved: str | None = None
         self.warned: set[object] = set()
@@ -184,6 +190,9 @@ class SessionManager:
         self._log = log
         self._max_age = max_age
         self._worker = StoreThread()
+        self._encoder = StoreThread("wshandler-sessions-json")
+        self._hung = False
+        self.hangs = 0
         self._live: dict[str, _Live] = {}
         self._touched: dict[str, Session] = {}
         self._ending: list[_Live] = []
@@ -233,7 +242,8 @@ class SessionManager:
     async def attach(self, session_id: str, user_key: str, *, new: bool = False) -> Session:
         """Return the live object of a session, for one more connection.
 
-        If the store cannot be read, the session is an empty one that is not stored.
+        If the store cannot be read, or not within `PATIENCE`, the session is an empty one. Once
+        it can, what was stored joins it, and what was written meanwhile is saved.
 
         Args:
             session_id: The session's name.
@@ -245,13 +255,14 @@ class SessionManager:
             live = self._live[session_id] = _Live(Session(session_id), user_key)
             live.storable = new  # what exists in the store may be written over once it was read
             if not new and not self._stopped:
-                live.loading = self._worker.submit(self._store.load, session_id)
-                live.loading.add_done_callback(functools.partial(self._loaded, live))
+                self._load(live)
         self._unsaved.pop(session_id, None)
         live.references += 1
         try:
-            if live.loading is not None:
-                await asyncio.wait([live.loading])
+            if live.loading is not None and not self._hung:
+                done, _ = await asyncio.wait([live.loading], timeout=PATIENCE)
+                if not done:
+                    self._is_hung()
         except BaseException:
             self.detach(live.session)
             raise
@@ -294,6 +305,8 @@ class SessionManager:
         """
         if self._stopped:
             return
+        if self._worker.busy_for() > PATIENCE:
+            self._is_hung()
         touched = []
         for name in self._touched.copy():
             live = self._live.get(name)
@@ -302,11 +315,15 @@ class SessionManager:
             else:
                 touched.append(live)
         candidates = list(dict.fromkeys([*touched, *self._unsaved.values()]))
+        for live in candidates:
+            if not live.storable and live.loading is None:
+                self._load(live)
         for start in range(0, len(candidates), _BATCH):
             self._save(candidates[start : start + _BATCH])
             await asyncio.sleep(0)
-        if wait and self._writes:
+        while wait and self._writes:
             await asyncio.wait([*self._writes])
+            await asyncio.sleep(0)  # what was encoded goes to the store in a callback
 
     async def stop(self, timeout: float = _TIMEOUT) -> None:
         """Save what has changed and close the store.
@@ -322,6 +339,7 @@ class SessionManager:
                 self._stopped = True
                 await asyncio.wait([self._worker.submit(self._store.close)])
             self._worker.stop(_JOIN)
+            self._encoder.stop(_JOIN)
         except TimeoutError:
             self._log.warning(
                 "The session store did not answer within %g s; the last changes of sessions "
@@ -331,11 +349,35 @@ class SessionManager:
         finally:
             self._stopped = True
             self._worker.stop(0)
+            self._encoder.stop(0)
 
     # ---- from the store ----------------------------------------------------------------------
 
+    def _load(self, live: _Live) -> None:
+        if self._hung and self._worker.waiting() >= MAX_UNSAVED:
+            return  # tried again by a later `flush`
+        live.loading = self._worker.submit(self._store.load, live.session.id)
+        live.loading.add_done_callback(functools.partial(self._loaded, live))
+
+    def _is_hung(self) -> None:
+        """Go on without the store until it answers, and say so once."""
+        if not self._hung:
+            self._hung = True
+            self.hangs += 1
+            self._log.warning(
+                "The session store has not answered for %g s; connections open without what it "
+                "holds, and nothing is saved until it answers",
+                PATIENCE,
+            )
+
+    def _answered(self) -> None:
+        if self._hung:
+            self._hung = False
+            self._log.info("The session store answers again")
+
     def _loaded(self, live: _Live, future: asyncio.Future[str | None]) -> None:
         live.loading = None
+        self._answered()
         error = future.exception()
         if error is not None:
             self._failed("read", error, "what was stored is not seen, and left alone")
@@ -346,6 +388,8 @@ class SessionManager:
             if live.saved is not None:
                 self._fill(live, live.saved)
         if not live.references:
+            if not self._stopped and live.session.id in self._touched:
+                self._save([live])
             self._settle(live)
 
     def _fill(self, live: _Live, text: str) -> None:
@@ -354,8 +398,9 @@ class SessionManager:
         except (ValueError, RecursionError):
             values = None
         if isinstance(values, dict):
-            values.pop("id", None)
-            live.session.update(values)
+            for key, value in values.items():
+                # What was written before this came is newer.
+                live.session.setdefault(key, value)
         else:
             self._log.warning(
                 "The stored session of %s is no JSON object; it begins anew", live.user
@@ -372,13 +417,36 @@ class SessionManager:
 
     def _save(self, lives: Iterable[_Live]) -> None:
         """Hand over to the store what has changed; `_saved` follows."""
-        texts: dict[str, tuple[str, float]] = {}
-        gone: list[str] = []
-        changed: list[_Live] = []
+        ready: list[tuple[_Live, str | None]] = []
         for live in lives:
             if not live.storable:
                 continue
-            text = self._dump(live)
+            if live.saving:  # one write at a time: a store that hangs must not pile them up
+                live.again = True
+            elif is_heavy(live.session):
+                live.saving += 1
+                text = self._encoder.submit(self._dump, live, True)
+                self._writes.add(text)
+                text.add_done_callback(functools.partial(self._encoded, live))
+            else:
+                ready.append((live, self._dump(live)))
+        self._hand_over(ready)
+
+    def _encoded(self, live: _Live, future: asyncio.Future[str | None]) -> None:
+        self._writes.discard(future)
+        live.saving -= 1
+        error = future.exception()
+        if error is not None:
+            self._warn(live, None, f"cannot be encoded ({type(error).__name__})")
+        elif not self._stopped:
+            self._hand_over([(live, future.result())])
+        self._after(live)
+
+    def _hand_over(self, ready: Iterable[tuple[_Live, str | None]]) -> None:
+        texts: dict[str, tuple[str, float]] = {}
+        gone: list[str] = []
+        changed: list[_Live] = []
+        for live, text in ready:
             if text == live.saved:
                 continue
             if text is None:
@@ -393,6 +461,15 @@ class SessionManager:
             self._writes.add(write)
             write.add_done_callback(functools.partial(self._saved, changed))
 
+    def _after(self, live: _Live) -> None:
+        """Save once more what has changed during a save, then forget what nobody has."""
+        if live.again and not live.saving:
+            live.again = False
+            if not self._stopped:
+                self._save([live])
+        if not live.references:
+            self._settle(live)
+
     def _write(self, texts: Mapping[str, tuple[str, float]], gone: Sequence[str]) -> None:
         """Call the store; runs in its thread."""
         if texts:
@@ -402,6 +479,7 @@ class SessionManager:
 
     def _saved(self, lives: Sequence[_Live], write: asyncio.Future[None]) -> None:
         self._writes.discard(write)
+        self._answered()
         error = write.exception()
         if error is not None:
             self._failed("written", error, "changes are kept in memory, and tried again")
@@ -412,8 +490,8 @@ class SessionManager:
             live.saving -= 1
             if error is not None:
                 live.saved = _UNKNOWN
-            if not live.references:
-                self._settle(live)
+                live.again = False  # the next `flush` tries
+            self._after(live)
 
     def _failed(self, what: str, error: BaseException, meanwhile: str) -> None:
         if what not in self._failing:
@@ -428,7 +506,8 @@ class SessionManager:
         if live.references or live.saving or live.loading is not None or live in self._ending:
             return
         name = live.session.id
-        if live.saved == _UNKNOWN and not self._stopped:
+        unread = not live.storable and len(live.session) > 1
+        if (live.saved == _UNKNOWN or unread) and not self._stopped:
             self._unsaved[name] = live
             if len(self._unsaved) <= MAX_UNSAVED:
                 return
@@ -441,23 +520,27 @@ class SessionManager:
 
     # ---- JSON --------------------------------------------------------------------------------
 
-    def _dump(self, live: _Live) -> str | None:
+    def _dump(self, live: _Live, heavy: bool = False) -> str | None:
         """Return what is to be stored: JSON text, or None for nothing at all."""
         text = live.saved
         for _ in range(_RETRIES):
             try:
                 values = dict(live.session)
                 del values["id"]
-                text = self._encode(live, values)
+                text = self._encode(live, values, heavy)
                 break
             except RuntimeError:  # a callback in a thread changed it meanwhile
                 continue
+            except TooLarge:
+                self._warn(live, None, f"takes over {MAX_SIZE} characters of JSON, which is most")
+                return live.saved
         if text is not None and len(text) > MAX_SIZE:
             self._warn(live, None, f"takes {len(text)} characters, of {MAX_SIZE} at most")
             return live.saved
         return text
 
-    def _encode(self, live: _Live, values: dict[str, Any]) -> str | None:
+    def _encode(self, live: _Live, values: dict[str, Any], heavy: bool) -> str | None:
+        to_json = to_json_in_pieces if heavy else to_json_at_once
         if not values:
             return None
         if all(isinstance(key, str) for key in values):
@@ -465,13 +548,13 @@ class SessionManager:
                 return to_json(values)
             except RecursionError:
                 pass
-            except RuntimeError:
+            except (RuntimeError, TooLarge):
                 raise
             except Exception:  # noqa: S110 - it is told apart key by key
                 pass
         texts = {}
         for key, value in values.items():
-            reason = why_not_json(key, value)
+            reason = why_not_json(key, value, to_json)
             if reason is None:
                 texts[key] = value
             else:

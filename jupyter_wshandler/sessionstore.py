@@ -278,7 +278,9 @@ def open_store(url: str, *, log: Log | None = None) -> SessionStore:
 class StoreThread:
     """Call a store in one daemon thread, in order; it starts when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "wshandler-sessions") -> None:
+        self._name = name
+        self._since = 0.0
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -294,12 +296,19 @@ class StoreThread:
         """
         future = asyncio.get_running_loop().create_future()
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="wshandler-sessions", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         self._calls.put((future, function, args))
         return future
+
+    def busy_for(self) -> float:
+        """Return for how many seconds the call that runs has run; 0 where none does."""
+        since = self._since
+        return time.monotonic() - since if since else 0.0
+
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return self._calls.qsize()
 
     def stop(self, timeout: float) -> None:
         """End the thread when it has done what was submitted.
@@ -316,10 +325,12 @@ class StoreThread:
         while (call := self._calls.get()) is not None:
             future, function, args = call
             result, error = None, None
+            self._since = time.monotonic()
             try:
                 result = function(*args)
             except Exception as raised:
                 error = raised
+            self._since = 0.0
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
             del call, future, function, args, result, error
@@ -330,7 +341,65 @@ def to_json(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
-def why_not_json(key: object, value: object) -> str | None:
+class TooLarge(Exception):
+    """Say that a session takes more than is stored of one."""
+
+
+MAX_SIZE = 1024 * 1024
+"""Most characters of JSON that are stored for one session."""
+
+LIGHT = 2000
+"""Values that are turned into JSON on the event loop, and 30 characters for each."""
+
+
+def is_heavy(value: object) -> bool:
+    """Say whether turning a value into JSON may take longer than a millisecond.
+
+    It looks at no more than `LIGHT` values, and takes what changes meanwhile for heavy.
+    """
+    left = LIGHT
+    waiting: list[Any] = [value]
+    try:
+        while waiting:
+            one = waiting.pop()
+            left -= 1 + len(one) // 30 if isinstance(one, str) else 1
+            if isinstance(one, (dict, list, tuple)):
+                if left < len(one):
+                    return True
+                if isinstance(one, dict):
+                    waiting += one.keys()
+                    waiting += one.values()
+                else:
+                    waiting += one
+            if left < 0:
+                return True
+    except RuntimeError:
+        return True
+    return False
+
+
+def to_json_in_pieces(value: object) -> str:
+    """Return what `to_json` does, in a thread that lets others run meanwhile.
+
+    The encoder in C holds Python's lock until it is through; this one gives it up.
+
+    Raises:
+        TooLarge: It takes more than `MAX_SIZE`; the rest was not looked at.
+    """
+    parts: list[str] = []
+    size = 0
+    encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+    for part in encoder.iterencode(value):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_SIZE:
+            raise TooLarge
+    return "".join(parts)
+
+
+def why_not_json(
+    key: object, value: object, to_json: Callable[[object], str] = to_json
+) -> str | None:
     """Say why a value cannot be stored; never what it is."""
     if not isinstance(key, str):
         return f"its key is of type {type(key).__name__}; JSON has str"
@@ -338,7 +407,7 @@ def why_not_json(key: object, value: object) -> str | None:
         to_json(value)
     except RecursionError:
         return "it is nested too deeply for JSON"
-    except RuntimeError:
+    except (RuntimeError, TooLarge):
         raise
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"

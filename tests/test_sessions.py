@@ -620,10 +620,10 @@ async def test_what_cannot_be_saved_takes_bounded_memory(
     assert [*manager._unsaved] == [*manager._live] == ["s3", "s4", "s5"]
 
 
-async def test_a_store_that_cannot_be_read_gives_an_empty_session_and_is_left_alone(
+async def test_a_store_that_cannot_be_read_gives_an_empty_session_that_joins_it_later(
     manager: SessionManager, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store._items["s1"] = ('{"n":1}', time.time() + 100)
+    store._items["s1"] = ('{"n":1,"old":1}', time.time() + 100)
     store.error = OSError("permission denied")
     session = await manager.attach("s1", USER)
     assert session == {"id": "s1"}
@@ -634,8 +634,8 @@ async def test_a_store_that_cannot_be_read_gives_an_empty_session_and_is_left_al
     await manager.flush()
     manager.detach(session)
     await forgotten(manager)
-    assert store.content() == {"s1": '{"n":1}'}
-    assert (await manager.attach("s1", USER))["n"] == 1
+    assert {k: json.loads(v) for k, v in store.content().items()} == {"s1": {"n": 2, "old": 1}}
+    assert (await manager.attach("s1", USER))["n"] == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", ""])
