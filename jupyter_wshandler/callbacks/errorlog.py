@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback as tracebacks
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,18 @@ _MACHINERY = (_PACKAGE, "/asyncio/", "/concurrent/futures/", "/contextlib.py")
 
 FAULTS = 1000
 """Faults that are told apart, at most."""
+
+KINDS = 20
+"""Kinds of exceptions that are told apart at one place; the rest counts as one kind."""
+
+MESSAGE = 1000
+"""Characters that are shown of one exception's message."""
+
+FRAMES = 50
+"""Lines of code that are shown of one traceback."""
+
+TRACEBACK = 16_000
+"""Characters that are shown of a whole traceback, its causes and groups included."""
 
 
 class Failure(NamedTuple):
@@ -60,6 +73,7 @@ class ErrorLog:
     def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
         self._log = log
         self._faults: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
+        self._kinds: dict[tuple[str, str, str], set[str]] = {}
 
     def write(self, failure: Failure, now: float) -> None:
         """Write one failure; never the message, which is somebody's own.
@@ -71,16 +85,25 @@ class ErrorLog:
         c, error = failure.handler, failure.exception
         line = place_of(error)
         whole = self.is_news(failure, now)
-        self._log.error(
-            "Error %s in %s, route %s, connection %s, user %s%s",
-            failure.error_id,
-            failure.callback,
-            c.route,
-            c.id,
-            username(c.current_user),
-            "" if whole else f": {type(error).__name__} at {line}, as before",
-            exc_info=error if whole else None,
-        )
+        text = f"Error {failure.error_id} in {on_one_line(failure.callback)}, route {c.route}, "
+        text += f"connection {c.id}, user {username(c.current_user)}"
+        if whole:
+            self._write_whole(text, error)
+        else:
+            self._log.error("%s: %s at %s, as before", text, kind_of(error), line)
+
+    def _write_whole(self, text: str, error: BaseException) -> None:
+        log = self._log
+        while isinstance(log, logging.LoggerAdapter):
+            log = log.logger
+        if log.isEnabledFor(logging.ERROR):
+            exc_info = (type(error), error, error.__traceback__)
+            record = log.makeRecord(
+                log.name, logging.ERROR, __file__, 0, "%s", (text,), exc_info, "write"
+            )
+            # Formatters take this where it is there, and would print without any bound.
+            record.exc_text = shown(error)
+            log.handle(record)
 
     def is_news(self, failure: Failure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
@@ -90,7 +113,16 @@ class ErrorLog:
             now: The event loop's time, in seconds.
         """
         error = failure.exception
-        fault = (failure.handler.route, failure.callback, type(error), place_of(error))
+        place = (failure.handler.route, failure.callback, place_of(error))
+        kinds = self._kinds.setdefault(place, set())
+        # By its name: a module that is loaded again, or a function, makes a new class each time.
+        kind = kind_of(error)
+        if kind not in kinds and len(kinds) >= KINDS:
+            kind = "another"
+        kinds.add(kind)
+        if len(self._kinds) > FAULTS:
+            del self._kinds[next(iter(self._kinds))]
+        fault = (*place, kind)
         since, count = self._faults.get(fault, (now, 0))
         if now - since >= PERIOD:
             since, count = now, 0
@@ -99,6 +131,45 @@ class ErrorLog:
         if len(self._faults) > FAULTS:
             self._faults.popitem(last=False)
         return count < WHOLE
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an exception's class, cut and on one line."""
+    return on_one_line(type(error).__name__)
+
+
+def on_one_line(text: str, limit: int = 100) -> str:
+    """Return a text for a log line: cut, without line ends and control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+def shown(error: BaseException) -> str:
+    """Return an exception's traceback for the log: bounded in every direction.
+
+    Args:
+        error: Any exception; also one that cannot be printed, or a group of thousands.
+    """
+    try:
+        found = tracebacks.TracebackException(
+            type(error),
+            error,
+            error.__traceback__,
+            limit=-FRAMES,
+            max_group_width=5,
+            max_group_depth=3,
+            compact=True,
+        )
+        lines: list[str] = []
+        size = 0
+        for text in found.format():
+            for line in text.splitlines():
+                lines.append("  " + on_one_line(line, MESSAGE) + ("..." if line[MESSAGE:] else ""))
+                size += len(lines[-1])
+                if size > TRACEBACK:
+                    return "\n".join([*lines, "  (the rest is not shown)"])
+        return "\n".join(lines)
+    except Exception as broken:
+        return f"  {kind_of(error)} at {place_of(error)}, which cannot be shown: {kind_of(broken)}"
 
 
 def place_of(error: BaseException) -> str:
