@@ -38,11 +38,14 @@ current_manager: contextvars.ContextVar[WebSocketManager] = contextvars.ContextV
 running_managers: weakref.WeakSet[WebSocketManager] = weakref.WeakSet()
 """The managers that serve in this process."""
 
-TICK = 1.0
+TICK = 0.5
 """Seconds between two looks at the clock, where no route needs a finer one."""
 
-FLUSH = 5.0
-"""Seconds between two savings of changed sessions."""
+MIN_TICK = 0.005
+"""Seconds between two looks, at least, however short what a route asks for."""
+
+FLUSH = 0.5
+"""Seconds between two savings of changed sessions: they are on disk within a second."""
 
 INTERRUPT = 0.5
 """Seconds for an interrupted callback to end when the server stops."""
@@ -271,7 +274,7 @@ class WebSocketManager:
             )
             if isinstance(seconds, (int, float)) and seconds > 0
         ]
-        return min([TICK, *(seconds / 4 for seconds in intervals)])
+        return max(MIN_TICK, min([TICK, *(seconds / 4 for seconds in intervals)]))
 
     # ---- connections -------------------------------------------------------------------------
 

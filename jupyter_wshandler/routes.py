@@ -72,6 +72,7 @@ class Route:
         "host",
         "page",
         "regex",
+        "segments",
         "state",
     )
 
@@ -97,13 +98,14 @@ class Route:
         self.connections = 0
         self.regex: re.Pattern[str] | None = None
         self.compiled: CompiledPattern | None = None
+        self.segments: frozenset[str] = frozenset()
         try:
             self.compiled = analyse_pattern(config.pattern)
         except PatternError:
             if not error:
                 raise
         else:
-            self.regex = self.compiled.regex
+            self.regex, self.segments = self.compiled.regex, self.compiled.segments
 
     @classmethod
     def from_broken(cls, broken: BrokenRoute) -> Route:
@@ -262,11 +264,35 @@ def _literal(route: Route) -> str | None:
 def _with_groups(route: Route, match: re.Match[str]) -> Match | None:
     try:
         if match.re.groupindex:
-            named = match.groupdict("")
-            return route, [], {key: _unescape(value) for key, value in named.items()}
+            named = {key: _unescape(value) for key, value in match.groupdict("").items()}
+            if any(could_be_a_path(named[name]) for name in route.segments):
+                return None
+            return route, [], named
         return route, [_unescape(value) for value in match.groups("")], {}
     except UnicodeDecodeError:
         return None
+
+
+MAX_SEGMENT = 255
+"""Bytes of a ``{name}``: as many as a file's name may have."""
+
+
+def could_be_a_path(value: str) -> bool:
+    """Say whether the value of a ``{name}`` would lead elsewhere as part of a path or URL.
+
+    Args:
+        value: What stood in the path, unescaped once. Bots make names of files of it.
+    """
+    previous = None
+    for _ in range(4):  # what is still escaped may be unescaped by the next one who has it
+        if value == previous:
+            break
+        if value.strip(" .") == "" or len(value.encode("utf-8", "replace")) > MAX_SEGMENT:
+            return True
+        if any(c in "/\\" or c < " " or "\x7f" <= c <= "\x9f" for c in value):
+            return True
+        previous, value = value, unquote(value, errors="replace")
+    return False
 
 
 def _unescape(value: str) -> str:

@@ -843,3 +843,9 @@ KEYS = st.sampled_from(key_names(KwargsEntry))
 def test_no_python_data_makes_the_loader_raise(kwargs: dict[str, Any], pattern: Any) -> None:
     route = {"pattern": pattern, "handler": "WebSocketHandler", "kwargs": kwargs}
     assert_well_formed(load(url={"bot": route}, defaults=kwargs, enforce=kwargs))
+
+
+@pytest.mark.parametrize("key", ["ping_interval", "ping_timeout", "idle_timeout", "timeout"])
+def test_a_time_that_would_keep_the_server_busy_is_refused_with_its_floor(key: str) -> None:
+    config = load_kwargs(on_message="a.b", **{key: "1ms"})
+    assert "of at least 20 ms" in str(config.broken[0].problems[0])

@@ -211,3 +211,10 @@ def test_no_pattern_makes_the_compiler_raise_anything_else(text: str) -> None:
         return
     if compiled.literal is not None:
         assert compiled.regex.match(compiled.literal)
+
+
+def test_a_back_reference_counts_for_what_it_compares() -> None:
+    assert analyse_pattern(r"/(a|b)/\1").regex.match("/a/a")
+    for pattern in (r"/(.*)/x(.*)\1", r"/([^/]+)(?:\1)+x"):
+        with pytest.raises(PatternError):
+            analyse_pattern(pattern)

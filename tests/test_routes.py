@@ -81,7 +81,7 @@ def test_row_capture_groups_go_to_path_args_and_path_kwargs() -> None:
 
 def test_groups_are_unescaped_after_the_match() -> None:
     table = RouteTable([route("/chat/{room}")])
-    assert table.match("/chat/a%2Fb%20%C3%A9+")[2] == {"room": "a/b \u00e9+"}  # type: ignore[index]
+    assert table.match("/chat/a-b%20%C3%A9+")[2] == {"room": "a-b \u00e9+"}  # type: ignore[index]
     assert table.match("/chat/%ff") is None
 
 
@@ -152,3 +152,34 @@ def test_the_table_finds_what_trying_every_route_in_order_finds(
     assert found(table, path) == expected
     priorities = [r.config.priority for r in table.routes]
     assert priorities == sorted(priorities, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "..",
+        ".",
+        "%2e%2e",
+        "a%2Fb",
+        "%252e%252e",
+        "a%255Cb",
+        "a%5Cb",
+        "a%00b",
+        "%0a",
+        "%7f",
+        "x" * 256,
+    ],
+)
+def test_a_named_segment_that_could_be_a_path_never_matches(room: str) -> None:
+    table = RouteTable([route("/chat/{room}")])
+    assert table.match(f"/chat/{room}") is None
+    found = table.match("/chat/a%20b.c..d")
+    assert found is not None
+    assert found[2] == {"room": "a b.c..d"}
+
+
+def test_a_group_of_a_plain_regex_keeps_its_meaning() -> None:
+    table = RouteTable([route("/files/(.*)")])
+    found = table.match("/files/a%2F..")
+    assert found is not None
+    assert found[1] == ["a/.."]

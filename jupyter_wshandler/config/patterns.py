@@ -40,6 +40,7 @@ class CompiledPattern:
         literals: Literal characters in it.
         sample: A path that it may match, to compare it with other rules.
         prefix: What every path that it matches begins with.
+        segments: The names written as ``{name}``, which hold no path.
     """
 
     regex: re.Pattern[str]
@@ -49,6 +50,7 @@ class CompiledPattern:
     literals: int
     sample: str
     prefix: str
+    segments: frozenset[str] = frozenset()
 
     def sort_key(self, priority: float, name: str) -> tuple[float, int, int, int, str]:
         """Return what orders routes, the first to match first.
@@ -80,7 +82,8 @@ def analyse_pattern(pattern: str) -> CompiledPattern:
     if not path.startswith("/"):
         raise PatternError(f"expected a pattern that begins with /, found {pattern[:60]!r}")
     try:
-        text = _translate(path)
+        segments: set[str] = set()
+        text = _translate(path, segments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             parsed = _parser.parse(text)
@@ -101,10 +104,19 @@ def analyse_pattern(pattern: str) -> CompiledPattern:
     literal = _literal(parsed)
     slashes, wildcards, literals = _measure(parsed)
     prefix = _prefix(parsed) if literal is None else literal
-    return CompiledPattern(regex, literal, slashes, wildcards, literals, _sample(parsed), prefix)
+    return CompiledPattern(
+        regex,
+        literal,
+        slashes,
+        wildcards,
+        literals,
+        _sample(parsed),
+        prefix,
+        frozenset(segments),
+    )
 
 
-def _translate(path: str) -> str:
+def _translate(path: str, segments: set[str]) -> str:
     """Write ``{name}`` as a group and what browsers escape in a path as they escape it."""
     out: list[str] = []
     position, in_class = 0, False
@@ -127,6 +139,7 @@ def _translate(path: str) -> str:
             out.append(part)
         elif token := _SEGMENT.match(rest):
             part = token[0]
+            segments.add(token[1])
             out.append(f"(?P<{token[1]}>[^/]+)")
         elif character == "{" and (rest[1:2].isalpha() or rest[1:2] == "_"):
             raise PatternError("expected {name} with letters, digits and _ only; write \\{ for {")
@@ -163,6 +176,11 @@ def _children(operator: Any, argument: Any) -> list[Any]:
 def _refuse_nested(items: Iterable[Any], inside: bool) -> None:
     for operator, argument in items:
         unbounded = operator in _REPEATS and argument[1] is _re.MAXREPEAT
+        if operator is _re.GROUPREF and inside:
+            raise PatternError(
+                "a back-reference inside an unbounded repeat can stall the server; "
+                "write the repeat without * and +"
+            )
         if unbounded and inside:
             raise PatternError(
                 "nested unbounded repeats such as (a+)+ can stall the server; "
@@ -194,6 +212,10 @@ def _ways(items: Any, follow: Any) -> float:
             follow = None
         elif operator is _re.LITERAL:
             follow = argument
+        elif operator is _re.GROUPREF:
+            # It compares what its group has matched, again for each way to match that.
+            total *= MAX_PATH
+            follow = None
         elif operator is not _re.AT:
             for child in _children(operator, argument):
                 total *= _ways(child, follow)

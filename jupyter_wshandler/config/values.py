@@ -41,6 +41,10 @@ PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 MIN_RECHECK = 0.1
 """Seconds between two questions about a login, at least."""
 
+MIN_PING = 0.02
+"""Seconds of a `ping_interval`, `ping_timeout`, `idle_timeout` or `timeout`, at least: the server
+looks at every connection four times in the shortest of them."""
+
 MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
@@ -119,14 +123,23 @@ class KwargsReader(LimitChecks):
         node = value.node
         if node.value is None or node.value is False or node.value == "off":
             return {name: None}
-        seconds = self._parsed(keys_of(KwargsEntry)[name], node, parse_duration)
+        seconds = self._at_least(name, node)
         return None if seconds is None else {name: seconds or None}
 
     def _ping(self, name: str, value: Value) -> dict[str, Any] | None:
         if value.node.value is False or value.node.value == "off":
             return {name: 0.0}
-        seconds = self._parsed(keys_of(KwargsEntry)[name], value.node, parse_duration)
+        seconds = self._at_least(name, value.node)
         return None if seconds is None else {name: seconds}
+
+    def _at_least(self, name: str, node: Node) -> float | None:
+        key = keys_of(KwargsEntry)[name]
+        seconds = self._parsed(key, node, parse_duration)
+        if seconds is not None and 0 < seconds < MIN_PING:
+            expected = f"expected {key.takes} of at least {MIN_PING * 1000:g} ms"
+            self._report.problem(node.place, f"{expected}, found {describe(node)}")
+            return None
+        return seconds
 
     def _every(self, name: str, value: Value) -> dict[str, Any] | None:
         node, key = value.node, keys_of(KwargsEntry)[name]
