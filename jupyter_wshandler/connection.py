@@ -152,9 +152,16 @@ class Connection(Handler):
         code = CloseCode.NORMAL if code is None else code
         check_close(code, reason or "")
         if get_ident() != self._host.thread:
-            self._host.call_from_thread(self._close, code, reason or "")
+            crossing = self._crossings()
+            if not crossing.closing:
+                crossing.closing = True
+                self._host.call_from_thread(self._close_late, code, reason or "")
         else:
             self._close(code, reason or "")
+
+    def _close_late(self, code: int, reason: str) -> None:
+        self._crossings().closing = False
+        self._close(code, reason)
 
     def _close(self, code: int, reason: str) -> None:
         if not OPEN <= self._phase <= PEER_CLOSED:

@@ -170,7 +170,7 @@ class Handler(SendingHalf):
         self._check_open()
         callback = self._host.bind(cast("Connection", self), function)
         if get_ident() != self._host.thread:
-            self._host.call_from_thread(self._every, seconds, callback)
+            self._cross(0, self._every, seconds, callback)
         else:
             self._every(seconds, callback)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .crossing import PATIENCE, Crossing
 from .engine.frames import MAX_REASON, may_travel
 from .engine.loopio import LoopIO
 from .errors import ConnectionClosed
@@ -57,6 +59,8 @@ class Sent:
 
 SENT = Sent()
 
+_first_crossing = threading.Lock()
+
 
 class Queued(Sent):
     """Wait, when awaited, until the connection's queue has room again."""
@@ -82,6 +86,7 @@ class SendingHalf(Familiar):
     __slots__ = (
         "_active",
         "_alive",
+        "_crossing",
         "_host",
         "_over",
         "_phase",
@@ -107,6 +112,7 @@ class SendingHalf(Familiar):
         self._phase = OPENING
         self._alive = True  # since the last ping
         self._waiters: list[asyncio.Future[None]] | None = None
+        self._crossing: Crossing | None = None
         self._over = 0
         self._active = True  # a message came or went since the clock last looked
 
@@ -119,7 +125,8 @@ class SendingHalf(Familiar):
         """Send one message; safe from any thread.
 
         The result may be ignored. Awaited on the event loop it waits until the connection's
-        queue has room; ignored, a full queue is handled by the route's ``queue: {slow:}``.
+        queue has room; ignored, a full queue is handled by the route's ``queue: {slow:}``. In a
+        thread the call itself waits, 2 s at most, while a whole queue is on its way to the loop.
 
         Args:
             message: str goes out as text, bytes as binary, anything else that has a JSON form
@@ -137,9 +144,11 @@ class SendingHalf(Familiar):
             message = to_message(message, binary)
         if get_ident() != self._host.thread:
             self._check_open()
+            size = len(message)
             if type(message) is str and not message.isascii():
-                message.encode()  # what cannot be sent is told to the caller, not to the loop
-            self._host.call_from_thread(self._send_late, message)
+                # What cannot be sent is told to the caller, not to the loop.
+                size = len(message.encode())
+            self._cross(size, self._send_late, message)
             return SENT
         return self._send(message)  # type: ignore[arg-type]
 
@@ -166,9 +175,49 @@ class SendingHalf(Familiar):
             raise ValueError(f"a ping carries at most 125 bytes, not {len(payload)}")
         self._check_open()
         if get_ident() != self._host.thread:
-            self._host.call_from_thread(self._ping, payload)
+            self._cross(len(payload), self._ping, payload)
         else:
             self._ping(payload)
+
+    def _crossings(self) -> Crossing:
+        if self._crossing is None:
+            with _first_crossing:
+                if self._crossing is None:
+                    self._crossing = Crossing()
+        return self._crossing
+
+    def _cross(self, size: int, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the loop from a thread, which waits while too much is on its way.
+
+        Raises:
+            ConnectionClosed: It has closed meanwhile, or the loop was too slow for its route.
+        """
+        crossing, queue = self._crossings(), self._route.config.queue
+        if crossing.ended:
+            raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
+        entered = crossing.enter(size, queue.messages, queue.bytes, PATIENCE)
+        if not entered and queue.slow == "drop_oldest":
+            crossing.drop()
+            return
+        if not entered:
+            crossing.ended = True
+            self._host.call_from_thread(
+                self._close, CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unsent"
+            )
+            raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
+        try:
+            self._check_open()  # it may have closed while this thread waited
+            self._host.call_from_thread(self._arrive, size, function, args)
+        except ConnectionClosed:
+            crossing.leave(size)
+            raise
+
+    def _arrive(self, size: int, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        crossing = self._crossings()
+        crossing.leave(size)
+        if crossing.dropped:
+            self.dropped, crossing.dropped = self.dropped + crossing.dropped, 0
+        function(*args)
 
     def _check_open(self) -> None:
         if not OPEN <= self._phase <= PEER_CLOSED:

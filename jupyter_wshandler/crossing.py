@@ -1,0 +1,56 @@
+"""What threads have asked of a connection and its loop has not taken yet, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+
+PATIENCE = 2.0
+"""Seconds that a thread waits for the loop: a loop that waits for this thread must go on."""
+
+
+class Crossing:
+    """Count what is on its way from threads to the loop, and make threads wait for their turn."""
+
+    __slots__ = ("_changed", "_jammed", "_messages", "_size", "closing", "dropped", "ended")
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._messages = self._size = 0
+        self._jammed = False  # a thread has waited in vain, and nothing was taken since
+        self.closing = False  # a close is on its way, a second one would change nothing
+        self.ended = False  # the loop was too slow for a route that closes then
+        self.dropped = 0
+
+    def enter(self, size: int, messages: int, limit: int, patience: float) -> bool:
+        """Wait until there is room, and take it; return False where there was none in time.
+
+        Args:
+            size: Bytes of what crosses; alone it always has room.
+            messages: How many may be on their way, at most.
+            limit: Bytes in them, at most.
+            patience: Seconds to wait, at most.
+        """
+
+        def has_room() -> bool:
+            return not self._messages or (self._messages < messages and self._size + size <= limit)
+
+        with self._changed:
+            if not has_room() and (self._jammed or not self._changed.wait_for(has_room, patience)):
+                self._jammed = True
+                return False
+            self._messages += 1
+            self._size += size
+            return True
+
+    def leave(self, size: int) -> None:
+        """Note that the loop has taken something of so many bytes."""
+        with self._changed:
+            self._messages -= 1
+            self._size -= size
+            self._jammed = False
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Count a message that had no room."""
+        with self._changed:
+            self.dropped += 1
