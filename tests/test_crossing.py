@@ -17,9 +17,15 @@ BOT = """
 import threading
 
 def flood(handler, message):
-    kind = {'str': 'x' * 65536, 'bytes': b'x' * 65536, 'dict': {'x': 'x' * 65500}}[message]
-    for _ in range(15000):
-        handler.write_message(kind)
+    size = 65536
+    make = {
+        'str': lambda: 'x' * size,
+        'bytes': lambda: b'x' * size,
+        'dict': lambda: {'x': 'x' * 65500},
+    }[message]
+    for number in range(15000):
+        whole = make()  # a new one each time: what is shared would cost nothing
+        handler.write_message(bytes(bytearray(whole)) if message == 'bytes' else whole)
 
 def plain(handler, message):
     thread = threading.Thread(target=quiet, args=(handler, message))
