@@ -144,7 +144,7 @@ class SendingHalf(Familiar):
             message = to_message(message, binary)
         if get_ident() != self._host.thread:
             self._check_open()
-            size = len(message)
+            size = len(message)  # type: ignore[arg-type] # str or bytes by now
             if type(message) is str and not message.isascii():
                 # What cannot be sent is told to the caller, not to the loop.
                 size = len(message.encode())
