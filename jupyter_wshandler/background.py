@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from .guard import guarded
+
 if TYPE_CHECKING:
     from .connection import Connection
 
+
+GRACE = 1.0
+"""Seconds for a task to end after its connection has."""
 
 EVERY = "every "
 """What a route calls a timer of its own, before the seconds."""
@@ -83,7 +88,7 @@ class Background:
             coroutine: What to run.
             name: The task's name.
         """
-        task = self.loop.create_task(coroutine, name=name)
+        task = self.loop.create_task(guarded(coroutine, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -115,3 +120,15 @@ class Background:
         self._timers.clear()
         for task in tuple(self._tasks):
             task.cancel()
+        if self._tasks:
+            self.loop.call_later(GRACE, self._name_those_left)
+
+    def _name_those_left(self) -> None:
+        for task in self._tasks:
+            self._failed(
+                task.get_name(),
+                TimeoutError(
+                    f"it was cancelled with its connection and has not ended within {GRACE:g} s; "
+                    "it is left to itself"
+                ),
+            )

@@ -60,6 +60,7 @@ class Connection(Handler):
     __slots__ = (
         "__weakref__",
         "_cancel_reason",
+        "_cancelled_at",
         "_credential",
         "_deadline",
         "_discard",
@@ -79,6 +80,7 @@ class Connection(Handler):
         "_streaming",
         "_task",
         "_waiting_size",
+        "unhandled",
     )
 
     def __init__(
@@ -127,6 +129,8 @@ class Connection(Handler):
         self._since = 0.0
         self._streaming = False
         self._cancel_reason: str | None = None
+        self._cancelled_at = 0.0
+        self.unhandled = 0  # arrived, and dropped when the connection was lost
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
@@ -380,6 +384,9 @@ class Connection(Handler):
         if self.close_code is None:
             self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
         self._phase = CLOSED
+        self.leave_seat()
+        if self.close_code == CloseCode.ABNORMAL and self._route.config.lost == "drop":
+            self._drop_waiting()
         self._release_waiters()
         if self._background is not None:
             self._background.end()
@@ -388,11 +395,47 @@ class Connection(Handler):
             self.cancel("closed")
         self._host.wake(self)
 
+    def _drop_waiting(self) -> None:
+        """Drop what waits behind a callback: the client has not said goodbye, and is gone.
+
+        A message that nothing stands before is handled, as its turn has come: a client may send
+        one and leave at once.
+        """
+        self._discard = True
+        kept = 1 if self._task is not None and self._running is None else 0
+        while len(self._inbox) > kept:
+            if isinstance(self._inbox.pop(), (str, bytes)):
+                self.unhandled += 1
+        if self.unhandled:
+            self._host.log.info(
+                "Route %s: %s was lost; %d messages that waited are not handled",
+                self.route,
+                self.id,
+                self.unhandled,
+            )
+
     def cancel(self, reason: str) -> None:
         """Interrupt the running callback; `reason` tells callbacks/run.py what to make of it."""
         if self._task is not None and self._running is not None and self._cancel_reason != reason:
             self._cancel_reason = reason
+            self._cancelled_at = self._host.io.loop.time()
             self._task.cancel()
+
+    def leave_seat(self) -> None:
+        """Give the place in the route's limits back: nobody is there any more to use it."""
+        if self._seat is not None:
+            self._seat.leave(self._host.io.loop.time())
+
+    def give_up(self, code: int, reason: str) -> None:
+        """Close, and wait only a little for the peer to take the close frame.
+
+        Args:
+            code: Close code.
+            reason: At most 123 bytes of UTF-8.
+        """
+        self._close(code, reason)
+        self._deadline = min(self._deadline, self._host.io.loop.time() + LINGER)
+        self._transport.end()
 
     def vanish(self) -> None:
         """Give up on a peer that does not answer."""

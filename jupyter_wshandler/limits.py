@@ -73,17 +73,18 @@ class Seat:
     """Be the place of one connection in its route's counts.
 
     Attributes:
+        user: Names the user, or the visitor without a login.
         meter: Weighs the connection's messages; None where the route has no `ratelimit`.
     """
 
-    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "_user", "meter")
+    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "meter", "user")
 
     def __init__(self, limits: Limits, counter: ConnectionCounter, user: str, address: str) -> None:
         counter.add(user, address)
         self._limits = limits
         self._counter: ConnectionCounter | None = counter
         self._limiter: RateLimiter | None = None
-        self._user = user
+        self.user = user
         self._address = address
         self._key = ""
         self.meter: Meter | None = None
@@ -101,7 +102,7 @@ class Seat:
                 self._limiter.leave(self._key, now)
             self._limiter, self.meter = limiter, None
             if limiter is not None:
-                self.meter, self._key = limiter.join(self._user, self._address, now)
+                self.meter, self._key = limiter.join(self.user, self._address, now)
         return self.meter
 
     def leave(self, now: float) -> None:
@@ -113,7 +114,7 @@ class Seat:
         counter, self._counter = self._counter, None
         if counter is None:
             return
-        counter.remove(self._user, self._address)
+        counter.remove(self.user, self._address)
         if self._limiter is not None:
             self._limiter.leave(self._key, now)
 

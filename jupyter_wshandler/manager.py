@@ -153,6 +153,9 @@ class WebSocketManager:
                 if connection._transport is not None:
                     connection._transport.abort()
             await self._wait_for_connections(loop.time() + INTERRUPT)
+            for connection in list(self.connections.values()):
+                if connection._cancel_reason is not None:
+                    self.runner.write_off(connection)
         self._clock.cancel()
         await asyncio.wait([self._clock])
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
@@ -334,6 +337,8 @@ class WebSocketManager:
             self.metrics.ended(
                 connection.route, connection.close_code, connection.dropped, connection.refused
             )
+            if connection.unhandled:
+                self.metrics.unhandled[connection.route] += connection.unhandled
         self.release(connection)
 
     def admit(self, connection: Connection, user: str) -> None:

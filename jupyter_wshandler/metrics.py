@@ -18,6 +18,7 @@ class Metrics:
             a client's own counts as "other", so that nobody can make the list grow.
         dropped: Messages that were not sent to a slow client.
         rate_limited: Messages that were not taken from a client over its `ratelimit`.
+        unhandled: Messages that waited when their connection was lost, and were dropped.
         errors: Callbacks that failed.
         refused: Requests that were refused, by route and HTTP status.
         rechecks: Questions whether the login of open connections still holds, by what came of
@@ -25,13 +26,23 @@ class Metrics:
             has answered.
     """
 
-    __slots__ = ("closed", "dropped", "errors", "opened", "rate_limited", "rechecks", "refused")
+    __slots__ = (
+        "closed",
+        "dropped",
+        "errors",
+        "opened",
+        "rate_limited",
+        "rechecks",
+        "refused",
+        "unhandled",
+    )
 
     def __init__(self) -> None:
         self.opened: Counter[str] = Counter()
         self.closed: Counter[tuple[str, str]] = Counter()
         self.dropped: Counter[str] = Counter()
         self.rate_limited: Counter[str] = Counter()
+        self.unhandled: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.refused: Counter[tuple[str, str]] = Counter()
         self.rechecks: Counter[str] = Counter()

@@ -10,11 +10,12 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import PoolBusy
+from .fairness import NOBODY, SHARE, Line, Owner, Shares
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -23,7 +24,7 @@ _JOIN = 1.0
 class _Job:
     """One call: what to run, and whom to tell."""
 
-    __slots__ = ("args", "box", "context", "function", "future", "label", "since")
+    __slots__ = ("args", "box", "context", "function", "future", "label", "owner", "since")
 
     def __init__(
         self,
@@ -32,7 +33,9 @@ class _Job:
         args: tuple[Any, ...],
         label: str,
         context: contextvars.Context,
+        owner: Owner,
     ) -> None:
+        self.owner = owner
         self.box = box
         self.future: asyncio.Future[Any] = box.loop.create_future()
         self.function = function
@@ -104,9 +107,17 @@ class ThreadPool:
         size: Most threads at a time.
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         patience: Seconds that a call waits for a thread before it fails with `PoolBusy`.
+        shared: Whether one route, or one user, may hold only `fairness.SHARE` of the threads.
     """
 
-    def __init__(self, size: int = 16, *, name: str = "wshandler", patience: float = 30.0) -> None:
+    def __init__(
+        self,
+        size: int = 16,
+        *,
+        name: str = "wshandler",
+        patience: float = 30.0,
+        shared: bool = False,
+    ) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
         self.size = size
@@ -116,7 +127,8 @@ class ThreadPool:
         self._workers: set[_Worker] = set()
         self._abandoned: set[_Worker] = set()
         self._idle: list[_Worker] = []
-        self._pending: deque[_Job] = deque()
+        self._pending: Line[_Job] = Line()
+        self._shares = Shares(max(1, int(size * SHARE)) if shared else size)
         self._stopped = False
         self._retired = False
         self._box: _Mailbox | None = None
@@ -130,6 +142,7 @@ class ThreadPool:
         *args: Any,
         label: str,
         context: contextvars.Context | None = None,
+        owner: Owner = NOBODY,
     ) -> asyncio.Future[Any]:
         """Run a function in a thread.
 
@@ -138,6 +151,7 @@ class ThreadPool:
             args: What it gets.
             label: Its name in `busy` and in what `stop` returns.
             context: What it runs in; a copy of the current context where None.
+            owner: For whom it counts; of those that wait the owners come in turn.
 
         Returns:
             A future of the running event loop. It fails with `PoolBusy` if no thread took the
@@ -150,19 +164,25 @@ class ThreadPool:
             box = self._change_loop(loop)
         if context is None:
             context = contextvars.copy_context()
-        job = _Job(box, function, args, label, context)
+        job = _Job(box, function, args, label, context, owner)
         with self._lock:
             if self._stopped:
                 job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
+            elif not self._shares.allow(owner):
+                self._wait(job, loop)
             elif self._idle:
+                self._shares.take(owner)
                 worker = self._idle.pop()
                 worker.job = job
                 worker.wake.release()
             elif len(self._workers) >= self.size or not self._start(job):
-                self._pending.append(job)
-                if self._timer is None:
-                    self._timer = loop.call_later(self.patience, self._expire)
+                self._wait(job, loop)
         return job.future
+
+    def _wait(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        self._pending.add(job)
+        if self._timer is None:
+            self._timer = loop.call_later(self.patience, self._expire)
 
     def busy(self) -> list[tuple[str, float]]:
         """Return who holds the threads: label and seconds, the longest first."""
@@ -171,6 +191,12 @@ class ThreadPool:
             jobs = [worker.job for worker in self._workers if worker.job is not None]
         jobs.sort(key=lambda job: job.since)
         return [(job.label, now - job.since) for job in jobs]
+
+    def holders(self) -> list[str]:
+        """Return the routes whose calls hold the threads, those that hold most first."""
+        with self._lock:
+            held = Counter(w.job.owner.route for w in self._workers if w.job is not None)
+        return [route for route, _ in held.most_common() if route]
 
     def abandon(self, future: asyncio.Future[Any]) -> bool:
         """Give up a call: its result is no longer wanted, whatever it may be.
@@ -191,7 +217,7 @@ class ThreadPool:
                 if job.future is future:
                     self._pending.remove(job)
                     return False
-            for worker in self._workers:
+            for worker in tuple(self._workers):
                 if worker.job is not None and worker.job.future is future:
                     if len(self._abandoned) < self.size:
                         self._write_off(worker)
@@ -269,10 +295,12 @@ class ThreadPool:
             target=self._run, args=(worker,), name=f"{self.name}-{self._started}", daemon=True
         )
         self._workers.add(worker)
+        self._shares.take(job.owner)
         try:
             worker.thread.start()
         except RuntimeError as error:  # the operating system's limit
             self._workers.discard(worker)
+            self._shares.give_back(job.owner)
             self._started -= 1
             if self._workers:
                 return False
@@ -282,28 +310,38 @@ class ThreadPool:
 
     def _write_off(self, worker: _Worker) -> None:
         worker.abandoned = True
+        if worker.job is not None:
+            self._shares.give_back(worker.job.owner)
         self._workers.discard(worker)
         self._abandoned.add(worker)
 
     def _refill(self) -> None:
-        """Start threads for calls that wait, where a place became free."""
-        while self._pending and len(self._workers) < self.size:
-            job = self._pending.popleft()
-            job.since = time.monotonic()
-            if not self._start(job):
-                self._pending.appendleft(job)
+        """Give calls that wait to threads that are idle, or to new ones where there is room."""
+        while self._pending and (self._idle or len(self._workers) < self.size):
+            job = self._pending.take(self._shares)
+            if job is None:
+                return
+            waited_since, job.since = job.since, time.monotonic()
+            if self._idle:
+                self._shares.take(job.owner)
+                worker = self._idle.pop()
+                worker.job = job
+                worker.wake.release()
+            elif not self._start(job):
+                job.since = waited_since
+                self._pending.add(job)
                 return
 
     def _expire(self) -> None:
         """Fail the calls that waited too long; look again when the next one will have."""
         self._timer = None
         now = time.monotonic()
-        late: list[_Job] = []
         with self._lock:
-            while self._pending and self._pending[0].since + self.patience <= now + 0.001:
-                late.append(self._pending.popleft())
+            late = [job for job in self._pending if job.since + self.patience <= now + 0.001]
+            for job in late:
+                self._pending.remove(job)
             if self._pending and not self._stopped:
-                job = self._pending[0]
+                job = min(self._pending, key=lambda job: job.since)
                 delay = max(0.0, job.since + self.patience - now)
                 self._timer = job.box.loop.call_later(delay, self._expire)
         for job in late:
@@ -342,16 +380,22 @@ class ThreadPool:
         with another call finds this thread idle.
         """
         with self._lock:
+            if worker.job is not None and not worker.abandoned:
+                self._shares.give_back(worker.job.owner)
             worker.job = None
             if self._stopped or worker.abandoned:
                 return None, False
-            if not self._pending:
-                if self._retired:
+            job = self._pending.take(self._shares) if self._pending else None
+            if job is None:
+                if self._retired and not self._pending:
                     return None, False
                 self._idle.append(worker)
                 return None, True
-            job = worker.job = self._pending.popleft()
+            self._shares.take(job.owner)
+            worker.job = job
             job.since = time.monotonic()
+            if self._pending:
+                self._refill()  # what ended may have made room for a route and for a user
             return job, False
 
     def _leave(self, worker: _Worker) -> None:

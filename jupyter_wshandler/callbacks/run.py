@@ -22,8 +22,10 @@ import msgspec
 
 from ..background import Timer
 from ..connection import Connection
+from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
+from ..guard import guarded, is_interrupt
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
@@ -41,6 +43,9 @@ OPEN_TIMEOUT = 10.0
 
 CLOSER_TIMEOUT = 30.0
 """Seconds that an `on_close` on the event loop may take where the route says nothing else."""
+
+GRACE = 1.0
+"""Seconds for a callback that was interrupted to end, before it is left to itself."""
 
 BURST = 64
 """Messages of one connection that are handled before others get a turn."""
@@ -94,6 +99,7 @@ class CallbackRunner:
         self._errors = errors or ErrorLog(log)
         self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
+        self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
         self._asking: set[asyncio.Task[Any]] = set()
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
         self._eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -122,6 +128,8 @@ class CallbackRunner:
                 opener = c._route.callbacks.get("open")
                 if opener is not None:
                     await self._call(c, task, opener, c)
+                    if self._left and task in self._left:
+                        return
                 c._opened = True  # only now: a reload during `open` would start the timers, too
                 c.start_timers()
             handled = 0
@@ -131,6 +139,8 @@ class CallbackRunner:
                 if type(message) is Timer:
                     message.waiting = False
                     await self._call(c, task, message.callback, c)
+                    if self._left and task in self._left:
+                        return
                     continue
                 if type(message) is Pong:
                     callback = c._route.callbacks.get("on_pong")
@@ -142,6 +152,8 @@ class CallbackRunner:
                     await self._call(c, task, callback, c, argument)
                 elif argument is message:
                     c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
+                if self._left and task in self._left:
+                    return
                 handled += 1
                 if handled % BURST == 0:
                     await _yield_turn(task)
@@ -150,9 +162,15 @@ class CallbackRunner:
                 closer = c._route.callbacks.get("on_close")
                 if closer is not None:
                     await self._call(c, task, closer, c)
+                    if self._left and task in self._left:
+                        return
                 self._finished(c)
         finally:
-            c._task = None
+            abandoned = bool(self._left) and task in self._left
+            if not abandoned:
+                c._task = None
+        if abandoned:
+            return
         c.settle()
         if c._inbox or (c._phase == CLOSED and not c._finished):
             self.wake(c)
@@ -177,18 +195,23 @@ class CallbackRunner:
                     await self._result(c, callback, result, context)
         except asyncio.CancelledError as error:
             await _yield_turn(task)
+            if self._left and task in self._left:
+                return
             if c._cancel_reason is None:  # it is the callback's own doing
                 await self._failed(c, task, callback, error, args)
         except ConnectionClosed as error:
             await self._not_sent(c, task, callback, error, args)
         except PoolBusy:
             self._busy(c, callback)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if is_interrupt(error):
+                raise
             await self._failed(c, task, callback, error, args)
         finally:
-            c._running = None
+            if not self._left or task not in self._left:
+                c._running = None
+        if self._left and task in self._left:
+            return
         if task.cancelling():  # it asked for its own cancellation, or took ours for its own
             await _yield_turn(task)
         if c._cancel_reason is not None:
@@ -207,31 +230,37 @@ class CallbackRunner:
             TimeoutError: It took longer than the route's `timeout`, or 300 s: a client waits.
         """
         task = self._loop.create_task(
-            self._ask(c, callback, *args),
+            guarded(self._ask(c, callback, *args), callback.name),
             name=f"wshandler {callback.event} {c.id}",
             context=self._context.copy(),
         )
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
+        limit = self._timeout(c, callback) or THREAD_TIMEOUT
         try:
-            return await task
+            await asyncio.wait([task], timeout=limit)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=GRACE)
+                if not task.done():
+                    self._leave(c, callback, task)
+                elif not task.cancelled():
+                    task.exception()  # too late, whatever it says
+                raise TimeoutError(f"{callback.name} took longer than {limit:g} s")
         except asyncio.CancelledError:
-            asker = asyncio.current_task()
-            if asker is not None and asker.cancelling():
-                raise
-            raise RuntimeError(f"{callback.name} was cancelled") from None
+            task.cancel()
+            raise
+        if task.cancelled():
+            raise RuntimeError(f"{callback.name} was cancelled")
+        return task.result()
 
     async def _ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout(c, callback) or THREAD_TIMEOUT):
-                if callback.inline:
-                    result = callback.call(c, *args)
-                else:
-                    context = contextvars.copy_context()
-                    result = await self._threads.call(c, callback, context, callback.call, c, *args)
-                return await result if inspect.isawaitable(result) else result
-        except SystemExit as error:  # would end the server
-            raise RuntimeError(f"{callback.name} raised SystemExit") from error
+        if callback.inline:
+            result = callback.call(c, *args)
+        else:
+            context = contextvars.copy_context()
+            result = await self._threads.call(c, callback, context, callback.call, c, *args)
+        return await result if inspect.isawaitable(result) else result
 
     # ---- what a callback returns ------------------------------------------------------------
 
@@ -322,7 +351,20 @@ class CallbackRunner:
         self._metrics.errors[c.route] += 1
         message = args[1] if callback.event in ("on_message", "on_pong") else None
         failure = Failure(c, message, error, callback.name, time.time(), error_id)
-        self._errors.write(failure, self._loop.time())
+        try:
+            self._errors.write(failure, self._loop.time())
+        except BaseException as unwritten:  # an exception whose own `__str__` raises, say
+            if is_interrupt(unwritten):
+                raise
+            self._log.error(
+                "Error %s in %s, route %s, connection %s: %s, which cannot be shown: %s",
+                error_id,
+                callback.name,
+                c.route,
+                c.id,
+                type(error).__name__,
+                type(unwritten).__name__,
+            )
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)
@@ -366,7 +408,8 @@ class CallbackRunner:
 
     def _busy(self, c: Connection, callback: Callback) -> None:
         self._threads.warn_busy(c, callback)
-        c.close(CloseCode.TRY_AGAIN_LATER, "busy")
+        reason = f"busy: the threads are held by {', '.join(self._threads.holders(c))}"
+        c.close(CloseCode.TRY_AGAIN_LATER, reason.encode()[:MAX_REASON].decode(errors="ignore"))
 
     # ---- the clock ------------------------------------------------------------------------------
 
@@ -380,6 +423,11 @@ class CallbackRunner:
         callback = connection._running
         if callback is None:
             return
+        reason = connection._cancel_reason
+        if reason == "timeout":
+            if now - connection._cancelled_at > GRACE:
+                self.write_off(connection)
+            return
         taken = now - connection._since
         if taken > SLOW:
             key = (connection.route, callback.name)
@@ -389,8 +437,55 @@ class CallbackRunner:
                     "Route %s: %s runs for over %d s", connection.route, callback.name, SLOW
                 )
         timeout = self._timeout(connection, callback)
+        if reason is not None:  # it was told that nobody listens, and has this long to clean up
+            taken = now - connection._cancelled_at
+            if timeout is None and connection._route.config.timeout is msgspec.UNSET:
+                timeout = CLOSER_TIMEOUT
         if timeout is not None and taken > timeout:
             connection.cancel("timeout")
+
+    def write_off(self, c: Connection) -> None:
+        """Leave a callback to itself that does not end though it was interrupted.
+
+        Its connection is closed, and its `on_close` is run by a worker of its own. When the
+        callback comes back nothing is made of it, and what it writes raises `ConnectionClosed`.
+
+        Args:
+            c: A connection with a callback that runs.
+        """
+        callback, task = c._running, c._task
+        if callback is None or task is None or task is _STARTING:
+            return
+        self._leave(c, callback, task)
+        c._task = c._running = c._cancel_reason = None
+        c._streaming = False
+        c._opened = True  # it had its turn
+        c._inbox.clear()
+        c._discard = True
+        c.leave_seat()
+        if c._finished:  # it was `on_close`, or what came after it
+            self._finished(c)
+        elif c._phase == CLOSED:
+            self.wake(c)
+        else:
+            c.give_up(CloseCode.INTERNAL_ERROR, "timeout")
+
+    def _leave(self, c: Connection, callback: Callback, task: asyncio.Task[Any]) -> None:
+        self._left.add(task)
+        task.add_done_callback(self._came_back)
+        self._log.error(
+            "Route %s: %s was interrupted and does not end; closing connection %s, and the task "
+            "%r is left to itself",
+            c.route,
+            callback.name,
+            c.id,
+            task.get_name(),
+        )
+
+    def _came_back(self, task: asyncio.Task[Any]) -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: nobody is told of it any more
 
     def _timeout(self, c: Connection, callback: Callback) -> float | None:
         timeout = c._route.config.timeout

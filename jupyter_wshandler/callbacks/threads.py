@@ -11,6 +11,7 @@ from typing import Any
 from ..connection import Connection
 from ..errors import PoolBusy
 from ..types import Callback
+from .fairness import Owner
 from .pool import ThreadPool
 
 
@@ -28,7 +29,7 @@ class CallbackThreads:
     ) -> None:
         self._log = log
         self._patience = patience
-        self._shared = ThreadPool(size, patience=patience)
+        self._shared = ThreadPool(size, patience=patience, shared=True)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
         self._warned = False
@@ -55,8 +56,9 @@ class CallbackThreads:
             PoolBusy: No thread became free in time.
         """
         pool = self._pool_of(c)
+        owner = Owner(c._route.config.name, _visitor(c))
         while True:
-            future = pool.submit(function, *args, label=callback.name, context=context)
+            future = pool.submit(function, *args, label=callback.name, context=context, owner=owner)
             try:
                 return await future
             except PoolBusy:
@@ -88,6 +90,10 @@ class CallbackThreads:
             self._own[config.name] = pool
         return pool
 
+    def holders(self, c: Connection) -> list[str]:
+        """Return the routes that hold the threads that a connection's callbacks run in."""
+        return self._pool_of(c).holders()
+
     def warn_busy(self, c: Connection, callback: Callback) -> None:
         """Name the callbacks that hold all threads, once.
 
@@ -98,7 +104,9 @@ class CallbackThreads:
         if self._warned or self._stopping:
             return
         self._warned = True
-        holders = ", ".join(sorted({label for label, _ in self._pool_of(c).busy()}))
+        pool = self._pool_of(c)
+        labels = ", ".join(sorted({label for label, _ in pool.busy()}))
+        holders = f"{labels} (route {', '.join(pool.holders())})"
         self._log.warning(
             "Route %s: no thread was free for %s; all are held by: %s. "
             "Give the route more with `threads:`, or make the callback `async def`",
@@ -118,3 +126,11 @@ class CallbackThreads:
         for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
             for label in labels:
                 self._log.warning("%s still ran in a thread when the server stopped", label)
+
+
+def _visitor(c: Connection) -> str:
+    """Return who counts as one: as for the limits, or, in a kernel, by the user's name."""
+    if c._seat is not None:
+        return c._seat.user
+    username = getattr(c.current_user, "username", None)
+    return f"address:{c.request.remote_ip}" if username is None else f"user:{username}"

@@ -395,6 +395,14 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             examples=["30s"],
         ),
     ] = UNSET
+    lost: Annotated[
+        Literal["drop", "handle"] | UnsetType,
+        _doc(
+            "What happens to messages that still wait when the connection is lost (1006). "
+            "Messages before a close frame of the client are always handled.",
+            "`drop` or `handle`",
+        ),
+    ] = UNSET
     returns: Annotated[
         Literal["send", "ignore"] | UnsetType,
         _doc(

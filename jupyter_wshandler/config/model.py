@@ -142,6 +142,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     run: Literal["thread", "loop"] = "thread"
     threads: int | None = None
     timeout: float | msgspec.UnsetType | None = msgspec.UNSET
+    lost: Literal["drop", "handle"] = "drop"
     returns: Literal["send", "ignore"] = "send"
     max_message: int = 1024 * 1024
     ping_interval: float = 20.0

@@ -364,6 +364,7 @@ CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None
     "run": KwargsReader._simple,
     "threads": KwargsReader._threads,
     "timeout": KwargsReader._timeout,
+    "lost": KwargsReader._simple,
     "returns": KwargsReader._simple,
     "max_message": KwargsReader._max_message,
     "ping_interval": KwargsReader._ping,

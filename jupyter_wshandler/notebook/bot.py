@@ -49,8 +49,6 @@ class Bot:
         pattern: The route's pattern.
         url: Where clients connect (``ws://...``); empty until a server has answered.
         path: The path of it, with the server's base URL.
-        state: "waiting", "live", "stopped", "refused" or "displaced".
-        reason: Why, where it is refused or displaced; of a live one why its last version is.
         functions: The callbacks by event, as they were served last.
     """
 
@@ -61,12 +59,27 @@ class Bot:
         self.url = ""
         self.path = ""
         self.script = ""
-        self.state = "waiting"
-        self.reason = ""
+        self._state = "waiting"
+        self._reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
         self._errors: deque[Failure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0
+
+    @property
+    def state(self) -> str:
+        """What has become of it: "waiting", "live", "stopped", "refused" or "displaced"."""
+        return "displaced" if self._is_dead() else self._state
+
+    @property
+    def reason(self) -> str:
+        """Why, where it is refused or displaced; of a live one why its last version is."""
+        if self._is_dead():
+            return "the thread of this kernel's bots has ended; run the cell again"
+        return self._reason
+
+    def _is_dead(self) -> bool:
+        return not self._ended and not self._link.alive
 
     # ---- what a cell does with it --------------------------------------------------------------
 
@@ -126,7 +139,9 @@ class Bot:
 
     def stop(self) -> None:
         """Serve the bot no longer; its clients are closed with 1012."""
-        if not self._ended:
+        if self._is_dead():
+            self.end("stopped", "")
+        elif not self._ended:
             self._link.call(lambda: self._link.withdraw(self.name))
             self.end("stopped", "")
 
@@ -138,7 +153,7 @@ class Bot:
             reason: Why.
         """
         self._ended = True
-        self.state, self.reason = state, reason
+        self._state, self._reason = state, reason
 
     @property
     def ended(self) -> bool:
@@ -155,15 +170,15 @@ class Bot:
             details: Where the bot is served, or why it is not.
         """
         if what == "served":
-            self.state, self.reason = "live", ""
+            self._state, self._reason = "live", ""
             self._ended = False
             self.url, self.path = details["url"], details["path"]
             self.script = details.get("script", "")
             self.pattern = details["pattern"]
         elif what == "swapped":
-            self.reason = ""
+            self._reason = ""
         elif what == "kept":
-            self.reason = f"its last version is refused: {details}"
+            self._reason = f"its last version is refused: {details}"
         elif what in ("refused", "displaced"):
             self.end(what, str(details))
 

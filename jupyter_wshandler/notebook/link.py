@@ -156,6 +156,17 @@ class Link:
             raise RuntimeError("this process is a fork of the kernel, and the bots live there")
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread of the bots runs; in a fork it does not, and yet is not dead."""
+        return self._thread.is_alive() or os.getpid() != self._process
+
+    def abandon(self) -> None:
+        """Leave a link whose thread has ended to itself: another takes its place."""
+        if self._courier is not None:
+            self._courier.close()
+            self._courier = None
+
+    @property
     def on_loop(self) -> bool:
         """Whether the calling thread is the bots' own."""
         return threading.get_ident() == self._thread.ident

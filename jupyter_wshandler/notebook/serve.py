@@ -288,6 +288,16 @@ def _kernel() -> tuple[Any, Any]:
 def _the_link(kernel: Any, shell: Any) -> Link:
     global _link
     with _lock:
+        if _link is not None and _link.kernel is kernel and not _link.alive:
+            _say(
+                "The thread of this kernel's bots had ended; it is made anew. Bots that were "
+                "served before are served again when their cells are run again."
+            )
+            _link.abandon()
+            for bot in bots.values():
+                if not bot.ended:
+                    bot.end("displaced", "the thread of this kernel's bots has ended")
+            _link = None
         if _link is None or _link.kernel is not kernel:
             _link = Link(kernel, BotErrors(bots, lambda: shell))
         return _link

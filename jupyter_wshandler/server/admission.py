@@ -17,7 +17,8 @@ from tornado.web import HTTPError
 from ..config.origins import OriginRules
 from ..connection import Connection
 from ..engine.handshake import is_upgrade
-from ..errors import ConnectionRefused
+from ..errors import ConnectionRefused, PoolBusy
+from ..guard import sheltered
 from ..manager import WebSocketManager
 from ..routes import Route
 from . import pages
@@ -181,25 +182,46 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         if not self.tickets.take(text, who, config.name, self.request.path):
             raise Refused(403, "the ticket is not good here, or not any more; fetch a new one")
 
-    async def check_auth_rule(self, connection: Connection) -> None:
-        """Apply the route's own rule: `membership` and `condition`.
+    def check_membership(self) -> None:
+        """Apply what the route says of its users: `users`, `groups`, `scopes`, `membership`.
 
         Raises:
-            Refused: The rule says no, or it fails.
+            Refused: The user is none of them.
+        """
+        if not is_allowed(self.current_user, self.route.config.auth):
+            raise Refused(403, "this user may not use this route")
+
+    async def check_condition(self, connection: Connection) -> None:
+        """Ask the route's own function, its `condition`.
+
+        Raises:
+            Refused: It says no, or it fails.
         """
         auth = self.route.config.auth
-        if not is_allowed(self.current_user, auth):
-            raise Refused(403, "this user may not use this route")
         if auth.condition is None:
             return
         if "condition" not in self.route.callbacks:
             raise Refused(503, BROKEN)
         try:
-            allowed = await self.manager.ask(connection, "condition")
+            answer = await self.manager.ask(connection, "condition")
+            allowed = sheltered("condition", bool, answer)
         except ConnectionRefused as refusal:
-            raise Refused(403, str(refusal) or "refused by the route's rule") from None
+            raise Refused(403, _words_of(refusal) or "refused by the route's rule") from None
+        except PoolBusy as error:
+            self.log.warning("Route %s: its condition: %s", self.route.config.name, error)
+            raise Refused(
+                503, "the server is busy; try again later", {"Retry-After": "5"}
+            ) from None
         except Exception:
             self.log.exception("Route %s: its auth function failed", self.route.config.name)
             raise Refused(403, "refused by the route's rule") from None
         if not allowed:
             raise Refused(403, "refused by the route's rule")
+
+
+def _words_of(refusal: ConnectionRefused) -> str:
+    """Return what a rule says to whom it refuses; nothing where even that fails."""
+    try:
+        return sheltered("condition", str, refusal)
+    except Exception:
+        return ""

@@ -19,6 +19,7 @@ from ..engine.handover import take_over
 from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
 from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
+from ..guard import sheltered
 from ..request import Request
 from . import pages
 from .admission import BROKEN, AdmissionHandler, Refused
@@ -64,7 +65,10 @@ class RouteHandler(AdmissionHandler):
             )
             if upgrade:
                 self.refuse_if_logged_out(connection)
-            await self.check_auth_rule(connection)
+            self.check_membership()
+            if upgrade:
+                self.take_seat(connection)
+            await self.check_condition(connection)
             if not healthy:
                 raise Refused(503, BROKEN)
             if upgrade:
@@ -107,6 +111,18 @@ class RouteHandler(AdmissionHandler):
         if not self.recheck.admit(self, connection) and self.route.config.auth.required:
             raise Refused(403, "this login has ended; log in again")
 
+    def take_seat(self, connection: Connection) -> None:
+        """Take the connection's place in the limits, before functions of the route's run for it.
+
+        Raises:
+            Refused: There is none.
+        """
+        try:
+            self.manager.admit(connection, self._visitor())
+        except LimitReached as error:
+            self.silent = True
+            raise Refused(error.status, error.reason, error.headers) from None
+
     def _user_key(self) -> str:
         user = self.current_user
         return "anonymous" if user is None else user_key(user)
@@ -144,9 +160,7 @@ class RouteHandler(AdmissionHandler):
         method, version = self.request.method or "", self.request.version
         try:
             handshake = check_upgrade(method, version, pairs)
-            self.manager.admit(connection, self._visitor())
         except HandshakeError as error:
-            self.silent = isinstance(error, LimitReached)
             raise Refused(error.status, error.reason, error.headers) from None
         subprotocol = await self.choose_subprotocol(connection, handshake)
         deflate, extensions = await self.choose_compression(connection, handshake)
@@ -180,11 +194,12 @@ class RouteHandler(AdmissionHandler):
         if "select_subprotocol" not in self.route.callbacks:
             return select_subprotocol(offered, self.route.config.subprotocols)
         chosen = await self._ask(connection, "select_subprotocol", list(offered))
-        if chosen is not None and chosen not in offered:
+        # Only of a real str are `==` and `repr` known to do no more than they say.
+        if chosen is not None and (type(chosen) is not str or chosen not in offered):
             self.log.error(
-                "Route %s: select_subprotocol returned %r, which the client did not offer",
+                "Route %s: select_subprotocol returned %s, which the client did not offer",
                 self.route.config.name,
-                chosen,
+                repr(chosen) if type(chosen) is str else type(chosen).__name__,
             )
             raise Refused(500, "the route's select_subprotocol failed")
         return None if chosen is None else str(chosen)
@@ -196,6 +211,8 @@ class RouteHandler(AdmissionHandler):
         options: dict[str, Any] | None = {} if self.route.config.compression else None
         if "get_compression_options" in self.route.callbacks:
             options = await self._ask(connection, "get_compression_options")
+            if options is not None and type(options) is not dict:
+                options = self._plain(options)
         if options is None or not handshake.extensions:
             return None, None
         if self.route.config.queue.slow == "drop_oldest":
@@ -206,6 +223,15 @@ class RouteHandler(AdmissionHandler):
         except ValueError as error:
             self.log.error("Route %s: compression options: %s", self.route.config.name, error)
             raise Refused(500, "the route's compression options are wrong") from None
+
+    def _plain(self, options: Any) -> dict[str, Any]:
+        try:
+            return sheltered("get_compression_options", dict, options)
+        except Exception:
+            self.log.exception(
+                "Route %s: get_compression_options returned no mapping", self.route.config.name
+            )
+            raise Refused(500, "the route's get_compression_options failed") from None
 
     async def _ask(self, connection: Connection, event: str, *args: Any) -> Any:
         try:

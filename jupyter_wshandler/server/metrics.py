@@ -53,6 +53,9 @@ class ManagerCollector(Collector):
         yield _counter("connections_opened", "Connections that were opened", metrics.opened)
         yield _counter("messages_dropped", "Messages that were not sent to slow clients", dropped)
         yield _counter("messages_rate_limited", "Messages refused by a route's rate limit", limited)
+        yield _counter(
+            "messages_unhandled", "Messages dropped as their client was lost", metrics.unhandled
+        )
         yield _counter("callback_errors", "Callbacks that failed", metrics.errors)
         yield _counter("connections_closed", "Connections that ended", metrics.closed, "code")
         yield _counter("requests_refused", "Requests that were refused", metrics.refused, "status")

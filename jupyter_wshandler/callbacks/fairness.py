@@ -1,0 +1,145 @@
+"""Who is next for a thread: routes in turn, and of each route its users in turn.
+
+One route whose calls are slow, or one user who sends many, must not keep the threads from all
+others; so neither may hold more than a share of them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+SHARE = 0.75
+"""Part of the shared threads that one route, or one user, may hold."""
+
+
+class Owner(NamedTuple):
+    """Name whose call it is.
+
+    Attributes:
+        route: The route's name.
+        user: Names the user, or the address of a visitor without a login.
+    """
+
+    route: str
+    user: str
+
+
+NOBODY = Owner("", "")
+"""Whose the calls are that count for nobody."""
+
+
+class Owned(Protocol):
+    """Be a call that has an owner."""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose call it is."""
+
+
+J = TypeVar("J", bound=Owned)
+
+
+class Shares:
+    """Count how many threads each route and each user holds.
+
+    Args:
+        most: Threads that one of them may hold.
+    """
+
+    __slots__ = ("_held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: dict[tuple[bool, str], int] = {}
+
+    def allow(self, owner: Owner) -> bool:
+        """Return whether a route and a user may hold one thread more."""
+        if owner is NOBODY:
+            return True
+        held = self._held
+        return (
+            held.get((True, owner.route), 0) < self.most
+            and held.get((False, owner.user), 0) < self.most
+        )
+
+    def allow_route(self, route: str) -> bool:
+        """Return whether a route may hold one thread more."""
+        return self._held.get((True, route), 0) < self.most
+
+    def take(self, owner: Owner) -> None:
+        """Count one thread more."""
+        if owner is not NOBODY:
+            held = self._held
+            for key in ((True, owner.route), (False, owner.user)):
+                held[key] = held.get(key, 0) + 1
+
+    def give_back(self, owner: Owner) -> None:
+        """Count one thread less."""
+        if owner is not NOBODY:
+            held = self._held
+            for key in ((True, owner.route), (False, owner.user)):
+                held[key] -= 1
+                if not held[key]:
+                    del held[key]
+
+
+class Line(Generic[J]):
+    """Keep the calls that wait for a thread; each route and each user of it has a line."""
+
+    def __init__(self) -> None:
+        self._routes: OrderedDict[str, OrderedDict[str, deque[J]]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[J]:
+        for users in self._routes.values():
+            for jobs in users.values():
+                yield from jobs
+
+    def add(self, job: J) -> None:
+        """Put a call at the end of its owner's line."""
+        users = self._routes.setdefault(job.owner.route, OrderedDict())
+        users.setdefault(job.owner.user, deque()).append(job)
+        self._count += 1
+
+    def take(self, shares: Shares) -> J | None:
+        """Take the next call whose route and user may hold a thread; None where there is none.
+
+        Args:
+            shares: What they hold now.
+        """
+        for route, users in self._routes.items():
+            if route and not shares.allow_route(route):
+                continue
+            for user, jobs in users.items():
+                if not shares.allow(jobs[0].owner):
+                    continue
+                job = jobs.popleft()
+                self._count -= 1
+                users.move_to_end(user)
+                self._routes.move_to_end(route)
+                self._tidy(job.owner)
+                return job
+        return None
+
+    def remove(self, job: J) -> None:
+        """Take a call out that nobody waits for any more."""
+        self._routes[job.owner.route][job.owner.user].remove(job)
+        self._count -= 1
+        self._tidy(job.owner)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._routes.clear()
+        self._count = 0
+
+    def _tidy(self, owner: Owner) -> None:
+        users = self._routes[owner.route]
+        if not users[owner.user]:
+            del users[owner.user]
+        if not users:
+            del self._routes[owner.route]
