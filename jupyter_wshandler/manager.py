@@ -156,6 +156,9 @@ class WebSocketManager:
             for connection in list(self.connections.values()):
                 if connection._cancel_reason is not None:
                     self.runner.write_off(connection)
+            await asyncio.sleep(0.01)  # its `on_close` begins, and may have to be interrupted
+        for connection in list(self.connections.values()):
+            self.runner.write_off(connection)
         self._clock.cancel()
         await asyncio.wait([self._clock])
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))

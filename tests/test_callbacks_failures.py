@@ -443,9 +443,11 @@ async def test_a_busy_pool_closes_1013_and_names_its_holders_once(gate, caplog) 
         async def awaited(handler, message):
             return "on the loop"
 
-        holders = route("holders", on_message=hold)
-        for visitor in [Visitor(manager, holders).open() for _ in range(2)]:
-            visitor.send("x")
+        # One route, or one user, does not get both.
+        for name in ("holders", "holders-2"):
+            user = type("User", (), {"username": name})()
+            holders = route(name, on_message=hold)
+            Visitor(manager, holders, current_user=user).open().send("x")
         await until(lambda: gate.entered == 2)
         bot = route(on_message=quick)
         late_ones = [Visitor(manager, bot).open() for _ in range(2)]
@@ -456,11 +458,12 @@ async def test_a_busy_pool_closes_1013_and_names_its_holders_once(gate, caplog) 
         await free.received("on the loop")
         for visitor in late_ones:
             goodbye = await visitor.closed_by_server()
-            assert (goodbye.code, goodbye.reason) == (1013, "busy")
+            assert goodbye.code == 1013
+            assert goodbye.reason == "busy: the threads are held by holders, holders-2"
             assert visitor.messages == []
         warnings = [line for line in warnings_in(caplog) if "no thread was free" in line]
         assert len(warnings) == 1
-        assert "all are held by: bot.hold." in warnings[0]
+        assert "all are held by: bot.hold (route holders, holders-2)." in warnings[0]
         gate.open()
 
 

@@ -199,13 +199,12 @@ def test_the_page_of_a_full_route_is_served(server):
         assert b"A page" in body
 
 
-def test_a_connection_counts_until_its_on_close_has_ended(server):
+def test_a_place_is_free_while_on_close_still_runs(server):
     with server.connect_sync("/slow") as socket:
         socket.close()
     left = time.monotonic()
-    assert status(server, "/slow") == 429
     assert opens(server, "/slow")
-    assert time.monotonic() - left > 1.0
+    assert time.monotonic() - left < 1.4
 
 
 def test_limits_per_address_and_route(server):

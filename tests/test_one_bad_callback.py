@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -134,10 +135,8 @@ async def test_a_rule_that_swallows_its_interruption_is_answered_at_the_timeout(
 
     async def rule(handler):
         while not done.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await done.wait()
-            except asyncio.CancelledError:
-                pass
 
     visitor = Visitor(manager, route(condition=rule, options={"timeout": 0.1}))
     with pytest.raises(TimeoutError):
@@ -156,10 +155,8 @@ async def test_a_callback_that_swallows_its_interruption_is_written_off(
     async def stubborn(handler, *args):
         log.append("begun")
         while not done.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await done.wait()
-            except asyncio.CancelledError:
-                pass
         try:
             handler.write_message("late")
         except Exception as error:
@@ -204,10 +201,8 @@ async def test_a_manager_stops_in_time_whatever_its_callbacks_do() -> None:
 
     async def stubborn(handler, *args):
         while not done.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await done.wait()
-            except asyncio.CancelledError:
-                pass
 
     async with running_manager() as manager:
         visitor = Visitor(manager, route(on_message=stubborn, on_close=stubborn)).open()
