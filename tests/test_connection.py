@@ -377,9 +377,11 @@ async def test_close_from_a_thread_is_checked_there_and_done_on_the_loop() -> No
 # ---- the end of the stream ---------------------------------------------------------------
 
 
-async def test_an_abrupt_end_is_1006_and_what_came_before_is_delivered() -> None:
+async def test_an_abrupt_end_is_1006_and_what_came_before_is_delivered_where_the_route_says_so() -> (
+    None
+):
     host = Host()
-    visitor = visit(host)
+    visitor = visit(host, lost="handle")
     visitor.send("1", "2")
     visitor.vanish()
     await turns()
@@ -394,8 +396,10 @@ async def test_an_abrupt_end_is_1006_and_what_came_before_is_delivered() -> None
         connection.ping()
 
 
-async def test_messages_that_were_read_but_not_parsed_survive_an_abrupt_end() -> None:
-    visitor = visit()
+async def test_messages_that_were_read_but_not_parsed_survive_an_abrupt_end_on_such_a_route() -> (
+    None
+):
+    visitor = visit(lost="handle")
     visitor.send(*[str(n) for n in range(300)])
     visitor.vanish()
     await turns()

@@ -196,7 +196,7 @@ class ThreadPool:
         """Return the routes whose calls hold the threads, those that hold most first."""
         with self._lock:
             held = Counter(w.job.owner.route for w in self._workers if w.job is not None)
-        return [route for route, _ in held.most_common() if route]
+        return sorted(filter(None, held), key=lambda route: (-held[route], route))
 
     def abandon(self, future: asyncio.Future[Any]) -> bool:
         """Give up a call: its result is no longer wanted, whatever it may be.
