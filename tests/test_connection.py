@@ -377,9 +377,7 @@ async def test_close_from_a_thread_is_checked_there_and_done_on_the_loop() -> No
 # ---- the end of the stream ---------------------------------------------------------------
 
 
-async def test_an_abrupt_end_is_1006_and_what_came_before_is_delivered_where_the_route_says_so() -> (
-    None
-):
+async def test_an_abrupt_end_is_1006_and_what_waited_is_kept_where_the_route_says_so() -> None:
     host = Host()
     visitor = visit(host, lost="handle")
     visitor.send("1", "2")
