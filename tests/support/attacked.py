@@ -28,7 +28,7 @@ class People(PasswordIdentityProvider):
 '''
 
 BOTS = r"""
-import asyncio, json, os, signal, threading, time
+import asyncio, gc, json, os, signal, threading, time
 from pathlib import Path
 import jupyter_wshandler as wsh
 
@@ -46,6 +46,16 @@ def quick_rule(handler):
 def slow_rule(handler):
     time.sleep(1.0)
     return True
+
+async def report(handler, message):
+    gc.collect()
+    return {
+        "names": sorted(task.get_name() for task in asyncio.all_tasks()),
+        "tasks": len(asyncio.all_tasks()),
+        "threads": threading.active_count(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "connections": len(wsh.connections()),
+    }
 
 # ---- writes --------------------------------------------------------------------------------------
 
@@ -71,6 +81,8 @@ def thread_sends(handler, message):
 KINDS = {
     "exit": lambda: SystemExit(3),
     "interrupt": lambda: KeyboardInterrupt(),
+    "cancelled": lambda: asyncio.CancelledError(),
+    "generator": lambda: GeneratorExit(),
     "group": lambda: BaseExceptionGroup("two", [SystemExit(3), KeyboardInterrupt()]),
 }
 
@@ -106,6 +118,9 @@ def fails_thread_stream(handler, message):
     yield "one"
     fail(handler, "message")
 
+async def fails_error(handler, error): fail(handler, "error")
+async def fails_first(handler, message): raise ValueError("for on_error")
+
 # ---- callbacks that take their time --------------------------------------------------------------
 
 async def slow_second(handler, message):
@@ -139,6 +154,12 @@ async def stuck_finally(handler, message):
             except asyncio.CancelledError:
                 pass
 
+def sleeps_on(handler, message):
+    time.sleep(6)
+
+async def swallows_close(handler):
+    await swallows(handler, "")
+
 # ---- errors, sessions, processes -----------------------------------------------------------------
 
 def new_errors(handler, message):
@@ -146,6 +167,29 @@ def new_errors(handler, message):
 
 def long_errors(handler, message):
     raise ValueError(message + "x" * 1_000_000)
+
+class Unprintable(Exception):
+    def __str__(self): raise RuntimeError("no text")
+    __repr__ = __str__
+
+def unprintable_errors(handler, message):
+    raise Unprintable()
+
+def deep_errors(handler, message):
+    def deeper(n):
+        if n: deeper(n - 1)
+        else: raise ValueError("deep down")
+    deeper(900)
+
+def log_lines(handler, message):
+    for n in range(int(message)):
+        handler.log.warning("line %d %s", n, "x" * 200)
+    return "logged"
+
+def session_writes(handler, message):
+    for n in range(int(message)):
+        handler.session["n"] = n
+    return "written"
 
 async def counts(handler, message):
     handler.session["count"] = handler.session.get("count", 0) + 1
@@ -223,6 +267,7 @@ FAILS = {
 YAML = "url:\n" + "".join(
     [
         _route("echo", "bots.echo"),
+        _route("report", "bots.report"),
         _route("threaded", "bots.threaded_echo"),
         _route("ruled", "bots.echo", auth="{condition: bots.quick_rule}"),
         _route("slow-rule", "bots.echo", auth="{condition: bots.slow_rule}"),
@@ -246,6 +291,20 @@ YAML = "url:\n" + "".join(
         _route("fails-thread-stream", "bots.fails_thread_stream"),
         _route("swallows", "bots.swallows", timeout="500ms", max_connections="{user: 1}"),
         _route("stuck", "bots.stuck_finally", max_connections="{user: 1}"),
+        _route("fails-error", "bots.fails_first", on_error="bots.fails_error"),
+        _route("past", "bots.sleeps_on", timeout="500ms", max_connections="{user: 1}"),
+        _route(
+            "stays",
+            "bots.echo",
+            on_close="bots.swallows_close",
+            timeout="500ms",
+            max_connections="{user: 1}",
+        ),
+        _route("unprintable", "bots.unprintable_errors", on_error="{close: false}"),
+        _route("deep-errors", "bots.deep_errors", on_error="{close: false}"),
+        _route("logs", "bots.log_lines"),
+        _route("writes-session", "bots.session_writes"),
+        _route("squeezed", "bots.echo", compression="true"),
         _route("new-errors", "bots.new_errors", on_error="{close: false}"),
         _route("long-errors", "bots.long_errors", on_error="{close: false}"),
         _route("counts", "bots.counts"),

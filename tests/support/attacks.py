@@ -16,14 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from support.bystander import remote
 from support.frames import CLOSE
 from support.notebook import Notebook
 from support.server import RunningServer
-from support.usage import Watch, watched
+from support.usage import watched
 from support.wire import Wire
 
 NICE = 5
@@ -43,16 +43,15 @@ class Attacker:
     Args:
         server: The server.
         user: The user's name; nobody else has it.
-        size: How much of it: 1 for `make test`, more for `make abuse`.
+        size: How much of it: 1 for `make abuse`, less for `make test`.
     """
 
     server: RunningServer
     user: str
-    size: int = 1
+    size: float = 1.0
     begun: float = 0.0
     ended: float = 0.0
     growth: int = 0
-    watches: list[Watch] = field(default_factory=list)
 
     def wire(self, path: str, early: bytes = b"", *, user: str = "", **options) -> Wire:
         """Return a connection that has sent its handshake."""
@@ -78,8 +77,7 @@ class Attacker:
                 yield
             finally:
                 self.ended = time.monotonic()
-                with contextlib.suppress(OSError, LookupError):
-                    stack.close()
+                stack.close()
                 self.growth = max([self.growth, *(one.growth for one in watches)])
 
     @contextlib.contextmanager
@@ -104,6 +102,7 @@ class Attack:
         probe: The bystander's path and mode; see `support.bystander`.
         memory: MiB that the server, or a kernel, may grow by; None where nobody has said.
         alone: Whether it holds up what all share, so that nobody else may attack meanwhile.
+        quick: Whether `make test` runs it; the others are for `make endurance`.
     """
 
     name: str
@@ -112,6 +111,7 @@ class Attack:
     probe: tuple[str, str] = ("/echo", "echo")
     memory: int | None = None
     alone: bool = False
+    quick: bool = True
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -228,10 +228,12 @@ class Flood:
         return "TCP ends without a close frame" if self.ended else "is served as it goes"
 
 
-def flood(attacker: Attacker, path: str, chunk: bytes, first: bytes = b"", clients: int = 4) -> str:
+def flood(
+    attacker: Attacker, path: str, chunk: bytes, first: bytes = b"", clients: int = 4, **options
+) -> str:
     """Flood a route from several clients at a time."""
     floods = [
-        Flood(attacker.wire(path, first, user=f"{attacker.user}-{n}").open(), chunk)
+        Flood(attacker.wire(path, first, user=f"{attacker.user}-{n}", **options).open(), chunk)
         for n in range(clients)
     ]
     with selectors.DefaultSelector() as selector, attacker.active():
@@ -275,7 +277,7 @@ def start(server: RunningServer, *arguments: str) -> subprocess.Popen:
     )
 
 
-def run_attack(server: RunningServer, name: str, size: int = 1) -> Result:
+def run_attack(server: RunningServer, name: str, size: float = 1.0) -> Result:
     """Run an attack in a process of its own and return what came of it."""
     begun = time.monotonic()
     process = start(server, "one", name, str(size))
@@ -294,7 +296,7 @@ def run_attack(server: RunningServer, name: str, size: int = 1) -> Result:
 _turns = itertools.count(1)
 
 
-def attack_once(server: RunningServer, one: Attack, size: int) -> Result:
+def attack_once(server: RunningServer, one: Attack, size: float) -> Result:
     """Run an attack here, as a user that nobody has been before."""
     attacker = Attacker(server, f"{one.name}-{os.getpid()}-{next(_turns)}", size)
     begun = time.monotonic()
@@ -318,7 +320,7 @@ def main() -> None:
     server = remote(host, port, token, folder, pid)
     os.nice(NICE)
     if what == "one":
-        print(json.dumps(vars(attack_once(server, all_attacks()[rest[0]], int(rest[1])))))
+        print(json.dumps(vars(attack_once(server, all_attacks()[rest[0]], float(rest[1])))))
     else:
         from support.attacks_random import attack_at_random
 

@@ -59,7 +59,7 @@ def cell_sends(attacker: Attacker) -> str:
             with attacker.active(pid):
                 notebook.wait(
                     notebook.start(
-                        f"for _ in range({3_000 * attacker.size}):\n"
+                        f"for _ in range({int(3_000 * attacker.size)}):\n"
                         f"    wsh.bots['{name}'].send('x' * 65536)"
                     ),
                     60,

@@ -9,7 +9,6 @@ import zlib
 
 from support.attacks import Attacker, answer, attack, ending, flood, push, several, status
 from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, text
-from support.wire import Wire
 
 QUEUE = 1
 """MiB of the routes' `queue`."""
@@ -46,7 +45,7 @@ def unread(attacker: Attacker, path: str, count: int) -> str:
     with attacker.wire(path, receive_buffer=8192) as wire:
         with attacker.active():
             wire.send(text(str(count)))
-            time.sleep(3.0)
+            time.sleep(0.5 + 2.0 * attacker.size)
         return ending(wire)
 
 
@@ -55,7 +54,7 @@ def unread(attacker: Attacker, path: str, count: int) -> str:
     memory=QUEUE + SLACK,
 )
 def thread_writes(attacker: Attacker) -> str:
-    return unread(attacker, "/thread-writes", 7_500 * attacker.size)
+    return unread(attacker, "/thread-writes", int(15_000 * attacker.size))
 
 
 @attack(
@@ -63,7 +62,7 @@ def thread_writes(attacker: Attacker) -> str:
     memory=QUEUE + SLACK,
 )
 def thread_sends(attacker: Attacker) -> str:
-    return unread(attacker, "/thread-sends", 7_500 * attacker.size)
+    return unread(attacker, "/thread-sends", int(15_000 * attacker.size))
 
 
 @attack("A `def` that pings half a million times", memory=QUEUE + SLACK)
@@ -104,15 +103,22 @@ API = "/wshandler/api/tickets"
 
 
 def body(
-    attacker: Attacker, path: str, data: bytes, *, method: str = "POST", length: int | None = None
+    attacker: Attacker,
+    path: str,
+    data: bytes,
+    *,
+    method: str = "POST",
+    length: int | None = None,
+    user: str = "",
 ) -> socket.socket:
-    """Send a request with a body and no login; return its socket."""
+    """Send a request with a body, by a stranger or by a user; return its socket."""
     server = attacker.server
     sock = socket.create_connection((server.host, server.port), timeout=20)
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n"
         "Content-Type: application/json\r\n"
-        f"Content-Length: {len(data) if length is None else length}\r\n\r\n"
+        + (f"Authorization: token person-{user}\r\n" if user else "")
+        + f"Content-Length: {len(data) if length is None else length}\r\n\r\n"
     )
     with contextlib.suppress(OSError):  # it may be refused before its end
         sock.sendall(head.encode() + data)
@@ -296,10 +302,9 @@ flooding(
 # ---- handshakes ----------------------------------------------------------------------------------
 
 
-def handshakes(attacker: Attacker, path: str) -> str:
-    wires: list[Wire] = []
+def handshakes(attacker: Attacker, path: str, users: int = 1) -> str:
     with attacker.active():
-        wires = [attacker.wire(path) for _ in range(100)]
+        wires = [attacker.wire(path, user=f"{attacker.user}-{n % users}") for n in range(100)]
         found = [str(status(wire, 20)) for wire in wires]
     for wire in wires:
         wire.close()

@@ -63,12 +63,12 @@ class Noticed:
         )
 
 
-def notice(ground: Ground, one: Attack, size: int = 1) -> Noticed:
+def notice(ground: Ground, one: Attack, size: float = 1.0, quiet: float = QUIET) -> Noticed:
     """Attack the server while a bystander watches."""
     server = ground.server
     with watching(server, *one.probe) as seen:
         quiet_from = time.monotonic() + 0.3
-        time.sleep(QUIET)
+        time.sleep(0.3 + quiet)
         quiet_to = time.monotonic()
         result = run_attack(server, one.name, size)
         time.sleep(max(0.3, result.begun + SHORTEST - time.monotonic()))
@@ -91,11 +91,11 @@ HEAD = """
 
 <!-- Written by `make abuse`; tests/test_server_attacks.py runs each line again. -->
 
-Each attack is one user's. Meanwhile somebody else has a connection that asks for an echo every 5 ms,
-and 20 that are idle; none of them was closed. p95 is what 95 % of those echoes took at most, before
-and during the attack; what a late echo kept from being asked counts as late, too. Server, attacker
-and bystander share the cores of one machine. The figures are of the last `make abuse`, which fails
-where p95 is over 20 ms and over three times what it was before.
+Each attack is one user's. Meanwhile somebody else has a connection that asks for an echo every
+5 ms, and 20 that are idle; none of them was closed. p95 is what 95 % of those echoes took at most,
+before and during the attack; what a late echo kept from being asked counts as late, too. Server,
+attacker and bystander share the cores of one machine. The figures are of the last `make abuse`,
+which fails where p95 is over 20 ms and over three times what it was before.
 
 | attack | what the attacker sees | others' echo: p95 before | p95 during | longest |
 |---|---|---|---|---|
@@ -122,7 +122,7 @@ def documented(document: Path) -> dict[str, str]:
     return rows
 
 
-def measured_table(size: int = 2, only: str = "") -> tuple[str, list[str]]:
+def measured_table(size: float = 1.0, only: str = "") -> tuple[str, list[str]]:
     """Run all attacks; return the text of the table, and what is wrong."""
     lines, wrong = [], []
     with tempfile.TemporaryDirectory() as folder, Ground(Path(folder)) as ground:

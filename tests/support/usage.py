@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +39,9 @@ class Watch:
         self.threads = threads(pid)
 
     def look(self) -> None:
-        self.most = max(self.most, rss(self.pid))
-        self.threads = max(self.threads, threads(self.pid))
+        with contextlib.suppress(OSError, LookupError):  # a process that has ended uses nothing
+            self.most = max(self.most, rss(self.pid))
+            self.threads = max(self.threads, threads(self.pid))
 
     @property
     def growth(self) -> int:
