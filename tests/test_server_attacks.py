@@ -15,11 +15,36 @@ BUSY = 0.15
 On a quiet one `make abuse` asks for 20 ms; what this table was made for took from half a second to
 for ever."""
 
+QUICK = {
+    "identity-fails",
+    "thread-writes",
+    "small-fragments",
+    "large-body",
+    "exits",
+    "packed-messages",
+    "lost-connection",
+    "pings",
+    "pongs",
+    "one-byte-messages",
+    "slow-rules-limited",
+    "slow-calls",
+    "many-bots",
+    "kernel-batch",
+    "deleted-subshell",
+    "swallowed-cancellation",
+    "hanging-store",
+    "new-error-classes",
+    "forked-sleeper",
+}
+"""One or two of each kind for `make test`; `make endurance` and `make abuse` run them all."""
+
 ATTACKS = [
     pytest.param(
         one,
         id=one.name,
-        marks=[] if one.quick else [pytest.mark.endurance, pytest.mark.timeout(FULL_SECONDS)],
+        marks=[]
+        if one.name in QUICK
+        else [pytest.mark.endurance, pytest.mark.timeout(FULL_SECONDS)],
     )
     for one in all_attacks().values()
 ]
@@ -29,6 +54,10 @@ ATTACKS = [
 def ground(tmp_path_factory):
     with Ground(tmp_path_factory.mktemp("attacks")) as ground:
         yield ground
+
+
+def test_what_make_test_runs_exists():
+    assert set(all_attacks()) >= QUICK
 
 
 def test_the_table_has_every_attack_and_no_other():

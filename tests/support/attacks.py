@@ -102,7 +102,6 @@ class Attack:
         probe: The bystander's path and mode; see `support.bystander`.
         memory: MiB that the server, or a kernel, may grow by; None where nobody has said.
         alone: Whether it holds up what all share, so that nobody else may attack meanwhile.
-        quick: Whether `make test` runs it; the others are for `make endurance`.
     """
 
     name: str
@@ -111,7 +110,6 @@ class Attack:
     probe: tuple[str, str] = ("/echo", "echo")
     memory: int | None = None
     alone: bool = False
-    quick: bool = True
 
 
 ATTACKS: dict[str, Attack] = {}

@@ -27,35 +27,35 @@ from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, text
 # ---- frames --------------------------------------------------------------------------------------
 
 
-@attack("Pings of 125 bytes, one-byte messages and pongs by turns, from four clients", quick=False)
+@attack("Pings of 125 bytes, one-byte messages and pongs by turns, from four clients")
 def mixed_flood(attacker: Attacker) -> str:
     chunk = (frame(PING, b"p" * 125) + frame(TEXT, b"x") + frame(PONG)) * 3000
     return flood(attacker, "/echo", chunk)
 
 
-@attack("Pings between the fragments of one message, from four clients", quick=False)
+@attack("Pings between the fragments of one message, from four clients")
 def pings_in_a_message(attacker: Attacker) -> str:
     chunk = (frame(CONT, b"y", fin=False) + frame(PING)) * 5000
     return flood(attacker, "/echo", chunk, frame(BINARY, b"x", fin=False))
 
 
-@attack("Empty messages, compressed, from four clients", quick=False)
+@attack("Empty messages, compressed, from four clients")
 def packed_flood(attacker: Attacker) -> str:
     floods = frame(TEXT, b"\x00", rsv=4) * 10_000
     return flood(attacker, "/squeezed", floods, headers=OFFER)
 
 
-@attack("A flood of one-byte messages to a `def`, from four clients", quick=False)
+@attack("A flood of one-byte messages to a `def`, from four clients")
 def thread_flood(attacker: Attacker) -> str:
     return flood(attacker, "/threaded", frame(TEXT, b"x") * 10_000)
 
 
-@attack("Six-byte frames from 20 clients", quick=False)
+@attack("Six-byte frames from 20 clients")
 def wide_flood(attacker: Attacker) -> str:
     return flood(attacker, "/echo", frame(PONG) * 10_000, clients=20)
 
 
-@attack("4 MiB of zeros, compressed, in fragments of one byte", quick=False)
+@attack("4 MiB of zeros, compressed, in fragments of one byte")
 def packed_fragments(attacker: Attacker) -> str:
     squeezer = zlib.compressobj(9, wbits=-15)
     data = (squeezer.compress(bytes(1 << 19)) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -74,11 +74,7 @@ def packed_fragments(attacker: Attacker) -> str:
 # ---- bodies --------------------------------------------------------------------------------------
 
 
-@attack(
-    "Bodies in chunks, with `Expect: 100-continue`, and of 10 TB, by a stranger",
-    memory=SLACK,
-    quick=False,
-)
+@attack("Bodies in chunks, with `Expect: 100-continue`, and of 10 TB, by a stranger", memory=SLACK)
 def odd_bodies(attacker: Attacker) -> str:
     server = attacker.server
     heads = (
@@ -103,7 +99,7 @@ def odd_bodies(attacker: Attacker) -> str:
     return several(found)
 
 
-@attack("20 bodies of 1 MB at a time to the API, by a user", memory=SLACK + 20, quick=False)
+@attack("20 bodies of 1 MB at a time to the API, by a user", memory=SLACK + 20)
 def large_bodies_of_a_user(attacker: Attacker) -> str:
     found = []
     with attacker.active():
@@ -119,17 +115,17 @@ def large_bodies_of_a_user(attacker: Attacker) -> str:
 # ---- bots ----------------------------------------------------------------------------------------
 
 
-@attack("A bot that raises CancelledError itself, in every place", quick=False)
+@attack("A bot that raises CancelledError itself, in every place")
 def cancels(attacker: Attacker) -> str:
     return fail_everywhere(attacker, "cancelled")
 
 
-@attack("A bot that raises GeneratorExit, in every place", quick=False)
+@attack("A bot that raises GeneratorExit, in every place")
 def generator_exits(attacker: Attacker) -> str:
     return fail_everywhere(attacker, "generator")
 
 
-@attack("An `on_error` that calls `sys.exit()`, or raises KeyboardInterrupt", quick=False)
+@attack("An `on_error` that calls `sys.exit()`, or raises KeyboardInterrupt")
 def error_exits(attacker: Attacker) -> str:
     with attacker.active():
         return several(
@@ -137,34 +133,34 @@ def error_exits(attacker: Attacker) -> str:
         )
 
 
-@attack("A `def` that sleeps past its `timeout`", quick=False)
+@attack("A `def` that sleeps past its `timeout`")
 def past_timeout(attacker: Attacker) -> str:
     return past_its_time(attacker, "/past", leave=False)
 
 
-@attack("An `on_close` that swallows CancelledError, past its `timeout`", quick=False)
+@attack("An `on_close` that swallows CancelledError, past its `timeout`")
 def stays_in_close(attacker: Attacker) -> str:
     return past_its_time(attacker, "/stays", leave=True)
 
 
-@attack("1,000 errors whose text cannot be made", quick=False)
+@attack("1,000 errors whose text cannot be made")
 def unprintable(attacker: Attacker) -> str:
     return errors(attacker, "/unprintable", 1000)
 
 
-@attack("300 errors 900 calls deep", quick=False)
+@attack("300 errors 900 calls deep")
 def deep_errors(attacker: Attacker) -> str:
     return errors(attacker, "/deep-errors", 300)
 
 
-@attack("A `def` that logs 50,000 lines", quick=False)
+@attack("A `def` that logs 50,000 lines")
 def log_flood(attacker: Attacker) -> str:
     with attacker.wire("/logs") as wire, attacker.active():
         push(wire, text("50000"))
         return answer(wire, 20)
 
 
-@attack("A `def` that writes its session 300,000 times", quick=False)
+@attack("A `def` that writes its session 300,000 times")
 def session_flood(attacker: Attacker) -> str:
     with attacker.wire("/writes-session") as wire, attacker.active():
         push(wire, text("300000"))
@@ -173,7 +169,6 @@ def session_flood(attacker: Attacker) -> str:
 
 @attack(
     "100 handshakes with a slow rule, whose clients have left",
-    quick=False,
     probe=("/ruled", "open"),
 )
 def left_handshakes(attacker: Attacker) -> str:
@@ -187,12 +182,12 @@ def left_handshakes(attacker: Attacker) -> str:
     return "nobody waits for an answer"
 
 
-@attack("100 handshakes with a slow rule, of 100 users", quick=False, probe=("/echo", "open"))
+@attack("100 handshakes with a slow rule, of 100 users", probe=("/echo", "open"))
 def many_users(attacker: Attacker) -> str:
     return handshakes(attacker, "/slow-rule", users=100)
 
 
-@attack("50 connections that are lost, each with ten messages that wait", quick=False)
+@attack("50 connections that are lost, each with ten messages that wait")
 def many_lost(attacker: Attacker) -> str:
     found = []
     with attacker.active():
@@ -211,11 +206,7 @@ def many_lost(attacker: Attacker) -> str:
 # ---- modules -------------------------------------------------------------------------------------
 
 
-@attack(
-    "A module that calls `sys.exit()` as it is imported is saved, then another one",
-    alone=True,
-    quick=False,
-)
+@attack("A module that calls `sys.exit()` as it is imported is saved, then another one", alone=True)
 def exit_at_import(attacker: Attacker) -> str:
     folder, version = attacker.server.folder, f"saved by {attacker.user}"
     first = IMPORTED.format(version="first")
@@ -235,17 +226,17 @@ def exit_at_import(attacker: Attacker) -> str:
 # ---- kernels -------------------------------------------------------------------------------------
 
 
-@attack("A kernel's batch of 300,000 events that mean nothing", quick=False)
+@attack("A kernel's batch of 300,000 events that mean nothing")
 def kernel_nonsense(attacker: Attacker) -> str:
     return raw_batch(attacker, '[[], ["text"], [None, {}], 7, ["close", known]] * 60_000')
 
 
-@attack("A kernel's message of 64 MiB for one client", quick=False)
+@attack("A kernel's message of 64 MiB for one client")
 def kernel_giant(attacker: Attacker) -> str:
     return raw_batch(attacker, '[["text", known, "x" * (64 << 20)]]')
 
 
-@attack("A kernel that asks for 100,000 routes in a batch", quick=False)
+@attack("A kernel that asks for 100,000 routes in a batch")
 def kernel_claims(attacker: Attacker) -> str:
     claims = (
         '[["serve", f"r{n}", n, {"pattern": f"/{known}/{n}", "options": {}, "page": None, '
@@ -254,7 +245,7 @@ def kernel_claims(attacker: Attacker) -> str:
     return raw_batch(attacker, claims)
 
 
-@attack("A kernel that is killed while 50 clients talk to its bot", quick=False)
+@attack("A kernel that is killed while 50 clients talk to its bot")
 def killed_kernel(attacker: Attacker) -> str:
     name = attacker.user
     with attacker.notebook() as notebook:
@@ -274,7 +265,7 @@ def killed_kernel(attacker: Attacker) -> str:
     return several(found)
 
 
-@attack("A kernel that is stopped while its client talks", quick=False)
+@attack("A kernel that is stopped while its client talks")
 def stopped_kernel(attacker: Attacker) -> str:
     name = attacker.user
     with attacker.notebook() as notebook:
