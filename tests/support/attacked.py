@@ -279,6 +279,7 @@ YAML = "url:\n" + "".join(
         ),
         _route("recheck", "bots.echo", auth="{recheck: 300ms}"),
         _route("thread-writes", "bots.thread_writes", queue="{bytes: 1MiB}"),
+        _route("thread-drops", "bots.thread_writes", queue="{bytes: 1MiB, slow: drop_oldest}"),
         _route("thread-pings", "bots.thread_pings", queue="{bytes: 1MiB}"),
         _route("thread-sends", "bots.thread_sends", queue="{bytes: 1MiB}"),
         _route("big", "bots.echo", max_message="4MiB", queue="{bytes: 8MiB}"),

@@ -41,28 +41,45 @@ def identity_fails(attacker: Attacker) -> str:
 # ---- what a bot sends to a client that does not read ---------------------------------------------
 
 
-def unread(attacker: Attacker, path: str, count: int) -> str:
-    with attacker.wire(path, receive_buffer=8192) as wire:
+READERS = 4
+"""Clients of a user that do not read."""
+
+
+def unread(attacker: Attacker, path: str) -> str:
+    count = text(str(int(15_000 * attacker.size)))
+    with contextlib.ExitStack() as stack:
+        wires = [
+            stack.enter_context(attacker.wire(path, receive_buffer=8192)) for _ in range(READERS)
+        ]
         with attacker.active():
-            wire.send(text(str(count)))
+            for wire in wires:
+                wire.send(count)
             time.sleep(0.5 + 2.0 * attacker.size)
-        return ending(wire)
+        return several([ending(wire) for wire in wires])
 
 
 @attack(
-    "A `def` that writes 64 KiB thousands of times to a client that does not read",
-    memory=QUEUE + SLACK,
+    "A `def` that writes 64 KiB thousands of times to clients that do not read, four at a time",
+    memory=READERS * QUEUE + SLACK,
 )
 def thread_writes(attacker: Attacker) -> str:
-    return unread(attacker, "/thread-writes", int(15_000 * attacker.size))
+    return unread(attacker, "/thread-writes")
 
 
 @attack(
-    "`wsh.send` in a loop of a thread, to a client that does not read",
-    memory=QUEUE + SLACK,
+    "The same where the route drops the oldest (`slow: drop_oldest`)",
+    memory=READERS * QUEUE + SLACK,
+)
+def thread_writes_dropped(attacker: Attacker) -> str:
+    return unread(attacker, "/thread-drops")
+
+
+@attack(
+    "`wsh.send` in a loop of a thread, to clients that do not read, four at a time",
+    memory=READERS * QUEUE + SLACK,
 )
 def thread_sends(attacker: Attacker) -> str:
-    return unread(attacker, "/thread-sends", int(15_000 * attacker.size))
+    return unread(attacker, "/thread-sends")
 
 
 @attack("A `def` that pings half a million times", memory=QUEUE + SLACK)
