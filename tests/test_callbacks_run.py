@@ -364,7 +364,7 @@ async def test_row_abrupt_disconnect_in_async_on_message_runs_to_its_end_then_on
     assert log == ["begin", "closed (1006)", "end", "on_close"]
 
 
-async def test_messages_before_an_abrupt_end_are_delivered(manager) -> None:
+async def test_messages_before_an_abrupt_end_are_delivered_where_the_route_says_so(manager) -> None:
     log = []
 
     async def on_message(handler, message):
@@ -374,7 +374,8 @@ async def test_messages_before_an_abrupt_end_are_delivered(manager) -> None:
     def on_close(handler):
         log.append("on_close")
 
-    visitor = Visitor(manager, route(on_message=on_message, on_close=on_close)).open()
+    functions = {"on_message": on_message, "on_close": on_close}
+    visitor = Visitor(manager, route(options={"lost": "handle"}, **functions)).open()
     visitor.send("1", "2", "3")
     visitor.vanish()
     await visitor.gone()

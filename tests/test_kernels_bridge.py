@@ -134,7 +134,7 @@ async def test_a_kernel_is_given_a_window_and_then_an_inbox_fills(manager, kerne
     client = Client(manager).open()
     client.say(*map(str, range(300)))
     await until(lambda: len(kernel.got("text")) == WINDOW)
-    assert len(client.connection._inbox) == INBOX
+    await until(lambda: len(client.connection._inbox) == INBOX)
     assert client.connection._protocol.pending
     for _ in range(300):
         kernel.say([], {"taken": {client.connection.id: 1}})
