@@ -364,7 +364,10 @@ async def test_row_abrupt_disconnect_in_async_on_message_runs_to_its_end_then_on
     assert log == ["begin", "closed (1006)", "end", "on_close"]
 
 
-async def test_messages_before_an_abrupt_end_are_delivered_where_the_route_says_so(manager) -> None:
+@pytest.mark.parametrize("lost", ["drop", "handle"])
+async def test_of_messages_before_an_abrupt_end_the_one_whose_turn_it_is_is_delivered_or_all(
+    manager, lost
+) -> None:
     log = []
 
     async def on_message(handler, message):
@@ -374,12 +377,12 @@ async def test_messages_before_an_abrupt_end_are_delivered_where_the_route_says_
     def on_close(handler):
         log.append("on_close")
 
-    functions = {"on_message": on_message, "on_close": on_close}
-    visitor = Visitor(manager, route(options={"lost": "handle"}, **functions)).open()
+    bot = route(on_message=on_message, on_close=on_close, options={"lost": lost})
+    visitor = Visitor(manager, bot).open()
     visitor.send("1", "2", "3")
     visitor.vanish()
     await visitor.gone()
-    assert log == ["1", "2", "3", "on_close"]
+    assert log == (["1"] if lost == "drop" else ["1", "2", "3"]) + ["on_close"]
 
 
 async def test_row_write_message_in_on_close_raises(manager, caplog) -> None:

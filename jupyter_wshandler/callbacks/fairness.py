@@ -48,40 +48,37 @@ class Shares:
         most: Threads that one of them may hold.
     """
 
-    __slots__ = ("_held", "most")
+    __slots__ = ("_routes", "_users", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._held: dict[tuple[bool, str], int] = {}
+        self._routes: dict[str, int] = {}
+        self._users: dict[str, int] = {}
 
     def allow(self, owner: Owner) -> bool:
         """Return whether a route and a user may hold one thread more."""
         if owner is NOBODY:
             return True
-        held = self._held
-        return (
-            held.get((True, owner.route), 0) < self.most
-            and held.get((False, owner.user), 0) < self.most
-        )
+        route, user = owner
+        return self._routes.get(route, 0) < self.most and self._users.get(user, 0) < self.most
 
     def allow_route(self, route: str) -> bool:
         """Return whether a route may hold one thread more."""
-        return self._held.get((True, route), 0) < self.most
+        return self._routes.get(route, 0) < self.most
 
     def take(self, owner: Owner) -> None:
         """Count one thread more."""
         if owner is not NOBODY:
-            held = self._held
-            for key in ((True, owner.route), (False, owner.user)):
-                held[key] = held.get(key, 0) + 1
+            route, user = owner
+            self._routes[route] = self._routes.get(route, 0) + 1
+            self._users[user] = self._users.get(user, 0) + 1
 
     def give_back(self, owner: Owner) -> None:
         """Count one thread less."""
         if owner is not NOBODY:
-            held = self._held
-            for key in ((True, owner.route), (False, owner.user)):
+            for held, key in zip((self._routes, self._users), owner, strict=True):
                 held[key] -= 1
-                if not held[key]:
+                if not held[key]:  # names of routes and users come and go
                     del held[key]
 
 
