@@ -8,11 +8,12 @@ import select
 import sqlite3
 import time
 import uuid
+from pathlib import Path
 
 from support.attacked import ENDLESS, IMPORT_SECONDS, IMPORTED
 from support.attacks import Attacker, answer, attack, ending, push, several, status
 from support.attacks_clients import QUEUE, SLACK
-from support.frames import PONG, frame, text
+from support.frames import PONG, close, frame, text
 from support.notebook import Notebook
 from support.wire import Wire
 
@@ -219,30 +220,45 @@ def stuck_generator(attacker: Attacker) -> str:
 # ---- what all share ------------------------------------------------------------------------------
 
 
-def session_cookie(wire: Wire) -> dict[str, str]:
-    """Return the header that a browser sends when it comes back."""
+def session_cookie(wire: Wire) -> str:
+    """Return what a browser sends when it comes back."""
     lines = [line for line in wire.head.split("\r\n") if line.lower().startswith("set-cookie:")]
-    pairs = [line.split(":", 1)[1].split(";")[0].strip() for line in lines]
-    return {"Cookie": "; ".join(pairs)}
+    return "; ".join(line.split(":", 1)[1].split(";")[0].strip() for line in lines)
+
+
+RETURNING = 10
+"""Browsers that come back while the store hangs, and as many that are new."""
 
 
 @attack("A session store that hangs for 6 s while 10 browsers come back", alone=True)
 def hanging_store(attacker: Attacker) -> str:
-    path = next(attacker.server.folder.glob(".jupyter-state/data/wshandler-sessions.db"), None)
-    with attacker.wire("/counts") as wire:
-        push(wire, text("first"))
-        answer(wire)
-        cookie = session_cookie(wire)
-    if path is None:
-        time.sleep(6.0)  # it is written within seconds of the first change
-        path = next(attacker.server.folder.glob(".jupyter-state/data/wshandler-sessions.db"))
-    # Sessions in memory are not looked up: the ten come with names that only the file may know.
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+    cookies = []
+    for n in range(RETURNING):
+        with attacker.wire("/counts", user=f"{attacker.user}-{n}") as wire:
+            push(wire, text("first"))
+            answer(wire)
+            cookies.append(session_cookie(wire))
+            push(wire, close(1000))
+            ending(wire)
+    store = attacker.server.folder / ".jupyter-state/data/wshandler-sessions.db"
+    end = time.monotonic() + 10
+    while not saved(store, RETURNING) and time.monotonic() < end:
+        time.sleep(0.1)
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         try:
             with attacker.active():
+                with attacker.wire("/counts") as wire:  # what is saved waits for the lock
+                    push(wire, text("more"))
+                    answer(wire)
+                    push(wire, close(1000))
+                    ending(wire)
+                time.sleep(0.2)
                 begun = time.monotonic()
-                wires = [attacker.wire("/counts", headers=cookie) for _ in range(10)]
+                wires = [
+                    attacker.wire("/counts", user=f"{attacker.user}-{n}", headers={"Cookie": one})
+                    for n, one in enumerate(cookies)
+                ]
                 found = [str(status(wire, 6)) for wire in wires]
                 took = time.monotonic() - begun
                 for wire in wires:
@@ -251,6 +267,15 @@ def hanging_store(attacker: Attacker) -> str:
         finally:
             other.execute("ROLLBACK")
     return f"{several(found)} within {'3 s' if took < 3 else 'more than 3 s'}"
+
+
+def saved(store: Path, count: int) -> bool:
+    """Whether so many sessions are in the store."""
+    if not store.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(store)) as other, contextlib.suppress(sqlite3.Error):
+        return other.execute("SELECT count(*) FROM wshandler_sessions").fetchone()[0] >= count
+    return False
 
 
 @attack("A session of 400,000 entries, four times")
