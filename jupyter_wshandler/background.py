@@ -67,7 +67,7 @@ class Background:
         failed: Called with a task's name and exception.
     """
 
-    __slots__ = ("_connection", "_failed", "_tasks", "_timers", "loop")
+    __slots__ = ("_connection", "_handles", "_tasks", "_timers", "failed", "loop")
 
     def __init__(
         self,
@@ -77,7 +77,8 @@ class Background:
     ) -> None:
         self.loop = loop
         self._connection = connection
-        self._failed = failed
+        self.failed = failed
+        self._handles: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: list[Timer] = []
 
@@ -96,7 +97,7 @@ class Background:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._failed(task.get_name(), task.exception())  # type: ignore[arg-type]
+            self.failed(task.get_name(), task.exception())  # type: ignore[arg-type]
 
     def every(self, seconds: float, callback: Any) -> Timer:
         """Deliver a callback every so many seconds, for as long as the connection lives.
@@ -109,6 +110,14 @@ class Background:
         self._timers.append(timer)
         return timer
 
+    def hold(self, handle: asyncio.TimerHandle) -> None:
+        """Cancel a timer of the user's own when the connection ends."""
+        self._handles.add(handle)
+
+    def let_go(self, handle: asyncio.TimerHandle) -> None:
+        """Forget a timer that has run or was cancelled."""
+        self._handles.discard(handle)
+
     def deliver(self, timer: Timer) -> None:
         """Put a turn of a timer in line."""
         self._connection.deliver(timer)
@@ -118,6 +127,8 @@ class Background:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        for handle in tuple(self._handles):
+            handle.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
@@ -125,7 +136,7 @@ class Background:
 
     def _name_those_left(self) -> None:
         for task in self._tasks:
-            self._failed(
+            self.failed(
                 task.get_name(),
                 TimeoutError(
                     f"it was cancelled with its connection and has not ended within {GRACE:g} s; "

@@ -184,6 +184,10 @@ class Handler(SendingHalf):
             if event.startswith(EVERY):
                 self._every(float(event.removeprefix(EVERY)), callback)
 
+    def background_while_open(self) -> Background | None:
+        """Return what owns tasks and timers; None where the connection is not open (any more)."""
+        return self._owned() if OPEN <= self._phase <= PEER_CLOSED else None
+
     def _owned(self) -> Background:
         if self._background is None:
             self._background = Background(

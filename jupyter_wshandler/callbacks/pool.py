@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import PoolBusy
 from .fairness import NOBODY, SHARE, Line, Owner, Shares
+from .threadloop import ThreadLoop
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -48,10 +49,11 @@ class _Job:
 class _Mailbox:
     """Bring results from the threads to one event loop; a burst of them costs one wake-up."""
 
-    __slots__ = ("_results", "_scheduled", "loop")
+    __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.thread_loop = ThreadLoop(loop)  # type: ignore[abstract] # its refusals are made by a loop
         self._results: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
         self._scheduled = False
 
@@ -360,6 +362,7 @@ class ThreadPool:
             result, error = None, None
             try:
                 if not job.future.cancelled():
+                    job.box.thread_loop.enter()
                     result = job.context.run(job.function, *job.args)
             except BaseException as raised:
                 error = _deliverable(raised, job.label)

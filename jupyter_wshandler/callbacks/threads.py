@@ -13,6 +13,7 @@ from ..errors import PoolBusy
 from ..types import Callback
 from .fairness import Owner
 from .pool import ThreadPool
+from .threadloop import current_connection
 
 
 class CallbackThreads:
@@ -57,6 +58,7 @@ class CallbackThreads:
         """
         pool = self._pool_of(c)
         owner = Owner(c._route.config.name, _visitor(c))
+        context.run(current_connection.set, c)
         while True:
             future = pool.submit(function, *args, label=callback.name, context=context, owner=owner)
             try:
