@@ -5,10 +5,9 @@
 #         type says ("required": ["type", ...]), whether one type is expected or a union of two.
 # Seen:   where one tagged Struct is expected, a message without the tag is accepted; where a union
 #         is, it is refused; the schema refuses both. A wrong tag is refused everywhere.
-# Why:    a bot with one kind of message takes in what its published schema forbids. On the day
-#         that a second kind is added, clients that never sent the tag break, although the schema
-#         of the first kind has not changed: say the type as a union of one only in the docs, and
-#         test with messages that the schema refuses.
+# Why:    a bot with one kind of message takes in what its published schema forbids. On the day a
+#         second kind is added, clients that never sent the tag break, although the schema of the
+#         first kind has not changed: test with messages that the schema refuses.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
