@@ -14,9 +14,19 @@ url:
     pattern: /who
     handler: WebSocketHandler
     kwargs: {on_message: bot.who, auth: false, max_connections: {address: 1}}
+  scheme:
+    pattern: /scheme
+    handler: WebSocketHandler
+    kwargs: {on_message: bot.scheme, auth: false}
 """
 
-BOT = "async def who(handler, message):\n    return handler.request.remote_ip\n"
+BOT = """
+async def who(handler, message):
+    return handler.request.remote_ip
+
+async def scheme(handler, message):
+    return handler.request.protocol
+"""
 
 PUBLIC = "--WSHandlerApp.allow_public_routes=True"
 
@@ -131,3 +141,39 @@ def test_the_address_is_the_last_one_that_is_no_trusted_proxys(forwarded, real, 
 @pytest.mark.parametrize("value", ["", "unknown", "host:80", "1.2.3.4:123456", "[::1]:x"])
 def test_what_is_no_address_with_a_port_is_left_as_it_is(value):
     assert without_port(value) == value
+
+
+# ---- the scheme ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "protocol"),
+    [
+        ({"X-Forwarded-Proto": "wss"}, "https"),
+        ({"X-Forwarded-Proto": "WSS"}, "https"),
+        ({"X-Forwarded-Proto": "http, wss"}, "https"),
+        ({"X-Forwarded-Proto": "wss, ws"}, "http"),
+        ({"X-Forwarded-Proto": "https"}, "https"),
+        ({"X-Forwarded-Proto": "ws"}, "http"),
+        ({"X-Forwarded-Proto": "gopher"}, "http"),
+        ({"X-Scheme": "wss", "X-Forwarded-Proto": "http"}, "https"),
+        ({}, "http"),
+    ],
+)
+def test_a_socket_behind_tls_is_https_whichever_word_a_trusted_proxy_has_for_it(
+    server, headers, protocol
+):
+    with server.connect_sync("/scheme", token=False, headers=headers) as socket:
+        cookie = socket.response.headers["Set-Cookie"]
+        socket.send("?")
+        came = socket.recv(timeout=10), "; secure" in cookie.lower()
+    trusted = server.extra["trusted"]
+    expected = protocol if trusted else "http"
+    # With several proxies in a row any of them may be the browser's hop.
+    secure = trusted and bool(_hops(headers))
+    assert came == (expected, secure)
+
+
+def _hops(headers: dict[str, str]) -> list[str]:
+    words = ",".join(headers.values()).split(",")
+    return [word.strip() for word in words if word.strip().lower() in ("https", "wss")]

@@ -74,7 +74,7 @@ def is_secure(handler: JupyterHandler, override: bool | None) -> bool:
         return False
     # With several proxies in a row the browser's hop is one of the list, not always the first.
     hops = handler.request.headers.get("X-Forwarded-Proto", "").split(",")
-    return any(hop.strip().lower() == "https" for hop in hops)
+    return any(hop.strip().lower() in ("https", "wss") for hop in hops)
 
 
 def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bool]:
