@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import secrets
 import threading
 import weakref
@@ -22,11 +23,12 @@ from .config.model import Config
 from .connection import Connection
 from .engine.loopio import LoopIO
 from .errors import ConnectionClosed
+from .forks import end_loop, guard, let_go, unguard
 from .limits import Limits
 from .metrics import Metrics
 from .request import Request
 from .routes import Route, RouteTable
-from .sending import OPENING
+from .sending import FORKED, OPENING
 from .sessions import Session, SessionManager, Sessions, open_store
 from .types import Callback, CloseCode, Codec, Transport
 
@@ -81,6 +83,7 @@ class WebSocketManager:
         reload: Watching = "off",
         errors: ErrorSink | None = None,
     ) -> None:
+        self.process = os.getpid()
         self.log = log or logging.getLogger("jupyter_wshandler")
         self.connections: dict[str, Connection] = {}
         self.served = ServedRoutes(self.log, self.connections, self._swapped, reload)
@@ -107,6 +110,7 @@ class WebSocketManager:
             return
         loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
+        self.process = os.getpid()
         self.io = LoopIO(loop)
         # Carriers and workers start from this context: it names the manager, and holds nothing
         # of the request that opened the connection.
@@ -127,6 +131,7 @@ class WebSocketManager:
         self._clock = loop.create_task(self._run_clock(), name="wshandler clock")
         self.served.start(self._context)
         running_managers.add(self)
+        guard(self)
 
     def _open_sessions(self) -> Sessions:
         return SessionManager(open_store(self._session_store, log=self.log), log=self.log)
@@ -165,6 +170,22 @@ class WebSocketManager:
         await self.sessions.stop()
         self.served.close()
         running_managers.discard(self)
+        unguard(self)
+
+    def forked(self) -> None:
+        """Let go, in a child process, of every socket and of the loop: the parent serves."""
+        sockets = []
+        for connection in list(self.connections.values()):
+            connection._phase = FORKED
+            connection._inbox.clear()
+            fileno = getattr(connection._transport, "fileno", None)
+            if fileno is not None:  # one of a kernel's bot has no socket of its own
+                sockets.append(fileno())
+        let_go(sockets)
+        self.stopping = True
+        self._late_lock = threading.Lock()  # another thread may have held it
+        self._late.clear()
+        end_loop(self.io.loop, self.thread)
 
     async def _say_goodbye(self, at_most: float) -> None:
         """Close every connection, some at a time: they all come back at once otherwise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from typing import TYPE_CHECKING
 
 from .errors import ConnectionClosed
@@ -23,6 +24,8 @@ def the_manager() -> WebSocketManager:
     """
     found = current_manager.get(None)
     if found is not None:
+        if found.process != os.getpid():
+            raise LookupError("this process is a fork of the server; send from the parent")
         return found
     running = list(running_managers)
     if len(running) > 1:

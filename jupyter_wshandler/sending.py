@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from .routes import Route
     from .sessions import Session
 
-OPENING, OPEN, PEER_CLOSED, CLOSING, CLOSED = range(5)
-PHASES = ("opening", "open", "closed by the client", "closing", "closed")
+OPENING, OPEN, PEER_CLOSED, CLOSING, CLOSED, FORKED = range(6)
+PHASES = (
+    "opening",
+    "open",
+    "closed by the client",
+    "closing",
+    "closed",
+    "the server's, and this process is a fork of it: send from the parent",
+)
 
 
 class Host(Protocol):

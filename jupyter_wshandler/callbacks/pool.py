@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import PoolBusy
+from ..forks import leave_if_copy
 from .fairness import NOBODY, SHARE, Line, Owner, Shares
 from .threadloop import ThreadLoop
 
@@ -358,6 +360,7 @@ class ThreadPool:
 
     def _run(self, worker: _Worker) -> None:
         job = worker.job
+        process = os.getpid()
         while job is not None:
             result, error = None, None
             try:
@@ -365,7 +368,9 @@ class ThreadPool:
                     job.box.thread_loop.enter()
                     result = job.context.run(job.function, *job.args)
             except BaseException as raised:
+                leave_if_copy(process, raised)
                 error = _deliverable(raised, job.label)
+            leave_if_copy(process)
             following, is_idle = self._next(worker)
             job.box.post(job.future, result, error)
             # An idle thread must not keep alive what its last call worked on.

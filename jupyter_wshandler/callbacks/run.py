@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
+import os
 import secrets
 import sys
 import time
@@ -25,6 +26,7 @@ from ..connection import Connection
 from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
+from ..forks import leave_if_copy
 from ..guard import guarded, is_interrupt
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
@@ -97,6 +99,7 @@ class CallbackRunner:
         self._finished = finished
         self._metrics = metrics
         self._errors = errors or ErrorLog(log)
+        self._process = os.getpid()
         self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
@@ -157,7 +160,7 @@ class CallbackRunner:
                 handled += 1
                 if handled % BURST == 0:
                     await _yield_turn(task)
-            if c._phase == CLOSED and not c._finished:
+            if c._phase == CLOSED and not c._finished:  # in a forked child it never is
                 c._finished = True
                 closer = c._route.callbacks.get("on_close")
                 if closer is not None:
@@ -204,6 +207,7 @@ class CallbackRunner:
         except PoolBusy:
             self._busy(c, callback)
         except BaseException as error:
+            leave_if_copy(self._process, error)
             if is_interrupt(error):
                 raise
             await self._failed(c, task, callback, error, args)
@@ -255,12 +259,16 @@ class CallbackRunner:
         return task.result()
 
     async def _ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
-        if callback.inline:
-            result = callback.call(c, *args)
-        else:
-            context = contextvars.copy_context()
-            result = await self._threads.call(c, callback, context, callback.call, c, *args)
-        return await result if inspect.isawaitable(result) else result
+        try:
+            if callback.inline:
+                result = callback.call(c, *args)
+            else:
+                context = contextvars.copy_context()
+                result = await self._threads.call(c, callback, context, callback.call, c, *args)
+            return await result if inspect.isawaitable(result) else result
+        except BaseException as error:
+            leave_if_copy(self._process, error)
+            raise
 
     # ---- what a callback returns ------------------------------------------------------------
 

@@ -63,6 +63,10 @@ class DirectTransport:
         """Frames among them."""
         return len(self._queue) if self._queue is not None else 0
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 where it is closed."""
+        return self._fd if self._sock is not None else -1
+
     def start(self, receiver: Receiver, early: bytes) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
         self._receiver = receiver

@@ -57,6 +57,11 @@ class StreamTransport:
         """Frames that wait; what is being written counts as one."""
         return bool(self._writing) + (len(self._queue) if self._queue is not None else 0)
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 where it is closed."""
+        stream = self._stream
+        return stream.socket.fileno() if stream is not None and stream.socket is not None else -1
+
     def start(self, receiver: Receiver, early: bytes) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
         self._receiver = receiver
