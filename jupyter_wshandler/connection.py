@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from sys import getsizeof
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,8 @@ INBOX = 64
 """Messages that wait for the callback before reading pauses."""
 
 INBOX_BYTES = 1024 * 1024
-"""Bytes in them, decompressed, and in the message that a callback is handling, before reading
-pauses. One message is always taken, whatever the route's `max_message` allows it."""
+"""Bytes of memory in them, decompressed, and in the message that a callback is handling, before
+reading pauses. One message is always taken, whatever the route's `max_message` allows it."""
 
 LIGHT = INBOX_BYTES // INBOX
 """Bytes of a message up to which only its number counts: as many as may wait fit in anyway."""
@@ -219,7 +220,7 @@ class Connection(Handler):
                 if not self._discard:
                     inbox.append(event)
                     if len(event) > LIGHT:
-                        self._waiting_size += len(event)
+                        self._waiting_size += getsizeof(event)
             else:
                 self._control(event)
         full = len(inbox) >= INBOX or self._waiting_size >= INBOX_BYTES
@@ -353,7 +354,7 @@ class Connection(Handler):
                 return None
         message = inbox.popleft()
         if (type(message) is str or type(message) is bytes) and len(message) > LIGHT:
-            self._in_hand = len(message)
+            self._in_hand = getsizeof(message)
         if self._paused:
             self._read_on()
         return message

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.frames import BINARY, CONT, CUTS, PING, TEXT, close, feed, fragments, frame, text
 
+from jupyter_wshandler.engine.assembly import BinaryAssembly
 from jupyter_wshandler.engine.deflate import (
     MAX_FINAL_BLOCKS,
     MIN_SIZE,
@@ -524,5 +525,5 @@ def test_nothing_is_allocated_before_the_first_message() -> None:
 
 def test_a_message_that_is_too_big_raises_with_its_code() -> None:
     with pytest.raises(ProtocolError, match="1009: message over 3 bytes") as error:
-        PerMessageDeflate().decompress(Client().pack(b"four"), bytearray(), 3, final=True)
+        PerMessageDeflate().decompress(Client().pack(b"four"), BinaryAssembly(), 3, final=True)
     assert error.value.code == 1009

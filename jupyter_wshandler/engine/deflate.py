@@ -12,6 +12,8 @@ from ..errors import ProtocolError
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
 
+    from .assembly import Assembly
+
 __all__ = ["MIN_SIZE", "PerMessageDeflate", "parse_extensions"]
 
 MIN_SIZE = 32
@@ -22,6 +24,9 @@ TAIL = b"\x00\x00\xff\xff"
 
 WINDOW = 32768
 """Bytes that a deflate stream can refer back to, at most."""
+
+SLICE = 256 * 1024
+"""Bytes that are decompressed at a time, at most: a whole message would be there twice."""
 
 MAX_FINAL_BLOCKS = 16
 """Blocks with BFINAL in one message: each costs a new inflater, so their number is bounded."""
@@ -279,12 +284,12 @@ class PerMessageDeflate:
                 self._deflater = deflater
         return (deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
-    def decompress(self, data: bytes, message: bytearray, limit: int, *, final: bool) -> None:
+    def decompress(self, data: bytes, message: Assembly, limit: int, *, final: bool) -> None:
         """Append what one piece of a compressed message holds (RFC 7692 section 7.2.2).
 
         Args:
             data: Some bytes of the message's frames, in order.
-            message: What the message held so far; grows by at most `limit` + 1 in all.
+            message: What the message held so far; grows to `limit` + 1 bytes at most.
             limit: Size of the whole message in bytes, at most.
             final: Whether these are the message's last bytes.
 
@@ -296,13 +301,19 @@ class PerMessageDeflate:
         inflater = self._inflater or self._new_inflater(b"")
         try:
             while True:
-                room = limit - len(message)
+                room = limit - message.size
+                if room < 0:  # the limit was lowered meanwhile
+                    raise ProtocolError(1009, f"message over {limit} bytes after decompression")
                 # One byte more than there is room for tells too much from just enough.
-                piece = inflater.decompress(data, room + 1)
-                message += piece
+                size = room + 1 if room < SLICE else SLICE
+                piece = inflater.decompress(data, size)
+                message.add(piece)
                 if len(piece) > room:
                     raise ProtocolError(1009, f"message over {limit} bytes after decompression")
                 if not inflater.eof:
+                    data = inflater.unconsumed_tail
+                    if data or len(piece) == size:  # zlib may hold what had no room
+                        continue
                     break
                 data = inflater.unused_data
                 inflater = self._after_final_block(message)
@@ -323,7 +334,7 @@ class PerMessageDeflate:
         bits = max(self.client_max_window_bits, 9)
         return zlib.decompressobj(-bits, zdict=window) if window else zlib.decompressobj(-bits)
 
-    def _after_final_block(self, message: bytearray) -> _Decompress:
+    def _after_final_block(self, message: Assembly) -> _Decompress:
         # zlib ends at a block with BFINAL, the message need not (7.2.3.4): go on with the
         # window as it was.
         self._final_blocks += 1
@@ -333,12 +344,12 @@ class PerMessageDeflate:
             self._history = b""
         return self._new_inflater(self._window(message))
 
-    def _window(self, message: bytearray) -> bytes:
+    def _window(self, message: Assembly) -> bytes:
         assert self._history is not None
-        recent = bytes(message[-WINDOW:])
+        recent = message.recent(WINDOW)
         return (self._history + recent)[-WINDOW:] if len(recent) < WINDOW else recent
 
-    def _end_message(self, message: bytearray) -> None:
+    def _end_message(self, message: Assembly) -> None:
         self._final_blocks = 0
         if self.client_no_context_takeover:
             self.drop()

@@ -8,9 +8,9 @@ close frame of a failure) waits in `Protocol.out`.
 from __future__ import annotations
 
 import sys
-from codecs import utf_8_decode
 
 from ..errors import ProtocolError
+from .assembly import Assembly, BinaryAssembly, TextAssembly
 from .deflate import MIN_SIZE, PerMessageDeflate
 from .frames import (
     BINARY,
@@ -69,8 +69,6 @@ against its size, these would go on for ever."""
 MAX_FRAMES = 128
 """Frames of any kind that are parsed before other connections get a turn. One chunk of the
 network's holds up to 10,922 of six bytes."""
-SMALL = 1024
-"""Bytes of a message up to which only its number counts."""
 NO_LIMIT = sys.maxsize
 """A number of bytes that nothing reaches."""
 MAX_PONGS = 16
@@ -95,7 +93,6 @@ class Protocol:
 
     __slots__ = (
         "_at",
-        "_checked",
         "_clean",
         "_control",
         "_deflate",
@@ -149,8 +146,7 @@ class Protocol:
         self._partial = False
         self._empty = 0
         self._wire = 0
-        self._checked = 0
-        self._message = bytearray()
+        self._message: Assembly | None = None
 
     # ---- receiving ------------------------------------------------------------------------
 
@@ -184,17 +180,15 @@ class Protocol:
             self.pending = False
             self._clean = clean = self._between_messages()
         at, end = 0, len(data)
-        frames = MAX_FRAMES
+        steps = 0
         if room <= 0:
             limit = 0
         longest = self._max_message
         unmask = websocket_mask
         try:
             while at < end:
-                if (limit <= 0 and self.state == OPEN) or frames <= 0:
-                    self._held, self._at = data, at
-                    self.pending = True
-                    self._clean = False
+                if limit <= 0 and self.state == OPEN:
+                    self._hold(data, at)
                     break
                 # The common case: a whole message in one frame that came in one piece. All else,
                 # a length in too long a form included, is for the careful reader below.
@@ -205,26 +199,29 @@ class Protocol:
                     if size >= 126:
                         size = (data[at + 2] << 8 | data[at + 3]) if size == 126 else -1
                         body = at + 8 if size >= 126 else end + 1
+                        # Only a message of some size counts for more than its number.
+                        room -= size
+                        if room <= 0:
+                            limit = 1
                     stop = body + size
                     if body <= stop <= end and size <= longest:
                         payload = unmask(data[body - 4 : body], data[body:stop])
                         events.append(payload.decode() if first == 0x81 else payload)
                         at = stop
                         limit -= 1
-                        if size > SMALL:
-                            room -= size
-                            if room <= 0:
-                                limit = 0
                         continue
                 seen = len(events)
                 at = self._step(data, at, end, events)
-                frames -= 1
                 clean = self._clean = self._between_messages()
                 if len(events) > seen and type(events[-1]) is not Pong:
                     limit -= 1
-                    room -= _size(events[-1])
+                    room -= sys.getsizeof(events[-1])
                     if room <= 0:
                         limit = 0
+                steps += 1
+                if steps == MAX_FRAMES and at < end:
+                    self._hold(data, at)
+                    break
         except ProtocolError as error:
             self._fail(error.code, error.reason, events)
         except UnicodeDecodeError:
@@ -236,6 +233,12 @@ class Protocol:
         data = b"".join(self.out)
         self.out.clear()
         return data
+
+    def _hold(self, data: bytes, at: int) -> None:
+        # The rest is parsed in another call.
+        self._held, self._at = data, at
+        self.pending = True
+        self._clean = False
 
     def _between_messages(self) -> bool:
         return self.state == OPEN and not (self._left or self._kind or self._held)
@@ -306,7 +309,7 @@ class Protocol:
             self._kind = opcode
             self._packed = bool(first & RSV1)
             self._partial = False
-            self._wire, self._checked = size, 0
+            self._wire = size
             self._empty = 0 if size else 1
         elif opcode == CONTINUATION:
             self._wire += size
@@ -352,24 +355,19 @@ class Protocol:
             self._kind = 0
             return
         message = self._message
-        self._partial = True
+        if message is None:
+            message = self._message = TextAssembly() if self._kind == TEXT else BinaryAssembly()
+            self._partial = True
         if self._packed:
             assert self._deflate is not None
             self._deflate.decompress(piece, message, self._max_message, final=final)
         else:
-            message += piece
-        if final:
-            events.append(message.decode() if self._kind == TEXT else bytes(message))
-            self._kind = 0
-            self._message = bytearray()
-        elif self._kind == TEXT:
-            # A wrong byte is found when it comes, not when the message ends.
-            fresh = message[self._checked :]
-            good = len(fresh) if fresh.isascii() else utf_8_decode(fresh, "strict")[1]
-            self._checked += good
-            if fresh[good:] >= b"\xed\xa0" and fresh[good] == 0xED:
-                # Python's decoder waits for the third byte of a surrogate.
-                raise ProtocolError(1007, "text that is not UTF-8")
+            message.add(piece)
+        if not final:
+            message.check()
+            return
+        self._message, self._kind = None, 0
+        events.append(message.finish())
 
     def _handle_control(self, payload: bytes, at: int, end: int, events: list[Event]) -> int:
         if self._opcode == PING:
@@ -410,7 +408,7 @@ class Protocol:
         self._forget_message()
 
     def _forget_message(self) -> None:
-        self._message = bytearray()
+        self._message = None
         if self._deflate is not None:
             self._deflate.drop()
 
@@ -473,8 +471,3 @@ class Protocol:
         else:
             return b""
         return frame
-
-
-def _size(event: Event) -> int:
-    """Return what an event counts for; one that ends the connection counts for nothing."""
-    return len(event) if isinstance(event, (str, bytes)) else 0

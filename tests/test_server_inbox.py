@@ -1,0 +1,118 @@
+"""What waits for a callback is bounded by its bytes, and given back when the client has left."""
+
+from __future__ import annotations
+
+import time
+import zlib
+
+import pytest
+from support.frames import BINARY, CONT, TEXT, fragments, frame, text
+from support.server import running_server, wait_for
+from support.usage import MIB, rss, watched
+from support.wire import Wire
+
+BOTS = """
+import asyncio, time
+import jupyter_wshandler as wsh
+
+async def slow(handler, message):
+    await asyncio.sleep(0.3)
+
+def slow_thread(handler, message):
+    time.sleep(0.3)
+
+async def echo(handler, message):
+    return message
+
+async def count(handler, message):
+    return str(len(wsh.connections()))
+"""
+
+CONFIG = """
+url:
+  slow: {pattern: /slow, handler: WebSocketHandler,
+         kwargs: {on_message: bots.slow, max_message: 10MiB, compression: true}}
+  thread: {pattern: /thread, handler: WebSocketHandler,
+           kwargs: {on_message: bots.slow_thread, max_message: 10MiB, compression: true}}
+  small: {pattern: /small, handler: WebSocketHandler,
+          kwargs: {on_message: bots.slow, max_message: 1MiB, compression: true}}
+  echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}
+  count: {pattern: /count, handler: WebSocketHandler, kwargs: {on_message: bots.count}}
+"""
+
+SIZE = 10 * MIB
+SLACK = 8 * MIB
+SQUEEZED = {"Sec-WebSocket-Extensions": "permessage-deflate; client_no_context_takeover"}
+
+
+def packed(data: bytes) -> bytes:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+X = packed(b"x" * SIZE)
+STREAMS = {
+    "texts": frame(TEXT, X, rsv=4) * 65,
+    "binaries": frame(BINARY, X, rsv=4) * 65,
+    "fragments": fragments(TEXT, *cut(X, 100), rsv=4) * 65,
+    "one character each of four bytes": frame(
+        TEXT, packed(b"x" * (SIZE // 4 - 4) + "\U0001f600".encode()), rsv=4
+    )
+    * 65,
+}
+
+
+@pytest.fixture(scope="module", params=["direct", "stream"])
+def server(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    args = [f"--WSHandlerApp.carrier={request.param}"]
+    with running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args) as it:
+        yield it
+
+
+def left(server) -> None:
+    """Wait until no connection is open but the one that asks."""
+    with Wire(server, "/count") as wire:
+
+        def alone() -> bool:
+            wire.send(text("how many?"))
+            return wire.message() == b"1"
+
+        wait_for(alone, 20)
+
+
+@pytest.mark.parametrize("what", list(STREAMS))
+@pytest.mark.parametrize("path", ["/slow", "/thread"])
+def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
+    server, path, what
+) -> None:
+    left(server)
+    with watched(server.pid) as watch:
+        with Wire(server, path, headers=SQUEEZED) as wire:
+            assert "permessage-deflate" in wire.head
+            wire.sock.settimeout(1.5)
+            try:
+                wire.send(STREAMS[what])
+            except TimeoutError:
+                pass  # it takes no more
+            time.sleep(1.5)
+            wire.reset()
+        left(server)
+    after = rss(server.pid) - watch.before
+    print(f"{path} {what}: {watch.growth / MIB:.1f} MiB, {after / MIB:.1f} after")
+    assert watch.growth < SIZE + SLACK
+    assert after < SLACK
+
+
+def test_many_messages_of_1_mib_that_wait_cost_the_inbox(server) -> None:
+    left(server)
+    with watched(server.pid) as watch, Wire(server, "/small", headers=SQUEEZED) as wire:
+        wire.send(frame(TEXT, packed(b"x" * MIB), rsv=4) * 200)
+        time.sleep(1.0)
+        wire.reset()
+    print(f"{watch.growth / MIB:.1f} MiB")
+    assert watch.growth < MIB + SLACK
