@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import select
 import threading
@@ -16,6 +17,7 @@ import zlib
 
 import pytest
 from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, fragments, frame, text
+from support.latency import Pulse, percentile
 from support.nginx import make_certificate
 from support.server import running_server, wait_for
 from support.wire import Frame, Wire, open_descriptors, resident_bytes
@@ -76,6 +78,9 @@ url:
   echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}
   threaded: {pattern: /threaded, handler: WebSocketHandler, kwargs: {on_message: bots.threaded}}
   later: {pattern: /later, handler: WebSocketHandler, kwargs: {on_message: bots.later}}
+  large: {pattern: /large, handler: WebSocketHandler,
+          kwargs: {on_message: bots.echo, compression: true, max_message: 4MiB,
+                   queue: {bytes: 8MiB}}}
   small: {pattern: /small, handler: WebSocketHandler,
           kwargs: {on_message: bots.echo, max_message: 1KiB}}
   packed: {pattern: /packed, handler: WebSocketHandler,
@@ -401,6 +406,67 @@ def test_a_message_over_1_mib_closes_1009_by_default(server):
     with Wire(server, "/echo") as wire:
         wire.send(frame(BINARY, bytes(MIB + 1))[:20])
         assert endings(to_the_end(server, wire)) == [1009]
+
+
+# ---- many fragments: the conformance suite's 9.3 and 9.4 ----------------------------------
+
+MANY = 4 * 1024 * 1024
+PLAIN_OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+UNHURT = 1.0
+"""Seconds at p95 for others' echo on a machine that runs all tests; a fragment that costs more the
+more came before it holds them up for many seconds."""
+
+
+def in_pieces(opcode: int, data: bytes, size: int, rsv: int = 0) -> bytes:
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return fragments(opcode, *pieces, rsv=rsv)
+
+
+def echoed_meanwhile(server, wire: Wire, data: bytes) -> tuple[Frame | None, float]:
+    """Send on one connection while another asks for echoes; return the answer, and their p95."""
+    with Wire(server, "/echo") as other:
+
+        def ask() -> None:
+            other.send(text("there?"))
+            assert other.message() == b"there?"
+
+        pulse = Pulse(ask, 0.005)
+        pulse.start()
+        sender = threading.Thread(target=wire.send, args=(data,))
+        sender.start()
+        try:
+            answer = wire.frame()
+        finally:
+            sender.join(60)
+            pulse.stop()
+        return answer, percentile(pulse.take(), 95)
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024, 4096])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
+def test_4_mib_in_small_fragments_come_back_whole_while_others_are_served(server, opcode, size):
+    words = b"0123456789abcde\n" * (MANY // 16)
+    data = in_pieces(opcode, words, size)
+    with Wire(server, "/large", seconds=60) as wire:
+        answer, p95 = echoed_meanwhile(server, wire, data)
+    assert answer is not None
+    assert (answer.opcode, answer.fin, len(answer.payload)) == (opcode, True, MANY)
+    assert answer.payload == words
+    assert p95 < UNHURT
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
+def test_4_mib_compressed_in_small_fragments_come_back_whole(server, opcode):
+    words = "".join(random.Random(4).choices("0123456789abcdef", k=MANY)).encode()
+    data = in_pieces(opcode, packed(words), 64, rsv=4)
+    with Wire(server, "/large", headers=PLAIN_OFFER, seconds=60) as wire:
+        assert "permessage-deflate" in wire.head
+        answer, p95 = echoed_meanwhile(server, wire, data)
+    assert answer is not None
+    assert (answer.opcode, answer.fin, answer.rsv) == (opcode, True, 4)
+    inflater = zlib.decompressobj(-15)
+    assert inflater.decompress(answer.payload + b"\0\0\xff\xff") == words
+    assert p95 < UNHURT
 
 
 # ---- compression, RFC 7692 ----------------------------------------------------------------

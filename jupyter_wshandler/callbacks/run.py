@@ -157,6 +157,8 @@ class CallbackRunner:
                     c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
                 if self._left and task in self._left:
                     return
+                # The next one is read when this one is gone: two large ones would be too many.
+                message = argument = None
                 handled += 1
                 if handled % BURST == 0:
                     await _yield_turn(task)
