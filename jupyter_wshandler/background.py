@@ -92,6 +92,7 @@ class Background:
         task = self.loop.create_task(guarded(coroutine, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        task.add_done_callback(lambda _: coroutine.close())  # one that was never begun
         return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:

@@ -7,13 +7,18 @@ in the documentation of `asyncio.Task`), so that one `sys.exit()` would end the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import dis
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+GRACE = 1.0
+"""Seconds for what still runs on an event loop to end, before it is closed."""
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
 
@@ -51,12 +56,28 @@ def is_interrupt(error: BaseException) -> bool:
         getattr(asyncios, "__self__", None), asyncio.Runner
     ):
         return False
+    return not _was_raised(error)
+
+
+def is_being_closed(error: BaseException) -> bool:
+    """Return whether Python ends a coroutine with `close`, and no code raised it.
+
+    Such a coroutine may await nothing more, and must let GeneratorExit out.
+
+    Args:
+        error: What was raised.
+    """
+    return isinstance(error, GeneratorExit) and not _was_raised(error)
+
+
+def _was_raised(error: BaseException) -> bool:
+    """Return whether a `raise` statement raised it, and not Python itself."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:
-        return True
-    return traceback.tb_frame.f_code.co_code[traceback.tb_lasti] != _RAISE
+        return False
+    return traceback.tb_frame.f_code.co_code[traceback.tb_lasti] == _RAISE
 
 
 async def guarded(awaitable: Awaitable[T], label: str) -> T:
@@ -76,9 +97,40 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
-        if is_interrupt(error):
+        if is_interrupt(error) or is_being_closed(error):
             raise
         raise Escaped(label, error) from error
+
+
+def guard_tasks(loop: asyncio.AbstractEventLoop, ours: contextvars.ContextVar[Any]) -> None:
+    """Guard the tasks that the user's code makes with asyncio's own functions, too.
+
+    An event loop that has a task factory keeps it, and such tasks are as asyncio makes them.
+
+    Args:
+        loop: The event loop.
+        ours: Is set in every context that the user's code runs in; tasks of others are left alone.
+    """
+
+    def factory(
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,
+        *,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        # A context that was made for the task says whose it is; else it is the caller's copy.
+        is_ours = ours.get(None) is not None if context is None else ours in context
+        if not is_ours or not isinstance(coroutine, Coroutine):
+            return asyncio.Task(coroutine, loop=loop, context=context, **options)
+        label = getattr(coroutine, "__qualname__", type(coroutine).__name__)
+        guard = guarded(coroutine, label)
+        task = asyncio.Task(guard, loop=loop, context=context, **options)
+        task.add_done_callback(lambda _: coroutine.close())  # one that was never begun
+        return task
+
+    if loop.get_task_factory() is None:
+        loop.set_task_factory(factory)
 
 
 def sheltered(label: str, function: Callable[..., T], *args: Any) -> T:
@@ -101,3 +153,53 @@ def sheltered(label: str, function: Callable[..., T], *args: Any) -> T:
         if is_interrupt(error):
             raise
         raise Escaped(label, error) from error
+
+
+def run_to_its_end(
+    main: Coroutine[Any, Any, None], survived: Callable[[BaseException | None], None]
+) -> None:
+    """Run a coroutine on an event loop of its own, in this thread, until it ends.
+
+    Where `asyncio.run` ends with what a function given to `call_soon` or `call_later` raises, or
+    with `loop.stop()`, this loop goes on: nothing that waits on it is lost.
+
+    Args:
+        main: What to run.
+        survived: Told of each SystemExit and KeyboardInterrupt, and with None of a `stop`.
+
+    Raises:
+        Exception: Whatever `main` raises.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    task = loop.create_task(main)
+    task.add_done_callback(lambda _: loop.stop())
+    try:
+        while not task.done():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                survived(error)
+            else:
+                if not task.done():
+                    survived(None)
+        if not task.cancelled():
+            task.result()
+    finally:
+        asyncio.set_event_loop(None)
+        _close(loop)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End what still runs on a loop; what does not end in time is left to itself."""
+
+    async def end() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        last = [loop.shutdown_asyncgens(), loop.shutdown_default_executor()]
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait([*tasks, *map(loop.create_task, last)], timeout=GRACE)
+
+    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        loop.run_until_complete(end())
+    loop.close()

@@ -24,6 +24,7 @@ from .connection import Connection
 from .engine.loopio import LoopIO
 from .errors import ConnectionClosed
 from .forks import end_loop, guard, let_go, unguard
+from .guard import guard_tasks
 from .limits import Limits
 from .metrics import Metrics
 from .request import Request
@@ -116,6 +117,7 @@ class WebSocketManager:
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)
+        guard_tasks(loop, current_manager)
         self.sessions = self._open_sessions()
         self.runner = CallbackRunner(
             loop,

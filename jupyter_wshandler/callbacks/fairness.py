@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
-"""Part of the shared threads that one route, or one user, may hold."""
+"""Part of the shared threads that one route may hold; and of those, one user."""
 
 
 class Owner(NamedTuple):
@@ -44,14 +44,19 @@ J = TypeVar("J", bound=Owned)
 class Shares:
     """Count how many threads each route and each user holds.
 
+    One thread can always be held, and where there are more than two a user leaves one to the
+    others of the route.
+
     Args:
-        most: Threads that one of them may hold.
+        size: How many threads there are.
+        shared: Whether there is a share at all: the threads may be one route's own.
     """
 
-    __slots__ = ("_routes", "_users", "most")
+    __slots__ = ("_routes", "_users", "most", "most_of_user")
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, size: int, *, shared: bool) -> None:
+        self.most = max(1, int(size * SHARE)) if shared else size
+        self.most_of_user = max(1, int(self.most * SHARE)) if shared else size
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
 
@@ -60,7 +65,9 @@ class Shares:
         if owner is NOBODY:
             return True
         route, user = owner
-        return self._routes.get(route, 0) < self.most and self._users.get(user, 0) < self.most
+        return (
+            self._routes.get(route, 0) < self.most and self._users.get(user, 0) < self.most_of_user
+        )
 
     def allow_route(self, route: str) -> bool:
         """Return whether a route may hold one thread more."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
-from .fairness import NOBODY, SHARE, Line, Owner, Shares
+from .fairness import NOBODY, Line, Owner, Shares
 from .threadloop import ThreadLoop
 
 _JOIN = 1.0
@@ -111,7 +111,8 @@ class ThreadPool:
         size: Most threads at a time.
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         patience: Seconds that a call waits for a thread before it fails with `PoolBusy`.
-        shared: Whether one route, or one user, may hold only `fairness.SHARE` of the threads.
+        shared: Whether one route may hold only `fairness.SHARE` of the threads, and one user
+            only as much of those.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class ThreadPool:
         self._abandoned: set[_Worker] = set()
         self._idle: list[_Worker] = []
         self._pending: Line[_Job] = Line()
-        self._shares = Shares(max(1, int(size * SHARE)) if shared else size)
+        self._shares = Shares(size, shared=shared)
         self._stopped = False
         self._retired = False
         self._box: _Mailbox | None = None

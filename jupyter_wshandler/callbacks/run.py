@@ -27,7 +27,7 @@ from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
 from ..forks import leave_if_copy
-from ..guard import guarded, is_interrupt
+from ..guard import guarded, is_being_closed, is_interrupt
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
@@ -204,15 +204,13 @@ class CallbackRunner:
                 return
             if c._cancel_reason is None:  # it is the callback's own doing
                 await self._failed(c, task, callback, error, args)
-        except ConnectionClosed as error:
-            await self._not_sent(c, task, callback, error, args)
-        except PoolBusy:
-            self._busy(c, callback)
         except BaseException as error:
             leave_if_copy(self._process, error)
-            if is_interrupt(error):
+            if is_interrupt(error) or is_being_closed(error):
                 raise
-            await self._failed(c, task, callback, error, args)
+            if self._left and task in self._left:
+                return  # the connection is another worker's by now
+            await self._ended_with(c, task, callback, error, args)
         finally:
             if not self._left or task not in self._left:
                 c._running = None
@@ -305,9 +303,18 @@ class CallbackRunner:
                 if not await self._yielded(c, callback, item):
                     return
         finally:
-            c._streaming = False
+            self._streamed(c, callback)
             if hasattr(items, "aclose"):  # an iterator that is no generator has none
                 await items.aclose()
+
+    def _streamed(self, c: Connection, callback: Callback) -> None:
+        """Take note that a generator sends no more; it may still have to clean up."""
+        if self._left and asyncio.current_task() in self._left:
+            return
+        c._streaming = False
+        if c._cancel_reason is None and c._phase != OPEN and callback.event != "on_close":
+            # Nobody listens: from now on its cleaning up is timed; see `check`.
+            c._cancel_reason, c._cancelled_at = "closed", self._loop.time()
 
     async def _stream(
         self, c: Connection, callback: Callback, items: Any, context: contextvars.Context | None
@@ -322,6 +329,7 @@ class CallbackRunner:
                 if item is _DONE or not await self._yielded(c, callback, item):
                     return
         finally:
+            self._streamed(c, callback)
             # One that still runs, in a thread left to itself, is closed when it is let go.
             if inspect.getgeneratorstate(items) == inspect.GEN_SUSPENDED:
                 if context is None:
@@ -331,6 +339,8 @@ class CallbackRunner:
 
     async def _yielded(self, c: Connection, callback: Callback, item: Any) -> bool:
         """Send one item; return whether there is anybody to send the next one to."""
+        if self._left and asyncio.current_task() in self._left:
+            return False
         c._since = self._loop.time()
         if callback.event != "on_close":
             if c._phase != OPEN:
@@ -348,6 +358,21 @@ class CallbackRunner:
         return True
 
     # ---- what goes wrong ----------------------------------------------------------------------
+
+    async def _ended_with(
+        self,
+        c: Connection,
+        task: asyncio.Task[Any],
+        callback: Callback,
+        error: BaseException,
+        args: tuple[Any, ...],
+    ) -> None:
+        if isinstance(error, ConnectionClosed):
+            await self._not_sent(c, task, callback, error, args)
+        elif isinstance(error, PoolBusy):
+            self._busy(c, callback)
+        else:
+            await self._failed(c, task, callback, error, args)
 
     async def _failed(
         self,
@@ -378,7 +403,7 @@ class CallbackRunner:
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)
-        if c.closed:
+        if c.closed or (self._left and task in self._left):
             return
         if c._route.config.on_error_close:
             c.close(CloseCode.INTERNAL_ERROR, f"internal error, id {error_id}")
@@ -449,8 +474,8 @@ class CallbackRunner:
         timeout = self._timeout(connection, callback)
         if reason is not None:  # it was told that nobody listens, and has this long to clean up
             taken = now - connection._cancelled_at
-            if timeout is None and connection._route.config.timeout is msgspec.UNSET:
-                timeout = CLOSER_TIMEOUT
+            if connection._route.config.timeout is msgspec.UNSET:
+                timeout = min(timeout or CLOSER_TIMEOUT, CLOSER_TIMEOUT)
         if timeout is not None and taken > timeout:
             connection.cancel("timeout")
 
@@ -483,6 +508,7 @@ class CallbackRunner:
     def _leave(self, c: Connection, callback: Callback, task: asyncio.Task[Any]) -> None:
         self._left.add(task)
         task.add_done_callback(self._came_back)
+        task.cancel()  # what it awaits in a thread, a generator's `finally` say, is let go, too
         self._log.error(
             "Route %s: %s was interrupted and does not end; closing connection %s, and the task "
             "%r is left to itself",

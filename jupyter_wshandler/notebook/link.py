@@ -23,6 +23,7 @@ from ..config.model import AuthConfig
 from ..connection import Connection
 from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
+from ..guard import run_to_its_end
 from ..kernels.courier import (
     KERNEL_IN_FLIGHT,
     LONG,
@@ -103,7 +104,11 @@ class Link:
 
     def _run(self) -> None:
         with contextlib.suppress(RuntimeError):  # the interpreter ends with a loop that runs
-            asyncio.run(self._main())
+            run_to_its_end(self._main(), self._survived)
+
+    def _survived(self, error: BaseException | None) -> None:
+        what = "stop()" if error is None else f"{type(error).__name__} in a function"
+        self.manager.log.error("The event loop of the bots goes on after %s", what, exc_info=error)
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()

@@ -23,6 +23,7 @@ from ..callbacks.errorlog import Failure, users_part
 from ..connection import Connection
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
 from ..errors import ConnectionClosed
+from ..guard import run_to_its_end
 from ..manager import WebSocketManager
 from ..routes import Route
 from ..sessions import MemoryStore, SessionManager, Sessions
@@ -153,11 +154,18 @@ class Stage:
     def _run(self, ready: concurrent.futures.Future[None]) -> None:
         try:
             with contextlib.suppress(RuntimeError):  # the interpreter ends with a loop that runs
-                asyncio.run(self._main(ready))
+                run_to_its_end(self._main(ready), self._survived)
         finally:
             self.over = True
             self.watch.thread = None
             self.watch.changed()
+
+    def _survived(self, error: BaseException | None) -> None:
+        logging.getLogger("jupyter_wshandler").error(
+            "The event loop of the bot goes on after %s; it would end a server's",
+            "stop()" if error is None else f"{type(error).__name__} in a function",
+            exc_info=error,
+        )
 
     async def _main(self, ready: concurrent.futures.Future[None]) -> None:
         self.loop = asyncio.get_running_loop()
