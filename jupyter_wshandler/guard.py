@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import contextvars
 import dis
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
+
+from .forks import leave_if_copy
 
 T = TypeVar("T")
 
@@ -92,11 +95,14 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
         Escaped: It raised something that is no Exception.
         asyncio.CancelledError: It was cancelled.
     """
+    process = os.getpid()
     try:
         return await awaitable
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
+        if not is_being_closed(error):
+            leave_if_copy(process, error)  # sys.exit() in a forked child is what it says
         if is_interrupt(error) or is_being_closed(error):
             raise
         raise Escaped(label, error) from error

@@ -205,7 +205,8 @@ class CallbackRunner:
             if c._cancel_reason is None:  # it is the callback's own doing
                 await self._failed(c, task, callback, error, args)
         except BaseException as error:
-            leave_if_copy(self._process, error)
+            # In a forked child the answer of a callback that has returned cannot be sent.
+            leave_if_copy(self._process, None if isinstance(error, ConnectionClosed) else error)
             if is_interrupt(error) or is_being_closed(error):
                 raise
             if self._left and task in self._left:
