@@ -26,6 +26,7 @@ from .sessionstore import (
     StoreThread,
     TooLarge,
     is_heavy,
+    mark_of,
     open_store,
     to_json_in_pieces,
     why_not_json,
@@ -51,10 +52,17 @@ MAX_UNSAVED = 1000
 PATIENCE = 2.0
 """Seconds that anybody waits for a store that does not answer."""
 
+WATCHED = 5.0
+"""Seconds after its last use for which each `flush` looks for changes in a session."""
+
+MAX_REST = 5.0
+"""Seconds between two encodings of one heavy session, at most, while it is in use."""
+
 _RETRIES = 20
 _BATCH = 100
 _TIMEOUT = 2.0
 _JOIN = 1.0
+_ALL = object()  # stands for every key
 _UNKNOWN = "?"  # no JSON text: what the store holds is not known
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -69,18 +77,24 @@ class Session(dict[str, Any]):
         id: The session's name.
     """
 
-    __slots__ = ("_id",)
+    __slots__ = ("_gone", "_id", "_watched_until")
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self._id = id
+        self._watched_until = 0.0  # looked at by each `flush`; afterwards by some
+        self._gone: set[object] | None = None  # removed while what is stored has not been read
 
     @property
     def id(self) -> str:
         """The session's name, the same at each reconnect."""
         return self._id
 
+    def _watch(self) -> None:
+        self._watched_until = time.monotonic() + WATCHED
+
     def _check(self, key: object, *value: object) -> None:
+        self._watch()
         if key == "id" and value != (self._id,):
             raise TypeError(
                 "session['id'] cannot be changed; keep your own value under another key"
@@ -92,6 +106,8 @@ class Session(dict[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         self._check(key)
+        if self._gone is not None:
+            self._gone.add(key)
         super().__delitem__(key)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +115,13 @@ class Session(dict[str, Any]):
         values = dict(*args, **kwargs)
         if "id" in values:
             self._check("id", values["id"])
+        self._watch()
         super().update(values)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return a value, and set it where there is none, as `dict.setdefault` does."""
+        self._watch()
+        return super().setdefault(key, default)
 
     def __ior__(self, other: Any) -> Session:  # type: ignore[override,misc]
         self.update(other)
@@ -108,17 +130,22 @@ class Session(dict[str, Any]):
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a value and return it, as `dict.pop` does."""
         self._check(key)
+        if self._gone is not None:
+            self._gone.add(key)
         return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the newest value and return it with its key; never the id."""
         for key in reversed(self):
             if key != "id":
-                return key, super().pop(key)
+                return key, self.pop(key)
         raise KeyError("the session is empty")
 
     def clear(self) -> None:
         """Remove everything but the id."""
+        self._watch()
+        if self._gone is not None:
+            self._gone.add(_ALL)
         super().clear()
         super().__setitem__("id", self._id)
 
@@ -126,9 +153,23 @@ class Session(dict[str, Any]):
         # A copy is a plain dict: there is one object of a session.
         return dict, (dict(self),)
 
+    def _join(self, values: Mapping[str, Any]) -> None:
+        """Take what was stored, but for what was written or removed before it came."""
+        gone, self._gone = self._gone or (), None
+        if _ALL not in gone:
+            for key, value in values.items():
+                if key not in gone:
+                    self.setdefault(key, value)
+
 
 class Sessions(Protocol):
-    """Own the sessions that are in use."""
+    """Own the sessions that are in use.
+
+    Attributes:
+        hangs: How often the store has not answered for `PATIENCE` seconds.
+    """
+
+    hangs: int
 
     async def attach(self, session_id: str, user_key: str, *, new: bool = False) -> Session:
         """Return the live object of a session, for one more connection."""
@@ -152,7 +193,9 @@ class _Live:
     __slots__ = (
         "again",
         "loading",
+        "mark",
         "references",
+        "rest_until",
         "saved",
         "saving",
         "session",
@@ -171,6 +214,8 @@ class _Live:
         self.storable = False
         self.saved: str | None = None
         self.warned: set[object] = set()
+        self.mark: tuple[int, int] | None = None  # of what was last encoded
+        self.rest_until = 0.0  # a heavy one is not encoded again at once
 
 
 class SessionManager:
@@ -199,6 +244,7 @@ class SessionManager:
         self._unsaved: dict[str, _Live] = {}
         self._writes: set[asyncio.Future[None]] = set()
         self._failing: set[str] = set()
+        self._look_at_all = 0.0
         self._stopped = False
 
     # ---- names and cookies -----------------------------------------------------------------
@@ -255,6 +301,7 @@ class SessionManager:
             live = self._live[session_id] = _Live(Session(session_id), user_key)
             live.storable = new  # what exists in the store may be written over once it was read
             if not new and not self._stopped:
+                live.session._gone = set()
                 self._load(live)
         self._unsaved.pop(session_id, None)
         live.references += 1
@@ -296,9 +343,13 @@ class SessionManager:
             session: What `attach` returned.
         """
         self._touched[session.id] = session
+        session._watch()
 
     async def flush(self, *, wait: bool = True) -> None:
         """Save every session that was touched and has changed since it was last saved.
+
+        Most of those in use are idle. What was not touched for `WATCHED` seconds may still be
+        changed by who has a value of it in hands, and is looked at as seldom.
 
         Args:
             wait: Whether to return only when the store has taken them.
@@ -308,18 +359,21 @@ class SessionManager:
         if self._worker.busy_for() > PATIENCE:
             self._is_hung()
         touched = []
-        for name in self._touched.copy():
+        now = time.monotonic()
+        if everything := wait or now >= self._look_at_all:
+            self._look_at_all = now + WATCHED
+        for name, session in self._touched.copy().items():
             live = self._live.get(name)
             if live is None:  # a thread came too late: the session has ended
                 self._touched.pop(name, None)
-            else:
+            elif everything or now < session._watched_until:
                 touched.append(live)
         candidates = list(dict.fromkeys([*touched, *self._unsaved.values()]))
         for live in candidates:
             if not live.storable and live.loading is None:
                 self._load(live)
         for start in range(0, len(candidates), _BATCH):
-            self._save(candidates[start : start + _BATCH])
+            self._save(candidates[start : start + _BATCH], patient=not wait)
             await asyncio.sleep(0)
         while wait and self._writes:
             await asyncio.wait([*self._writes])
@@ -366,7 +420,7 @@ class SessionManager:
             self.hangs += 1
             self._log.warning(
                 "The session store has not answered for %g s; connections open without what it "
-                "holds, and nothing is saved until it answers",
+                "holds, which joins them when it answers; until then nothing is saved",
                 PATIENCE,
             )
 
@@ -380,13 +434,14 @@ class SessionManager:
         self._answered()
         error = future.exception()
         if error is not None:
-            self._failed("read", error, "what was stored is not seen, and left alone")
+            self._failed("read", error, "connections open without it; it is read again")
         else:
             self._failing.discard("read")
             live.saved = future.result()
             live.storable = True
             if live.saved is not None:
                 self._fill(live, live.saved)
+            live.session._gone = None
         if not live.references:
             if not self._stopped and live.session.id in self._touched:
                 self._save([live])
@@ -398,9 +453,7 @@ class SessionManager:
         except (ValueError, RecursionError):
             values = None
         if isinstance(values, dict):
-            for key, value in values.items():
-                # What was written before this came is newer.
-                live.session.setdefault(key, value)
+            live.session._join(values)
         else:
             self._log.warning(
                 "The stored session of %s is no JSON object; it begins anew", live.user
@@ -415,8 +468,13 @@ class SessionManager:
         for live in ending:
             self._settle(live)
 
-    def _save(self, lives: Iterable[_Live]) -> None:
-        """Hand over to the store what has changed; `_saved` follows."""
+    def _save(self, lives: Iterable[_Live], *, patient: bool = False) -> None:
+        """Hand over to the store what has changed; `_saved` follows.
+
+        Args:
+            lives: The sessions; those whose place in the store is not known are left out.
+            patient: Whether to leave out heavy ones that were encoded a moment ago.
+        """
         ready: list[tuple[_Live, str | None]] = []
         for live in lives:
             if not live.storable:
@@ -424,12 +482,18 @@ class SessionManager:
             if live.saving:  # one write at a time: a store that hangs must not pile them up
                 live.again = True
             elif is_heavy(live.session):
+                if patient and time.monotonic() < live.rest_until:
+                    continue
+                live.mark = None
                 live.saving += 1
-                text = self._encoder.submit(self._dump, live, True)
+                text = self._encoder.submit(self._dump_heavy, live)
                 self._writes.add(text)
                 text.add_done_callback(functools.partial(self._encoded, live))
             else:
-                ready.append((live, self._dump(live)))
+                mark = mark_of(live.session)
+                if mark is None or mark != live.mark or live.saved == _UNKNOWN:
+                    live.mark = mark
+                    ready.append((live, self._dump(live)))
         self._hand_over(ready)
 
     def _encoded(self, live: _Live, future: asyncio.Future[str | None]) -> None:
@@ -519,6 +583,15 @@ class SessionManager:
             del self._live[name]
 
     # ---- JSON --------------------------------------------------------------------------------
+
+    def _dump_heavy(self, live: _Live) -> str | None:
+        """Do what `_dump` does; runs in the encoder's thread, at most a tenth of the time."""
+        began = time.monotonic()
+        try:
+            return self._dump(live, True)
+        finally:
+            now = time.monotonic()
+            live.rest_until = now + min(MAX_REST, 10 * (now - began))
 
     def _dump(self, live: _Live, heavy: bool = False) -> str | None:
         """Return what is to be stored: JSON text, or None for nothing at all."""

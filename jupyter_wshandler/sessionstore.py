@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import marshal
 import os
 import queue
 import sqlite3
@@ -348,6 +349,8 @@ class TooLarge(Exception):
 MAX_SIZE = 1024 * 1024
 """Most characters of JSON that are stored for one session."""
 
+_SCALARS = frozenset((int, float, bool, type(None)))
+
 LIGHT = 2000
 """Values that are turned into JSON on the event loop, and 30 characters for each."""
 
@@ -357,25 +360,48 @@ def is_heavy(value: object) -> bool:
 
     It looks at no more than `LIGHT` values, and takes what changes meanwhile for heavy.
     """
+    if isinstance(value, str):
+        return len(value) > LIGHT * 30
     left = LIGHT
     waiting: list[Any] = [value]
     try:
-        while waiting:
-            one = waiting.pop()
-            left -= 1 + len(one) // 30 if isinstance(one, str) else 1
-            if isinstance(one, (dict, list, tuple)):
-                if left < len(one):
-                    return True
-                if isinstance(one, dict):
-                    waiting += one.keys()
-                    waiting += one.values()
-                else:
-                    waiting += one
+        for one in waiting:  # which grows meanwhile
+            left -= len(one)
             if left < 0:
                 return True
+            if isinstance(one, dict):
+                for key in one:
+                    if type(key) is str and len(key) > 30:
+                        left -= len(key) // 30
+                one = one.values()
+            for part in one:
+                kind = type(part)
+                if kind is str:
+                    if len(part) > 30:
+                        left -= len(part) // 30
+                elif kind not in _SCALARS:
+                    if isinstance(part, (dict, list, tuple)):
+                        waiting.append(part)
+                    elif isinstance(part, str):
+                        left -= len(part) // 30
     except RuntimeError:
         return True
-    return False
+    return left < 0
+
+
+def mark_of(values: dict[str, Any]) -> tuple[int, int] | None:
+    """Return what changes whenever a light session does; None where that cannot be told.
+
+    It costs a tenth of its JSON. Version 2 of the format writes equal values equally.
+
+    Args:
+        values: A session that is not heavy.
+    """
+    try:
+        data = marshal.dumps(dict(values), 2)
+    except (ValueError, RuntimeError):  # holds what marshal does not know, or changes meanwhile
+        return None
+    return len(data), hash(data)
 
 
 def to_json_in_pieces(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..connection import Connection
 from ..manager import WebSocketManager
 from ..sessions import Sessions
 from .output import bot_logger
+from .sessions import KernelSessions
 
 
 class NotebookManager(WebSocketManager):
@@ -23,7 +25,7 @@ class NotebookManager(WebSocketManager):
 
     def __init__(
         self,
-        sessions: Sessions,
+        sessions: KernelSessions,
         ended: Callable[[Connection], object],
         errors: ErrorSink | None,
     ) -> None:
@@ -36,8 +38,12 @@ class NotebookManager(WebSocketManager):
 
     def finished(self, connection: Connection) -> None:
         """Forget a connection whose last callback has run."""
+        session = connection._session
         super().finished(connection)  # sends what has changed in the session
-        self._ended(connection)
+        if session is None:
+            self._ended(connection)
+        else:
+            self._kept.when_sent(session.id, functools.partial(self._ended, connection))
 
 
 class BotConnection(Connection):

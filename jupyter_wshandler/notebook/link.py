@@ -332,7 +332,7 @@ class Link:
     def _handled(self, connection: BotConnection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""
         if connection._session is not None:
-            self.sessions.send(connection._session)
+            self.sessions.send_light(connection._session)
         if self._courier is not None:
             self._courier.take(connection.id)
 

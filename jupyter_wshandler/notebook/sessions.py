@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..kernels.batches import MAX_CHANGES
-from ..sessions import Session
-from ..sessionstore import Log, to_json, why_not_json
+from ..sessions import MAX_REST, Session
+from ..sessionstore import (
+    Log,
+    StoreThread,
+    TooLarge,
+    is_heavy,
+    mark_of,
+    to_json,
+    to_json_in_pieces,
+    why_not_json,
+)
+
+_RETRIES = 20
 
 
 class KernelSessions:
     """Hold one live object of each session while connections of it are open.
 
-    What a callback has changed goes to the server within seconds, and before it hears that the
-    connection has ended.
+    What a callback has changed goes to the server before it hears that the message was handled,
+    and where it takes long to encode (in a thread), within a second, and before the server hears
+    that the connection has ended.
 
     Args:
         changed: Sends a session's id, the values that have changed (each as JSON text) and the
@@ -31,6 +46,13 @@ class KernelSessions:
         self._known: dict[str, dict[str, str]] = {}
         self._touched: set[str] = set()
         self._warned: set[object] = set()
+        self._marks: dict[str, tuple[int, int] | None] = {}
+        self._encoder = StoreThread("wshandler-sessions-json")
+        # Heavy ones that are being encoded, with what is to be called afterwards.
+        self._encoding: dict[str, list[Callable[[], object]]] = {}
+        self._again: set[str] = set()
+        self._rest_until: dict[str, float] = {}
+        self.hangs = 0
 
     def open(self, session_id: str, values: Mapping[str, Any]) -> Session:
         """Return the live object of a session, for one more connection.
@@ -56,13 +78,26 @@ class KernelSessions:
         found, count = self._live.get(session.id, (None, 0))
         if found is not session:
             return
+        self._live[session.id] = session, max(0, count - 1)
         self.send(session)
-        if count > 1:
-            self._live[session.id] = session, count - 1
-        else:
+        self._settle(session)
+
+    def _settle(self, session: Session) -> None:
+        """Forget a session that no connection has, once what was in it is sent."""
+        found, count = self._live.get(session.id, (None, 0))
+        if found is session and not count and session.id not in self._encoding:
             del self._live[session.id]
             self._known.pop(session.id, None)
+            self._marks.pop(session.id, None)
+            self._rest_until.pop(session.id, None)
             self._touched.discard(session.id)
+
+    def when_sent(self, session_id: str, function: Callable[[], object]) -> None:
+        """Call a function once what has changed in a session is sent; mostly at once."""
+        if session_id in self._encoding:
+            self._encoding[session_id].append(function)
+        else:
+            function()
 
     def touch(self, session: Session) -> None:
         """Note that a callback has the session in hands; may be called in any thread."""
@@ -70,42 +105,101 @@ class KernelSessions:
 
     async def flush(self, *, wait: bool = True) -> None:
         """Send what has changed."""
+        now = time.monotonic()
         for session, _ in tuple(self._live.values()):
-            self.send(session)
+            if wait or now >= self._rest_until.get(session.id, 0.0):
+                self.send(session)
 
     async def stop(self, timeout: float = 0.0) -> None:
-        """Do nothing: connections have sent theirs as they ended."""
+        """End the thread; connections have sent theirs as they ended."""
+        self._encoder.stop(0)
+
+    def send_light(self, session: Session) -> None:
+        """Send what has changed in a session, unless that takes long: then `flush` does."""
+        if session.id in self._touched and not is_heavy(session):
+            self.send(session)
 
     def send(self, session: Session) -> None:
-        """Send to the server what has changed in a session."""
-        if session.id not in self._touched:
+        """Send to the server what has changed in a session, the heavy ones a moment later."""
+        name = session.id
+        if name not in self._touched:
             return
+        if name in self._encoding:
+            self._again.add(name)
+        elif is_heavy(session):
+            self._encoding[name] = []
+            texts = self._encoder.submit(self._texts_of_heavy, session)
+            texts.add_done_callback(functools.partial(self._encoded, session))
+        else:
+            mark = mark_of(session)
+            if mark is None or mark != self._marks.get(name):
+                self._marks[name] = mark
+                self._tell(session, self._texts(session, to_json))
+
+    def _encoded(
+        self, session: Session, future: asyncio.Future[tuple[dict[str, str] | None, float]]
+    ) -> None:
+        name = session.id
+        waiting = self._encoding.pop(name)
+        if future.exception() is None:
+            texts, taken = future.result()
+            self._rest_until[name] = time.monotonic() + min(MAX_REST, 10 * taken)
+            self._marks.pop(name, None)
+            self._tell(session, texts)
+        if name in self._again:
+            self._again.discard(name)
+            self.send(session)
+        for function in waiting:
+            self.when_sent(name, function)
+        self._settle(session)
+
+    def _texts_of_heavy(self, session: Session) -> tuple[dict[str, str] | None, float]:
+        """Encode a session in the encoder's thread; say how many seconds that took."""
+        began = time.monotonic()
+        for _ in range(_RETRIES):
+            try:
+                return self._texts(session, to_json_in_pieces), time.monotonic() - began
+            except RuntimeError:  # a callback in a thread has changed it meanwhile
+                continue
+        return None, time.monotonic() - began
+
+    def _texts(self, session: Session, encode: Callable[[object], str]) -> dict[str, str] | None:
+        """Return each value as JSON; None where they are too large to be kept."""
         now: dict[str, str] = {}
         for key, value in session.copy().items():
-            if key != "id":
-                reason = why_not_json(key, value)
+            if key == "id":
+                continue
+            try:
+                reason = why_not_json(key, value, encode)
                 if reason is None:
-                    now[key] = to_json(value)
-                elif key not in self._warned:
-                    self._warned.add(key)
-                    self._log.warning("session[%.100r] is not kept: %s", key, reason)
-        if not self._is_small(now):
+                    now[key] = encode(value)
+            except TooLarge:
+                self._warn_too_large(f"over {MAX_CHANGES}")
+                return None
+            if reason is not None and key not in self._warned:
+                self._warned.add(key)
+                self._log.warning("session[%.100r] is not kept: %s", key, reason)
+        size = sum(len(key.encode()) + len(text.encode()) for key, text in now.items())
+        if size > MAX_CHANGES:
+            self._warn_too_large(str(size))
+            return None
+        return now
+
+    def _tell(self, session: Session, now: dict[str, str] | None) -> None:
+        known = self._known.get(session.id)
+        if now is None or known is None:
             return
-        known = self._known[session.id]
         changed = {key: text for key, text in now.items() if known.get(key) != text}
         removed = [key for key in known if key not in now]
         if changed or removed:
             self._known[session.id] = now
             self._changed(session.id, changed, removed)
 
-    def _is_small(self, values: dict[str, str]) -> bool:
-        """Say whether a session is small enough to be kept, and warn once where it is not."""
-        size = sum(len(key.encode()) + len(text.encode()) for key, text in values.items())
-        if size > MAX_CHANGES and None not in self._warned:
+    def _warn_too_large(self, size: str) -> None:
+        if None not in self._warned:
             self._warned.add(None)
             self._log.warning(
-                "A session takes %d bytes, of %d at most: what has changed in it is not kept",
+                "A session takes %s bytes, of %d at most: what has changed in it is not kept",
                 size,
                 MAX_CHANGES,
             )
-        return size <= MAX_CHANGES

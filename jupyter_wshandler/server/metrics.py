@@ -64,6 +64,11 @@ class ManagerCollector(Collector):
         for result, count in list(metrics.rechecks.items()):
             rechecks.add_metric([result], count)
         yield rechecks
+        hangs = CounterMetricFamily(
+            "wshandler_session_store_hangs", "Times that the session store did not answer for 2 s"
+        )
+        hangs.add_metric([], self._manager.sessions.hangs)
+        yield hangs
 
 
 def _counter(
