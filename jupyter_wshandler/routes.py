@@ -231,8 +231,9 @@ class RouteTable:
 
         Returns:
             The route, its unnamed groups and its named groups, unescaped; as in Tornado a
-            pattern with a named group gives only named ones. None if no route matches, if the
-            path has over 2048 bytes, or if a group is not UTF-8.
+            pattern with a named group gives only named ones. None if no route matches, or if the
+            path has over 2048 bytes. A route does not match where a group is not UTF-8 or a
+            ``{name}`` could be a path: the next one is tried.
         """
         if len(path) > MAX_PATH:
             return None
@@ -243,8 +244,9 @@ class RouteTable:
         for index in range(before):
             route = self._regexes[index][1]
             match = route.regex.match(path)  # type: ignore[union-attr] # none without is in here
-            if match is not None:
-                return _with_groups(route, match)
+            found = None if match is None else _with_groups(route, match)
+            if found is not None:
+                return found
         return None if literals is None else (literals[0][1], [], {})
 
 

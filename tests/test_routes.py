@@ -178,6 +178,18 @@ def test_a_named_segment_that_could_be_a_path_never_matches(room: str) -> None:
     assert found[2] == {"room": "a b.c..d"}
 
 
+def test_what_is_no_segment_is_left_to_the_next_pattern() -> None:
+    table = RouteTable([route("/chat/{room}", "room", 1), route("/chat/(.*)", "rest")])
+    for path, name in (
+        ("/chat/lobby", "room"),
+        ("/chat/%2e%2e", "rest"),
+        ("/chat/a%2Fb", "rest"),
+        ("/chat/%ff", None),
+    ):
+        matched = table.match(path)
+        assert (matched and matched[0].name) == name, path
+
+
 def test_a_group_of_a_plain_regex_keeps_its_meaning() -> None:
     table = RouteTable([route("/files/(.*)")])
     found = table.match("/files/a%2F..")

@@ -140,7 +140,7 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
         _doc(
             "How often an open connection's login is asked for again. A user who has logged "
             "out, or whose token was revoked, is closed with 4401; one who is no longer allowed "
-            "with 4403. `off` never asks again.",
+            "with 4403. 100 ms at least. `off` never asks again.",
             "a duration",
             "60 s",
         ),
@@ -389,7 +389,7 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     timeout: Annotated[
         Quantity | bool | UnsetType | None,
         _doc(
-            "How long a callback may take before the connection closes with 1011.",
+            "How long a callback may take before the connection closes with 1011; 20 ms at least.",
             "a duration, or `off`",
             "`5m` for `def`, `off` for `async def`",
             examples=["30s"],
@@ -421,12 +421,13 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
     ping_interval: Annotated[
         Quantity | bool | UnsetType,
-        _doc("Time between two pings.", "a duration, or `off`", examples=["20s"]),
+        _doc("Time between two pings, 20 ms at least.", "a duration, or `off`", examples=["20s"]),
     ] = UNSET
     ping_timeout: Annotated[
         Quantity | bool | UnsetType,
         _doc(
-            "How long the answer to a ping may take before the connection is given up.",
+            "How long the answer to a ping may take before the connection is given up; 20 ms "
+            "at least.",
             "a duration, or `off`",
             examples=["20s"],
         ),
@@ -435,7 +436,7 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
         Quantity | bool | UnsetType,
         _doc(
             "How long a connection may be without a message in either direction before it "
-            "closes with 1000. Pings do not count.",
+            "closes with 1000; 20 ms at least. Pings do not count.",
             "a duration, or `off`",
             "`off`; under JupyterHub `30m`, but with `keep_alive: connections` `off`",
             examples=["30m"],
@@ -453,7 +454,7 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
         dict[str, FunctionEntry | str] | UnsetType,
         _doc(
             "Functions to call with the handler again and again while a connection is open, "
-            "in order with its messages; each by the time between two calls: "
+            "in order with its messages; each by the time between two calls, 10 ms at least: "
             "`{30s: bot.tick}`.",
             "a mapping of durations to functions",
             "none",
@@ -491,8 +492,9 @@ class RouteEntry(msgspec.Struct, forbid_unknown_fields=True):
         str,
         _doc(
             "The path, relative to the server's `base_url`: a regular expression that must match "
-            "the whole path. `{room}` stands for one segment and names it. `$YAMLURL` in front "
-            "means the base.",
+            "the whole path. `{room}` stands for one segment and names it; what could be a path "
+            "(`..`, a slash or a control character, escaped or not) is none, and the next "
+            "pattern is tried. `$YAMLURL` in front means the base.",
             "a text that begins with /",
             examples=["/chat/{room}"],
         ),
