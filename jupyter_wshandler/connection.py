@@ -181,6 +181,8 @@ class Connection(Handler):
             self.close_code, self.close_reason = int(code), reason
         self._transport.write(self._protocol.encode_close(code, reason))
         self._phase = CLOSING
+        if self._crossing is not None:
+            self._crossing.end()
         self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
         if answered:
             self._transport.close()
@@ -385,6 +387,8 @@ class Connection(Handler):
         if self.close_code is None:
             self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
         self._phase = CLOSED
+        if self._crossing is not None:
+            self._crossing.end()
         self.leave_seat()
         if self.close_code == CloseCode.ABNORMAL and self._route.config.lost == "drop":
             self._drop_waiting()

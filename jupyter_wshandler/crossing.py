@@ -11,7 +11,7 @@ PATIENCE = 2.0
 class Crossing:
     """Count what is on its way from threads to the loop, and make threads wait for their turn."""
 
-    __slots__ = ("_changed", "_jammed", "_messages", "_size", "closing", "dropped", "ended")
+    __slots__ = ("_changed", "_jammed", "_messages", "_size", "closing", "dropped", "ended", "over")
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -19,7 +19,13 @@ class Crossing:
         self._jammed = False  # a thread has waited in vain, and nothing was taken since
         self.closing = False  # a close is on its way, a second one would change nothing
         self.ended = False  # the loop was too slow for a route that closes then
+        self.over = False  # the connection takes nothing any more
         self.dropped = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the loop has something to take."""
+        return self._messages > 0 or self.closing
 
     def enter(self, size: int, messages: int, limit: int, patience: float) -> bool:
         """Wait until there is room, and take it; return False where there was none in time.
@@ -32,7 +38,11 @@ class Crossing:
         """
 
         def has_room() -> bool:
-            return not self._messages or (self._messages < messages and self._size + size <= limit)
+            return (
+                not self._messages
+                or self.over  # nobody waits for a connection that has ended
+                or (self._messages < messages and self._size + size <= limit)
+            )
 
         with self._changed:
             if not has_room() and (self._jammed or not self._changed.wait_for(has_room, patience)):
@@ -48,6 +58,12 @@ class Crossing:
             self._messages -= 1
             self._size -= size
             self._jammed = False
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Wake the threads that wait: the connection takes nothing any more."""
+        with self._changed:
+            self.over = True
             self._changed.notify_all()
 
     def drop(self) -> None:

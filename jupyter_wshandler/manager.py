@@ -50,6 +50,9 @@ MIN_TICK = 0.005
 FLUSH = 0.5
 """Seconds between two savings of changed sessions: they are on disk within a second."""
 
+LATE = 0.005
+"""Seconds of the event loop that what threads have asked for takes at a time."""
+
 INTERRUPT = 0.5
 """Seconds for an interrupted callback to end when the server stops."""
 
@@ -97,6 +100,7 @@ class WebSocketManager:
         self._errors = errors
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
+        self._late_is_due = False
         self._clock: asyncio.Task[None] | None = None
         self._tick = TICK
         self._tick_is_old = False
@@ -417,7 +421,7 @@ class WebSocketManager:
         """Call a function on the event loop, in the order of the calls; many share one wake-up."""
         with self._late_lock:
             self._late.append((function, args))
-            if len(self._late) > 1:
+            if self._late_is_due:
                 return
             # Under the lock: another thread that finds its call in line must be able to count
             # on it, or what its callback returns would overtake what it has sent before.
@@ -426,18 +430,28 @@ class WebSocketManager:
             except RuntimeError:  # a thread that was left to itself has outlived the loop
                 self._late.clear()
                 raise ConnectionClosed("the server has stopped") from None
+            self._late_is_due = True
 
     def _run_late(self) -> None:
-        with self._late_lock:
-            calls = list(self._late)
-            self._late.clear()
-        if len(calls) > 1:
+        """Do what threads have asked for, in order; after a few milliseconds others get a turn."""
+        late, loop = self._late, self.io.loop
+        if len(late) > 1:
             self.io.begin_batch()
-        for function, args in calls:
+        until = loop.time() + LATE
+        while True:
+            if not late:
+                with self._late_lock:
+                    if not late:
+                        self._late_is_due = False
+                        return
+            function, args = late.popleft()
             try:
                 function(*args)
             except Exception:
                 self.log.exception("%s failed", getattr(function, "__qualname__", function))
+            if late and loop.time() >= until:
+                loop.call_soon(self._run_late)
+                return
 
     def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
         """Return a function of the user's as a callback of a connection's route."""

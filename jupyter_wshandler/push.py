@@ -65,9 +65,10 @@ def connections(route: str | None = None) -> list[Connection]:
 
 
 def send(route: str, message: Sendable, *, to: str | None = None) -> int:
-    """Send a message to the connections of a route; safe from any thread, and never waits.
+    """Send a message to the connections of a route; safe from any thread.
 
-    A client that reads slowly is treated by its route's ``queue: {slow:}`` and delays nobody.
+    A client that reads slowly is treated by its route's ``queue: {slow:}`` and delays nobody. A
+    thread waits, 2 s at most, while a whole queue of a connection is on its way to the loop.
 
     Args:
         route: The route's name.

@@ -226,6 +226,13 @@ class SendingHalf(Familiar):
             self.dropped, crossing.dropped = self.dropped + crossing.dropped, 0
         function(*args)
 
+    async def _all_arrived(self) -> None:
+        """Wait until the loop has taken what threads have asked of this connection before."""
+        if self._crossing is not None and self._crossing.under_way:
+            arrived = self._host.io.loop.create_future()
+            self._host.call_from_thread(_set, arrived)
+            await arrived
+
     def _check_open(self) -> None:
         if not OPEN <= self._phase <= PEER_CLOSED:
             code = f" ({self.close_code})" if self.close_code else ""
@@ -329,6 +336,11 @@ class SendingHalf(Familiar):
 
     def _close(self, code: int, reason: str) -> None:
         raise NotImplementedError
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def check_close(code: int, reason: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import pytest
 from support.frames import text
+from support.latency import Pulse, percentile
+from support.nginx import make_certificate
+from support.notebook import notebook as a_notebook
 from support.server import running_server
 from support.usage import MIB, watched
 from support.wire import Wire
@@ -21,7 +25,7 @@ def flood(handler, message):
     make = {
         'str': lambda: 'x' * size,
         'bytes': lambda: b'x' * size,
-        'dict': lambda: {'x': 'x' * 65500},
+        'dict': lambda: {'x': 'x' * 200_000},
     }[message]
     for number in range(15000):
         whole = make()  # a new one each time: what is shared would cost nothing
@@ -38,6 +42,31 @@ def quiet(handler, message):
     except Exception:
         pass
 
+def last(handler, message):
+    for number in range(abs(int(message))):
+        handler.write_message(str(number))
+    if message.startswith('-'):
+        raise ValueError('the last')
+    return 'the last'
+
+def threads(handler, message):
+    many = [threading.Thread(target=quiet, args=(handler, 'str')) for _ in range(4)]
+    for thread in many: thread.start()
+    for thread in many: thread.join()
+
+def sends(handler, message):
+    import jupyter_wshandler as wsh
+    me = handler.id
+    def run():
+        for _ in range(15000):
+            wsh.send('sends', 'x' * 65536, to=me)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+async def echo(handler, message):
+    return message
+
 def count(handler, message):
     for number in range(int(message)):
         handler.write_message(str(number))
@@ -53,6 +82,14 @@ url:
           kwargs: {on_message: crossbot.plain, queue: {bytes: 1MiB}}}
   count: {pattern: /count, handler: WebSocketHandler,
           kwargs: {on_message: crossbot.count, queue: {messages: 100000}}}
+  last: {pattern: /last, handler: WebSocketHandler,
+         kwargs: {on_message: crossbot.last, queue: {messages: 100000},
+                  on_error: {close: false}}}
+  threads: {pattern: /threads, handler: WebSocketHandler,
+            kwargs: {on_message: crossbot.threads, queue: {bytes: 1MiB}}}
+  sends: {pattern: /sends, handler: WebSocketHandler,
+          kwargs: {on_message: crossbot.sends, queue: {bytes: 1MiB}}}
+  echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: crossbot.echo}}
 """
 
 
@@ -90,10 +127,20 @@ def test_a_thread_that_the_loop_waits_for_gets_out_and_the_next_message_waits_no
     assert crossing.enter(1, 1, 1000, 0.0)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("crossing")
-    with running_server(CONFIG, folder=folder, modules={"crossbot.py": BOT}) as running:
+@pytest.fixture(scope="module", params=["direct", "stream", "tls"])
+def server(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    certificate = None
+    if request.param == "tls":
+        certificate, key = make_certificate(folder)
+        options = {
+            "extra_args": [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
+            "scheme": "https",
+        }
+    modules = {"crossbot.py": BOT}
+    with running_server(CONFIG, folder=folder, modules=modules, **options) as running:
+        running.extra |= {"carrier": request.param, "certificate": certificate}
         yield running
 
 
@@ -114,3 +161,128 @@ def test_a_client_that_reads_gets_all_that_a_thread_writes_in_order(server) -> N
     with Wire(server, "/count") as wire:
         wire.send(text("20000"))
         assert [int(wire.message()) for _ in range(20000)] == list(range(20000))
+
+
+# ---- from a kernel -------------------------------------------------------------------------------
+
+SEND_ALL = """
+import jupyter_wshandler as wsh
+
+def flood(handler, message):
+    for number in range(15_000):
+        handler.write_message('x' * 65536)
+
+bot = wsh.serve('/cell', queue={'bytes': '1MiB'}, on_message=lambda handler, message: message)
+floods = wsh.serve('/floods', queue={'bytes': '1MiB'}, on_message=flood)
+import os; os.getpid()
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook(server):
+    with a_notebook(server) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("server", ["direct", "stream"], indirect=True, scope="module")
+@pytest.mark.parametrize("how", ["a cell", "a def"])
+def test_what_a_notebook_sends_to_a_client_that_does_not_read_fills_no_memory(
+    server, notebook, how
+) -> None:
+    cell = notebook.run(SEND_ALL)
+    assert cell.error is None, cell.error
+    pid = int(cell.result)
+    path = "/cell" if how == "a cell" else "/floods"
+    with (
+        Wire(server, path, receive_buffer=4096, seconds=60) as wire,
+        watched(server.pid) as watch,
+        watched(pid) as kernel,
+    ):
+        if how == "a cell":
+            wire.send(text("there?"))
+            assert wire.message() == b"there?"
+            cell = notebook.start("for _ in range(15_000):\n    bot.send('x' * 65536)")
+            notebook.wait(cell, 60)
+            assert cell.error is None, cell.error
+        else:
+            wire.send(text("go"))
+        time.sleep(3.0)
+    print(f"{how}: server {watch.growth / MIB:.1f} MiB, kernel {kernel.growth / MIB:.1f} MiB")
+    assert watch.growth < 9 * MIB
+    assert kernel.growth < 9 * MIB
+
+
+# ---- order, and the end --------------------------------------------------------------------------
+
+
+def test_threads_that_wait_are_woken_at_once_when_the_connection_ends() -> None:
+    crossing = Crossing()
+    assert crossing.enter(1, 1, 1000, 0.0)
+    woken = []
+    threads = [
+        threading.Thread(target=lambda: woken.append(crossing.enter(1, 1, 1000, 30.0)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    begun = time.monotonic()
+    crossing.end()
+    for thread in threads:
+        thread.join(20)
+    assert time.monotonic() - begun < 10
+    assert len(woken) == 8
+    assert crossing.enter(1, 1, 1000, 30.0)  # and who comes later waits no more
+
+
+def test_what_a_def_returns_or_raises_comes_after_all_that_it_has_sent(server) -> None:
+    with Wire(server, "/last") as wire:
+        wire.send(text("20000"))
+        assert [int(wire.message()) for _ in range(20000)] == list(range(20000))
+        assert wire.message() == b"the last"
+        wire.send(text("-3000"))
+        assert [int(wire.message()) for _ in range(3000)] == list(range(3000))
+        assert b"internal error" in wire.message()
+
+
+def test_others_get_their_turns_while_the_loop_takes_what_a_thread_has_sent(server) -> None:
+    with Wire(server, "/count", receive_buffer=4096) as flood, Wire(server, "/echo") as other:
+
+        def ask() -> None:
+            other.send(text("there?"))
+            assert other.message() == b"there?"
+
+        pulse = Pulse(ask, 0.005)
+        pulse.start()
+        try:
+            flood.send(text("90000"))
+            for number in range(90000):
+                assert int(flood.message()) == number
+        finally:
+            pulse.stop()
+    p95 = percentile(pulse.take(), 95)
+    print(f"p95 {p95 * 1000:.0f} ms")
+    # Taken in one turn, they held others up for a second and more.
+    assert p95 < 0.5
+
+
+def test_many_threads_on_several_connections_that_do_not_read_share_no_more_than_their_queues(
+    server,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        wires = [
+            stack.enter_context(Wire(server, "/threads", receive_buffer=4096)) for _ in range(3)
+        ]
+        watch = stack.enter_context(watched(server.pid))
+        for wire in wires:
+            wire.send(text("go"))
+        time.sleep(3.0)
+    print(f"{watch.growth / MIB:.1f} MiB")
+    assert watch.growth < (3 * 1 + 8) * MIB
+
+
+def test_a_thread_that_sends_to_a_route_waits_as_one_that_writes(server) -> None:
+    with Wire(server, "/sends", receive_buffer=4096) as wire, watched(server.pid) as watch:
+        wire.send(text("go"))
+        time.sleep(3.0)
+    print(f"{watch.growth / MIB:.1f} MiB")
+    assert watch.growth < 9 * MIB

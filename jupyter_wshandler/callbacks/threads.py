@@ -62,7 +62,10 @@ class CallbackThreads:
         while True:
             future = pool.submit(function, *args, label=callback.name, context=context, owner=owner)
             try:
-                return await future
+                result = await future
+                if c._crossing is not None:  # what it has sent comes before what it returns
+                    await c._all_arrived()
+                return result
             except PoolBusy:
                 # A message can be refused, but `on_close` runs once, however late.
                 if callback.event != "on_close" or self._stopping:
@@ -75,6 +78,10 @@ class CallbackThreads:
                         c.route,
                         callback.name,
                     )
+                raise
+            except Exception:
+                if c._crossing is not None:
+                    await c._all_arrived()
                 raise
 
     def _pool_of(self, c: Connection) -> ThreadPool:
