@@ -158,6 +158,11 @@ who-gets-in: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## ask a real Hub w
 notebooks: $(VENV)/.installed-dev ## run the notebooks against a real server and keep their outputs
 	@PYTHONPATH=tests $(BIN)/python -m support.notebooks $(ARGS)
 
+.PHONY: picture
+picture: $(VENV)/.installed-dev ## film the README's cells in a real JupyterLab, and write docs/images/notebook.gif
+	@PYTHON=$(PYTHON) .ci/debian-packages chromium
+	@PYTHONPATH=tests $(BIN)/python -m support.picture $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other servers
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler

@@ -64,7 +64,7 @@ def measure(plan: Plan, names: Sequence[str], groups: Sequence[str]) -> report.R
         servers.remove(server)
         results.notes.append(
             f"{server.key}: not measured, {', '.join(server.missing)} not installed "
-            "(pip install 'jupyter_wshandler[bench]')"
+            "(pip install '.[bench]')"
         )
     cores = machine.choose_cores()
     if cores:

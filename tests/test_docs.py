@@ -44,6 +44,30 @@ def test_every_command_is_named_in_the_readme():
         assert f"jupyter wshandler {command}" in text, command
 
 
+def test_every_page_of_the_docs_is_in_their_index_once_with_a_sentence():
+    folder = ROOT / "docs"
+    index = folder / "README.md"
+    rows = re.findall(
+        r"^- \[[^\]]+\]\(([^)#\s]+\.md)\): [A-Z].+\.$", index.read_text(), re.MULTILINE
+    )
+    own = [row for row in rows if not row.startswith("../")]
+    pages = [str(page.relative_to(folder)) for page in PAGES if folder in page.parents]
+    pages.remove("README.md")
+    assert sorted(own) == sorted(pages)
+
+
+def test_the_readme_shows_the_cell_its_picture_and_the_installation_before_any_yaml():
+    text = (ROOT / "README.md").read_text()
+    parts = ["```python\n%%websocket", "](docs/images/notebook.gif)", "pip install .", "```yaml"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_installs_what_is_not_on_pypi_yet(page):
+    assert not re.search(r"pip install '?jupyter.wshandler", page.read_text())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_to_a_file(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())

@@ -68,9 +68,9 @@ def running_lab(
         yield server
 
 
-def write_notebook(folder: Path, cells: Sequence[str]) -> str:
+def write_notebook(folder: Path, cells: Sequence[str], name: str = "") -> str:
     """Write a notebook with code cells that have not been run, and return its name."""
-    name = f"bots-{uuid.uuid4().hex[:8]}.ipynb"
+    name = name or f"bots-{uuid.uuid4().hex[:8]}.ipynb"
     code = [
         {
             "cell_type": "code",
@@ -100,6 +100,7 @@ class LabNotebook:
         context: The browser's profile.
         server: A `running_lab`.
         cells: The code of its cells.
+        name: The file's name; a new one where it is empty.
 
     Attributes:
         page: The page.
@@ -107,9 +108,15 @@ class LabNotebook:
         console: Everything that the console has shown.
     """
 
-    def __init__(self, context: BrowserContext, server: RunningServer, cells: Sequence[str]):
+    def __init__(
+        self,
+        context: BrowserContext,
+        server: RunningServer,
+        cells: Sequence[str],
+        name: str = "",
+    ):
         self.server = server
-        self.name = write_notebook(server.folder, cells)
+        self.name = write_notebook(server.folder, cells, name)
         self.problems: list[str] = []
         self.console: list[str] = []
         self.page: Page = context.new_page()
