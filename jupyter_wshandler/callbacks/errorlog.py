@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from ..connection import Connection
+from .showing import Shower
 
 WHOLE = 5
 """Tracebacks of one fault that are written whole in a period; the rest is one line each."""
@@ -73,6 +74,7 @@ class ErrorLog:
     def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
         self._log = log
         self._faults: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
+        self._shower = Shower()
         self._kinds: dict[tuple[str, str, str], set[str]] = {}
 
     def write(self, failure: Failure, now: float) -> None:
@@ -96,14 +98,21 @@ class ErrorLog:
         log = self._log
         while isinstance(log, logging.LoggerAdapter):
             log = log.logger
-        if log.isEnabledFor(logging.ERROR):
-            exc_info = (type(error), error, error.__traceback__)
-            record = log.makeRecord(
-                log.name, logging.ERROR, __file__, 0, "%s", (text,), exc_info, "write"
-            )
+        if not log.isEnabledFor(logging.ERROR):
+            return
+        exc_info = (type(error), error, error.__traceback__)
+        record = log.makeRecord(
+            log.name, logging.ERROR, __file__, 0, "%s", (text,), exc_info, "write"
+        )
+
+        def write(shown: str | None) -> None:
             # Formatters take this where it is there, and would print without any bound.
-            record.exc_text = shown(error)
+            record.exc_text = shown or (
+                f"  {kind_of(error)} at {place_of(error)}, which takes too long to be shown"
+            )
             log.handle(record)
+
+        self._shower.show(error, shown, write)
 
     def is_news(self, failure: Failure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
