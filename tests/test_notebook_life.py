@@ -437,4 +437,4 @@ def test_a_configured_route_that_comes_later_takes_its_address_from_a_bot(tmp_pa
         with server.connect_sync("/bot") as socket:
             assert ask(socket, "2") == "configured"
         assert "'other'" in book.run("print(bot.state, bot.reason)").text
-        eventually(lambda: "is not served" in cell.text)
+        eventually(lambda: "is no longer served" in cell.text)
