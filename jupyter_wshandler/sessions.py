@@ -77,11 +77,12 @@ class Session(dict[str, Any]):
         id: The session's name.
     """
 
-    __slots__ = ("_gone", "_id", "_watched_until")
+    __slots__ = ("_gone", "_id", "_used", "_watched_until")
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self._id = id
+        self._used = False  # since `flush` last looked
         self._watched_until = 0.0  # looked at by each `flush`; afterwards by some
         self._gone: set[object] | None = None  # removed while what is stored has not been read
 
@@ -90,11 +91,8 @@ class Session(dict[str, Any]):
         """The session's name, the same at each reconnect."""
         return self._id
 
-    def _watch(self) -> None:
-        self._watched_until = time.monotonic() + WATCHED
-
     def _check(self, key: object, *value: object) -> None:
-        self._watch()
+        self._used = True
         if key == "id" and value != (self._id,):
             raise TypeError(
                 "session['id'] cannot be changed; keep your own value under another key"
@@ -115,12 +113,12 @@ class Session(dict[str, Any]):
         values = dict(*args, **kwargs)
         if "id" in values:
             self._check("id", values["id"])
-        self._watch()
+        self._used = True
         super().update(values)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return a value, and set it where there is none, as `dict.setdefault` does."""
-        self._watch()
+        self._used = True
         return super().setdefault(key, default)
 
     def __ior__(self, other: Any) -> Session:  # type: ignore[override,misc]
@@ -143,7 +141,7 @@ class Session(dict[str, Any]):
 
     def clear(self) -> None:
         """Remove everything but the id."""
-        self._watch()
+        self._used = True
         if self._gone is not None:
             self._gone.add(_ALL)
         super().clear()
@@ -343,7 +341,7 @@ class SessionManager:
             session: What `attach` returned.
         """
         self._touched[session.id] = session
-        session._watch()
+        session._used = True
 
     async def flush(self, *, wait: bool = True) -> None:
         """Save every session that was touched and has changed since it was last saved.
@@ -366,7 +364,11 @@ class SessionManager:
             live = self._live.get(name)
             if live is None:  # a thread came too late: the session has ended
                 self._touched.pop(name, None)
-            elif everything or now < session._watched_until:
+                continue
+            if session._used:
+                session._used = False  # before it is looked at: what follows counts again
+                session._watched_until = now + WATCHED
+            if everything or now < session._watched_until:
                 touched.append(live)
         candidates = list(dict.fromkeys([*touched, *self._unsaved.values()]))
         for live in candidates:
