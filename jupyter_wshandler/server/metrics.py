@@ -67,7 +67,8 @@ class ManagerCollector(Collector):
         hangs = CounterMetricFamily(
             "wshandler_session_store_hangs", "Times that the session store did not answer for 2 s"
         )
-        hangs.add_metric([], self._manager.sessions.hangs)
+        sessions = getattr(self._manager, "sessions", None)  # there once it has started
+        hangs.add_metric([], 0 if sessions is None else sessions.hangs)
         yield hangs
 
 
