@@ -18,7 +18,7 @@ from support.wire import Wire
 from jupyter_wshandler.crossing import Crossing
 
 BOT = """
-import threading
+import asyncio, threading, time
 
 def flood(handler, message):
     size = 65536
@@ -27,7 +27,7 @@ def flood(handler, message):
         'bytes': lambda: b'x' * size,
         'dict': lambda: {'x': 'x' * 200_000},
     }[message]
-    for number in range(15000):
+    for number in range(15000 if message != 'dict' else 3000):
         whole = make()  # a new one each time: what is shared would cost nothing
         handler.write_message(bytes(bytearray(whole)) if message == 'bytes' else whole)
 
@@ -67,6 +67,12 @@ def sends(handler, message):
 async def echo(handler, message):
     return message
 
+async def block(handler, message):
+    handler.write_message('blocked')
+    await asyncio.sleep(0.1)
+    time.sleep(1.0)
+    return 'free'
+
 def count(handler, message):
     for number in range(int(message)):
         handler.write_message(str(number))
@@ -89,6 +95,7 @@ url:
             kwargs: {on_message: crossbot.threads, queue: {bytes: 1MiB}}}
   sends: {pattern: /sends, handler: WebSocketHandler,
           kwargs: {on_message: crossbot.sends, queue: {bytes: 1MiB}}}
+  block: {pattern: /block, handler: WebSocketHandler, kwargs: {on_message: crossbot.block}}
   echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: crossbot.echo}}
 """
 
@@ -161,6 +168,25 @@ def test_a_client_that_reads_gets_all_that_a_thread_writes_in_order(server) -> N
     with Wire(server, "/count") as wire:
         wire.send(text("20000"))
         assert [int(wire.message()) for _ in range(20000)] == list(range(20000))
+
+
+@pytest.mark.parametrize("kind", ["str", "bytes", "dict"])
+@pytest.mark.parametrize("path", ["/close", "/drop"])
+def test_what_a_thread_writes_while_the_loop_is_held_up_waits_in_the_thread(
+    server, path, kind
+) -> None:
+    with (
+        Wire(server, path, receive_buffer=4096) as wire,
+        Wire(server, "/block") as blocker,
+        watched(server.pid) as watch,
+    ):
+        blocker.send(text("now"))
+        assert blocker.message() == b"blocked"
+        wire.send(text(kind))
+        assert blocker.message() == b"free"
+        time.sleep(0.5)
+    print(f"{path} {kind}: {watch.growth / MIB:.1f} MiB")
+    assert watch.growth < 9 * MIB
 
 
 # ---- from a kernel -------------------------------------------------------------------------------

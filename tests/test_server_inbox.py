@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 from support.frames import BINARY, TEXT, fragments, frame, text
+from support.notebook import notebook
 from support.server import running_server, wait_for
 from support.usage import MIB, watched
 from support.wire import Wire
@@ -43,6 +44,8 @@ url:
 
 SIZE = 10 * MIB
 SLACK = 8 * MIB
+TRAVELS = 6
+"""Copies of one message on its way to a kernel: as it is, in JSON, and in ZeroMQ's hands."""
 SQUEEZED = {"Sec-WebSocket-Extensions": "permessage-deflate; client_no_context_takeover"}
 
 
@@ -134,3 +137,30 @@ def test_many_messages_of_1_mib_that_wait_cost_the_inbox(server) -> None:
         wire.reset()
     print(f"{watch.growth / MIB:.1f} MiB")
     assert watch.growth < MIB + SLACK
+
+
+# ---- in a notebook -------------------------------------------------------------------------------
+
+SLOW = """
+import asyncio, os
+import jupyter_wshandler as wsh
+
+async def slow(handler, message):
+    await asyncio.sleep(0.2)
+
+bot = wsh.serve('/kernelslow', on_message=slow, max_message='10MiB', compression=True)
+os.getpid()
+"""
+
+
+@pytest.mark.parametrize("what", ["texts", "binaries"])
+def test_large_messages_that_wait_for_a_notebooks_bot_never_pile_up(tmp_path, what) -> None:
+    with serving(tmp_path, "direct") as server, notebook(server) as opened:
+        left(server)
+        cell = opened.run(SLOW)
+        assert cell.error is None, cell.error
+        with watched(int(cell.result)) as kernel:
+            growth = growth_of(server, "/kernelslow", what)
+    print(f"{what}: server {growth / MIB:.1f} MiB, kernel {kernel.growth / MIB:.1f} MiB")
+    assert growth < TRAVELS * SIZE + SLACK
+    assert kernel.growth < TRAVELS * SIZE + SLACK

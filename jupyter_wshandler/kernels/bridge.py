@@ -40,7 +40,7 @@ from .batches import (
     read_event,
 )
 from .connection import KernelConnection
-from .courier import KERNEL_IN_FLIGHT, WINDOW, WINDOW_SIZE, Courier, OutOfStep, Transmit
+from .courier import KERNEL_IN_FLIGHT, LONG, WINDOW, WINDOW_SIZE, Courier, OutOfStep, Transmit
 from .details import describe
 from .routes import Claim, KernelRoutes
 
@@ -472,9 +472,13 @@ class Bridge:
             message = c.next_message()
             if message is None:
                 return
-            if type(message) is str:
+            if type(message) is str and len(message) <= LONG:
                 c.give(len(message))
                 courier.put(["text", c.id, message], size=64 + len(message))
+            elif type(message) is str:
+                # Beside the JSON: within it there would be many copies, here and in the kernel.
+                c.give(len(message))
+                courier.put(["long", c.id], message.encode(), size=64 + len(message))
             elif type(message) is bytes:
                 c.give(len(message))
                 courier.put(["binary", c.id], message, size=64 + len(message))

@@ -33,7 +33,7 @@ MAX_SIZE = 1024 * 1024
 """Bytes in one batch, unless a single event has more."""
 
 LONG = 64 * 1024
-"""Characters of a text beyond which it travels beside the JSON, from a kernel to the server."""
+"""Characters of a text beyond which it travels beside the JSON."""
 
 KERNEL_IN_FLIGHT = 8
 """Batches of a kernel that the server may not have confirmed yet, at most."""

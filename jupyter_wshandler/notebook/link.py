@@ -66,7 +66,7 @@ HELLOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds after which a kernel says again that it has bots, until a server answers: the first
 message of a publisher may come before the server has subscribed."""
 
-BUFFERED = frozenset({"binary", "pong"})
+BUFFERED = frozenset({"long", "binary", "pong"})
 """Events of the server whose payload travels beside the JSON."""
 
 
@@ -276,6 +276,8 @@ class Link:
             connection, transport = self._open[name]
             if what == "text":
                 transport.feed([event[2]])
+            elif what == "long":
+                transport.feed([buffer.decode()])
             elif what == "binary":
                 transport.feed([buffer])
             elif what == "pong":
