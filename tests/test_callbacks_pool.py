@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from jupyter_wshandler.callbacks.fairness import Owner, Shares
 from jupyter_wshandler.callbacks.pool import ThreadPool
 from jupyter_wshandler.errors import PoolBusy
 
@@ -447,3 +448,63 @@ async def test_many_calls_cancels_and_abandons_at_once_leave_the_pool_whole(pool
     ]
     assert await pool.stop(5) == []
     await until(lambda: names("pool0-") == [], "the end of all threads")
+
+
+# ---- shares -----------------------------------------------------------------------------------
+
+
+def held(shares: Shares, *owners: Owner) -> int:
+    """Take threads for these owners, in turn, as long as any of them may; return how many."""
+    count = 0
+    while any(shares.allow(owner) for owner in owners):
+        for owner in owners:
+            if shares.allow(owner):
+                shares.take(owner)
+                count += 1
+    return count
+
+
+SIZES = [(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 3, 2), (8, 6, 4), (16, 12, 9)]
+
+
+@pytest.mark.parametrize(("size", "route", "user"), SIZES)
+def test_a_route_holds_three_quarters_and_one_user_of_it_three_quarters_of_those(size, route, user):
+    assert held(Shares(size, shared=True), Owner("a", "ada")) == user
+    assert held(Shares(size, shared=True), *[Owner("a", f"u{n}") for n in range(20)]) == route
+    assert held(Shares(size, shared=True), *[Owner(f"r{n}", "ada") for n in range(20)]) == route
+
+
+@pytest.mark.parametrize("size", [3, 4, 8, 16])
+def test_where_there_are_three_threads_a_slow_user_leaves_one_to_the_own_other_route(size):
+    shares = Shares(size, shared=True)
+    held(shares, Owner("slow", "ada"))
+    assert shares.allow(Owner("quick", "ada"))
+    assert shares.allow(Owner("slow", "bob"))
+
+
+def test_what_was_given_back_is_forgotten():
+    shares = Shares(4, shared=True)
+    owner = Owner("a", "ada")
+    count = held(shares, owner)
+    for _ in range(count):
+        shares.give_back(owner)
+    assert held(shares, owner) == count
+    for _ in range(count):
+        shares.give_back(owner)
+    assert not shares._routes
+    assert not shares._users
+    assert not shares._owners
+
+
+def test_the_threads_of_one_route_are_all_its_own():
+    assert held(Shares(2, shared=False), Owner("a", "ada")) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_a_tiny_pool_serves_one_route_after_the_other(size):
+    pool = ThreadPool(size, shared=True)
+    calls = [
+        pool.submit(str, n, label="x", owner=Owner(f"r{n % 3}", f"u{n % 2}")) for n in range(30)
+    ]
+    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [str(n) for n in range(30)]
+    assert await pool.stop(1.0) == []

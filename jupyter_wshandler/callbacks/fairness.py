@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
-"""Part of the shared threads that one route may hold; and of those, one user."""
+"""Part of the shared threads that one route, or one user, may hold; of a route's part, that one
+user may hold."""
 
 
 class Owner(NamedTuple):
@@ -44,29 +45,32 @@ J = TypeVar("J", bound=Owned)
 class Shares:
     """Count how many threads each route and each user holds.
 
-    One thread can always be held, and where there are more than two a user leaves one to the
-    others of the route.
+    One thread can always be held. Of what a route may hold, one user of it may hold only a share
+    again: so the others of the route find one free, and so do the user's own other routes.
 
     Args:
         size: How many threads there are.
         shared: Whether there is a share at all: the threads may be one route's own.
     """
 
-    __slots__ = ("_routes", "_users", "most", "most_of_user")
+    __slots__ = ("_owners", "_routes", "_users", "most", "most_of_owner")
 
     def __init__(self, size: int, *, shared: bool) -> None:
         self.most = max(1, int(size * SHARE)) if shared else size
-        self.most_of_user = max(1, int(self.most * SHARE)) if shared else size
+        self.most_of_owner = max(1, int(self.most * SHARE)) if shared else size
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
+        self._owners: dict[Owner, int] = {}
 
     def allow(self, owner: Owner) -> bool:
         """Return whether a route and a user may hold one thread more."""
         if owner is NOBODY:
             return True
-        route, user = owner
+        most = self.most
         return (
-            self._routes.get(route, 0) < self.most and self._users.get(user, 0) < self.most_of_user
+            self._routes.get(owner[0], 0) < most
+            and self._users.get(owner[1], 0) < most
+            and self._owners.get(owner, 0) < self.most_of_owner
         )
 
     def allow_route(self, route: str) -> bool:
@@ -79,14 +83,23 @@ class Shares:
             route, user = owner
             self._routes[route] = self._routes.get(route, 0) + 1
             self._users[user] = self._users.get(user, 0) + 1
+            self._owners[owner] = self._owners.get(owner, 0) + 1
 
     def give_back(self, owner: Owner) -> None:
         """Count one thread less."""
         if owner is not NOBODY:
-            for held, key in zip((self._routes, self._users), owner, strict=True):
-                held[key] -= 1
-                if not held[key]:  # names of routes and users come and go
-                    del held[key]
+            route, user = owner
+            _take_one(self._routes, route)
+            _take_one(self._users, user)
+            _take_one(self._owners, owner)
+
+
+def _take_one(held: dict[Any, int], key: object) -> None:
+    left = held[key] - 1
+    if left:
+        held[key] = left
+    else:  # names of routes and users come and go
+        del held[key]
 
 
 class Line(Generic[J]):

@@ -111,8 +111,7 @@ class ThreadPool:
         size: Most threads at a time.
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         patience: Seconds that a call waits for a thread before it fails with `PoolBusy`.
-        shared: Whether one route may hold only `fairness.SHARE` of the threads, and one user
-            only as much of those.
+        shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
     """
 
     def __init__(

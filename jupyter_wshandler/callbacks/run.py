@@ -368,7 +368,7 @@ class CallbackRunner:
         error: BaseException,
         args: tuple[Any, ...],
     ) -> None:
-        if isinstance(error, ConnectionClosed):
+        if type(error) is ConnectionClosed:  # ours: it can be shown
             await self._not_sent(c, task, callback, error, args)
         elif isinstance(error, PoolBusy):
             self._busy(c, callback)

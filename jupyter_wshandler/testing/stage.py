@@ -23,7 +23,7 @@ from ..callbacks.errorlog import Failure, users_part
 from ..connection import Connection
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
 from ..errors import ConnectionClosed
-from ..guard import run_to_its_end
+from ..guard import run_to_its_end, sheltered
 from ..manager import WebSocketManager
 from ..routes import Route
 from ..sessions import MemoryStore, SessionManager, Sessions
@@ -314,11 +314,18 @@ class Stage:
         (first, *others), self._waiting = self._waiting, []
         error = first.exception
         for other in others:
-            error.add_note(f"{other.callback} failed, too: {other.exception!r}")
+            error.add_note(f"{other.callback} failed, too: {_shown(other.exception)}")
         if isinstance(error, (Exception, *_outcomes())) and not isinstance(error, StopIteration):
             raise error.with_traceback(users_part(error.__traceback__) or error.__traceback__)
         # What would end the test run, or a generator, is told as an ordinary failure.
         raise RuntimeError(f"{first.callback} raised {type(error).__name__}") from error
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return sheltered("__repr__", repr, error)
+    except Exception:
+        return f"{type(error).__name__}, which cannot be shown"
 
 
 def _outcomes() -> tuple[type[BaseException], ...]:
