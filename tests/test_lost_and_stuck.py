@@ -319,19 +319,36 @@ def rule(handler):
     return True
 """
 
+PEOPLE = """
+from jupyter_server.auth.identity import PasswordIdentityProvider, User
+
+class People(PasswordIdentityProvider):
+    async def get_user_token(self, handler):
+        token = self.get_token(handler) or ""
+        if not token.startswith("person-"):
+            return await super().get_user_token(handler)
+        return User(username=token, name=token)
+"""
+
 CROWD_YAML = """
 url:
   hold: {pattern: /hold, handler: WebSocketHandler, kwargs: {on_message: bots.hold}}
   quick: {pattern: /quick, handler: WebSocketHandler, kwargs: {on_message: bots.quick}}
   rule: {pattern: /rule, handler: WebSocketHandler,
-         kwargs: {on_message: bots.echo, auth: {anonymous: true, condition: bots.rule}}}
+         kwargs: {on_message: bots.echo, auth: {condition: bots.rule}}}
 """
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crowd")
-    with running_server(CROWD_YAML, folder=folder, modules={"bots.py": CROWD}) as server:
+    with running_server(
+        CROWD_YAML,
+        folder=folder,
+        modules={"bots.py": CROWD, "people.py": PEOPLE},
+        extra_args=["--ServerApp.identity_provider_class=people.People"],
+        env={"PYTHONPATH": str(folder)},
+    ) as server:
         yield server
 
 
@@ -347,30 +364,44 @@ def test_slow_calls_of_one_route_leave_threads_to_another(crowd):
             assert time.monotonic() - begun < 1.5
 
 
-def test_slow_rules_of_one_visitor_delay_another_only_a_little(crowd):
-    """A hundred handshakes at a time, as somebody with a login; then one as somebody without."""
+def test_slow_rules_of_one_user_delay_another_only_a_little(crowd):
     socks, lock = [], threading.Lock()
 
-    def ask(headers=()):
-        status, _, sock = crowd.raw_handshake("/rule", list(headers))
+    def ask(name):
+        headers = [*crowd.headers(f"person-{name}").items()]
+        status, _, sock = crowd.raw_handshake("/rule", headers)
         with lock:
             socks.append(sock)
         return status
 
     begun = time.monotonic()
-    assert ask() == 101
+    assert ask("ada") == 101
     alone = time.monotonic() - begun
-    crowd_of = [
-        threading.Thread(target=ask, args=(crowd.headers().items(),), daemon=True)
-        for _ in range(100)
-    ]
-    for thread in crowd_of:
+    many = [threading.Thread(target=ask, args=("eve",), daemon=True) for _ in range(100)]
+    for thread in many:
         thread.start()
     time.sleep(0.3)
     begun = time.monotonic()
-    assert ask() == 101
+    assert ask("ada") == 101
     assert time.monotonic() - begun < alone + 1.5
-    for thread in crowd_of:
+    for thread in many:
         thread.join(30)
     for sock in socks:
         sock.close()
+
+
+def test_slow_calls_of_one_user_leave_threads_to_another_of_the_same_route(crowd):
+    def hold(name, stack, count):
+        for _ in range(count):
+            socket = crowd.connect_sync("/hold", token=f"person-{name}")
+            yield stack.enter_context(socket)
+
+    with contextlib.ExitStack() as stack:
+        for socket in hold("eve", stack, 16):
+            socket.send("x")
+        time.sleep(0.2)
+        (other,) = hold("ada", stack, 1)
+        begun = time.monotonic()
+        other.send("x")  # 4 s of its own
+        assert other.recv(timeout=20) == "x"
+        assert time.monotonic() - begun < 4 + 1.5
