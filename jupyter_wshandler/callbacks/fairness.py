@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
 """Part of the shared threads that one route, or one user, may hold; of a route's part, that one
@@ -53,53 +53,56 @@ class Shares:
         shared: Whether there is a share at all: the threads may be one route's own.
     """
 
-    __slots__ = ("_owners", "_routes", "_users", "most", "most_of_owner")
+    __slots__ = ("_counts", "_owners", "_routes", "_users", "most", "most_of_owner")
 
     def __init__(self, size: int, *, shared: bool) -> None:
+        self._counts = shared
         self.most = max(1, int(size * SHARE)) if shared else size
         self.most_of_owner = max(1, int(self.most * SHARE)) if shared else size
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._owners: dict[Owner, int] = {}
 
-    def allow(self, owner: Owner) -> bool:
-        """Return whether a route and a user may hold one thread more."""
-        if owner is NOBODY:
-            return True
-        most = self.most
-        return (
-            self._routes.get(owner[0], 0) < most
-            and self._users.get(owner[1], 0) < most
-            and self._owners.get(owner, 0) < self.most_of_owner
-        )
-
     def allow_route(self, route: str) -> bool:
         """Return whether a route may hold one thread more."""
         return self._routes.get(route, 0) < self.most
 
-    def take(self, owner: Owner) -> None:
-        """Count one thread more."""
-        if owner is not NOBODY:
-            route, user = owner
-            self._routes[route] = self._routes.get(route, 0) + 1
-            self._users[user] = self._users.get(user, 0) + 1
-            self._owners[owner] = self._owners.get(owner, 0) + 1
+    def take(self, owner: Owner) -> bool:
+        """Count one thread more, if the route and the user may hold it; return whether they may.
+
+        Each call comes by here, so it is written for speed: as `give_back` is.
+        """
+        if not self._counts or owner is NOBODY:
+            return True
+        route, user = owner
+        of_route = self._routes.get(route, 0)
+        of_user = self._users.get(user, 0)
+        of_owner = self._owners.get(owner, 0)
+        if of_route >= self.most or of_user >= self.most or of_owner >= self.most_of_owner:
+            return False
+        self._routes[route] = of_route + 1
+        self._users[user] = of_user + 1
+        self._owners[owner] = of_owner + 1
+        return True
 
     def give_back(self, owner: Owner) -> None:
         """Count one thread less."""
-        if owner is not NOBODY:
-            route, user = owner
-            _take_one(self._routes, route)
-            _take_one(self._users, user)
-            _take_one(self._owners, owner)
-
-
-def _take_one(held: dict[Any, int], key: object) -> None:
-    left = held[key] - 1
-    if left:
-        held[key] = left
-    else:  # names of routes and users come and go
-        del held[key]
+        if not self._counts or owner is NOBODY:
+            return
+        route, user = owner
+        # Names of routes and users come and go: none stays that holds nothing.
+        if (left := self._routes[route] - 1) > 0:
+            self._routes[route] = left
+        else:
+            del self._routes[route]
+        if (left := self._users[user] - 1) > 0:
+            self._users[user] = left
+        else:
+            del self._users[user]
+        if (left := self._owners[owner] - 1) > 0:
+            self._owners[owner] = left
+        else:
+            del self._owners[owner]
 
 
 class Line(Generic[J]):
@@ -127,13 +130,13 @@ class Line(Generic[J]):
         """Take the next call whose route and user may hold a thread; None where there is none.
 
         Args:
-            shares: What they hold now.
+            shares: What they hold now; the call's thread is counted.
         """
         for route, users in self._routes.items():
             if route and not shares.allow_route(route):
                 continue
             for user, jobs in users.items():
-                if not shares.allow(jobs[0].owner):
+                if not shares.take(jobs[0].owner):
                     continue
                 job = jobs.popleft()
                 self._count -= 1

@@ -172,14 +172,13 @@ class ThreadPool:
         with self._lock:
             if self._stopped:
                 job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
-            elif not self._shares.allow(owner):
+            elif not (self._idle or len(self._workers) < self.size) or not self._shares.take(owner):
                 self._wait(job, loop)
             elif self._idle:
-                self._shares.take(owner)
                 worker = self._idle.pop()
                 worker.job = job
                 worker.wake.release()
-            elif len(self._workers) >= self.size or not self._start(job):
+            elif not self._start(job):
                 self._wait(job, loop)
         return job.future
 
@@ -292,14 +291,16 @@ class ThreadPool:
         return self._box
 
     def _start(self, job: _Job) -> bool:
-        """Start a thread with its first job; return whether there is any thread for it."""
+        """Start a thread with its first job; return whether there is any thread for it.
+
+        It has been counted for its owner, and is so no more where there is none.
+        """
         worker = _Worker(job)
         self._started += 1
         worker.thread = threading.Thread(
             target=self._run, args=(worker,), name=f"{self.name}-{self._started}", daemon=True
         )
         self._workers.add(worker)
-        self._shares.take(job.owner)
         try:
             worker.thread.start()
         except RuntimeError as error:  # the operating system's limit
@@ -327,7 +328,6 @@ class ThreadPool:
                 return
             waited_since, job.since = job.since, time.monotonic()
             if self._idle:
-                self._shares.take(job.owner)
                 worker = self._idle.pop()
                 worker.job = job
                 worker.wake.release()
@@ -399,7 +399,6 @@ class ThreadPool:
                     return None, False
                 self._idle.append(worker)
                 return None, True
-            self._shares.take(job.owner)
             worker.job = job
             job.since = time.monotonic()
             if self._pending:
