@@ -73,6 +73,7 @@ class Connection(Handler):
         "_meter",
         "_next_ping",
         "_opened",
+        "_owner",
         "_paused",
         "_ping_deadline",
         "_running",
@@ -129,6 +130,7 @@ class Connection(Handler):
         self._running: Callback | None = None
         self._since = 0.0
         self._streaming = False
+        self._owner: Any = None  # for whom its calls in threads count
         self._cancel_reason: str | None = None
         self._cancelled_at = 0.0
         self.unhandled = 0  # arrived, and dropped when the connection was lost

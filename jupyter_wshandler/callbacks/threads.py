@@ -57,8 +57,9 @@ class CallbackThreads:
             PoolBusy: No thread became free in time.
         """
         pool = self._pool_of(c)
-        # Faster than `Owner(...)`, and done for each call.
-        owner = tuple.__new__(Owner, (c._route.config.name, _visitor(c)))
+        owner = c._owner
+        if owner is None:
+            owner = c._owner = Owner(c._route.config.name, _visitor(c))
         context.run(current_connection.set, c)
         while True:
             future = pool.submit(function, *args, label=callback.name, context=context, owner=owner)
