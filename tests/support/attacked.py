@@ -134,7 +134,7 @@ def sleeps(handler, message):
     return "slept"
 
 async def swallows(handler, message):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 10
     while time.monotonic() < end:
         try:
             await asyncio.sleep(1)
@@ -142,7 +142,7 @@ async def swallows(handler, message):
             pass
 
 async def stuck_finally(handler, message):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 10
     try:
         while True:
             yield "more"
@@ -195,7 +195,7 @@ async def counts(handler, message):
     handler.session["count"] = handler.session.get("count", 0) + 1
     return str(handler.session["count"])
 
-async def fills_session(handler, message):
+def fills_session(handler, message):
     handler.session["much"] = [{"n": n, "text": "x" * 20} for n in range(400_000)]
     return "filled"
 
@@ -240,7 +240,7 @@ async def answer(handler, message):
 ENDLESS = (
     IMPORTED.format(version="endless")
     + """
-end = time.monotonic() + 100
+end = time.monotonic() + 85
 while not Path(__file__).with_name("import.ends").exists() and time.monotonic() < end:
     time.sleep(0.05)
 """
@@ -326,18 +326,6 @@ MODULES = {
     "other.py": IMPORTED.format(version="first"),
 }
 
-IMPORT_SECONDS = 3
-"""Seconds that the administrator of this server gives an import."""
-
-
-def _options() -> list[str]:
-    """Return the server's options, as far as this version has them."""
-    from jupyter_wshandler.server.app import WSHandlerApp
-
-    wanted = {"import_timeout": IMPORT_SECONDS}
-    known = set(WSHandlerApp.class_trait_names())
-    return [f"--WSHandlerApp.{key}={value}" for key, value in wanted.items() if key in known]
-
 
 @contextlib.contextmanager
 def attacked_server(folder: Path, extra_args: tuple[str, ...] = ()) -> Iterator[RunningServer]:
@@ -348,7 +336,6 @@ def attacked_server(folder: Path, extra_args: tuple[str, ...] = ()) -> Iterator[
         modules=MODULES,
         extra_args=[
             "--ServerApp.identity_provider_class=people.People",
-            *_options(),
             *extra_args,
         ],
         env={"PYTHONPATH": str(folder)},

@@ -322,7 +322,7 @@ def main() -> None:
     else:
         from support.attacks_random import attack_at_random
 
-        attack_at_random(server, float(rest[0]), int(rest[1]))
+        attack_at_random(server, float(rest[0]), int(rest[1]), rest[2:])
 
 
 if __name__ == "__main__":

@@ -223,15 +223,20 @@ def fail_at(attacker: Attacker, path: str, place: str, kind: str) -> str:
     with contextlib.closing(attacker.wire(f"{path}?place={place}&kind={kind}", **options)) as wire:
         got = status(wire, 5)
         if got != 101:
-            return f"{got}" if got else f"no answer ({place})"
+            return f"{got}" if got else f"no answer ({place} of {path})"
         if place in ("open", "every"):
-            return ending(wire, 3)
+            return at_place(ending(wire, 3), place, path)
         wire.send(frame(PONG, b"") if place == "pong" else text("go"))
         if place == "close":
             wire.send(frame(8, b"\x03\xe8"))
         said = ending(wire, 3)
-        # What on_close raises nobody hears of: it is over.
-        return said if place != "close" or said != "close 1000" else "close 1011"
+        # What on_close raises nobody hears of: it is over by then.
+        return at_place(said, place, path) if place != "close" else "close 1011"
+
+
+def at_place(said: str, place: str, path: str) -> str:
+    """Name the place where a failure closes nothing."""
+    return said if said == "close 1011" else f"{said} ({place} of {path})"
 
 
 @attack("A bot that calls `sys.exit()`, in every place where a bot's code runs")

@@ -11,7 +11,7 @@ import zlib
 
 from support.attacked import IMPORTED
 from support.attacks import Attacker, answer, attack, ending, flood, push, several, status
-from support.attacks_bots import errors, past_its_time, raw_batch, serve
+from support.attacks_bots import errors, past_its_time, raw_batch, save_twice, serve
 from support.attacks_clients import (
     API,
     OFFER,
@@ -206,21 +206,17 @@ def many_lost(attacker: Attacker) -> str:
 # ---- modules -------------------------------------------------------------------------------------
 
 
-@attack("A module that calls `sys.exit()` as it is imported is saved, then another one", alone=True)
+@attack(
+    "A module that calls `sys.exit()` as it is imported is saved, then a better one", alone=True
+)
 def exit_at_import(attacker: Attacker) -> str:
-    folder, version = attacker.server.folder, f"saved by {attacker.user}"
-    first = IMPORTED.format(version="first")
-    with attacker.active(), attacker.wire("/other") as wire:
-        (folder / "hangs.py").write_text(first + "\nimport sys\nsys.exit(3)\n")
-        time.sleep(1.0)
-        (folder / "other.py").write_text(IMPORTED.format(version=version))
-        end, said = time.monotonic() + 8, ""
-        while said != version and time.monotonic() < end:
-            push(wire, text("which?"))
-            said = answer(wire)
-            time.sleep(0.1)
-    (folder / "hangs.py").write_text(first)
-    return "the next save is served" if said == version else "no save is served any more"
+    return save_twice(attacker, IMPORTED.format(version="exits") + "\nraise SystemExit(3)\n")
+
+
+@attack("A module that computes for 5 s as it is imported is saved, then a better one", alone=True)
+def busy_import(attacker: Attacker) -> str:
+    busy = "end = time.monotonic() + 5\nwhile time.monotonic() < end:\n    pass\n"
+    return save_twice(attacker, IMPORTED.format(version="busy") + busy)
 
 
 # ---- kernels -------------------------------------------------------------------------------------

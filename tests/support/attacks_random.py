@@ -16,16 +16,16 @@ AT_ONCE = 4
 """Attacks that go on at a time, at most."""
 
 
-def decks(seed: int) -> Iterator[Attack]:
-    """Yield all attacks in a random order, again and again: none is left out."""
+def decks(seed: int, names: list[str]) -> Iterator[Attack]:
+    """Yield the attacks in a random order, again and again: none is left out."""
     dice = random.Random(seed)
     while True:
-        deck = list(all_attacks().values())
+        deck = [all_attacks()[name] for name in names]
         dice.shuffle(deck)
         yield from deck
 
 
-def attack_at_random(server: RunningServer, pause: float, seed: int) -> None:
+def attack_at_random(server: RunningServer, pause: float, seed: int, names: list[str]) -> None:
     """Begin an attack every `pause` seconds until standard input ends; print a line for each."""
     done, room = threading.Event(), threading.Semaphore(AT_ONCE)
     alone = threading.Lock()
@@ -47,7 +47,7 @@ def attack_at_random(server: RunningServer, pause: float, seed: int) -> None:
 
     threading.Thread(target=wait, daemon=True).start()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for one in decks(seed):
+        for one in decks(seed, names):
             room.acquire()
             if done.wait(pause):
                 return

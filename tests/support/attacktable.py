@@ -15,7 +15,7 @@ from support.usage import MIB
 QUIET = 1.5
 """Seconds for which a bystander measures before an attack, and between two."""
 
-SHORTEST = 1.0
+SHORTEST = 2.0
 """Seconds that an attack counts for at least: one that is over at once may still be felt after."""
 
 ENOUGH = 0.020
