@@ -55,6 +55,7 @@ async def report(handler, message):
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "connections": len(wsh.connections()),
+        "routes": sorted(c.route for c in wsh.connections()),
     }
 
 # ---- writes --------------------------------------------------------------------------------------

@@ -11,7 +11,14 @@ import zlib
 
 from support.attacked import IMPORTED
 from support.attacks import Attacker, answer, attack, ending, flood, push, several, status
-from support.attacks_bots import errors, past_its_time, raw_batch, save_twice, serve
+from support.attacks_bots import (
+    errors,
+    past_its_time,
+    raw_batch,
+    save_twice,
+    serve,
+    try_once,
+)
 from support.attacks_clients import (
     API,
     OFFER,
@@ -185,6 +192,18 @@ def left_handshakes(attacker: Attacker) -> str:
 @attack("100 handshakes with a slow rule, of 100 users", probe=("/echo", "open"))
 def many_users(attacker: Attacker) -> str:
     return handshakes(attacker, "/slow-rule", users=100)
+
+
+@attack("200 messages that take a second each, then a lost connection; the user comes back at once")
+def lost_while_full(attacker: Attacker) -> str:
+    with attacker.active():
+        with attacker.wire("/seconds") as wire:
+            push(wire, text("slow") * 200)
+            time.sleep(0.3)
+            wire.reset()
+        time.sleep(1.5)
+        got = try_once(attacker, "/seconds")
+    return "is let in" if got == 101 else f"{got}"
 
 
 @attack("50 connections that are lost, each with ten messages that wait")
