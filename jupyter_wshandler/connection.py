@@ -345,7 +345,7 @@ class Connection(Handler):
             if self._opened:
                 self.start_timers()
 
-    def next_message(self) -> Message | Pong | Timer | None:
+    def _next_message(self) -> Message | Pong | Timer | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
         inbox = self._inbox
         if self._in_hand:  # the last one has been handled

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from .request import Request
-    from .state import State
 
 _REQUIRED: Any = object()
 
@@ -52,7 +51,6 @@ class Familiar:
 
     if TYPE_CHECKING:
         request: Request
-        _state: State | None
 
     # ---- the query and the cookies ----------------------------------------------------------
 
@@ -105,23 +103,8 @@ class Familiar:
 
     # ---- attributes of one's own --------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Any:
-        # Called where nothing else has the name. Our own begin with an underscore, and one that
-        # is not set yet must not be looked for in a state that may not be set either.
-        if name[:1] != "_":
-            state = self._state
-            if state is not None and name in state:
-                return state[name]
-        hint = INSTEAD.get(name)
-        words = f"; {hint}" if hint else ", and nobody has set it"
-        raise AttributeError(f"the connection has no {name!r}{words}", name=name, obj=self)
-
-    def __delattr__(self, name: str) -> None:
-        state = self._state
-        if state is not None and name in state:
-            del state[name]
-        else:
-            super().__delattr__(name)
+    # They stand in the `__dict__`, which is `state` once somebody has looked at that. There is no
+    # `__getattr__` here: Python would look up every attribute of every connection the slow way.
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,10 +113,9 @@ class Familiar:
                 setattr(cls, name, _Fixed(name, member))
 
 
-HOT = frozenset(
-    {"data_received", "deliver", "next_message", "settle", "write_message", "writing_resumed"}
-)
-"""Methods that are called for each message, and that nobody takes for a name of their own."""
+HOT = frozenset({"data_received", "write_message", "writing_resumed"})
+"""Methods that are called for each message, and that hardly anybody takes for a name of their own;
+`state` refuses them."""
 
 
 class _Fixed:
@@ -160,3 +142,25 @@ class _Fixed:
             f"{self._name!r} is a method of the connection; choose another name, or keep it as "
             f"handler.state[{self._name!r}]"
         )
+
+
+class _Instead:
+    """A name of Tornado's or Gramex's that a connection does not have, and what to use.
+
+    Args:
+        name: The name.
+        hint: What to use.
+    """
+
+    __slots__ = ("_hint", "_name")
+
+    def __init__(self, name: str, hint: str) -> None:
+        self._name = name
+        self._hint = hint
+
+    def __get__(self, connection: Any, kind: type | None = None) -> NoReturn:
+        raise AttributeError(f"the connection has no {self._name!r}; {self._hint}")
+
+
+for _name, _hint in INSTEAD.items():
+    setattr(Familiar, _name, _Instead(_name, _hint))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .background import EVERY, Background
 from .errors import ConnectionClosed
+from .familiar import HOT
 from .request import Request
 from .sending import OPEN, PEER_CLOSED, Host, SendingHalf
 from .state import ConnectionLog, State
@@ -114,8 +115,14 @@ class Handler(SendingHalf):
     def state(self) -> State:
         """What callbacks remember of this connection; gone when it closes."""
         if self._state is None:
-            self._state = State(self.__dict__)
+            # From now on what is set on the connection is an entry at once.
+            self._state = self.__dict__ = State(self.__dict__, self._is_own)
         return self._state
+
+    @classmethod
+    def _is_own(cls, name: str) -> bool:
+        """Return whether an entry of `state` of that name would stand in a method's place."""
+        return name in HOT or (name[:1] == "_" and hasattr(cls, name))
 
     @property
     def log(self) -> logging.LoggerAdapter[Any]:

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import logging
-from functools import wraps
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 
 class State(dict[str, Any]):
     """What a callback wants to remember of one connection, as items or as attributes.
 
     Attributes that a callback gives the connection itself (``handler.counter = 1``, a habit from
-    Tornado) are entries, too: the connection's own dict takes them at the speed of an attribute,
-    and they are moved here when somebody looks.
+    Tornado) are entries, too: this is the connection's own ``__dict__`` from the first look on.
 
     Args:
-        fresh: The ``__dict__`` of the connection.
+        entries: What has been set on the connection before.
+        reserved: Says whether a name is one by which the connection itself is called.
     """
 
-    __slots__ = ("_fresh",)
+    __slots__ = ("_reserved",)
 
-    def __init__(self, fresh: dict[str, Any] | None = None) -> None:
-        super().__init__()
-        object.__setattr__(self, "_fresh", {} if fresh is None else fresh)
+    def __init__(self, entries: dict[str, Any], reserved: Callable[[str], bool]) -> None:
+        super().__init__(entries)
+        object.__setattr__(self, "_reserved", reserved)
 
-    def _settle(self) -> None:
-        """Take over what has been set on the connection since."""
-        fresh: dict[str, Any] = object.__getattribute__(self, "_fresh")
-        while fresh:
-            # One at a time: a thread may set another one meanwhile.
-            name, value = fresh.popitem()
-            dict.__setitem__(self, name, value)
+    def _check(self, key: Any) -> None:
+        if isinstance(key, str) and object.__getattribute__(self, "_reserved")(key):
+            raise ValueError(f"handler.state cannot have {key!r}, a name of the connection's own")
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check(key)
+        super().__setitem__(key, value)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the entry of a key; make it the default where there is none."""
+        self._check(key)
+        return super().setdefault(key, default)
+
+    def update(self, *args: Any, **entries: Any) -> None:
+        """Take entries from a mapping, from pairs, or by name."""
+        more = dict(*args, **entries)
+        for key in more:
+            self._check(key)
+        super().update(more)
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+        self.update(other)
+        return self
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -46,27 +62,6 @@ class State(dict[str, Any]):
             del self[name]
         except KeyError:
             raise AttributeError(f"handler.state has no {name!r}") from None
-
-
-def _settled(name: str) -> Any:
-    """Return a method of dict that first takes over what was set on the connection."""
-    method = getattr(dict, name)
-
-    @wraps(method)
-    def settled(self: State, /, *args: Any, **kwargs: Any) -> Any:
-        self._settle()
-        return method(self, *args, **kwargs)
-
-    return settled
-
-
-# All by which a dict is looked at or changed: an entry must not depend on how it was made.
-for _name in (
-    *("__getitem__", "__setitem__", "__delitem__", "__contains__", "__iter__", "__len__"),
-    *("__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__", "__reversed__"),
-    *("clear", "copy", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"),
-):
-    setattr(State, _name, _settled(_name))
 
 
 class ConnectionLog(logging.LoggerAdapter[Any]):

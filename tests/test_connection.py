@@ -33,7 +33,7 @@ def visit(host: Host | None = None, *, room: int | None = None, **options: Any) 
 def drain(visitor: Visitor) -> list[Any]:
     """Take everything from the inbox, as the callbacks do."""
     taken = []
-    while (message := visitor.connection.next_message()) is not None:
+    while (message := visitor.connection._next_message()) is not None:
         taken.append(message)
     return taken
 
@@ -125,7 +125,7 @@ async def test_the_inbox_never_holds_more_than_its_size_and_reading_pauses() -> 
     assert (len(connection._inbox), transport.reading) == (INBOX, False)
     visitor.send(*names[500:])
     taken = []
-    while (message := connection.next_message()) is not None:
+    while (message := connection._next_message()) is not None:
         taken.append(message)
         assert len(connection._inbox) <= INBOX
     assert taken == names
@@ -136,9 +136,9 @@ async def test_reading_goes_on_when_half_the_inbox_is_free() -> None:
     visitor = visit()
     visitor.send(*["x"] * INBOX)
     for _ in range(INBOX // 2 - 1):
-        visitor.connection.next_message()
+        visitor.connection._next_message()
     assert not visitor.transport.reading
-    visitor.connection.next_message()
+    visitor.connection._next_message()
     assert visitor.transport.reading
 
 

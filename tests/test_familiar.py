@@ -55,9 +55,31 @@ async def test_an_attribute_of_ones_own_is_an_entry_of_the_state_in_every_order(
 
 async def test_an_entry_of_the_state_hides_no_method_of_the_connection() -> None:
     handler = connection()
-    handler.state.update(close=1, tick=2, start=3, write_message=4)
+    handler.state.update(close=1, tick=2, start=3, settle=4, deliver=5)
     assert all(callable(getattr(handler, name)) for name in ("close", "tick", "write_message"))
     assert handler.state.close == 1
+
+
+@pytest.mark.parametrize("name", ["write_message", "data_received", "_next_message", "_phase"])
+async def test_a_name_by_which_the_connection_is_called_is_no_entry_of_the_state(name) -> None:
+    state = connection().state
+    for attempt in (
+        lambda: state.__setitem__(name, 1),
+        lambda: state.update({"fine": 1, name: 1}),
+        lambda: state.update(**{name: 1}),
+        lambda: state.setdefault(name, 1),
+        lambda: setattr(state, name, 1),
+        lambda: state.__ior__({name: 1}),
+    ):
+        with pytest.raises(ValueError, match=f"cannot have '{name}', a name of the connection's"):
+            attempt()
+    assert state == {}
+
+
+async def test_looking_up_an_attribute_of_a_connection_has_no_detour() -> None:
+    # Python looks every attribute up the slow way where a class has one of these.
+    for name in ("__getattr__", "__getattribute__", "__setattr__", "__delattr__"):
+        assert getattr(Connection, name, None) is getattr(object, name, None)
 
 
 @pytest.mark.parametrize("name", ["close", "tick", "start", "every", "ping", "cancel", "vanish"])
@@ -116,7 +138,7 @@ async def test_what_a_connection_does_not_have_is_answered_with_what_to_use(name
 
 async def test_a_name_that_nobody_knows_is_an_attribute_error_that_python_can_help_with() -> None:
     handler = connection()
-    with pytest.raises(AttributeError, match="has no 'counter', and nobody has set it"):
+    with pytest.raises(AttributeError, match="'Connection' object has no attribute 'counter'"):
         handler.counter
     assert getattr(handler, "counter", 5) == 5
 

@@ -10,7 +10,7 @@ import pytest
 from support import rules
 from support.bodies import MIB, Body, attacks, chunked, send, sized
 from support.frames import text
-from support.latency import Pulse, next_message, percentile
+from support.latency import Pulse, _next_message, percentile
 from support.nginx import make_certificate
 from support.server import running_server, wait_for
 from support.usage import watched
@@ -85,7 +85,7 @@ def rests(server) -> list[float]:
         for _ in range(100):
             begun = time.perf_counter()
             wire.send(text("hi"))
-            assert next_message(wire) == b"hi"
+            assert _next_message(wire) == b"hi"
             seconds.append(time.perf_counter() - begun)
         return seconds
 
@@ -100,7 +100,7 @@ class Bystander:
 
     def _ask(self) -> None:
         self.wire.send(text("hi"))
-        assert next_message(self.wire) == b"hi"
+        assert _next_message(self.wire) == b"hi"
 
     def __enter__(self) -> Bystander:
         self.wire.open()

@@ -19,7 +19,7 @@ import time
 import pytest
 from support.endurance import sizes
 from support.frames import PING, PONG, frame, text
-from support.latency import echo_pulse, http_pulse, next_message, percentile
+from support.latency import _next_message, echo_pulse, http_pulse, percentile
 from support.namespace import network_namespace
 from support.rounds import run_rounds, try_to_open
 from support.server import running_server, wait_for
@@ -215,7 +215,7 @@ def test_ten_callbacks_that_sleep_in_threads_hold_up_neither_jupyter_nor_a_route
         for wire in wires:
             wire.sock.settimeout(seconds + 20)
             wire.send(text(str(seconds)))
-        assert [next_message(wire) for wire in wires] == [b"slept"] * 10
+        assert [_next_message(wire) for wire in wires] == [b"slept"] * 10
         took = elapsed(begun)
     for wire in wires:
         wire.close()

@@ -136,7 +136,7 @@ class CallbackRunner:
                 c._opened = True  # only now: a reload during `open` would start the timers, too
                 c.start_timers()
             handled = 0
-            while (message := c.next_message()) is not None:
+            while (message := c._next_message()) is not None:
                 if c._inbox and not io.batching:
                     io.begin_batch()
                 if type(message) is Timer:

@@ -469,7 +469,7 @@ class Bridge:
                 self._blocked.add(c)
                 return
             # With an empty inbox, too: the message before has left, and reading may go on.
-            message = c.next_message()
+            message = c._next_message()
             if message is None:
                 return
             if type(message) is str and len(message) <= LONG:

@@ -56,11 +56,11 @@ class BotConnection(Connection):
         super().__init__(*args, **details)
         self._in_hands = False
 
-    def next_message(self) -> Any:
+    def _next_message(self) -> Any:
         """Return the next thing to deliver: the one before it has been handled."""
         if self._in_hands:
             self._in_hands = False
             self.on_handled()
-        message = super().next_message()
+        message = super()._next_message()
         self._in_hands = isinstance(message, (str, bytes))
         return message

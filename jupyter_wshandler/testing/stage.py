@@ -51,10 +51,10 @@ class ChatConnection(Connection):
     __slots__ = ("talk",)
     talk: Talk
 
-    def next_message(self) -> Any:
+    def _next_message(self) -> Any:
         """Return the next thing to deliver; whatever was delivered before has been handled."""
         self.talk.turn_ended()
-        message = super().next_message()
+        message = super()._next_message()
         if isinstance(message, (str, bytes)):
             self.talk.turn_began()
         return message

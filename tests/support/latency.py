@@ -19,7 +19,7 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-def next_message(wire: Wire) -> bytes:
+def _next_message(wire: Wire) -> bytes:
     """Return the payload of the next message, and answer the pings before it."""
     while (got := wire.frame()) is not None and got.opcode == PING:
         wire.send(frame(PONG, got.payload))
@@ -87,7 +87,7 @@ def echo_pulse(server: RunningServer, path: str, pause: float = 0.005) -> Iterat
 
         def ask() -> None:
             wire.send(text("are you there?"))
-            assert next_message(wire) == b"are you there?"
+            assert _next_message(wire) == b"are you there?"
 
         ask()
         with _beating(Pulse(ask, pause)) as pulse:
