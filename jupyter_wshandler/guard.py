@@ -31,11 +31,12 @@ class Escaped(RuntimeError):
 
     Args:
         label: The function of the user's.
-        error: What it raised.
+        error: What it raised; None where that cannot be looked at.
+        kind: The name of its class, then.
     """
 
-    def __init__(self, label: str, error: BaseException) -> None:
-        super().__init__(f"{label} raised {type(error).__name__}")
+    def __init__(self, label: str, error: BaseException | None, kind: str = "") -> None:
+        super().__init__(f"{label} raised {kind if error is None else kind_of(error)}")
         self.__cause__ = error
 
 
@@ -81,6 +82,30 @@ def _was_raised(error: BaseException) -> bool:
     if traceback is None:
         return False
     return traceback.tb_frame.f_code.co_code[traceback.tb_lasti] == _RAISE
+
+
+_real_name = type.__dict__["__name__"].__get__
+"""Reads the name of a class, whatever its metaclass has to say."""
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an exception's class; runs no code of the user's."""
+    name: str = _real_name(type(error))
+    return name
+
+
+def tamed(error: BaseException, label: str) -> BaseException:
+    """Return an exception that can be looked at: another one where looking at it raises.
+
+    Args:
+        error: What was raised.
+        label: The function that raised it.
+    """
+    try:
+        _ = error.__class__, error.__traceback__, error.__cause__, error.__context__, error.args
+        return error
+    except BaseException:
+        return Escaped(label, None, f"{kind_of(error)}, which cannot be looked at")
 
 
 async def guarded(awaitable: Awaitable[T], label: str) -> T:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex
 
+from .guard import is_interrupt
 from .sessionstore import (
     MAX_SIZE,
     Log,
@@ -625,8 +626,9 @@ class SessionManager:
                 pass
             except (RuntimeError, TooLarge):
                 raise
-            except Exception:  # noqa: S110 - it is told apart key by key
-                pass
+            except BaseException as error:  # it is told apart key by key
+                if is_interrupt(error):
+                    raise
         texts = {}
         for key, value in values.items():
             reason = why_not_json(key, value, to_json)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from .guard import is_interrupt, kind_of
+
 T = TypeVar("T")
 _Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 Log = logging.Logger | logging.LoggerAdapter[Any]
@@ -386,6 +388,9 @@ def is_heavy(value: object) -> bool:
                         left -= len(part) // 30
     except RuntimeError:
         return True
+    except BaseException as error:  # a value of a class of the user's may raise anything
+        if is_interrupt(error):
+            raise
     return left < 0
 
 
@@ -400,6 +405,10 @@ def mark_of(values: dict[str, Any]) -> tuple[int, int] | None:
     try:
         data = marshal.dumps(dict(values), 2)
     except (ValueError, RuntimeError):  # holds what marshal does not know, or changes meanwhile
+        return None
+    except BaseException as error:  # a value of a class of the user's may raise anything
+        if is_interrupt(error):
+            raise
         return None
     return len(data), hash(data)
 
@@ -437,8 +446,10 @@ def why_not_json(
         raise
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    except Exception as error:
-        return f"{type(error).__name__} while it was turned into JSON"
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return f"{kind_of(error)} while it was turned into JSON"
     return None
 
 

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from ..connection import Connection
+from ..guard import kind_of as name_of_kind
+from ..guard import tamed
 from .showing import Shower
 
 WHOLE = 5
@@ -35,6 +37,9 @@ FRAMES = 50
 
 TRACEBACK = 16_000
 """Characters that are shown of a whole traceback, its causes and groups included."""
+
+
+_SHOWER = Shower()
 
 
 class Failure(NamedTuple):
@@ -90,29 +95,9 @@ class ErrorLog:
         text = f"Error {failure.error_id} in {on_one_line(failure.callback)}, route {c.route}, "
         text += f"connection {c.id}, user {username(c.current_user)}"
         if whole:
-            self._write_whole(text, error)
+            write_whole(self._log, text, error, self._shower)
         else:
             self._log.error("%s: %s at %s, as before", text, kind_of(error), line)
-
-    def _write_whole(self, text: str, error: BaseException) -> None:
-        log = self._log
-        while isinstance(log, logging.LoggerAdapter):
-            log = log.logger
-        if not log.isEnabledFor(logging.ERROR):
-            return
-        exc_info = (type(error), error, error.__traceback__)
-        record = log.makeRecord(
-            log.name, logging.ERROR, __file__, 0, "%s", (text,), exc_info, "write"
-        )
-
-        def write(shown: str | None) -> None:
-            # Formatters take this where it is there, and would print without any bound.
-            record.exc_text = shown or (
-                f"  {kind_of(error)} at {place_of(error)}, which takes too long to be shown"
-            )
-            log.handle(record)
-
-        self._shower.show(error, shown, write)
 
     def is_news(self, failure: Failure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
@@ -142,9 +127,41 @@ class ErrorLog:
         return count < WHOLE
 
 
+def write_whole(
+    log: logging.Logger | logging.LoggerAdapter[Any],
+    text: str,
+    error: BaseException,
+    shower: Shower | None = None,
+) -> None:
+    """Write an error with its traceback, bounded in size and time; never raises for what it is.
+
+    Args:
+        log: Where it goes.
+        text: What stands in front.
+        error: Whatever code of the user's has raised.
+        shower: Turns exceptions into text that may take long.
+    """
+    while isinstance(log, logging.LoggerAdapter):
+        log = log.logger
+    if not log.isEnabledFor(logging.ERROR):
+        return
+    error = tamed(error, "it")
+    exc_info = (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "%s", (text,), exc_info, "write")
+
+    def write(shown: str | None) -> None:
+        # Formatters take this where it is there, and would print without any bound.
+        record.exc_text = shown or (
+            f"  {kind_of(error)} at {place_of(error)}, which takes too long to be shown"
+        )
+        log.handle(record)
+
+    (shower or _SHOWER).show(error, shown, write)
+
+
 def kind_of(error: BaseException) -> str:
     """Return the name of an exception's class, cut and on one line."""
-    return on_one_line(type(error).__name__)
+    return on_one_line(name_of_kind(error))
 
 
 def on_one_line(text: str, limit: int = 100) -> str:
@@ -177,7 +194,7 @@ def shown(error: BaseException) -> str:
                 if size > TRACEBACK:
                     return "\n".join([*lines, "  (the rest is not shown)"])
         return "\n".join(lines)
-    except Exception as broken:
+    except BaseException as broken:
         return f"  {kind_of(error)} at {place_of(error)}, which cannot be shown: {kind_of(broken)}"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
+from ..guard import kind_of, tamed
 from .fairness import NOBODY, Line, Owner, Shares
 from .threadloop import ThreadLoop
 
@@ -416,8 +417,9 @@ class ThreadPool:
 
 def _deliverable(error: BaseException, label: str) -> Exception:
     """Return an exception that a future can hold and that does not end the event loop."""
+    error = tamed(error, label)
     if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
-    wrapped = RuntimeError(f"{label} raised {type(error).__name__}")
+    wrapped = RuntimeError(f"{label} raised {kind_of(error)}")
     wrapped.__cause__ = error
     return wrapped

@@ -27,7 +27,7 @@ from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, PoolBusy
 from ..forks import leave_if_copy
-from ..guard import guarded, is_being_closed, is_interrupt
+from ..guard import guarded, is_being_closed, is_interrupt, tamed
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode
@@ -157,6 +157,9 @@ class CallbackRunner:
                     c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
                 if self._left and task in self._left:
                     return
+                if c._in_hand:
+                    # What is large takes its time to be read and answered: others get a turn.
+                    await _yield_turn(task)
                 # The next one is read when this one is gone: two large ones would be too many.
                 message = argument = None
                 handled += 1
@@ -204,14 +207,15 @@ class CallbackRunner:
                 return
             if c._cancel_reason is None:  # it is the callback's own doing
                 await self._failed(c, task, callback, error, args)
-        except BaseException as error:
+        except BaseException as raised:
+            problem = tamed(raised, callback.name)
             # In a forked child the answer of a callback that has returned cannot be sent.
-            leave_if_copy(self._process, None if isinstance(error, ConnectionClosed) else error)
-            if is_interrupt(error) or is_being_closed(error):
+            leave_if_copy(self._process, None if isinstance(problem, ConnectionClosed) else problem)
+            if is_interrupt(problem) or is_being_closed(problem):
                 raise
             if self._left and task in self._left:
                 return  # the connection is another worker's by now
-            await self._ended_with(c, task, callback, error, args)
+            await self._ended_with(c, task, callback, problem, args)
         finally:
             if not self._left or task not in self._left:
                 c._running = None

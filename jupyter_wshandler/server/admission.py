@@ -14,6 +14,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado.httputil import url_concat
 from tornado.web import HTTPError
 
+from ..callbacks.errorlog import write_whole
 from ..config.origins import OriginRules
 from ..connection import Connection
 from ..engine.handshake import is_upgrade
@@ -212,8 +213,9 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
             raise Refused(
                 503, "the server is busy; try again later", {"Retry-After": "5"}
             ) from None
-        except Exception:
-            self.log.exception("Route %s: its auth function failed", self.route.config.name)
+        except Exception as error:
+            name = self.route.config.name
+            write_whole(self.log, f"Route {name}: its auth function failed", error)
             raise Refused(403, "refused by the route's rule") from None
         if not allowed:
             raise Refused(403, "refused by the route's rule")

@@ -134,11 +134,12 @@ class Asker:
     def __init__(self) -> None:
         self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()
 
-    async def who(self, handler: AskedAgain) -> Any:
+    async def who(self, handler: AskedAgain, patience: float = PATIENCE) -> Any:
         """Ask the identity provider who a request is from, and let the handler know.
 
         Args:
             handler: From `handler_of`.
+            patience: Seconds that the answer may take.
 
         Returns:
             The user, or None for nobody.
@@ -148,7 +149,7 @@ class Asker:
         """
         provider = handler.identity_provider
         try:
-            user = await self._ask(IDENTITY, lambda: provider.get_user(handler), handler)
+            user = await self._ask(IDENTITY, lambda: provider.get_user(handler), handler, patience)
         except Denied:
             user = None
         if handler.answered:
@@ -158,13 +159,16 @@ class Asker:
         handler.current_user = handler._jupyter_current_user = user
         return user
 
-    async def may(self, handler: JupyterHandler, action: str, resource: str) -> bool:
+    async def may(
+        self, handler: JupyterHandler, action: str, resource: str, patience: float = PATIENCE
+    ) -> bool:
         """Ask the Authorizer whether a handler's user may do something.
 
         Args:
             handler: A handler whose user is known.
             action: What is to be done, such as "execute".
             resource: To what.
+            patience: Seconds that the answer may take.
 
         Raises:
             Unanswered: Nobody can say.
@@ -176,6 +180,7 @@ class Asker:
                     AUTHORIZER,
                     lambda: authorizer.is_authorized(handler, user, action, resource),
                     handler,
+                    patience,
                 )
             )
         except Denied:
@@ -189,18 +194,24 @@ class Asker:
             # What does not let itself be cancelled must not keep the server from stopping.
             await asyncio.wait(set(self._questions), timeout=1.0)
 
-    async def _ask(self, asked: str, question: Callable[[], Any], handler: JupyterHandler) -> Any:
+    async def _ask(
+        self,
+        asked: str,
+        question: Callable[[], Any],
+        handler: JupyterHandler,
+        patience: float = PATIENCE,
+    ) -> Any:
         task = asyncio.get_running_loop().create_task(
             _outcome(question, handler), name=f"wshandler asks {asked}"
         )
         self._questions.add(task)
         task.add_done_callback(self._questions.discard)
         try:
-            await asyncio.wait({task}, timeout=PATIENCE)
+            await asyncio.wait({task}, timeout=patience)
         finally:
             task.cancel()
         if not task.done() or task.cancelled():
-            raise Unanswered(asked, TimeoutError(f"no answer within {PATIENCE:g} s"))
+            raise Unanswered(asked, TimeoutError(f"no answer within {patience:g} s"))
         answer, error = task.result()
         if error is None:
             return answer

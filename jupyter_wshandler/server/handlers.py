@@ -13,6 +13,7 @@ from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticate
 from jupyter_server.base.handlers import FileFindHandler
 from tornado.web import HTTPError, stream_request_body
 
+from ..callbacks.errorlog import write_whole
 from ..connection import Connection
 from ..engine.deflate import PerMessageDeflate
 from ..engine.handover import take_over
@@ -227,17 +228,17 @@ class RouteHandler(AdmissionHandler):
     def _plain(self, options: Any) -> dict[str, Any]:
         try:
             return sheltered("get_compression_options", dict, options)
-        except Exception:
-            self.log.exception(
-                "Route %s: get_compression_options returned no mapping", self.route.config.name
-            )
+        except Exception as error:
+            name = self.route.config.name
+            text = f"Route {name}: get_compression_options returned no mapping"
+            write_whole(self.log, text, error)
             raise Refused(500, "the route's get_compression_options failed") from None
 
     async def _ask(self, connection: Connection, event: str, *args: Any) -> Any:
         try:
             return await self.manager.ask(connection, event, *args)
-        except Exception:
-            self.log.exception("Route %s: its %s failed", self.route.config.name, event)
+        except Exception as error:
+            write_whole(self.log, f"Route {self.route.config.name}: its {event} failed", error)
             raise Refused(500, f"the route's {event} failed") from None
 
     # ---- refusals ---------------------------------------------------------------------------

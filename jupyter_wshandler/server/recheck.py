@@ -21,7 +21,7 @@ from ..connection import Connection
 from ..manager import WebSocketManager
 from ..routes import Route
 from ..types import CloseCode
-from .asking import AskedAgain, Asker, Unanswered, handler_of
+from .asking import PATIENCE, AskedAgain, Asker, Unanswered, handler_of
 from .credentials import (
     cookie_digest,
     login_cookie,
@@ -189,6 +189,8 @@ class Recheck:
                 self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
+        if connection.closed:  # it waits for the client's close frame, and was told why
+            return
         try:
             self._refusals.closed(connection, code, reason)
             connection._close(code, reason)
@@ -258,13 +260,16 @@ class Recheck:
     async def _ask(self, question: str, connections: list[Connection], period: float) -> None:
         first = connections[0]
         handler = self._handler(first)
+        # Who never answers must not hold up the end of the grace, or those who came meanwhile.
+        graces = [c._route.config.auth.grace for c in connections if c._route.config.auth.grace]
+        patience = min([PATIENCE, *graces])
         async with self._places:
             asked_at = time.monotonic()
             try:
                 with self.fresh(period / 2):
-                    user = complete(await self._asker.who(handler))
+                    user = complete(await self._asker.who(handler, patience))
             except Unanswered as unanswered:
-                self._without_answer(question, unanswered, connections)
+                self._without_answer(question, unanswered, connections, asked_at)
                 return
         digest = first._credential or ""
         # Another login beside it, such as a cookie, may be good; it did not open these.
@@ -273,10 +278,10 @@ class Recheck:
         verdicts: dict[str, bool] = {}
         for route in {c._route for c in connections} if user is not None else ():
             try:
-                verdicts[route.name] = await self._may(handler, route)
+                verdicts[route.name] = await self._may(handler, route, patience)
             except Unanswered as unanswered:
                 same = [c for c in connections if c._route is route]
-                self._without_answer(question, unanswered, same)
+                self._without_answer(question, unanswered, same, asked_at)
         self._carry_out(question, digest, user is not None, verdicts)
         answered_at = asked_at if self.hub is None else self.hub.answered_at(digest) or 0.0
         if answered_at < asked_at - period / 2:
@@ -287,9 +292,10 @@ class Recheck:
         for name in verdicts:
             self._answered_at[question, name] = answered_at
 
-    async def _may(self, handler: JupyterHandler, route: Route) -> bool:
+    async def _may(self, handler: JupyterHandler, route: Route, patience: float) -> bool:
         """Return what the authorizer, and the rules of a route, say of the handler's user."""
-        authorized = await self._asker.may(handler, "execute", f"wshandler:{route.name}")
+        resource = f"wshandler:{route.name}"
+        authorized = await self._asker.may(handler, "execute", resource, patience)
         return authorized and is_allowed(handler.current_user, route.config.auth)
 
     def _carry_out(
@@ -313,12 +319,17 @@ class Recheck:
             self._manager.metrics.rechecks[result] += 1
 
     def _without_answer(
-        self, question: str, unanswered: Unanswered, connections: list[Connection]
+        self,
+        question: str,
+        unanswered: Unanswered,
+        connections: list[Connection],
+        asked_at: float | None = None,
     ) -> None:
         """Leave connections open that nobody can be asked about, but not for ever."""
         now = time.monotonic()
+        since = now if asked_at is None else asked_at
         waited = {
-            c.route: now - self._answered_at.setdefault((question, c.route), now)
+            c.route: now - self._answered_at.setdefault((question, c.route), since)
             for c in connections
         }
         self._unanswered.note(unanswered, len(connections), max(waited.values(), default=0.0))
