@@ -6,7 +6,7 @@ import pytest
 from support.abuse import DOCUMENT
 from support.attacked import Ground
 from support.attacks import all_attacks
-from support.attacktable import documented, notice
+from support.attacktable import documented, notice_well
 from support.endurance import FULL_SECONDS
 
 BUSY = 0.15
@@ -66,7 +66,7 @@ def test_the_table_has_every_attack_and_no_other():
 
 @pytest.mark.parametrize("one", ATTACKS)
 def test_others_notice_nothing_of_an_attack_and_the_attacker_sees_what_the_table_says(ground, one):
-    noticed = notice(ground, one, size=0.5, quiet=0.4)
+    noticed = notice_well(ground, one, enough=BUSY, size=0.5, quiet=0.4)
     print(noticed.figures())
     assert noticed.faults(one, enough=BUSY) == []
     assert noticed.words == documented(DOCUMENT)[one.words], "if this is meant, run `make abuse`"

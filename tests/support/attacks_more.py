@@ -21,6 +21,7 @@ from support.attacks_bots import (
 )
 from support.attacks_clients import (
     API,
+    BETWEEN,
     OFFER,
     SLACK,
     body,
@@ -183,6 +184,7 @@ def left_handshakes(attacker: Attacker) -> str:
     with attacker.active():
         for _ in range(100):
             wires.append(attacker.wire("/slow-rule"))
+            time.sleep(BETWEEN)
         for wire in wires:
             wire.reset()
         time.sleep(2.0)
@@ -246,9 +248,9 @@ def kernel_nonsense(attacker: Attacker) -> str:
     return raw_batch(attacker, '[[], ["text"], [None, {}], 7, ["close", known]] * 60_000')
 
 
-@attack("A kernel's message of 64 MiB for one client")
+@attack("A kernel's message of 16 MiB for one client")
 def kernel_giant(attacker: Attacker) -> str:
-    return raw_batch(attacker, '[["text", known, "x" * (64 << 20)]]')
+    return raw_batch(attacker, '[["text", known, "x" * (16 << 20)]]')
 
 
 @attack("A kernel that asks for 100,000 routes in a batch")
