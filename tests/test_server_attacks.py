@@ -29,10 +29,8 @@ QUICK = {
     "slow-rules-limited",
     "slow-calls",
     "many-bots",
-    "kernel-batch",
     "deleted-subshell",
     "swallowed-cancellation",
-    "hanging-store",
     "new-error-classes",
     "forked-sleeper",
 }
