@@ -14,12 +14,14 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .answers import Answers
 from .background import Timer
+from .engine.chat import ChatCodec
 from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
 from .handler import Handler
 from .request import Request
 from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
-from .types import Callback, CloseCode, Codec, Message, Transport
+from .types import Callback, CloseCode, Codec, Message, Question, Transport
 
 if TYPE_CHECKING:
     from .limits import Seat
@@ -44,6 +46,12 @@ LINGER = 2.0
 """Seconds for the peer to take our close frame after it broke the protocol."""
 
 
+def _weight(question: Question) -> int:
+    """Return the bytes of memory that a message with an id counts for; its frame is kept, too."""
+    heavy = len(question.frame) > LIGHT
+    return getsizeof(question.text) + getsizeof(question.frame) if heavy else 0
+
+
 class Connection(Handler):
     """Be one open WebSocket, and the `handler` that callbacks receive.
 
@@ -60,6 +68,7 @@ class Connection(Handler):
 
     __slots__ = (
         "__weakref__",
+        "_answers",
         "_cancel_reason",
         "_cancelled_at",
         "_credential",
@@ -112,7 +121,7 @@ class Connection(Handler):
         # The route's limits; see limits.py and rates.py.
         self._seat: Seat | None = None
         self._meter: Meter | None = None
-        self._inbox: deque[Message | Pong | Timer] = deque()
+        self._inbox: deque[Message | Question | Pong | Timer] = deque()
         self._waiting_size = 0  # bytes of the heavy messages that wait or are being handled
         self._in_hand = 0  # of the one that is being handled
         self._paused = False
@@ -134,6 +143,8 @@ class Connection(Handler):
         self._cancel_reason: str | None = None
         self._cancelled_at = 0.0
         self.unhandled = 0  # arrived, and dropped when the connection was lost
+        # For a client that wants to know where an answer ends; see `envelop`.
+        self._answers: Answers | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} of route {self.route!r}, {PHASES[self._phase]}>"
@@ -208,6 +219,17 @@ class Connection(Handler):
         self._host.wake(self)
         transport.start(self, early)
 
+    def envelop(self, codec: Codec) -> Codec:
+        """Return a codec around another that speaks `engine.chat`; called before `start`."""
+        chat = ChatCodec(codec)
+        self._answers = chat.stopper = Answers(self, chat)
+        return chat
+
+    def _skip(self, question: Question) -> None:
+        """Take a message from the inbox that nobody wants an answer to any more."""
+        self._inbox.remove(question)
+        self._waiting_size -= _weight(question)
+
     def data_received(self, data: Any) -> None:
         """Handle one chunk from the peer."""
         self._alive = True
@@ -250,7 +272,9 @@ class Connection(Handler):
         if not within:
             self._refuse_control(count)
 
-    def _within_limits(self, events: list[Event], meter: Meter) -> list[Event]:
+    def _within_limits(
+        self, events: list[Event | Question], meter: Meter
+    ) -> list[Event | Question]:
         """Return the events without the messages and pongs over the route's `ratelimit`."""
         now = self._host.io.loop.time()
         pongs = sum(type(event) is Pong for event in events)
@@ -260,6 +284,10 @@ class Connection(Handler):
         kept, waits = meter.sift(events, now)
         for wait in waits:
             self._refuse(wait, meter.closes)
+        if waits and self._answers is not None:
+            for event in events:
+                if type(event) is Question and event not in kept:
+                    self._answers.end(event.number, "refused")
         return kept
 
     def _refuse_control(self, count: int) -> None:
@@ -274,8 +302,13 @@ class Connection(Handler):
         if self._paused and self._phase != CLOSED:
             self._resume()
 
-    def _control(self, event: Event) -> None:
-        if type(event) is Pong:
+    def _control(self, event: Event | Question) -> None:
+        if type(event) is Question:
+            self._active = True
+            if not self._discard:
+                self._inbox.append(event)
+                self._waiting_size += _weight(event)
+        elif type(event) is Pong:
             # Pongs that nobody asked for must not fill the inbox beyond its size.
             wanted = "on_pong" in self._route.callbacks and len(self._inbox) < INBOX
             if wanted and not self._discard:
@@ -345,7 +378,7 @@ class Connection(Handler):
             if self._opened:
                 self.start_timers()
 
-    def _next_message(self) -> Message | Pong | Timer | None:
+    def _next_message(self) -> Message | Question | Pong | Timer | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
         inbox = self._inbox
         if self._in_hand:  # the last one has been handled
@@ -357,8 +390,11 @@ class Connection(Handler):
             if not inbox:
                 return None
         message = inbox.popleft()
-        if (type(message) is str or type(message) is bytes) and len(message) > LIGHT:
-            self._in_hand = getsizeof(message)
+        if type(message) is str or type(message) is bytes:
+            if len(message) > LIGHT:
+                self._in_hand = getsizeof(message)
+        elif type(message) is Question:
+            self._in_hand = _weight(message)
         if self._paused:
             self._read_on()
         return message
@@ -370,7 +406,7 @@ class Connection(Handler):
     def _drop_inbox(self) -> int:
         """Let go of what waits for the callbacks; return how many messages that were."""
         inbox = self._inbox
-        dropped = sum(type(message) is str or type(message) is bytes for message in inbox)
+        dropped = sum(isinstance(message, (str, bytes, Question)) for message in inbox)
         inbox.clear()
         self._waiting_size = self._in_hand
         return dropped
@@ -411,7 +447,7 @@ class Connection(Handler):
         self._discard = True
         kept = 1 if self._task is not None and self._running is None else 0
         while len(self._inbox) > kept:
-            if isinstance(self._inbox.pop(), (str, bytes)):
+            if isinstance(self._inbox.pop(), (str, bytes, Question)):
                 self.unhandled += 1
         if self.unhandled:
             self._host.log.info(

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from jupyter_wshandler.config.model import Rate, Ratelimit
-from jupyter_wshandler.types import Message
+from jupyter_wshandler.types import Message, Question
 
 MIN_BURST = 2.0
 """Seconds' worth of messages that may come at once, where the route says nothing else."""
@@ -126,7 +126,8 @@ class Meter:
         """Part what may pass from what is too much.
 
         Args:
-            events: Messages as str and bytes; anything else passes.
+            events: Messages as str, bytes and `Question` (its whole frame counts); anything else
+                passes.
             now: The event loop's time, in seconds.
 
         Returns:
@@ -137,8 +138,9 @@ class Meter:
         waits: list[float] = []
         for event in events:
             wait = 0.0
-            if (type(event) is str or type(event) is bytes) and not (waits and self.closes):
-                wait = self.take(event, now)
+            message = event.frame if type(event) is Question else event
+            if (type(message) is str or type(message) is bytes) and not (waits and self.closes):
+                wait = self.take(message, now)
             if wait:
                 waits.append(wait)
             else:

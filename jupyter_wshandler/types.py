@@ -13,6 +13,23 @@ Sendable: TypeAlias = object
 """What a callback may send: str, bytes, or anything that has a JSON form (`jsontext.to_json`)."""
 
 
+class Question:
+    """A message with an id, of a client that wants to know where its answer ends.
+
+    Args:
+        number: The client's id of it, above 0.
+        text: The message, as a callback gets it.
+        frame: The frame that it came in.
+    """
+
+    __slots__ = ("frame", "number", "text")
+
+    def __init__(self, number: int, text: str, frame: str) -> None:
+        self.number = number
+        self.text = text
+        self.frame = frame
+
+
 class CloseCode(IntEnum):
     """Name the close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
 
@@ -54,10 +71,16 @@ class Codec(Protocol):
     messages, where the carrier keeps them apart by itself.
     """
 
-    state: int
-    out: Any
     pings: int
     """Pings that came since it was set to 0, answered or not."""
+
+    @property
+    def state(self) -> int:
+        """How far the connection is; see `engine.protocol`."""
+
+    @property
+    def out(self) -> Any:
+        """What must be sent in answer to what was read; see `outgoing`."""
 
     @property
     def pending(self) -> bool:

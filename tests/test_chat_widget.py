@@ -69,12 +69,16 @@ def on_message(handler, message):
         return {"answer": 42, "words": ["a", "b"]}
     if word == "error":
         return {"error": "internal error", "id": "ab12"}
-    if word == "stream":
-        return (f"line {number}" for number in range(int(rest)))
+    if word == "lines":
+        for number in range(int(rest)):
+            handler.write_message(f"line {number}")
+        return None
     if word == "tokens":
         return ({"token": f"{number} "} for number in range(int(rest)))
     if word == "three":
-        return (part for part in ("one", "two", "three"))
+        for part in ("one", "two", "three"):
+            handler.write_message(part)
+        return None
     return "Got message: " + message
 """
 
@@ -87,7 +91,7 @@ def server(tmp_path_factory):
 
 
 def serving(folder, *, base_url="/", **options):
-    script = f"{base_url}static/wshandler/chat.js"
+    static = f"{base_url}static/wshandler"
     return running_server(
         YAML,
         folder=folder,
@@ -95,7 +99,7 @@ def serving(folder, *, base_url="/", **options):
         modules={
             "widgetbot.py": BOT,
             "notebook.html": NOTEBOOK,
-            "page.html": chat_page("pagebot", script),
+            "page.html": chat_page("pagebot", static),
         },
         **options,
     )
@@ -206,7 +210,7 @@ def test_the_chat_takes_the_focus_from_nobody_when_the_cell_is_run_again(noteboo
 
 def test_the_reader_stays_at_the_same_line_when_the_cell_is_run_again(notebook):
     chat = notebook.connected()
-    say(chat, "stream 60")
+    say(chat, "lines 60")
     expect(answers(chat).last).to_have_text("line 59")
     log = chat.get_by_role("log")
     assert log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
@@ -532,9 +536,13 @@ def test_json_is_laid_out_and_binary_is_counted(notebook):
     say(chat, "bytes 12")
     say(chat, "bytes 1")
     expect(answers(chat)).to_have_text(
-        [re.compile(r'\{\s+"answer": 42,\s+"words": \['), "binary, 12 bytes", "binary, 1 byte"]
+        [
+            re.compile(r'JSON, 2 keys\{\s+"answer": 42,\s+"words": \['),
+            "Save binary, 12 bytes",
+            "Save binary, 1 byte",
+        ]
     )
-    expect(answers(chat).first).to_have_css("font-family", re.compile("mono"))
+    expect(answers(chat).first.locator("pre")).to_have_css("font-family", re.compile("mono"))
     screenshot(notebook.page, "json")
 
 
@@ -568,7 +576,7 @@ def test_two_thousand_streamed_messages_keep_the_page_quick_and_the_log_bounded(
         };
         requestAnimationFrame(look);"""
     )
-    say(chat, "stream 2000")
+    say(chat, "lines 2000")
     expect(answers(chat).last).to_have_text("line 1999")
     expect(chat.get_by_text("older messages are not shown")).to_be_attached()
     assert answers(chat).count() <= 500
@@ -583,7 +591,7 @@ def test_two_thousand_streamed_messages_keep_the_page_quick_and_the_log_bounded(
 
 def test_a_reader_of_older_messages_is_not_moved_and_is_told_of_new_ones(notebook):
     chat = notebook.connected()
-    say(chat, "stream 60")
+    say(chat, "lines 60")
     expect(answers(chat).last).to_have_text("line 59")
     log = chat.get_by_role("log")
     log.hover()

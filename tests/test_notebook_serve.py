@@ -101,12 +101,12 @@ def test_the_rich_display_is_a_chat_that_the_server_has_a_script_for(server, boo
 
 def test_a_browser_that_opens_a_bots_address_gets_a_page_to_chat_with_it(server, book):
     serve(book, "/paged")
-    status, headers, body = server.fetch("/paged")
+    status, headers, body = server.fetch("/paged", headers={"Accept": "text/html"})
     assert status == 200
     assert headers["Content-Type"].startswith("text/html")
-    assert b"/base/static/wshandler/chat.js" in body
+    assert b"/base/static/wshandler/chatpage.js" in body
     assert b"{{" not in body
-    status, headers, _ = server.fetch("/paged", token=False)
+    status, headers, _ = server.fetch("/paged", token=False, headers={"Accept": "text/html"})
     assert status == 302
     assert "/login" in headers["Location"]
 

@@ -219,11 +219,11 @@ def test_a_route_compresses_only_where_it_says_so_and_the_client_offers(server):
 # ---- what else a route's address answers --------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/echo", "/paged", "/broken"])
 def test_another_method_is_405_with_allow_after_login_and_403_before(server, method, path):
     status, head, _ = ask(server, path, method=method, upgrade=False)
-    assert (status, fields(head, "Allow")) == (405, ["GET"])
+    assert (status, fields(head, "Allow")) == (405, ["GET, HEAD"])
     status, head, sock = server.raw_handshake(path, method=method, upgrade=False)
     sock.close()
     assert (status, fields(head, "Allow")) == (403, [])
@@ -240,7 +240,7 @@ def test_a_method_with_a_login_cookie_needs_the_xsrf_token_first(server, method)
 @pytest.mark.parametrize("method", ["TRACE", "BREW"])
 def test_an_unknown_method_is_405_with_allow(server, method):
     status, head, body = ask(server, method=method)
-    assert (status, fields(head, "Allow")) == (405, ["GET"])
+    assert (status, fields(head, "Allow")) == (405, ["GET, HEAD"])
     assert body.startswith("405: ")
 
 

@@ -30,7 +30,7 @@ from ..forks import leave_if_copy
 from ..guard import guarded, is_being_closed, is_interrupt, tamed
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
-from ..types import Callback, CloseCode
+from ..types import Callback, CloseCode, Question
 from .errorlog import ErrorLog, ErrorSink, Failure
 from .threads import CallbackThreads
 
@@ -133,6 +133,8 @@ class CallbackRunner:
                     await self._call(c, task, opener, c)
                     if self._left and task in self._left:
                         return
+                    if c._answers is not None:
+                        await c._answers.finish()
                 c._opened = True  # only now: a reload during `open` would start the timers, too
                 c.start_timers()
             handled = 0
@@ -144,6 +146,8 @@ class CallbackRunner:
                     await self._call(c, task, message.callback, c)
                     if self._left and task in self._left:
                         return
+                    if c._answers is not None:
+                        await c._answers.finish()
                     continue
                 if type(message) is Pong:
                     callback = c._route.callbacks.get("on_pong")
@@ -151,12 +155,16 @@ class CallbackRunner:
                 else:
                     callback = c._route.callbacks.get("on_message")
                     argument = message
+                    if c._answers is not None and type(message) is Question:
+                        argument = c._answers.begin(message)
                 if callback is not None:
                     await self._call(c, task, callback, c, argument)
-                elif argument is message:
+                elif type(message) is not Pong:
                     c.close(CloseCode.UNSUPPORTED_DATA, "this route takes no messages")
                 if self._left and task in self._left:
                     return
+                if c._answers is not None:
+                    await c._answers.finish()
                 if c._in_hand:
                     # What is large takes its time to be read and answered: others get a turn.
                     await _yield_turn(task)
@@ -351,8 +359,9 @@ class CallbackRunner:
             if c._phase != OPEN:
                 return False
             if item is not None and c._route.config.returns == "send":
+                answers = c._answers
                 try:
-                    sent = c.write_message(item)
+                    sent = c.write_message(item) if answers is None else answers.write(item)
                 except TypeError as error:
                     raise TypeError(
                         f"{callback.name} yielded what cannot be sent: {error}"
@@ -360,7 +369,7 @@ class CallbackRunner:
                 await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
-        return True
+        return c._answers is None or not c._answers.stopping
 
     # ---- what goes wrong ----------------------------------------------------------------------
 
@@ -389,6 +398,8 @@ class CallbackRunner:
     ) -> None:
         error_id = secrets.token_hex(4)
         self._metrics.errors[c.route] += 1
+        if c._answers is not None:
+            c._answers.failed()
         message = args[1] if callback.event in ("on_message", "on_pong") else None
         failure = Failure(c, message, error, callback.name, time.time(), error_id)
         try:
@@ -497,6 +508,9 @@ class CallbackRunner:
         if callback is None or task is None or task is _STARTING:
             return
         self._leave(c, callback, task)
+        if c._answers is not None:
+            c._answers.failed()
+            c._answers.over()  # what it would say later belongs to nobody
         c._task = c._running = c._cancel_reason = None
         c._streaming = False
         c._opened = True  # it had its turn

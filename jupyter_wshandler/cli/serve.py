@@ -27,6 +27,7 @@ def serve(file: str, options: Sequence[str]) -> int:
         return 2
     from ..server.app import WSHandlerApp
 
+    WSHandlerApp.announces = True
     WSHandlerApp.launch_instance(  # type: ignore[no-untyped-call]
         [f"--WSHandlerApp.config_file={path.resolve()}", *options]
     )

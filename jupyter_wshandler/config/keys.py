@@ -360,12 +360,13 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
         _doc("Whether to agree to permessage-deflate (RFC 7692).", "`true` or `false`"),
     ] = UNSET
     page: Annotated[
-        str | UnsetType,
+        str | bool | UnsetType,
         _doc(
             "A file to serve to a logged-in browser that opens the route's address; its "
-            "path is relative to the configuration file's folder.",
-            "the path of a file",
-            "none: 426",
+            "path is relative to the configuration file's folder. `none` or `false`: no page, "
+            "such a browser gets 426.",
+            "the path of a file, or `none`",
+            "the built-in chat",
         ),
     ] = UNSET
     run: Annotated[

@@ -138,7 +138,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     xsrf: Literal["origin", "ticket"] = "origin"
     subprotocols: tuple[str, ...] = ()
     compression: bool = False
-    page: str | None = None
+    page: str | Literal[False] | None = None
+    """A file, False for none, or None for the built-in chat."""
     run: Literal["thread", "loop"] = "thread"
     threads: int | None = None
     timeout: float | msgspec.UnsetType | None = msgspec.UNSET

@@ -38,6 +38,8 @@ _KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "ki
 
 PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
+NO_PAGE = "none"
+
 MIN_RECHECK = 0.1
 """Seconds between two questions about a login, at least."""
 
@@ -234,6 +236,8 @@ class KwargsReader(LimitChecks):
 
     def _page(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
+        if node.value is False or node.value == NO_PAGE:
+            return {name: False}
         if not isinstance(node.value, str) or not node.value:
             self._expected(keys_of(KwargsEntry)[name], node)
             return None

@@ -124,7 +124,7 @@ class Asked(msgspec.Struct):
     pattern: str
     options: msgspec.Raw = _NOTHING
     events: msgspec.Raw = _NOTHING
-    page: str | None = None
+    page: str | bool | None = None
     replace: bool = False
 
 

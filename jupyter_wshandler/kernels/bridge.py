@@ -20,7 +20,7 @@ from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
 from ..sending import CLOSED, CLOSING, SENT, Sent, check_close
 from ..sessions import Session
-from ..types import Callback, CloseCode
+from ..types import Callback, CloseCode, Question
 from .batches import (
     Batch,
     Binary,
@@ -370,7 +370,7 @@ class Bridge:
 
     def _write(self, connection: KernelConnection, message: str | bytes) -> Sent:
         try:
-            return connection.write_message(message)
+            return connection.relay(message)
         except ConnectionClosed:
             return SENT
 
@@ -422,7 +422,14 @@ class Bridge:
 
     def connect(self, route: Route, **details: Any) -> KernelConnection:
         """Return a connection of a route; it is not open yet."""
-        return KernelConnection(self, route, on_leaving=self._leaving, **details)
+        return KernelConnection(
+            self, route, on_leaving=self._leaving, on_stop=self._stop, **details
+        )
+
+    def _stop(self, c: KernelConnection, number: int) -> None:
+        room = self._courier.waiting < MAX_WAITING
+        if self.alive and room and c.id in self._connections:
+            self._courier.put(["stop", c.id, number])
 
     def _leaving(self, c: KernelConnection) -> None:
         self._courier.put(["leaving", c.id, c.close_code, c.close_reason or ""])
@@ -482,6 +489,9 @@ class Bridge:
             elif type(message) is bytes:
                 c.give(len(message))
                 courier.put(["binary", c.id], message, size=64 + len(message))
+            elif type(message) is Question:
+                c.give(len(message.frame))
+                courier.put(["text", c.id, message.frame], size=64 + len(message.frame))
             elif isinstance(message, Pong):
                 courier.put(["pong", c.id], message.payload)
 

@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..answers import Answers
 from ..connection import Connection
-from ..sending import PEER_CLOSED
+from ..engine.chat import ChatCodec
+from ..sending import PEER_CLOSED, Sent
+from ..types import Codec
 
 WINDOW = 64
 """Messages that the kernel may have and not have handled, as many as an inbox holds."""
@@ -16,12 +19,30 @@ WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""
 
 
+class _Relay(Answers):
+    """Let the kernel mark its answers, and tell it which to stop."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(
+        self, connection: Connection, codec: ChatCodec, tell: Callable[[int], object]
+    ) -> None:
+        super().__init__(connection, codec)
+        self._tell = tell
+
+    def stop(self, number: int) -> None:
+        """Take a message from the inbox, or stop its answer in the kernel."""
+        if not self.skip(number):
+            self._tell(number)
+
+
 class KernelConnection(Connection):
     """Be an open WebSocket whose messages are handled in a kernel.
 
     Args:
         args: See `Connection`.
         on_leaving: Called once where the client leaves before its messages are handled.
+        on_stop: Called with the id of a message whose answer is to be stopped.
         details: See `Connection`.
     """
 
@@ -31,16 +52,22 @@ class KernelConnection(Connection):
         "held_size",
         "lost_at",
         "on_leaving",
+        "on_stop",
         "told_closing",
         "untaken",
         "untaken_size",
     )
 
     def __init__(
-        self, *args: Any, on_leaving: Callable[[KernelConnection], object], **details: Any
+        self,
+        *args: Any,
+        on_leaving: Callable[[KernelConnection], object],
+        on_stop: Callable[[KernelConnection, int], object],
+        **details: Any,
     ) -> None:
         super().__init__(*args, **details)
         self.on_leaving = on_leaving
+        self.on_stop = on_stop
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
         self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
@@ -48,6 +75,23 @@ class KernelConnection(Connection):
         self.lost_at = 0.0
         self.told_closing = False  # the kernel knows that the client is leaving
         self.ended_there = False  # its last callback has run in the kernel
+
+    def envelop(self, codec: Codec) -> Codec:
+        """Return a codec around another that speaks `engine.chat`; the kernel has one as well."""
+        chat = ChatCodec(codec)
+        self._answers = chat.stopper = _Relay(self, chat, lambda number: self.on_stop(self, number))
+        return chat
+
+    def relay(self, message: str | bytes) -> Sent:
+        """Send what comes from the kernel: it has its envelope already, where there is one."""
+        codec = self._protocol
+        if not isinstance(codec, ChatCodec):
+            return self.write_message(message)
+        codec.whole = True
+        try:
+            return self._send(message)
+        finally:
+            codec.whole = False
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from .batches import MAX_EVENTS
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of this language: a server and a kernel of different versions leave each other alone."""
 
 TARGET = "wshandler"

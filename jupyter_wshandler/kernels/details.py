@@ -92,6 +92,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[st
         "path_args": list(connection.path_args),
         "path_kwargs": dict(connection.path_kwargs),
         "subprotocol": connection.subprotocol,
+        "chat": connection._answers is not None,
     }
 
 

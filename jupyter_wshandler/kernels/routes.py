@@ -34,7 +34,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str
     options: dict[str, Any] = {}
     events: tuple[str, ...] = ()
-    page: str | None = None
+    page: str | bool | None = None
     replace: bool = False
 
 
@@ -131,7 +131,7 @@ class KernelRoutes:
             self._config(claim),
             {event: _There(event) for event in claim.events},
             host=bridge,
-            page=claim.page,
+            page=claim.page if isinstance(claim.page, str) else None,
         )
         rivals = self._others(bridge, route)
         if rivals and not claim.replace:
@@ -194,7 +194,13 @@ class KernelRoutes:
                 "decide in `open` instead, with handler.close(4403)"
             )
         # Only what the kernel offers runs there: functions and pages of `defaults` are of files.
-        config = msgspec.structs.replace(config, callbacks={}, every=(), page=None)
+        # That there is no page is said by whoever says it first: `enforce`, the kernel, `defaults`.
+        bare = claim.page is False or (
+            config.page is False and (claim.page is None or "page" in (self._enforce or {}))
+        )
+        config = msgspec.structs.replace(
+            config, callbacks={}, every=(), page=False if bare else None
+        )
         if private:
             # Whatever `defaults` says of routes in files; `enforce` may still narrow it.
             auth = msgspec.structs.replace(config.auth, required=True)

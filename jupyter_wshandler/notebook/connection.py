@@ -10,6 +10,7 @@ from ..callbacks.errorlog import ErrorSink
 from ..connection import Connection
 from ..manager import WebSocketManager
 from ..sessions import Sessions
+from ..types import Question
 from .output import bot_logger
 from .sessions import KernelSessions
 
@@ -62,5 +63,10 @@ class BotConnection(Connection):
             self._in_hands = False
             self.on_handled()
         message = super()._next_message()
-        self._in_hands = isinstance(message, (str, bytes))
+        self._in_hands = isinstance(message, (str, bytes, Question))
         return message
+
+    def _skip(self, question: Question) -> None:
+        """Take a message from the inbox; for the server that is as good as handled."""
+        super()._skip(question)
+        self.on_handled()

@@ -40,7 +40,7 @@ from ..kernels.courier import (
 from ..manager import current_manager
 from ..request import Request
 from ..routes import Route
-from ..types import CloseCode
+from ..types import CloseCode, Codec
 from .claims import Answer, Asked, Claims
 from .comms import Comms
 from .connection import BotConnection, NotebookManager
@@ -282,6 +282,9 @@ class Link:
                 transport.feed([buffer])
             elif what == "pong":
                 transport.feed([Pong(buffer)])
+            elif what == "stop":
+                if connection._answers is not None:
+                    connection._answers.stop(event[2])
             elif what == "leaving":
                 transport.feed([Close(event[2], event[3])])
             elif what == "lost":
@@ -323,7 +326,10 @@ class Link:
             size=WINDOW_SIZE,
         )
         self._open[name] = connection, transport
-        manager.open(connection, MessageProtocol(), transport, ())
+        codec: Codec = MessageProtocol()
+        if details["chat"]:
+            codec = connection.envelop(codec)
+        manager.open(connection, codec, transport, ())
 
     # ---- to the server ---------------------------------------------------------------------------
 

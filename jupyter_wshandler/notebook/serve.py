@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..errors import RouteRefused
@@ -141,11 +141,14 @@ def _free_name(pattern: str) -> str:
     return name
 
 
-def _page(route: Route) -> str | None:
-    """Return the text of a route's page: the server opens no file because a kernel says so."""
+def _page(route: Route) -> str | Literal[False] | None:
+    """Return the text of a route's page, or False where it has none.
+
+    The server opens no file because a kernel says so.
+    """
     path = route.config.page
-    if path is None:
-        return None
+    if path is None or path is False:
+        return path
     with open(path, encoding="utf-8") as file:
         text = file.read(MAX_PAGE + 1)
     if len(text) > MAX_PAGE:

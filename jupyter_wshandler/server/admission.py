@@ -53,6 +53,9 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
     upgrading = False
     """Whether a socket is asked for."""
 
+    page_wanted = False
+    """Whether the route has a page, and a browser asks for it."""
+
     silent = False
     """Whether nothing more is logged: a reached limit has its own line, once a minute."""
 
@@ -94,7 +97,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         """Decide on identity, origin and authorization, before anything else runs."""
         read_forwarded(self)
         self.upgrading = upgrade = is_upgrade(list(self.request.headers.get_all()))
-        page = pages.exists(self.route) and self.request.method == "GET" and not upgrade
+        page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
         await self.identify(page)
         if self._finished:
             return

@@ -38,6 +38,7 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
 from ..routes import Route
+from .addresses import addresses
 from .api import TicketsHandler, rules
 from .bodies import Leftovers, rules_for
 from .configfiles import unloaded
@@ -74,6 +75,8 @@ class WSHandlerApp(ExtensionApp):
     load_other_extensions = True
     file_url_prefix = "/wshandler"
     static_paths = [STATIC]
+    announces = False
+    """Whether the addresses of all bots are printed once the server is up."""
 
     url = Dict(
         help="Routes, of the same shape as `url:` in a config file; they win over the files."
@@ -345,6 +348,8 @@ class WSHandlerApp(ExtensionApp):
         self.manager.served.advise = advise
         for sentence in advise():
             self.log.warning("%s", sentence)
+        if self.announces:
+            print(addresses(self.manager.served.configured, serverapp), flush=True)
 
     def _watch_kernels(self, serverapp: Any) -> None:
         application = serverapp.web_app

@@ -15,6 +15,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..callbacks.errorlog import write_whole
 from ..connection import Connection
+from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
 from ..engine.handover import take_over
 from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
@@ -22,6 +23,7 @@ from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
 from ..guard import sheltered
 from ..request import Request
+from ..types import Codec
 from . import pages
 from .admission import BROKEN, AdmissionHandler, Refused
 from .bodies import Leftovers, UnreadBody, has_body
@@ -38,6 +40,7 @@ class RouteHandler(AdmissionHandler):
         pairs = list(self.request.headers.get_all())
         upgrade = self.upgrading
         if not upgrade:
+            self.set_header("Vary", "Accept, Cookie")
             self.refuse_without_page()
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
@@ -81,26 +84,38 @@ class RouteHandler(AdmissionHandler):
                 self.manager.release(connection)
 
     def refuse_without_page(self) -> None:
-        """Refuse to show a page where the route has none."""
-        if pages.exists(self.route):
-            return
+        """Refuse to show a page where the route has none, or none is asked for."""
         if self.route.config_error:
             # What is wrong with it may be its page.
             raise Refused(503, BROKEN)
+        if self.page_wanted:
+            return
         raise Refused(
             426,
             "this is a WebSocket; connect to it with ws:// or wss://",
-            {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+            {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Version": "13",
+                "Vary": "Accept, Cookie",
+            },
         )
 
     def refuse_body(self) -> None:
         """Refuse a request with a body: no route takes one."""
-        if self.request.method != "GET":
+        asked_for_page = self.request.method == "HEAD" and self.page_wanted
+        if self.request.method != "GET" and not asked_for_page:
             self.refuse_method()
         if self.upgrading:
             raise Refused(400, "a request for a WebSocket must not have a body")
         self.refuse_without_page()
         raise Refused(400, "a page is shown to a request without a body")
+
+    async def serve_head(self) -> None:
+        """Answer a HEAD: that of the page, where GET would get it."""
+        if self.upgrading or not self.page_wanted:
+            self.refuse_method()
+        await self.serve()
 
     def refuse_if_stopping(self) -> None:
         """Refuse while the server stops: nobody would say goodbye to a new connection."""
@@ -139,13 +154,16 @@ class RouteHandler(AdmissionHandler):
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:
-            body, kind = pages.render(self.route, self.scripts)
+            body, kind, policy = pages.render(self.route, self.scripts)
         except OSError:
             name, path = self.route.config.name, self.route.config.page
             self.log.error("Route %s: cannot read its page %s", name, path)
             raise Refused(503, "this route's page cannot be read") from None
         self.set_header("Content-Type", kind)
         self.set_header("Cache-Control", "no-cache")
+        if policy:
+            # Beside Jupyter's own: a browser obeys both.
+            self.add_header("Content-Security-Policy", policy)
         self.finish(body)
 
     async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
@@ -163,7 +181,10 @@ class RouteHandler(AdmissionHandler):
             handshake = check_upgrade(method, version, pairs)
         except HandshakeError as error:
             raise Refused(error.status, error.reason, error.headers) from None
-        subprotocol = await self.choose_subprotocol(connection, handshake)
+        chats = SUBPROTOCOL in handshake.subprotocols
+        # It is between our chat and us, and no business of the route's.
+        offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
+        subprotocol = await self.choose_subprotocol(connection, offered)
         deflate, extensions = await self.choose_compression(connection, handshake)
         # The route's own functions may have taken their time; nothing is awaited from here on.
         self.refuse_if_stopping()
@@ -176,6 +197,8 @@ class RouteHandler(AdmissionHandler):
         if subprotocol is not None:
             self.set_header("Sec-WebSocket-Protocol", subprotocol)
             connection.subprotocol = subprotocol
+        elif chats:
+            self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         if extensions:
             self.set_header("Sec-WebSocket-Extensions", extensions)
         self.finish()
@@ -183,13 +206,14 @@ class RouteHandler(AdmissionHandler):
         if taken is None:
             return False
         transport, early = taken
-        protocol = Protocol(max_message=self.route.config.max_message, deflate=deflate)
+        protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
+        if chats and subprotocol is None:
+            protocol = connection.envelop(protocol)
         self.manager.open(connection, protocol, transport, early)
         return True
 
-    async def choose_subprotocol(self, connection: Connection, handshake: Handshake) -> str | None:
+    async def choose_subprotocol(self, connection: Connection, offered: list[str]) -> str | None:
         """Return the subprotocol to answer with, or None (RFC 6455 section 4.2.2)."""
-        offered = handshake.subprotocols
         if not offered:
             return None
         if "select_subprotocol" not in self.route.callbacks:
@@ -257,7 +281,7 @@ class RouteHandler(AdmissionHandler):
                 self.set_header(name, value)
         if status_code == 405:
             # Tornado refuses the methods it does not know itself, and says no more than that.
-            self.set_header("Allow", "GET")
+            self.set_header("Allow", "GET, HEAD" if pages.exists(self.route) else "GET")
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(f"{status_code}: {sentence}\n")
@@ -289,11 +313,16 @@ class PrivateRouteHandler(RouteHandler):
         await self.serve()
 
     @ws_authenticated
-    def head(self) -> None:
+    async def head(self) -> None:
+        """Show what GET would show, without its body."""
+        await self.serve_head()
+
+    @ws_authenticated
+    def post(self) -> None:
         """Refuse."""
         self.refuse_method()
 
-    post = put = patch = delete = options = head
+    put = patch = delete = options = post
 
 
 class PublicRouteHandler(RouteHandler):
@@ -305,11 +334,16 @@ class PublicRouteHandler(RouteHandler):
         await self.serve()
 
     @allow_unauthenticated
-    def head(self) -> None:
+    async def head(self) -> None:
+        """Show what GET would show, without its body."""
+        await self.serve_head()
+
+    @allow_unauthenticated
+    def post(self) -> None:
         """Refuse."""
         self.refuse_method()
 
-    post = put = patch = delete = options = head
+    put = patch = delete = options = post
 
 
 @stream_request_body

@@ -6,23 +6,62 @@ import mimetypes
 from html import escape
 from pathlib import Path
 
-from jupyter_server.utils import url_path_join
+from tornado.httputil import HTTPServerRequest
 
 from ..routes import Route
 
 CHAT = Path(__file__).parent / "static" / "chat.html"
-"""The page of a bot in a notebook that has none of its own."""
+"""The page of a bot that has none of its own."""
 
 HTML = "text/html; charset=utf-8"
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'"
+)
+"""What the built-in chat may do; a socket of the page's own host is among 'self'."""
+
 
 def exists(route: Route) -> bool:
-    """Return whether a route has a page; a bot of a notebook has one without being asked."""
-    return route.config.page is not None or route.host is not None
+    """Return whether a route has a page: the built-in chat, unless it names another or none."""
+    return route.config.page is not False
 
 
-def render(route: Route, static_url: str) -> tuple[bytes | str, str]:
-    """Return a route's page and its Content-Type.
+def wanted(route: Route, request: HTTPServerRequest) -> bool:
+    """Return whether a request that is no upgrade is to be answered with the route's page.
+
+    A page of the route's own is served to everybody who may see it, the built-in chat only to who
+    asks for HTML as a browser does that goes to an address. All else is told that this is a
+    WebSocket: scripts, and a socket whose upgrade got lost at a proxy.
+
+    Args:
+        route: The route.
+        request: The request.
+    """
+    if request.method not in ("GET", "HEAD") or not exists(route):
+        return False
+    if isinstance(route.config.page, str) or route.page is not None:
+        return True
+    headers = request.headers
+    return "Sec-WebSocket-Key" not in headers and accepts_html(headers.get_list("Accept"))
+
+
+def accepts_html(accept: list[str]) -> bool:
+    """Return whether HTML is asked for by name (RFC 9110 section 12.5.1); ``*/*`` is no name.
+
+    Args:
+        accept: The values of the Accept fields.
+    """
+    for entry in ",".join(accept).split(","):
+        kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+        if kind in ("text/html", "application/xhtml+xml"):
+            weights = [part[2:].strip() for part in parameters if part.startswith("q=")]
+            return not weights or weights[0].strip("0.") != ""
+    return False
+
+
+def render(route: Route, static_url: str) -> tuple[bytes | str, str, str]:
+    """Return a route's page, its Content-Type, and its Content-Security-Policy or "".
 
     Args:
         route: A route that has a page.
@@ -31,17 +70,18 @@ def render(route: Route, static_url: str) -> tuple[bytes | str, str]:
     Raises:
         OSError: The file cannot be read.
     """
-    if route.config.page is None:
-        return (_chat(route, static_url) if route.page is None else route.page), HTML
+    if not isinstance(route.config.page, str):
+        if route.page is not None:
+            return route.page, HTML, ""
+        return _chat(route, static_url), HTML, POLICY
     path = Path(route.config.page)
     kind = mimetypes.guess_type(path.name)[0] or "text/html"
-    return path.read_bytes(), f"{kind}; charset=utf-8" if "text" in kind else kind
+    return path.read_bytes(), f"{kind}; charset=utf-8" if "text" in kind else kind, ""
 
 
 def _chat(route: Route, static_url: str) -> str:
     """Return a page to chat with the bot."""
     page = CHAT.read_text(encoding="utf-8")
-    script = url_path_join(static_url, "chat.js")
-    for name, value in (("title", route.config.name), ("script", script)):
+    for name, value in (("title", route.config.name), ("static", static_url.rstrip("/"))):
         page = page.replace("{{" + name + "}}", escape(value))
     return page

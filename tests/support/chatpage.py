@@ -50,10 +50,10 @@ NOTEBOOK = """<!doctype html>
 """
 
 
-def chat_page(title: str, script: str) -> str:
+def chat_page(title: str, static: str) -> str:
     """Return the default page of a bot with its placeholders filled in."""
     text = (STATIC / "chat.html").read_text()
-    return text.replace("{{title}}", title).replace("{{script}}", script)
+    return text.replace("{{title}}", title).replace("{{static}}", static)
 
 
 class Notebook:

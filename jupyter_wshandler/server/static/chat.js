@@ -10,13 +10,16 @@
 //        place, so a cell may be run again while somebody is talking. Unset, it is the path.
 // full   true where the chat is the whole page
 
-import {Log, make} from './chatlog.js';
+import {Log} from './chatlog.js';
 import {SHEET} from './chatstyle.js';
+import {make} from './make.js';
 import {connect} from './wshandler.js';
 
 // The server that this module came from is the server of the bot, at any base_url.
 const SERVER = new URL(import.meta.url).origin;
 
+const PROTOCOL = 'wsh.chat.v0';  // the server says which message an answer is for, and where it ends
+const AT_WORK = 300;      // milliseconds after which an answer can be stopped
 const OUT_OF_PAGE = 30;  // seconds that a chat outside the document keeps its socket
 
 const STATES = {
@@ -113,6 +116,10 @@ class Chat {
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
   tried = false;   // whether somebody has asked for one more attempt
+  asked = 0;       // messages that were sent on this connection
+  open = new Set();  // those that are not answered to the end
+  current = 0;     // the one that is being answered
+  patience = 0;
   place = null;
   address = '';
   focused = null;  // which part of the chat has the focus, or had it when it left the document
@@ -151,6 +158,7 @@ class Chat {
         make('label', {className: 'unseen', htmlFor: 'text'}, 'Your message'),
         part('text', 'textarea', {id: 'text', rows: 1, placeholder: 'Write a message',
           enterKeyHint: 'send', autocomplete: 'off', attributes: {'aria-describedby': 'why'}}),
+        part('stop', 'button', {style: 'button plain', type: 'button', hidden: true}, 'Stop'),
         part('send', 'button', {
           style: 'button', attributes: {'aria-describedby': 'why'}}, 'Send')));
     // Open, so that JupyterLab sees that one may write in here.
@@ -179,6 +187,10 @@ class Chat {
       this.rouse();
     });
     $.text.addEventListener('focus', () => this.rouse());
+    $.stop.addEventListener('click', () => this.stop());
+    this.host.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape' && !$.stop.hidden) this.stop();
+    });
     $.text.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -256,9 +268,9 @@ class Chat {
       this.bot.connect();
       return;
     }
-    this.bot = connect(this.address, {meanings: MEANINGS});
+    this.bot = connect(this.address, {meanings: MEANINGS, protocols: [PROTOCOL]});
     this.bot.onopen = () => this.opened();
-    this.bot.onmessage = ({data}) => this.log.receive(data);
+    this.bot.onmessage = ({data}) => this.receive(data);
     this.bot.onstate = () => this.changed();
     this.show('connecting', this.reason);
   }
@@ -269,6 +281,8 @@ class Chat {
   }
 
   opened() {
+    this.asked = 0;
+    this.idle();
     const {hurry} = this;
     if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
     this.reason = '';
@@ -281,6 +295,7 @@ class Chat {
     const {state, cause, words, attempts} = this.bot;
     if (state === 'open') return;
     let more = '';
+    this.idle();
     if (state !== 'connecting') {
       this.log.end();
       this.hurry = false;
@@ -337,9 +352,64 @@ class Chat {
   }
 
   send(text) {
-    if (this.bot?.state !== 'open' || !this.bot.send(text)) return false;
+    const numbered = this.bot?.protocol === PROTOCOL;
+    const frame = numbered ? JSON.stringify({say: text, id: this.asked + 1}) : text;
+    if (this.bot?.state !== 'open' || !this.bot.send(frame)) return false;
     this.log.said(text);
+    if (numbered) {
+      this.asked += 1;
+      this.open.add(this.asked);
+      this.log.work(true);
+    }
     return true;
+  }
+
+  // ---- what the bot says ---------------------------------------------------------------------
+
+  // The envelopes are those of engine/chat.py.
+  receive(data) {
+    if (this.bot.protocol !== PROTOCOL) return void this.log.receive(data);
+    if (typeof data !== 'string') {
+      return void this.log.receive(data.slice(4), new DataView(data).getInt32(0));
+    }
+    const {begin, piece, of, json, message, end, how} = JSON.parse(data);
+    if (begin) this.begun(begin);
+    else if (piece !== undefined) this.log.receive(piece, of, json);
+    else if (message !== undefined) this.log.receive(message);
+    else if (end) {
+      this.log.end(end, how);
+      this.open.delete(end);
+      if (end === this.current) this.begun(0);
+      this.log.work(this.open.size > 0);
+    }
+  }
+
+  begun(number) {
+    const $ = this.$;
+    this.current = number;
+    clearTimeout(this.patience);
+    if (number) {
+      this.patience = setTimeout(() => {
+        $.stop.disabled = false;
+        $.stop.textContent = 'Stop';
+        $.stop.hidden = false;
+      }, AT_WORK);
+    } else {
+      if (this.shadow.activeElement === $.stop) $.text.focus();
+      $.stop.hidden = true;
+    }
+  }
+
+  stop() {
+    if (!this.current || !this.bot?.send(JSON.stringify({stop: this.current}))) return;
+    // A function in a thread cannot be interrupted: it may take until its next item.
+    this.$.stop.textContent = 'Stopping…';
+  }
+
+  idle() {
+    this.open.clear();
+    this.begun(0);
+    this.log.work(false);
   }
 
   fit() {

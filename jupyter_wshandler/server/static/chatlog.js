@@ -2,14 +2,38 @@
 
 const MOST_MESSAGES = 500;   // in the log
 const LONGEST_TEXT = 20000;  // characters of one message that are shown
+const LONGEST_JSON = 4000000;  // characters of JSON, which may hold a picture
+const TOKENS = 'tokens';     // the stream of a bot that says itself where it ends
 const NEAR = 40;             // pixels from the end that count as the end
 
-// Make an element; text comes in as text and never as markup.
-export function make(tag, {attributes = {}, ...properties} = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+import {bytesPart, forget, jsonPart} from './chatparts.js';
+import {make} from './make.js';
+import {Markdown} from './markdown.js';
+
+const shortened = (text) => (text.length <= LONGEST_TEXT ? text
+  : `${text.slice(0, LONGEST_TEXT)} … (${text.length - LONGEST_TEXT} more characters)`);
+
+// What a bot has said: text as Markdown, and whatever else stands between.
+class Bubble {
+  #text = null;
+  #length = 0;
+
+  constructor() { this.element = make('div', {className: 'bubble'}); }
+
+  write(text, part) {
+    if (part) {
+      this.#text = null;
+      this.element.append(part());
+      return;
+    }
+    if (this.#length >= LONGEST_TEXT) return;
+    this.#length += text.length;
+    if (!this.#text) {
+      this.#text = new Markdown(make('div', {className: 'text'}));
+      this.element.append(this.#text.element);
+    }
+    this.#text.append(shortened(text));
+  }
 }
 
 export class Log {
@@ -17,7 +41,8 @@ export class Log {
   #frame = 0;
   #count = 0;         // messages and notices in the log
   #turn = null;       // the messages in a row of one speaker
-  #streamed = null;   // the message that is being written word by word
+  #streams = new Map();  // answer -> the bubble that is being written
+  #working = false;   // whether the bot is at work, and nothing of it is to be seen yet
   #pinned = true;     // whether the reader is at the end
   #scrolled = 0;
 
@@ -30,6 +55,9 @@ export class Log {
       this.hello, 'Enter sends. Shift+Enter starts a new line.');
     this.element = make('div', {className: 'log', tabIndex: 0, attributes: {
       role: 'log', 'aria-live': 'polite', 'aria-label': 'Conversation'}}, this.older, this.empty);
+    this.typing = make('p', {className: 'typing', hidden: true}, make('i'), make('i'), make('i'),
+      make('span', {className: 'unseen'}, 'The bot is at work'));
+    this.element.append(this.typing);
     this.below = make('button', {type: 'button', className: 'below button', hidden: true},
       'New messages below');
     this.below.addEventListener('click', () => this.#follow());
@@ -40,42 +68,49 @@ export class Log {
 
   get used() { return this.#count > 0; }
 
-  // A frame is one message, but for three JSON objects, the same as on the example's page:
+  // A message of its own, but for three JSON objects, the same as on the example's page:
   // {"token": "..."} goes on writing the bot's current message, {"done": true} ends it,
-  // {"error": "...", "id": "..."} is a failure.
-  receive(data) {
+  // {"error": "...", "id": "..."} is a failure. `of` is the answer that yielded it: all that one
+  // answer yields stands in one bubble.
+  receive(data, of = 0, json = false) {
     if (typeof data !== 'string') {
-      const size = data.byteLength;
-      this.#add({who: 'bot', kind: 'code', text: `binary, ${size} byte${size === 1 ? '' : 's'}`});
+      this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => bytesPart(data)});
       return;
     }
     let value = null;
-    if (/^\s*[{[]/.test(data) && data.length <= LONGEST_TEXT) {
+    if (/^\s*[{[]/.test(data) && data.length <= LONGEST_JSON) {
       try { value = JSON.parse(data); } catch { /* it only looks like JSON */ }
     }
     if (typeof value?.token === 'string') {
-      this.#add({who: 'bot', kind: 'token', text: value.token});
-    } else if (value?.done === true) {
-      this.end();
+      this.#add({who: 'bot', kind: 'piece', of: of || TOKENS, text: value.token});
+    } else if (value?.done === true && Object.keys(value).length === 1) {
+      if (!of) this.end();
     } else if (typeof value?.error === 'string') {
       const id = value.id ? ` (error id ${value.id})` : '';
       this.notice(`The bot reports: ${value.error}${id}`, true);
+    } else if (value && (json || !of)) {
+      this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => jsonPart(value)});
     } else {
-      const text = value ? JSON.stringify(value, null, 2) : data;
-      this.#add({who: 'bot', kind: value ? 'code' : '', text});
+      this.#add({who: 'bot', kind: of ? 'piece' : '', of, text: data});
     }
   }
 
   said(text) {
-    this.end();
+    this.end(TOKENS);
     this.#follow();
     this.#add({who: 'you', text});
   }
 
   notice(text, bad = false) { this.#add({kind: bad ? 'notice bad' : 'notice', text}); }
 
-  // End the message that is being streamed.
-  end() { this.#add({kind: 'done'}); }
+  // End what is being streamed: one answer, or all.
+  end(of = 0, how = 'done') { this.#add({kind: 'done', of, how}); }
+
+  // Show that the bot is at work, as long as nothing of its answer is to be seen.
+  work(on) {
+    this.#working = on;
+    this.#frame ||= requestAnimationFrame(() => this.#flush());
+  }
 
   // Put the reader back where they were; a browser forgets it with what it does not show.
   settle() {
@@ -104,9 +139,10 @@ export class Log {
   // hidden tab has no frames: the queue waits, and is bounded like the log.
   #add(entry) {
     const last = this.#queue.at(-1);
-    if (entry.kind === 'token' && last?.kind === 'token') {
+    if (entry.kind === 'piece' && entry.text !== undefined && last?.kind === 'piece'
+        && last.of === entry.of && last.text !== undefined) {
       if (last.text.length < LONGEST_TEXT) last.text += entry.text;
-    } else if (entry.kind !== 'done' || last?.kind !== 'done') {
+    } else if (entry.kind !== 'done' || entry.of || last?.kind !== 'done') {
       this.#queue.push(entry);
     }
     if (this.#queue.length > MOST_MESSAGES) {
@@ -120,35 +156,48 @@ export class Log {
     this.#frame = 0;
     const before = this.#count;
     for (const entry of this.#queue.splice(0)) this.#append(entry);
-    const grown = this.#count > before || this.#streamed;
+    const grown = this.#count > before || this.#streams.size > 0;
     while (this.#count > MOST_MESSAGES) this.#drop();
+    this.typing.hidden = !this.#working || this.#streams.size > 0;
+    if (this.element.lastElementChild !== this.typing) this.element.append(this.typing);
     if (this.#pinned) this.settle();
     else if (grown) this.below.hidden = false;
   }
 
-  #append({who, kind = '', text}) {
-    if (kind === 'token' && this.#streamed) {
-      if (this.#streamed.textContent.length < LONGEST_TEXT) this.#streamed.append(text);
+  #append({who, kind = '', text, of, part, how}) {
+    if (kind === 'done') {
+      for (const each of of ? [of] : [...this.#streams.keys()]) this.#finish(each);
+      if (how === 'stopped') this.#append({kind: 'notice', text: 'Stopped.'});
       return;
     }
-    this.#streamed?.setAttribute('aria-busy', 'false');
-    this.#streamed = null;
-    if (kind === 'done') return;
+    if (kind === 'piece' && this.#streams.has(of)) {
+      this.#streams.get(of).write(text, part);
+      return;
+    }
+    if (kind !== 'piece' || of === TOKENS) this.#finish(TOKENS);
     this.empty.remove();
     this.#count += 1;
-    const shown = text.length <= LONGEST_TEXT ? text
-      : `${text.slice(0, LONGEST_TEXT)} … (${text.length - LONGEST_TEXT} more characters)`;
     if (!who) {
       this.#turn = null;
-      this.element.append(make('p', {className: kind}, shown));
+      this.element.append(make('p', {className: kind}, shortened(text)));
       return;
     }
     if (!this.#turn?.classList.contains(who)) this.#begin(who);
-    const bubble = make('p', {className: `bubble ${kind}`.trim()}, shown);
-    this.#turn.append(bubble);
-    if (kind !== 'token') return;
-    this.#streamed = bubble;
-    bubble.setAttribute('aria-busy', 'true');
+    if (who === 'you') {
+      this.#turn.append(make('p', {className: 'bubble'}, shortened(text)));
+      return;
+    }
+    const bubble = new Bubble();
+    bubble.write(text, part);
+    this.#turn.append(bubble.element);
+    if (kind !== 'piece') return;
+    this.#streams.set(of, bubble);
+    bubble.element.setAttribute('aria-busy', 'true');
+  }
+
+  #finish(of) {
+    this.#streams.get(of)?.element.setAttribute('aria-busy', 'false');
+    this.#streams.delete(of);
   }
 
   #begin(who) {
@@ -164,7 +213,9 @@ export class Log {
   // emptied: the log has room for more than one message.
   #drop() {
     const oldest = this.older.nextElementSibling;
-    oldest.querySelector('.bubble')?.remove();
+    const bubble = oldest.querySelector('.bubble');
+    if (bubble) forget(bubble);
+    bubble?.remove();
     if (!oldest.querySelector('.bubble')) oldest.remove();
     this.#count -= 1;
     this.older.hidden = false;

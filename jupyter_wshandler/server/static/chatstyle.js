@@ -87,8 +87,9 @@ SHEET.replaceSync(`
   .bubble {
     max-width: min(90%, 40rem); padding: .3rem .65rem; border: 1px solid var(--line);
     border-radius: calc(var(--round) + .25rem); background: var(--raised);
-    white-space: pre-wrap; overflow-wrap: anywhere;
+    overflow-wrap: anywhere; min-width: 0;
   }
+  p.bubble, .text p, .text li { white-space: pre-wrap; }
   :host([data-full]) .bubble { padding: .5rem .9rem; background: var(--surface); }
   .you .bubble, :host([data-full]) .you .bubble {
     border-color: color-mix(in srgb, var(--accent) 45%, var(--surface));
@@ -96,6 +97,36 @@ SHEET.replaceSync(`
   }
   .code { font: .94em/1.45 var(--jp-code-font-family, ui-monospace, "DejaVu Sans Mono", Menlo,
     monospace); }
+  .bubble > * + *, .text > * + * { margin-top: .5em; }
+  .text :is(ul, ol) { padding-inline-start: 1.5em; }
+  .text blockquote { padding-inline-start: .7em; border-inline-start: 3px solid var(--line); color: var(--quiet); }
+  .text :is(h3, h4, h5, h6) { font-size: 1.05em; }
+  .text hr { border: 0; border-top: 1px solid var(--line); }
+  .bubble a { color: inherit; text-decoration: underline; text-underline-offset: .15em; }
+  .text :not(pre) > code {
+    padding: .05em .3em; border-radius: .3em;
+    background: color-mix(in srgb, var(--text) 9%, transparent);
+    font: .94em/1.45 var(--jp-code-font-family, ui-monospace, "DejaVu Sans Mono", Menlo, monospace);
+  }
+  pre.code, .wide { max-width: 100%; overflow: auto; }
+  pre.code {
+    max-height: 20rem; padding: .5rem .65rem; border-radius: .4rem;
+    background: color-mix(in srgb, var(--text) 6%, transparent);
+  }
+  pre.code code { font: inherit; }
+  summary { cursor: pointer; color: var(--quiet); }
+  .picture { display: block; }
+  .picture img { display: block; max-width: 100%; max-height: 20rem; border-radius: .3rem; }
+  table { border-collapse: collapse; }
+  th, td { padding: .2em .6em; border: 1px solid var(--line); text-align: start; }
+  td.number { text-align: end; font-variant-numeric: tabular-nums; }
+  .typing { display: flex; gap: .3em; padding: .6em .3em; }
+  .typing i {
+    width: .45em; height: .45em; border-radius: 50%; background: var(--quiet);
+    animation: pulse 1.2s ease-in-out infinite;
+  }
+  .typing i:nth-child(2) { animation-delay: .2s; }
+  .typing i:nth-child(3) { animation-delay: .4s; }
   .bubble[aria-busy="true"]::after {
     content: ""; display: inline-block; width: .5em; height: 1em; margin-inline-start: .15em;
     vertical-align: text-bottom; background: var(--accent); animation: pulse 1s steps(2) infinite;

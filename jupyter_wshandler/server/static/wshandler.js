@@ -17,6 +17,7 @@
 //                of messages; send() and connect() open it again), 'closed' (until connect())
 //   cause        why it is not open: a close code or another key of MEANINGS;  words  the same as
 //                a sentence;  detail  what the server said;  link  {href, text} that mends it
+//   protocol     the subprotocol that the server has chosen, or ''
 //   attempts     how many have failed in a row;  retryIn  seconds until the next, or 0
 // and the events open, message (data), state, and unsent (detail: a message that send() took and
 // that could not be sent), for addEventListener or as bot.onopen and so on.
@@ -105,6 +106,8 @@ class Bot extends EventTarget {
     }
     this.#attempt();
   }
+
+  get protocol() { return this.#turn?.socket?.protocol ?? ''; }
 
   get retryIn() { return Math.max(0, (this.#due - performance.now()) / 1000); }
 

@@ -1,0 +1,44 @@
+"""Where people reach the bots of a server: what `jupyter wshandler serve` ends its start with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from ..routes import Route
+from . import pages
+
+
+def addresses(routes: Iterable[Route], serverapp: Any) -> str:
+    """Return a line for each route, with the address that one opens.
+
+    The token is in it where Jupyter shows it as well: one that it has made up for this run.
+
+    Args:
+        routes: The routes.
+        serverapp: The running server.
+    """
+    lines = [(route.name, _address(route, serverapp)) for route in routes]
+    if not lines:
+        return "There are no routes."
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(
+        ["Chat with your bots in a browser:", *(f"    {n:<{width}}  {a}" for n, a in lines)]
+    )
+
+
+def _address(route: Route, serverapp: Any) -> str:
+    if route.error or route.regex is None:
+        return "is broken: see above"
+    place = urlsplit(serverapp.connection_url)
+    shown = urlsplit(serverapp.custom_display_url)
+    scheme, host = shown.scheme or place.scheme, shown.netloc or place.netloc
+    if not pages.exists(route):
+        scheme = scheme.replace("http", "ws", 1)
+    query = ""
+    identity = serverapp.identity_provider
+    if identity.token and identity.token_generated and route.config.auth.required:
+        query = urlencode({"token": identity.token})
+    path = serverapp.base_url.rstrip("/") + route.config.pattern
+    return str(urlunsplit((scheme, host, path, query, "")))

@@ -1,0 +1,343 @@
+"""Where an answer ends, and how it is stopped: the chat's own subprotocol, on a real server."""
+
+from __future__ import annotations
+
+import json
+import struct
+from contextlib import contextmanager
+
+import pytest
+from support.notebook import notebook
+from support.server import running_server, wait_for
+
+from jupyter_wshandler.engine.chat import SUBPROTOCOL
+
+NAMES = (
+    *("deaf", "words", "later", "thread", "loop", "plain", "slow", "chosen", "listed"),
+    *("greeting", "ticking", "limited"),
+)
+YAML = "url:\n" + "".join(
+    f"""
+  {name}:
+    pattern: /{name}
+    handler: WebSocketHandler
+    kwargs:
+"""
+    + {
+        "deaf": "      open: {function: bots.greet}\n",
+        "loop": "      on_message: {function: bots.thread}\n      run: loop\n",
+        "chosen": (
+            "      on_message: {function: bots.plain}\n"
+            "      select_subprotocol: {function: bots.choose}\n"
+        ),
+        "listed": "      on_message: {function: bots.plain}\n      subprotocols: [a, b]\n",
+        "greeting": (
+            "      open: {function: bots.greet}\n      on_message: {function: bots.plain}\n"
+        ),
+        "ticking": (
+            "      on_message: {function: bots.words}\n"
+            "      every: {0.05s: {function: bots.tick}}\n"
+        ),
+        "limited": (
+            "      on_message: {function: bots.plain}\n"
+            "      ratelimit: {messages: 1/h, then: error}\n"
+        ),
+    }.get(name, f"      on_message: {{function: bots.{name}}}\n")
+    for name in NAMES
+)
+BOTS = """
+import asyncio
+import time
+from pathlib import Path
+
+noted = Path("noted")
+
+def note(word):
+    with noted.open("a") as file:
+        file.write(word + "\\n")
+
+def choose(handler, offered):
+    note(f"offered {offered}")
+    return offered[0] if "b" in offered else None
+
+def greet(handler):
+    yield "Hel"
+    yield "lo"
+
+def tick(handler):
+    yield "tick "
+    yield "tack"
+
+def words(handler, message):
+    yield "one "
+    handler.write_message("beside")
+    yield {"n": 2}
+    yield b"\\x00\\x01"
+    yield "three"
+
+async def later(handler, message):
+    try:
+        while True:
+            yield "more "
+            await asyncio.sleep(0.02)
+    except (GeneratorExit, asyncio.CancelledError):  # at its yield, or where it awaits
+        note("closed")
+        raise
+
+def thread(handler, message):
+    if message == "hi":
+        yield "hello"
+        return
+    try:
+        while True:
+            yield "more "
+            time.sleep(0.02)
+    except GeneratorExit:
+        note("closed")
+        raise
+
+async def slow(handler, message):
+    if message == "hi":
+        return "hello"
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note("CancelledError")
+        raise
+
+def plain(handler, message):
+    if message == "fail":
+        raise RuntimeError("a secret")
+    if message == "protocol":
+        return repr(handler.subprotocol)
+    return f"{type(message).__name__} {message}"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("answers")
+    with running_server(YAML, folder=folder, modules={"bots.py": BOTS}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def in_kernel(tmp_path_factory):
+    """Serve the same functions from a notebook's kernel."""
+    folder = tmp_path_factory.mktemp("kernel")
+    with running_server(folder=folder) as running, notebook(running) as book:
+        book.run(BOTS)
+        book.run(
+            "import jupyter_wshandler as wsh\n"
+            "for name in ('words', 'later', 'thread', 'slow', 'plain'):\n"
+            "    wsh.serve('/' + name, on_message=globals()[name])\n"
+            "wsh.serve('/loop', on_message=thread, run='loop')\n"
+            "wsh.serve('/greeting', open=greet, on_message=plain)\n"
+        )
+        yield running
+
+
+@pytest.fixture(params=["server", "in_kernel"])
+def host(request):
+    running = request.getfixturevalue(request.param)
+    (running.folder / "noted").unlink(missing_ok=True)
+    return running
+
+
+@contextmanager
+def chat(host, path, **options):
+    """Connect as the built-in chat does."""
+    with host.connect_sync(path, subprotocols=[SUBPROTOCOL], **options) as socket:
+        assert socket.subprotocol == SUBPROTOCOL
+        yield socket
+
+
+def say(socket, number, text):
+    socket.send(json.dumps({"say": text, "id": number}))
+
+
+def receive(socket):
+    """Return the next envelope; of a binary frame its answer and its payload."""
+    frame = socket.recv(timeout=10)
+    if isinstance(frame, str):
+        return json.loads(frame)
+    return struct.unpack(">i", frame[:4])[0], frame[4:]
+
+
+def until_end(socket, number):
+    """Return all that comes up to the end of an answer."""
+    got = []
+    while (
+        not got
+        or (isinstance(got[-1], dict) and got[-1].get("end") != number)
+        or (isinstance(got[-1], tuple))
+    ):
+        got.append(receive(socket))
+    return got
+
+
+def noted(host):
+    path = host.folder / "noted"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_what_a_generator_yields_is_one_answer_with_an_end_and_what_it_writes_is_not(host):
+    with chat(host, "/words") as socket:
+        say(socket, 7, "hi")
+        got = until_end(socket, 7)
+    # Written in a thread, the message finds its way between the pieces.
+    assert {"message": "beside"} in got
+    got.remove({"message": "beside"})
+    assert got == [
+        {"begin": 7},
+        {"piece": "one ", "of": 7},
+        {"piece": '{"n":2}', "of": 7, "json": True},
+        (7, b"\x00\x01"),
+        {"piece": "three", "of": 7},
+        {"end": 7, "how": "done"},
+    ]
+
+
+def test_a_plain_client_gets_plain_frames(host):
+    with host.connect_sync("/words") as socket:
+        socket.send("hi")
+        got = [socket.recv(timeout=10) for _ in range(5)]
+        got.remove("beside")
+        assert got == ["one ", '{"n":2}', b"\x00\x01", "three"]
+
+
+def test_the_bot_sees_a_str_and_no_subprotocol(host):
+    with chat(host, "/plain") as socket:
+        say(socket, 1, "héllo")
+        assert until_end(socket, 1)[1] == {"message": "str héllo"}
+        say(socket, 2, "protocol")
+        assert until_end(socket, 2)[1] == {"message": "None"}
+
+
+def test_what_open_yields_is_one_stream_of_its_own_with_an_end(host):
+    with chat(host, "/greeting") as socket:
+        assert until_end(socket, -1) == [
+            {"piece": "Hel", "of": -1},
+            {"piece": "lo", "of": -1},
+            {"end": -1, "how": "done"},
+        ]
+
+
+def test_a_timer_between_answers_has_streams_of_its_own(server):
+    with chat(server, "/ticking") as socket:
+        first, second = until_end(socket, -1), until_end(socket, -2)
+    assert [piece.get("of") for piece in (*first[:2], *second[:2])] == [-1, -1, -2, -2]
+
+
+def test_a_failed_answer_says_so_and_nothing_of_the_error(in_kernel):
+    with chat(in_kernel, "/plain") as socket:
+        say(socket, 1, "fail")
+        got = until_end(socket, 1)
+    assert got[-1] == {"end": 1, "how": "failed"}
+    assert "internal error" in str(got)
+    assert "secret" not in str(got)
+
+
+@pytest.mark.parametrize("path", ["/later", "/thread", "/loop"])
+def test_a_stop_closes_the_generator_and_the_next_message_is_answered(host, path):
+    with chat(host, path) as socket:
+        say(socket, 1, "go on")
+        assert receive(socket) == {"begin": 1}
+        assert receive(socket) == {"piece": "more ", "of": 1}
+        socket.send('{"stop": 1}')
+        assert until_end(socket, 1)[-1] == {"end": 1, "how": "stopped"}
+        wait_for(lambda: noted(host) == ["closed"], 10, "the generator's end")
+        if path == "/thread":
+            say(socket, 2, "hi")
+            assert until_end(socket, 2)[-1] == {"end": 2, "how": "done"}
+
+
+def test_a_stop_cancels_a_coroutine_and_overtakes_the_messages_that_wait(host):
+    with chat(host, "/slow") as socket:
+        for number in (1, 2, 3):
+            say(socket, number, "wait")
+        say(socket, 4, "hi")
+        assert receive(socket) == {"begin": 1}
+        socket.send('{"stop": 3}')  # still in the inbox
+        assert receive(socket) == {"end": 3, "how": "stopped"}
+        socket.send('{"stop": 1}')
+        assert receive(socket) == {"end": 1, "how": "stopped"}
+        assert receive(socket) == {"begin": 2}
+        socket.send('{"stop": 2}')
+        assert receive(socket) == {"end": 2, "how": "stopped"}
+        assert until_end(socket, 4) == [
+            {"begin": 4},
+            {"message": "hello"},
+            {"end": 4, "how": "done"},
+        ]
+    assert noted(host) == ["CancelledError"] * 2
+
+
+def test_a_stop_that_comes_too_late_or_for_nothing_does_nothing(host):
+    with chat(host, "/plain") as socket:
+        say(socket, 1, "hi")
+        until_end(socket, 1)
+        for number in (1, 2, 0, -1, 2**40):
+            socket.send(json.dumps({"stop": number}))
+        say(socket, 2, "on")
+        assert until_end(socket, 2)[-1] == {"end": 2, "how": "done"}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "hi",
+        '{"say": 1, "id": 1}',
+        '{"say": "a", "id": 0}',
+        '{"x": 1}',
+        "{",
+        '{"say":"a","id":1,"x":2}',
+    ],
+)
+def test_any_other_frame_is_a_message_without_an_id(host, frame):
+    with chat(host, "/plain") as socket:
+        socket.send(frame)
+        assert receive(socket) == {"message": f"str {frame}"}
+
+
+def test_a_message_over_the_rate_limit_has_an_end_as_well(server):
+    with chat(server, "/limited") as socket:
+        say(socket, 1, "a")
+        until_end(socket, 1)
+        say(socket, 2, "b")
+        got = until_end(socket, 2)
+    assert got[-1] == {"end": 2, "how": "refused"}
+    assert "ratelimit" in got[0]["message"]
+
+
+def test_a_route_that_takes_no_messages_closes_the_chat_as_it_does_others(server):
+    with chat(server, "/deaf") as socket:
+        until_end(socket, -1)
+        say(socket, 1, "hi")
+        with pytest.raises(Exception, match="1003"):
+            until_end(socket, 1)
+
+
+@pytest.mark.parametrize("path", ["/chosen", "/listed"])
+def test_a_route_with_subprotocols_of_its_own_chats_too_and_never_hears_of_ours(server, path):
+    with chat(server, path) as socket:
+        say(socket, 1, "protocol")
+        assert until_end(socket, 1)[1] == {"message": "None"}
+    for offered in (["b", SUBPROTOCOL], [SUBPROTOCOL, "b"]):
+        with server.connect_sync(path, subprotocols=offered) as socket:
+            assert socket.subprotocol == "b"
+            socket.send("protocol")
+            assert socket.recv(timeout=10) == "'b'"
+    with server.connect_sync(path, subprotocols=["x"]) as socket:
+        assert socket.subprotocol is None
+    assert SUBPROTOCOL not in "".join(noted(server))
+
+
+def test_compressed_frames_carry_the_envelopes_as_well(tmp_path):
+    text = YAML.replace("kwargs:\n", "kwargs:\n      compression: true\n")
+    with (
+        running_server(text, folder=tmp_path, modules={"bots.py": BOTS}) as running,
+        chat(running, "/plain", compression="deflate") as socket,
+    ):
+        say(socket, 1, "x" * 5000)
+        assert until_end(socket, 1)[1] == {"message": "str " + "x" * 5000}
