@@ -127,7 +127,8 @@ SHEET.replaceSync(`
   }
   .typing i:nth-child(2) { animation-delay: .2s; }
   .typing i:nth-child(3) { animation-delay: .4s; }
-  .bubble[aria-busy="true"]::after {
+  :is(.bubble[aria-busy="true"]:not(:has(> .text:last-child)),
+    .bubble[aria-busy="true"] > .text:last-child > :last-child)::after {
     content: ""; display: inline-block; width: .5em; height: 1em; margin-inline-start: .15em;
     vertical-align: text-bottom; background: var(--accent); animation: pulse 1s steps(2) infinite;
   }
