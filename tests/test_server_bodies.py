@@ -130,7 +130,7 @@ def fitting(path: str, method: str, page: bool) -> set[int]:
         return {400, 403, 405}
     if path == "/open":
         return {405, 426} if method == "GET" else {403, 405}
-    return {302} if page and method == "GET" else {403}
+    return {302} if page and method in ("GET", "HEAD") else {403}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
