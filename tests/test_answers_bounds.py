@@ -43,7 +43,7 @@ async def test_heavy_messages_with_an_id_pause_the_reading_and_are_let_go_one_by
     assert len(connection._inbox) < 9
     assert INBOX_BYTES <= connection._waiting_size < 2 * INBOX_BYTES
     taken = []
-    while (message := connection.next_message()) is not None:
+    while (message := connection._next_message()) is not None:
         assert isinstance(message, Question)
         taken.append(message.number)
     assert taken == [*range(1, 10)]
