@@ -126,3 +126,43 @@ def test_whatever_a_kernel_sends_delays_others_by_milliseconds(server, attack):
         with server.connect_sync("/bystander") as socket:
             socket.send("still")
             assert socket.recv(timeout=20) == "still"
+
+
+SIBLING = """
+import sys
+import jupyter_wshandler as wsh
+async def on_message(handler, message):
+    return message
+sibling = wsh.serve('/sibling', on_message=on_message, replace=True)
+link = sys.modules['jupyter_wshandler.notebook.serve']._link
+"""
+
+
+def printed(book, expression: str) -> str:
+    return book.run(f"print({expression})").text.strip()
+
+
+def test_a_kernel_that_is_cut_off_knows_it_and_its_bots_say_why(server):
+    with notebook(server) as book:
+        book.run(RAW)
+        eventually(lambda: printed(book, "bot.state") == "live")
+        book.run("say({'n': 2, 'events': 5})")
+        eventually(lambda: printed(book, "bot.state") == "displaced")
+        assert "restart it to serve its bots again" in printed(book, "bot.reason")
+
+
+@pytest.mark.parametrize("where", ["name='\\ud800'", "subprotocols=['\\ud800']"])
+def test_a_text_that_cannot_travel_is_refused_in_its_cell_and_costs_no_other_bot(server, where):
+    with notebook(server) as book:
+        book.run(SIBLING)
+        eventually(lambda: printed(book, "sibling.state") == "live")
+        with server.connect_sync("/sibling") as client:
+            cell = book.run(f"wsh.serve('/odd', on_message=on_message, {where})", fails=True)
+            assert "UnicodeEncodeError" not in cell.error
+            client.send("still here")
+            assert client.recv(timeout=10) == "still here"
+            # One that gets as far as the way to the server costs nothing either.
+            book.run("link.call(lambda: link._put(['withdraw', 'half \\ud800']))")
+            client.send("and here")
+            assert client.recv(timeout=10) == "and here"
+        assert printed(book, "sibling.state") == "live"

@@ -44,12 +44,15 @@ class Comms:
 
     def publish(self, comm_id: str, batch: Batch, buffers: list[bytes]) -> None:
         """Send a batch to whoever has subscribed to our topic; from any thread."""
+        try:
+            self._send({"comm_id": comm_id, "data": batch}, buffers)
+        except UnicodeEncodeError:
+            # One text that cannot travel must not cost the way to the server: all bots share it.
+            self._send({"comm_id": comm_id, "data": sendable(batch)}, buffers)
+
+    def _send(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self._kernel.session.send(
-            self._kernel.iopub_socket,
-            "comm_msg",
-            {"comm_id": comm_id, "data": batch},
-            ident=TOPIC,
-            buffers=buffers or None,
+            self._kernel.iopub_socket, "comm_msg", content, ident=TOPIC, buffers=buffers or None
         )
 
     def _is_ours(self, message: Any) -> bool:
@@ -77,6 +80,17 @@ class Comms:
     def _arrived(self, message: dict[str, Any]) -> None:
         content = message["content"]
         self._tell_arrived(content["comm_id"], content["data"], message.get("buffers") or ())
+
+
+def sendable(value: Any) -> Any:
+    """Return JSON values with a question mark for each half of a character in their texts."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, (list, tuple)):
+        return [sendable(entry) for entry in value]
+    if isinstance(value, dict):
+        return {sendable(key): sendable(entry) for key, entry in value.items()}
+    return value
 
 
 class _Comm:

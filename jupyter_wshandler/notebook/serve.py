@@ -116,7 +116,7 @@ def serve(
         "events": list(functions),
         "replace": replace,
     }
-    _check_size(claim)
+    _check_claim(route.name, claim)
     bot.functions = functions
     # Whether somebody waits is settled before the server is asked: what becomes of a refusal must
     # not depend on how soon it comes. A callback that serves another bot runs where the answer
@@ -156,8 +156,16 @@ def _page(route: Route) -> str | Literal[False] | None:
     return text
 
 
-def _check_size(claim: dict[str, Any]) -> None:
-    """Refuse what no server reads."""
+def _check_claim(name: str, claim: dict[str, Any]) -> None:
+    """Refuse what cannot travel, and what no server reads."""
+    for what, value in (("name", name), *claim.items()):
+        try:
+            json.dumps(value, default=str, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the bot's {what} holds {error.object[error.start]!a}, half of a character that "
+                "no text can be sent with; leave it out"
+            ) from None
     for what, value, most in (
         ("its options take", claim["options"], MAX_OPTIONS),
         ("its page and options take", claim, MAX_CLAIM),

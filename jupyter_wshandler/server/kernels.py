@@ -51,6 +51,12 @@ PROBE = 1.0
 SURE = 1.0
 """Seconds after which a message that nobody has called undeliverable has arrived."""
 
+FAREWELL = 1.0
+"""Seconds that a kernel has to read the last that it is told."""
+
+CUT_OFF = "the kernel has sent what the server cannot handle; restart it to serve its bots again"
+"""Why a kernel's bots are served no more, for the kernel."""
+
 LOST = "the way to the notebook's kernel was lost"
 
 GONE = "the notebook's kernel is gone or restarting; its bot is back when its cell is run again"
@@ -343,7 +349,18 @@ class KernelWire:
         )
         self._cut_off, self._wanted = True, False
         self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, TOPIC)
-        self._end("the notebook's kernel sent what cannot be handled")
+        reason = "the notebook's kernel sent what cannot be handled"
+        if self.bridge is None:
+            self._end(reason)
+            return
+        self.bridge.cut_off(CUT_OFF)
+        self.bridge.end(reason)
+        # The kernel hears of it through its subshell, which is there a while longer.
+        self._loop.call_later(FAREWELL, self._end_if_still, self.bridge, reason)
+
+    def _end_if_still(self, bridge: Bridge, reason: str) -> None:
+        if self.bridge is bridge:  # a restarted kernel may have another one by now
+            self._end(reason)
 
     def _hello(self, protocol: object) -> None:
         if protocol != PROTOCOL:
