@@ -354,13 +354,13 @@ async def test_many_reloads_a_third_of_them_broken_under_as_many_echoing_connect
             broken = version % 3 == 0
             await asyncio.to_thread(save, version, broken)
             if version in looked_at:
-                await asyncio.wait_for(served(version), 20)
+                await asyncio.wait_for(served(version), 40)
             else:
                 # Saved as fast as a person never could.
                 await asyncio.sleep(0.3 if size.full else 0.15)
         await asyncio.sleep(0.5)
         await asyncio.to_thread(save, base + last + 2)
-        await asyncio.wait_for(served(base + last + 2), 20)
+        await asyncio.wait_for(served(base + last + 2), 40)
 
     async def served(version: int) -> None:
         while not all(values and values[-1] == version for values in seen):
