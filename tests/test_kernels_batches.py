@@ -79,7 +79,8 @@ def test_what_is_large_and_hostile_costs_a_few_milliseconds(raw):
         return time.thread_time() - start
 
     assert len(raw) <= MAX_CONTENT
-    assert min(read() for _ in range(3)) < 0.05
+    # Each of 4 MiB is read over three times at most; handling what it says would take seconds.
+    assert min(read() for _ in range(3)) < 0.2
 
 
 def test_a_batch_over_the_size_is_not_even_looked_at():
