@@ -15,7 +15,6 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := -m pip --quiet --disable-pip-version-check
-PYTEST := -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json)
 EXAMPLE := examples/pingbot/wshandler.yaml
 export PIP_ROOT_USER_ACTION := ignore
@@ -99,7 +98,7 @@ hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with 
 .PHONY: test
 test: packages proxy lint types examples ## everything: style, layers, types, examples, tests with real parts
 	@echo "== pytest"
-	@$(BIN)/python $(PYTEST) $(ARGS)
+	@.ci/pytest $(BIN)/python $(WORKERS) $(ARGS)
 
 .PHONY: packages
 packages: ## install the Debian packages that tests need, where this user may
@@ -136,11 +135,12 @@ fmt: $(VENV)/.installed-dev ## put the code into style
 .PHONY: test-floor
 test-floor: packages $(FLOOR_VENV)/.installed $(FLOOR_VENV)/.installed-proxy ## run the tests with the oldest supported dependencies
 	@$(FLOOR_VENV)/bin/python $(PIP) freeze | grep -iE '^(jupyter.server|tornado|msgspec|websockets)=='
-	@$(FLOOR_VENV)/bin/python $(PYTEST) $(ARGS)
+	@.ci/pytest $(FLOOR_VENV)/bin/python $(WORKERS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## run the property tests for long
-	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python $(PYTEST) -m hypothesis --timeout=3600 $(ARGS)
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile \
+	  -m hypothesis --timeout=3600 $(ARGS)
 
 .PHONY: endurance
 endurance: $(VENV)/.installed-dev ## run the long tests in full size and print what they measure

@@ -9,6 +9,8 @@ from support.attacks import all_attacks
 from support.attacktable import documented, notice_well
 from support.endurance import FULL_SECONDS
 
+pytestmark = pytest.mark.alone
+
 BUSY = 0.15
 """Seconds at p95 that are good enough for an echo on a machine that runs all tests.
 

@@ -26,6 +26,8 @@ from support.server import running_server, wait_for
 from support.usage import MIB, rss, slope, threads, watched
 from support.wire import Wire, elapsed, open_descriptors
 
+pytestmark = pytest.mark.alone
+
 BOTS = """
 import asyncio, gc, os, threading, time
 from jupyter_wshandler.errors import ConnectionClosed

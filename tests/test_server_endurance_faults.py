@@ -23,6 +23,8 @@ from support.usage import MIB, rss, slope
 from support.wire import Wire
 from test_server_attacks import OURS
 
+pytestmark = pytest.mark.alone
+
 
 class Run(NamedTuple):
     """How long it goes on, with how many clients, which faults, and the seconds between two."""

@@ -12,6 +12,8 @@ from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, text
 from support.server import running_server
 from support.wire import Wire
 
+pytestmark = pytest.mark.alone
+
 BUSY = 0.15
 """Seconds at p95 that are good enough on a machine that runs all tests; on a quiet one it is 20 ms.
 Floods of pings once took 231 ms at p50."""
