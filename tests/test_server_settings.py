@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.frames import text
 from support.server import running_server
+from support.wire import Wire
 
 YAML = "url: {bot: {pattern: /bot, handler: WebSocketHandler, kwargs: {on_message: bot.echo}}}"
 
@@ -46,3 +48,35 @@ def test_every_setting_that_there_is_is_known(tmp_path):
         extra_args=[f"--WSHandlerApp.{option}" for option in options],
     ) as server:
         assert server.fetch("bot")[0] == 426
+
+
+SWITCHING = "import sys\n\nasync def echo(handler, message):\n    return sys.getswitchinterval()\n"
+
+
+@pytest.mark.parametrize(("options", "seconds"), [([], 0.0005), (["switch_interval=0.002"], 0.002)])
+def test_threads_that_compute_hand_over_soon(tmp_path, options, seconds):
+    with (
+        running_server(
+            YAML,
+            folder=tmp_path,
+            modules={"bot.py": SWITCHING},
+            extra_args=[f"--WSHandlerApp.{option}" for option in options],
+        ) as server,
+        Wire(server, "/bot", text("how long?")) as wire,
+    ):
+        assert float(wire.message()) == pytest.approx(seconds)
+
+
+def test_how_soon_threads_hand_over_can_be_left_to_python(tmp_path):
+    config = tmp_path / "jupyter_server_config.py"
+    config.write_text("c.WSHandlerApp.switch_interval = None\n")
+    with (
+        running_server(
+            YAML,
+            folder=tmp_path / "server",
+            modules={"bot.py": SWITCHING},
+            extra_args=[f"--config={config}"],
+        ) as server,
+        Wire(server, "/bot", text("how long?")) as wire,
+    ):
+        assert float(wire.message()) == pytest.approx(0.005)

@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import signal
+import sys
 import threading
 from datetime import UTC, datetime
 from functools import partial
@@ -122,6 +123,16 @@ class WSHandlerApp(ExtensionApp):
         help="""Keep what the server has loaded at its start out of later garbage collections.
         A full one walks all of Jupyter's objects, and every connection waits meanwhile (100 ms
         measured); what is frozen is still freed when its last reference goes.""",
+    ).tag(config=True)
+
+    switch_interval = Float(
+        0.0005,
+        allow_none=True,
+        min=0.000001,
+        help="""Seconds that a thread may keep Python to itself while another one waits for it
+        (`sys.setswitchinterval`), for the whole server. With Python's own 5 ms each connection
+        waits so long, several times a message, for each `def` that computes. None leaves it as it
+        is.""",
     ).tag(config=True)
 
     carrier = CaselessStrEnum(
@@ -340,6 +351,8 @@ class WSHandlerApp(ExtensionApp):
         self._stop_in_order_on_sigint()
         self._watch_kernels(serverapp)
         self.has_metrics = self.collector.register()
+        if self.switch_interval is not None:
+            sys.setswitchinterval(self.switch_interval)
         if self.freeze_gc:
             gc.collect()
             gc.freeze()
