@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from ..connection import Connection
 from ..errors import ConnectionClosed
 from ..payload import to_message
 from ..types import Sendable
-from .output import bot_logger, format_error
+from .output import bot_logger, format_error, write_below
 
 if TYPE_CHECKING:
     from .link import Link
@@ -246,4 +245,4 @@ class BotErrors:
         else:
             line = place_of(error)
             text = f"{heading}: {type(error).__name__} at {line}, as before\n"
-        sys.stderr.write(text)
+        write_below(text)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..callbacks.errorlog import users_part
+from ..texts import printable
 
 
 def cell_context(shell: Any) -> contextvars.Context:
@@ -101,13 +102,21 @@ def _flush_not_for(here: threading.local, stream: Any) -> None:
     stream.flush = flush_others
 
 
+def write_below(text: str) -> None:
+    """Write to the standard error of the cell whose context this is.
+
+    A stream of ipykernel takes what UTF-8 cannot write, and loses all it holds as it sends it.
+    """
+    sys.stderr.write(printable(text))
+
+
 class CellHandler(logging.Handler):
     """Write log records to the output of the bot that they come from."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a line of standard error."""
         with contextlib.suppress(Exception):  # a log line must not break what it is about
-            sys.stderr.write(self.format(record) + "\n")
+            write_below(self.format(record) + "\n")
 
 
 def bot_logger() -> logging.Logger:

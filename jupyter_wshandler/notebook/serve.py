@@ -14,7 +14,7 @@ from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..routes import Route
 from .bot import Bot, BotErrors
 from .link import Link
-from .output import cell_context
+from .output import cell_context, write_below
 
 WAIT = 5.0
 """Seconds that `serve` waits for a server to answer."""
@@ -279,7 +279,7 @@ def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(sentence + "\n")
+    write_below(sentence + "\n")
 
 
 def _kernel() -> tuple[Any, Any]:
