@@ -421,6 +421,10 @@ def _decoded(message: Message) -> Any:
 
 
 def _check_close(code: int, reason: str) -> None:
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
+    if not isinstance(reason, str):
+        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
     if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         raise ValueError(f"close code {code} may not be sent; use 1000, or 3000 to 4999")
     size = len(reason.encode())

@@ -34,3 +34,51 @@ def test_what_a_callback_raises_is_shown_with_escapes_below_its_cell(server, boo
             assert "internal error" in socket.recv(timeout=10)
     eventually(lambda: cell.text.count("before \\ud800 after") >= 2, cell.text)
     assert "never retrieved" not in cell.text
+
+
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [
+        (r"wsh.serve('/named', f, name='a\ud800')", "name"),
+        (r"wsh.serve('/pattern\ud800', f)", "pattern"),
+        (r"wsh.serve('/groups', f, auth={'groups': ['a\udc80']})", "auth['groups'][0]"),
+        (r"wsh.serve('/sub', f, subprotocols=['\udfff'])", "subprotocols"),
+        (r"wsh.serve('/key', f, **{'\ud800': 1})", "\\ud800"),
+    ],
+    ids=["name", "pattern", "group", "subprotocol", "key"],
+)
+def test_a_text_that_no_message_can_hold_is_refused_in_the_cell(server, book, call, where):
+    book.run("live = wsh.serve('/live', f)")
+    error = book.run(call, fails=True).error
+    assert error.startswith(("ValueError: ", "ConfigError: ")), error
+    assert where in error
+    assert "\\ud" in error
+    with server.connect_sync("/live") as socket:  # the kernel's way to the server is whole
+        socket.send("x")
+        assert socket.recv(timeout=10) == "x"
+
+
+@pytest.mark.parametrize("pattern", ["5", "None", "b'/x'"])
+def test_a_pattern_that_is_no_text_is_a_type_error_that_says_what_is_expected(book, pattern):
+    error = book.run(f"wsh.serve({pattern}, f)", fails=True).error
+    assert error.startswith("TypeError: wsh.serve: pattern: expected a str such as '/chat', found")
+    assert pattern in error
+
+
+def test_a_long_pattern_is_cut_in_the_message(book):
+    error = book.run("wsh.serve('x' * 100_000, f)", fails=True).error
+    assert "xxx..." in error
+    assert len(error) < 1000
+    error = book.run("wsh.serve('/' + '{x}' * 33_000, f)", fails=True).error
+    assert len(error) < 1000
+    error = book.run("wsh.serve('/' + 'x' * 100_000, f, auth=False)", fails=True).error or ""
+    assert len(error) < 1000
+
+
+def test_a_notebook_whose_name_is_no_utf8_serves_its_bots(server, book):
+    book.run(
+        "import os\nbefore = os.environ.get('JPY_SESSION_NAME', '')\n"
+        "os.environ['JPY_SESSION_NAME'] = 'caf\\udce9.ipynb'\n"
+        "bot = wsh.serve('/label', f)\nos.environ['JPY_SESSION_NAME'] = before"
+    )
+    assert book.run("print(bot.state)").text == "live\n"

@@ -14,7 +14,7 @@ from support.memory import Host, Visitor, own_tasks, route, running_manager, tur
 
 from jupyter_wshandler.config.model import QueueConfig
 from jupyter_wshandler.errors import ConnectionClosed
-from jupyter_wshandler.sending import CLOSING, OPEN, SENT, to_message
+from jupyter_wshandler.sending import CLOSING, OPEN, SENT, check_close, to_message
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -467,3 +467,19 @@ async def test_a_close_in_a_batch_follows_the_messages_before_it() -> None:
     await turns()
     assert [f.opcode for f in visitor.frames] == [TEXT, CLOSE]
     assert len(visitor.transport.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error", "words"),
+    [
+        ("x", "", TypeError, "close code: expected an int such as 1000, found 'x'"),
+        (True, "", TypeError, "close code: expected an int"),
+        (1000.0, "", TypeError, "close code: expected an int"),
+        (1000, b"x", TypeError, "close reason: expected a str, found b'x'"),
+        (1000, "\ud800", ValueError, r"expected text that UTF-8 can write, found '\\ud800'"),
+    ],
+)
+def test_what_is_no_close_code_or_no_reason_is_refused_in_words(code, reason, error, words):
+    with pytest.raises(error, match=words) as raised:
+        check_close(code, reason)
+    assert type(raised.value) is error

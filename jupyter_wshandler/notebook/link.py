@@ -40,6 +40,7 @@ from ..kernels.courier import (
 from ..manager import current_manager
 from ..request import Request
 from ..routes import Route
+from ..texts import printable
 from ..types import CloseCode, Codec
 from .claims import Answer, Asked, Claims
 from .comms import Comms
@@ -381,7 +382,8 @@ class Link:
             self._say_hello()
 
     def _ask(self, asked: Asked) -> None:
-        label = os.path.basename(os.environ.get("JPY_SESSION_NAME", ""))
+        # The name of a file need not be UTF-8.
+        label = printable(os.path.basename(os.environ.get("JPY_SESSION_NAME", "")))
         event = ["serve", asked.route.name, asked.number, asked.claim, label]
         self._put(event, size=1024 + asked.size)
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..callbacks.namespace import collect, name_of, route_at_hand
+from ..config.nodes import shorten
 from ..errors import RouteRefused
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..routes import Route
+from ..texts import unwritable
 from .bot import Bot, BotErrors
 from .link import Link
 from .output import cell_context, write_below
@@ -80,7 +82,16 @@ def serve(
         ConfigError: The pattern or an option cannot be used.
         RouteRefused: The server has refused it while it was waited for; says why and what to do.
         RuntimeError: This is no Jupyter kernel.
+        TypeError: The pattern or the name is no str.
+        ValueError: A text among them cannot be written in UTF-8, or they take too much.
     """
+    for what, text, example in (("pattern", pattern, "/chat"), ("name", name, "chat")):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"wsh.serve: {what}: expected a str such as '{example}', found "
+                f"{text!r:.60} of type {type(text).__name__}"
+            )
+        _check_text(text, what)
     kernel, shell = _kernel()
     if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_WAIT:
         raise ValueError(f"wait: expected seconds from 0 to {MAX_WAIT:g}, found {wait!r}")
@@ -102,21 +113,25 @@ def serve(
         functions,
         {**options, "on_error": {"close": close}},
         name=name,
-        source=f"wsh.serve({pattern!r})",
+        source=f"wsh.serve({shorten(pattern)})",
         context=cell_context(shell),
     )
-    link = _the_link(kernel, shell)
-    bot = bots.get(route.name)
-    if bot is None or bot.ended:
-        bot = bots[route.name] = Bot(link, route.name, pattern)
+    sent = {key: value for key, value in options.items() if key not in _HERE}
     claim = {
         "pattern": pattern,
-        "options": {key: value for key, value in options.items() if key not in _HERE},
+        "options": sent,
         "page": _page(route),
         "events": list(functions),
         "replace": replace,
     }
-    _check_claim(route.name, claim)
+    for key, value in sent.items():
+        _check_text(key, "the name of an option")
+        _check_text(value, key)
+    _check_size(claim)
+    link = _the_link(kernel, shell)
+    bot = bots.get(route.name)
+    if bot is None or bot.ended:
+        bot = bots[route.name] = Bot(link, route.name, pattern)
     bot.functions = functions
     # Whether somebody waits is settled before the server is asked: what becomes of a refusal must
     # not depend on how soon it comes. A callback that serves another bot runs where the answer
@@ -156,16 +171,19 @@ def _page(route: Route) -> str | Literal[False] | None:
     return text
 
 
-def _check_claim(name: str, claim: dict[str, Any]) -> None:
-    """Refuse what cannot travel, and what no server reads."""
-    for what, value in (("name", name), *claim.items()):
-        try:
-            json.dumps(value, default=str, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"the bot's {what} holds {error.object[error.start]!a}, half of a character that "
-                "no text can be sent with; leave it out"
-            ) from None
+def _check_text(value: object, where: str) -> None:
+    """Refuse what no message to the server can hold, before anything is sent."""
+    found = unwritable(value, where)
+    if found is not None:
+        place, text = found
+        raise ValueError(
+            f"wsh.serve: {place}: expected text that UTF-8 can write, found {shorten(text)}, "
+            "which has half of a pair of surrogates; leave it out"
+        )
+
+
+def _check_size(claim: dict[str, Any]) -> None:
+    """Refuse what no server reads."""
     for what, value, most in (
         ("its options take", claim["options"], MAX_OPTIONS),
         ("its page and options take", claim, MAX_CLAIM),
