@@ -189,3 +189,31 @@ def test_each_event_gets_its_own_buffer_back(values):
 def test_a_buffer_that_is_missing_is_noticed():
     with pytest.raises(OutOfStep, match="buffer"):
         with_buffers([["binary", "c"]], [], frozenset({"binary"}))
+
+
+async def test_an_event_that_cannot_be_written_is_dropped_alone_and_the_numbers_go_on():
+    line = Line()
+    dropped: list[object] = []
+    written: list[tuple[dict, list[bytes]]] = []
+
+    def transmit(batch: dict, buffers: list[bytes]) -> None:
+        json.dumps(batch, ensure_ascii=False).encode()  # as a kernel's session does
+        written.append((batch, buffers))
+        line._transmit(batch, buffers)
+
+    line.here._transmit = transmit
+    line.here._dropped = lambda event, error: dropped.append((event, type(error).__name__))
+    line.here.put(["binary", "a"], b"1")
+    line.here.put(["binary", "\ud800"], b"2")
+    line.here.put(["binary", "b"], b"3")
+    await until(lambda: len(line.log) == 2)
+    assert written == [({"n": 1, "events": [["binary", "a"], ["binary", "b"]]}, [b"1", b"3"])]
+    assert dropped == [(["binary", "\ud800"], "UnicodeEncodeError")]
+    line.here.put(["text", {1, 2}])
+    await until(lambda: len(dropped) == 2)
+    line.here.put(["text", "after"])
+    await until(lambda: len(line.log) == 3)
+    assert [batch["n"] for batch, _ in written] == [1, 2, 3]
+    assert line.log[-1] == ["text", "after"]
+    line.here.close()
+    line.there.close()

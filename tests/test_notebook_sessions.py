@@ -89,3 +89,16 @@ async def test_one_that_is_too_large_is_not_kept_and_named_once(sessions, sent, 
     await until(lambda: not sessions._live)
     assert not sent
     assert caplog.text.count("is not kept") == 1
+
+
+@pytest.mark.parametrize(
+    "entry", [("\ud800", 1), ("key", "\ud800"), ("key", [{"\udfff": 1}])], ids=["key", "text", "in"]
+)
+async def test_what_utf8_cannot_write_is_not_kept_and_the_rest_is(sessions, sent, caplog, entry):
+    session = sessions.open("s1", {})
+    sessions.touch(session)
+    session["before"] = "\U0001f600"
+    session[entry[0]] = entry[1]
+    sessions.send_light(session)
+    assert sent == [("s1", {"before": '"\\ud83d\\ude00"'}, [])]
+    assert "half of a pair of surrogates" in caplog.text

@@ -82,3 +82,17 @@ def test_a_notebook_whose_name_is_no_utf8_serves_its_bots(server, book):
         "bot = wsh.serve('/label', f)\nos.environ['JPY_SESSION_NAME'] = before"
     )
     assert book.run("print(bot.state)").text == "live\n"
+
+
+def test_an_event_that_cannot_be_sent_costs_itself_and_not_the_way_to_the_server(server, book):
+    cell = book.run(
+        "import sys\nbot = wsh.serve('/whole', f)\n"
+        "link = sys.modules['jupyter_wshandler.notebook.serve']._link\n"
+        "link.call(lambda: link._put(['withdraw', '\\ud800']))"
+    )
+    with server.connect_sync("/whole") as socket:
+        for _ in range(20):
+            socket.send("x")
+            assert socket.recv(timeout=10) == "x"
+    assert book.run("print(wsh.serve('/later', f).state)").text == "live\n"
+    assert cell.error is None

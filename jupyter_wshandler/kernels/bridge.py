@@ -40,7 +40,16 @@ from .batches import (
     read_event,
 )
 from .connection import KernelConnection
-from .courier import KERNEL_IN_FLIGHT, LONG, WINDOW, WINDOW_SIZE, Courier, OutOfStep, Transmit
+from .courier import (
+    KERNEL_IN_FLIGHT,
+    LONG,
+    WINDOW,
+    WINDOW_SIZE,
+    Courier,
+    Event,
+    OutOfStep,
+    Transmit,
+)
 from .details import describe
 from .routes import Claim, KernelRoutes
 
@@ -158,7 +167,9 @@ class Bridge:
         self._patience = patience
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
         # grow with the load. Its own are spaced: they count for a notebook's limit of messages.
-        self._courier = Courier(self.io.loop, transmit, in_flight=1, patience=0.005)
+        self._courier = Courier(
+            self.io.loop, transmit, in_flight=1, patience=0.005, dropped=self._dropped
+        )
         self.lost = lost
         self._connections: dict[str, KernelConnection] = {}
         self._sessions: dict[str, tuple[Session, int]] = {}
@@ -298,6 +309,16 @@ class Bridge:
             self._finish(connection)
         elif connection._phase < CLOSING:  # the kernel did not wait for the client
             connection._transport.abort()
+
+    def _dropped(self, event: Event, error: Exception) -> None:
+        """Close the connection that an event is about which no message to the kernel can hold."""
+        self.log.error(
+            "%s: a %s cannot be sent and is dropped: %s", self.label, event[0], type(error).__name__
+        )
+        connection = self._connections.get(event[1])
+        if connection is not None:
+            connection.ended_there |= event[0] == "open"  # the kernel never hears of it
+            connection._close(CloseCode.INTERNAL_ERROR, "the notebook cannot be told of this")
 
     def _malformed(self, what: str, name: str, why: str) -> None:
         """Close the connection that an event is about with 1011, and say whose doing it was."""

@@ -14,6 +14,7 @@ rate that a notebook's server allows its kernel (1,000 messages a second).
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -64,6 +65,8 @@ class Courier:
         rate: Batches per second in the long run, at most; 0 for no limit.
         burst: Batches that may go out faster, after a silence.
         patience: Seconds that a confirmation waits for a batch to travel with.
+        dropped: Hears of an event that cannot be written as JSON in UTF-8, and why: it alone
+            does not leave.
     """
 
     def __init__(
@@ -75,9 +78,11 @@ class Courier:
         patience: float,
         rate: float = 0.0,
         burst: int = 1,
+        dropped: Callable[[Event, Exception], object] = lambda event, error: None,
     ) -> None:
         self._loop = loop
         self._transmit = transmit
+        self._dropped = dropped
         self._in_flight = in_flight
         self._rate, self._burst = rate, burst
         self._credit, self._credited = float(burst), loop.time()
@@ -147,12 +152,13 @@ class Courier:
         self._timer = None
         now = self._loop.time()
         batch: Batch = {}
-        buffers: list[bytes] = []
+        pairs: list[tuple[Event, bytes | None]] = []
         if self._events and len(self._sent) < self._in_flight:
             self._number += 1
             self._sent[self._number] = now
             batch["n"] = self._number
-            batch["events"] = self._next_events(buffers)
+            pairs = self._next_events()
+            batch["events"] = [event for event, _ in pairs]
         if self._handled > self._confirmed:
             batch["got"] = self._confirmed = self._handled
         taken = self._next_taken()
@@ -163,7 +169,34 @@ class Courier:
         self._not_before = self._spend(now)
         if self._events and len(self._sent) < self._in_flight:
             self._flush_at(self._not_before)
-        self._transmit(batch, buffers)
+        try:
+            self._transmit(batch, _buffers(pairs))
+        except Exception as error:
+            self._transmit_rest(batch, pairs, error)
+
+    def _transmit_rest(
+        self, batch: Batch, pairs: list[tuple[Event, bytes | None]], failed: Exception
+    ) -> None:
+        """Send a batch that could not be written without the events that are to blame.
+
+        It goes under its number, even with nothing in it: the other side waits for that one.
+        """
+        whole: list[tuple[Event, bytes | None]] = []
+        wrong: list[tuple[Event, Exception]] = []
+        for event, buffer in pairs:
+            try:
+                json.dumps(event, ensure_ascii=False).encode()
+                whole.append((event, buffer))
+            except Exception as why:
+                wrong.append((event, why))
+        if not wrong:
+            raise failed  # it is not the events' doing
+        batch["events"] = [event for event, _ in whole]
+        try:
+            self._transmit(batch, _buffers(whole))
+        finally:
+            for event, error in wrong:
+                self._dropped(event, error)
 
     def _spend(self, now: float) -> float:
         """Take one batch from the credit; return when the next one may go."""
@@ -174,8 +207,8 @@ class Courier:
         self._credited = now
         return now + max(0.0, 1 - self._credit) / self._rate
 
-    def _next_events(self, buffers: list[bytes]) -> list[Event]:
-        events: list[Event] = []
+    def _next_events(self) -> list[tuple[Event, bytes | None]]:
+        events: list[tuple[Event, bytes | None]] = []
         size = 0
         while self._events and len(events) < MAX_EVENTS:
             event, buffer, bytes_ = self._events[0]
@@ -185,9 +218,7 @@ class Courier:
             self._left += 1
             self.waiting -= bytes_
             size += bytes_
-            events.append(event)
-            if buffer is not None:
-                buffers.append(buffer)
+            events.append((event, buffer))
         return events
 
     def _next_taken(self) -> dict[str, int]:
@@ -258,6 +289,10 @@ class Courier:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _buffers(pairs: list[tuple[Event, bytes | None]]) -> list[bytes]:
+    return [buffer for _, buffer in pairs if buffer is not None]
 
 
 def with_buffers(

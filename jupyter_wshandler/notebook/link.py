@@ -227,6 +227,7 @@ class Link:
             patience=0.002,
             rate=RATE,
             burst=BURST,
+            dropped=self._dropped,
         )
         self.attached, self.alone = True, False
         self._claims.ask_again()
@@ -337,6 +338,13 @@ class Link:
     def _put(self, event: Event, buffer: bytes | None = None, size: int = 64) -> None:
         if self._courier is not None:
             self._courier.put(event, buffer, size)
+
+    def _dropped(self, event: Event, error: Exception) -> None:
+        """Take note of an event that no message can hold: the others have left."""
+        why = f"{type(error).__name__}: {error}"
+        bot_logger().error("A %s of the bot's cannot be sent and is dropped: %s", event[0], why)
+        if event[0] == "serve":
+            self._claims.answered("refused", event[1], event[2], f"it cannot be sent: {why}")
 
     def _handled(self, connection: BotConnection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""

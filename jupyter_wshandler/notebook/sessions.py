@@ -20,6 +20,7 @@ from ..sessionstore import (
     to_json_in_pieces,
     why_not_json,
 )
+from ..texts import is_writable, unwritable
 
 _RETRIES = 20
 
@@ -172,7 +173,12 @@ class KernelSessions:
             try:
                 reason = why_not_json(key, value, encode)
                 if reason is None:
-                    now[key] = encode(value)
+                    text = encode(value)
+                    if not is_writable(key) or ("\\ud" in text and unwritable(value, "")):
+                        # No message between the server and a kernel can hold it.
+                        reason = "it has half of a pair of surrogates, which UTF-8 cannot write"
+                    else:
+                        now[key] = text
             except TooLarge:
                 self._warn_too_large(f"over {MAX_CHANGES}")
                 return None
