@@ -522,15 +522,3 @@ async def test_the_end_of_a_kernel_closes_its_connections_some_at_a_time(
     assert not manager.served.live
     assert sum(client.code is not None for client in clients) == 1
     await until(lambda: all(client.code == 1012 for client in clients))
-
-
-async def test_a_kernel_that_is_cut_off_is_told_of_each_of_its_routes_at_once(kernel):
-    kernel.say([["serve", "second", 2, {**CLAIM, "pattern": "/second"}, "bots.ipynb"]])
-    await until(lambda: len(kernel.got("served")) == 2)
-    kernel.answers = False  # the batch before is not confirmed any more
-    kernel.bridge.displaced("nobody", "to have a batch on its way")
-    await until(lambda: kernel.got("displaced"))
-    kernel.bridge.cut_off("it sends rubbish")
-    kernel.bridge.end("gone")
-    assert sorted(event[1] for event in kernel.got("displaced")) == ["bot", "nobody", "second"]
-    assert kernel.got("displaced")[-1][3] == "it sends rubbish"

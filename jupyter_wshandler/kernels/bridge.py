@@ -439,12 +439,6 @@ class Bridge:
         """Tell the kernel that one of its routes is served no longer."""
         self._courier.put(["displaced", name, self._agreed.pop(name, 0), reason])
 
-    def cut_off(self, reason: str) -> None:
-        """Tell the kernel that none of its routes is served any more, before the bridge ends."""
-        for name in tuple(self._agreed):
-            self.displaced(name, reason)
-        self._courier.flush_now()
-
     # ---- to the kernel: the host of its connections --------------------------------------------
 
     def connect(self, route: Route, **details: Any) -> KernelConnection:

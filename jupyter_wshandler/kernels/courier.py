@@ -277,12 +277,6 @@ class Courier:
         """Return the seconds for which the oldest unconfirmed batch has been on its way."""
         return self._loop.time() - next(iter(self._sent.values())) if self._sent else 0.0
 
-    def flush_now(self) -> None:
-        """Send what waits at once, whatever is on its way: nothing will follow."""
-        if not self._closed:
-            self._in_flight = len(self._sent) + 1
-            self._flush()
-
     def close(self) -> None:
         """Send nothing more."""
         self._closed = True

@@ -174,6 +174,8 @@ class Bot:
             self.url, self.path = details["url"], details["path"]
             self.script = details.get("script", "")
             self.pattern = details["pattern"]
+        elif what == "waiting":
+            self._state, self._reason = "waiting", ""
         elif what == "swapped":
             self._reason = ""
         elif what == "kept":

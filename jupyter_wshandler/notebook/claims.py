@@ -9,9 +9,10 @@ from ..kernels.batches import MAX_OPTIONS
 from ..routes import Route
 
 Answer = Callable[[str, Any], object]
-"""Gets "served", "swapped", "refused", "kept" (refused, and what was before goes on), "overtaken"
-(a later version was asked for meanwhile, and decides) or "displaced", and what there is to say of
-it: of an overtaken version why it was refused, or None."""
+"""Gets "served", "swapped", "waiting" (no server is in reach any more), "refused", "kept"
+(refused, and what was before goes on), "overtaken" (a later version was asked for meanwhile, and
+decides) or "displaced", and what there is to say of it: of an overtaken version why it was
+refused, or None."""
 
 
 class Asked(NamedTuple):
@@ -119,6 +120,28 @@ class Claims:
             if what == "refused":
                 self.forget(name)
             agreed.answer(what, details)
+
+    def unattended(self) -> None:
+        """Take note that no server is in reach: what was served waits for one."""
+        for asked in self._agreed.values():
+            asked.answer("waiting", None)
+
+    def end(self, reason: str) -> None:
+        """Serve nothing any longer that a server has agreed to or is being asked.
+
+        Args:
+            reason: Why, for those who have asked.
+        """
+        for asked in self._overtaken.values():
+            asked.answer("overtaken", None)
+        self._overtaken.clear()
+        for name in {*self._agreed, *self._pending}:
+            agreed, pending = self._agreed.get(name), self._pending.get(name)
+            self.forget(name)
+            if agreed is not None:
+                agreed.answer("displaced", reason)
+            if pending is not None:
+                pending.answer("refused" if agreed is None else "displaced", reason)
 
     def forget(self, name: str) -> None:
         """Serve a name no longer."""

@@ -21,6 +21,7 @@ class Comms:
         kernel: The ipykernel.
         opened: Gets the id of a comm that a server has opened, in the thread of some shell.
         arrived: Gets each batch with the id of its comm, in the thread of some shell.
+        closed: Gets the id of a comm that a server has closed for good, and why.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Comms:
         kernel: Any,
         opened: Callable[[str], object],
         arrived: Callable[[str, Batch, Sequence[Any]], object],
+        closed: Callable[[str, str], object],
     ) -> None:
         self._kernel = kernel
         self._tell_opened = opened
         self._tell_arrived = arrived
+        self._tell_closed = closed
         self._comm_id = ""
 
     def register(self) -> None:
@@ -39,18 +42,12 @@ class Comms:
         comms = self._kernel.comm_manager
         comms.register_target(TARGET, self._opened)
         # Such a server asks every kernel for comms of this target.
-        comms.comms[TARGET] = _Comm(TARGET, lambda message: None)
+        comms.comms[TARGET] = _Comm(TARGET, lambda message: None, lambda message: None)
         keep_to_itself(self._kernel, self._is_ours)
 
     def publish(self, comm_id: str, batch: Batch, buffers: list[bytes]) -> None:
         """Send a batch to whoever has subscribed to our topic; from any thread."""
-        try:
-            self._send({"comm_id": comm_id, "data": batch}, buffers)
-        except UnicodeEncodeError:
-            # One text that cannot travel must not cost the way to the server: all bots share it.
-            self._send({"comm_id": comm_id, "data": sendable(batch)}, buffers)
-
-    def _send(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        content = {"comm_id": comm_id, "data": batch}
         self._kernel.session.send(
             self._kernel.iopub_socket, "comm_msg", content, ident=TOPIC, buffers=buffers or None
         )
@@ -73,7 +70,7 @@ class Comms:
             )
             return
         comm._closed = True  # ours takes its place, and the kernel is not to say that it closes
-        self._kernel.comm_manager.comms[comm_id] = _Comm(comm_id, self._arrived)
+        self._kernel.comm_manager.comms[comm_id] = _Comm(comm_id, self._arrived, self._closed)
         self._comm_id = comm_id
         self._tell_opened(comm_id)
 
@@ -81,25 +78,26 @@ class Comms:
         content = message["content"]
         self._tell_arrived(content["comm_id"], content["data"], message.get("buffers") or ())
 
-
-def sendable(value: Any) -> Any:
-    """Return JSON values with a question mark for each half of a character in their texts."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, (list, tuple)):
-        return [sendable(entry) for entry in value]
-    if isinstance(value, dict):
-        return {sendable(key): sendable(entry) for key, entry in value.items()}
-    return value
+    def _closed(self, message: dict[str, Any]) -> None:
+        content = message["content"]
+        data = content.get("data")
+        reason = data.get("reason") if isinstance(data, dict) else None
+        self._tell_closed(content["comm_id"], str(reason or "the server has closed the way to it"))
 
 
 class _Comm:
     """Take the messages of one comm, and do nothing else."""
 
-    def __init__(self, comm_id: str, arrived: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self,
+        comm_id: str,
+        arrived: Callable[[dict[str, Any]], object],
+        closed: Callable[[dict[str, Any]], object],
+    ) -> None:
         self.comm_id = comm_id
         self.target_name = TARGET
         self._arrived = arrived
+        self._tell_closed = closed
         self._closed = False
 
     def handle_msg(self, message: dict[str, Any]) -> None:
@@ -108,6 +106,7 @@ class _Comm:
 
     def handle_close(self, message: dict[str, Any]) -> None:
         """Take note that the other side has closed the comm: nothing comes any more."""
+        self._tell_closed(message)
 
     def close(self, *args: Any, **details: Any) -> None:
         """Do nothing: the comm ends with the kernel."""

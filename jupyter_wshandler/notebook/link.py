@@ -87,8 +87,9 @@ class Link:
         self.attached = False
         self.alone = False  # nobody has answered when somebody was waited for
         self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
-        self._comms = Comms(kernel, self._opened, self._arrived)
+        self._comms = Comms(kernel, self._opened, self._arrived, self._closed)
         self._comm_id = ""
+        self._cut_off = ""  # why the server will hear no more of this kernel
         self._courier: Courier | None = None
         self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
         self._hello: asyncio.TimerHandle | None = None
@@ -212,6 +213,9 @@ class Link:
     def _arrived(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
         self.loop.call_soon_threadsafe(self._receive, comm_id, batch, buffers)
 
+    def _closed(self, comm_id: str, reason: str) -> None:
+        self.loop.call_soon_threadsafe(self._be_cut_off, comm_id, reason)
+
     def _attach(self, comm_id: str) -> None:
         """Begin with a server: it is a new one, or has lost its way here."""
         self._comm_id = comm_id
@@ -229,7 +233,7 @@ class Link:
             burst=BURST,
             dropped=self._dropped,
         )
-        self.attached, self.alone = True, False
+        self.attached, self.alone, self._cut_off = True, False, ""
         self._claims.ask_again()
 
     def _receive(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
@@ -252,6 +256,18 @@ class Link:
                 self.manager.log.exception("%s could not be handled", event[0])
 
     def _detach(self) -> None:
+        self._let_go()
+        self._claims.unattended()
+        self._say_hello()
+
+    def _be_cut_off(self, comm_id: str, reason: str) -> None:
+        """Take note that the server listens to this kernel no longer."""
+        if comm_id == self._comm_id:
+            self._comm_id, self._cut_off = "", reason
+            self._let_go()
+            self._claims.end(reason)
+
+    def _let_go(self) -> None:
         self.attached = False
         if self._courier is not None:
             self._courier.close()
@@ -259,7 +275,6 @@ class Link:
         for _, transport in tuple(self._open.values()):
             transport.lost()
         self._open.clear()
-        self._say_hello()
 
     # ---- what the server says --------------------------------------------------------------------
 
@@ -385,6 +400,9 @@ class Link:
             claim: What the server is asked for.
             answer: See `claims.Answer`.
         """
+        if self._cut_off:
+            answer("refused", self._cut_off)
+            return
         self._claims.serve(route, claim, answer)
         if not self.attached and self._hello is None:
             self._say_hello()

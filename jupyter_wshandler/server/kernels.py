@@ -24,6 +24,7 @@ from ..kernels.bridge import Bridge
 from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from ..kernels.routes import KernelRoutes
 from ..manager import WebSocketManager
+from ..texts import printable
 
 KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 
@@ -51,13 +52,13 @@ PROBE = 1.0
 SURE = 1.0
 """Seconds after which a message that nobody has called undeliverable has arrived."""
 
-FAREWELL = 1.0
-"""Seconds that a kernel has to read the last that it is told."""
-
-CUT_OFF = "the kernel has sent what the server cannot handle; restart it to serve its bots again"
-"""Why a kernel's bots are served no more, for the kernel."""
-
 LOST = "the way to the notebook's kernel was lost"
+
+CUT_OFF = (
+    "the server has cut this kernel off, because it has sent {error}; restart the kernel and run "
+    "the cell again"
+)
+"""What a kernel is told whose bots are served no longer."""
 
 GONE = "the notebook's kernel is gone or restarting; its bot is back when its cell is run again"
 
@@ -226,6 +227,7 @@ class KernelWire:
         self._wanted = False  # it has bots, as far as is known
         self._retry_at = 0.0
         self._cut_off = False
+        self._last_word: asyncio.TimerHandle | None = None
         self._unsure: deque[Sent] = deque()
         self._probing = False
         self._moving: list[Sent] | None = None  # what waits for a new subshell
@@ -273,6 +275,8 @@ class KernelWire:
 
     async def close(self, reason: str) -> None:
         """End the bridge and close the sockets."""
+        if self._last_word is not None:
+            self._last_word.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
@@ -349,18 +353,23 @@ class KernelWire:
         )
         self._cut_off, self._wanted = True, False
         self._iopub.socket.setsockopt(zmq.UNSUBSCRIBE, TOPIC)
-        reason = "the notebook's kernel sent what cannot be handled"
-        if self.bridge is None:
-            self._end(reason)
-            return
-        self.bridge.cut_off(CUT_OFF)
-        self.bridge.end(reason)
-        # The kernel hears of it through its subshell, which is there a while longer.
-        self._loop.call_later(FAREWELL, self._end_if_still, self.bridge, reason)
+        self._say_that_it_is_cut_off(one_line(str(error)))
+        self._end("the notebook's kernel sent what cannot be handled")
 
-    def _end_if_still(self, bridge: Bridge, reason: str) -> None:
-        if self.bridge is bridge:  # a restarted kernel may have another one by now
-            self._end(reason)
+    def _say_that_it_is_cut_off(self, error: str) -> None:
+        """Close the comm with the reason: a bot must not call itself live that nobody serves."""
+        if self._shell is None:
+            return
+        data = {"reason": CUT_OFF.format(error=printable(error))}
+        self._send("comm_close", {"comm_id": self._comm_id, "data": data})
+        self._shell.flush(zmq.POLLOUT)  # it is closed in this turn of the loop
+        if self._subshell is not None:
+            # Not deleted before it has read that.
+            details = {"subshell_id": self._subshell}
+            self._last_word = self._loop.call_later(
+                SURE, self._tell, "delete_subshell_request", details
+            )
+            self._subshell = None
 
     def _hello(self, protocol: object) -> None:
         if protocol != PROTOCOL:
