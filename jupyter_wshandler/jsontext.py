@@ -6,7 +6,9 @@ imported them already.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import secrets
 import sys
 from collections import deque
@@ -26,8 +28,24 @@ DEPTH = 200
 ADVICE = "turn it into str, a number, a list or a dict first"
 
 
+SMALL = 4096
+"""Bytes of a message up to which looking at every key in it costs less than sending it."""
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+_DISTINCT = frozenset({str, int, float, date, datetime, UUID})
+"""Kinds of keys of which two different ones are different in JSON, too."""
+
+_key_like_a_number = re.compile(rb'"[-\d][^"\\]*":').search
+"""Finds a key in JSON text that may be a number, a date or the like of the value's."""
+
+
 class _Unknown(Exception):
     """Say that an object is none of those that have a JSON form."""
+
+
+class _Unfit(ValueError):
+    """Say why an object that has a JSON form has none with these values; the path goes before."""
 
 
 def to_json(value: object) -> str:
@@ -45,50 +63,192 @@ def to_json(value: object) -> str:
     Raises:
         TypeError: Something in it has no JSON form; says where (``$.rows[3].when``), its type,
             and what to do.
-        ValueError: It contains itself, or is nested too deeply.
+        ValueError: It contains itself or is nested too deeply, two keys of it are the same in JSON
+            (1 and "1"), or a whole number has more digits than Python writes; says where.
     """
     try:
-        return _ENCODER.encode(value).decode()
-    except (_Unknown, TypeError, UnicodeEncodeError, RecursionError):
-        # The careful way, which knows more kinds of keys, and can say where it is stuck.
-        return json.dumps(_plain(value, "$", 0), separators=(",", ":"))
+        text = _ENCODER.encode(value)
+    except (_Unknown, TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    else:
+        # Of two keys that are the same in JSON one would be lost. To look at each costs several
+        # times what encoding does, so the keys of large messages are looked at in the text.
+        if not (len(text) <= SMALL or _key_like_a_number(text)) or _keeps_its_keys(value):
+            return text.decode()
+    # The careful way, which knows more kinds of keys, and can say where it is stuck.
+    return json.dumps(_plain(value, "$", {}), separators=(",", ":"))
 
 
-def _plain(value: Any, path: str, depth: int) -> Any:
-    """Return a value as `json.dumps` takes it; raise with the path to what has no JSON form."""
-    if depth > DEPTH:
-        raise ValueError(
-            f"a message that contains itself, or is nested over {DEPTH} levels deep"
-        ) from None
+def _keeps_its_keys(value: Any) -> bool:
+    """Say whether no two keys can become the same: in each dict all are of one kind."""
+    waiting = [value]
+    for one in waiting:  # which grows meanwhile
+        kind = type(one)
+        if kind is dict:
+            kinds = set(map(type, one))
+            if len(kinds) > 1 or not kinds <= _DISTINCT:
+                return False
+            parts = one.values()
+        elif kind is list or kind is tuple:
+            parts = one
+        elif isinstance(one, Mapping):
+            return False
+        else:
+            parts = [part for _, part in _parts(one)]
+        if not _SCALARS.issuperset(map(type, parts)):
+            waiting += [part for part in parts if type(part) not in _SCALARS]
+    return True
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """Return what is in an object, each with its step in a path; nothing of what has no parts."""
+    if isinstance(value, Mapping):
+        return [(_step(key), entry) for key, entry in value.items()]
+    if isinstance(value, (list, tuple, Set, deque)):
+        return [(f"[{index}]", entry) for index, entry in enumerate(value)]
     kind = type(value)
-    if value is None or kind is str or kind is bool or kind is int:
+    names: list[str] = []
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    elif isinstance(value, msgspec.Struct):
+        names = list(value.__struct_fields__)
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+    elif hasattr(kind, "model_fields"):
+        names = list(kind.model_fields)
+    elif hasattr(kind, "tolist") and _holds_objects(value):
+        return [("", value.tolist())]
+    elif hasattr(kind, "to_dict") and hasattr(kind, "items"):  # a table of pandas
+        return [("", column.tolist()) for _, column in value.items() if _holds_objects(column)]
+    return [(f".{name}", getattr(value, name, None)) for name in names]
+
+
+def _holds_objects(value: Any) -> bool:
+    return bool(getattr(getattr(value, "dtype", None), "hasobject", False))
+
+
+def _plain(value: Any, path: str, above: dict[int, str]) -> Any:
+    """Return a value as `json.dumps` takes it; raise with the path to what has no JSON form.
+
+    Args:
+        value: What to return.
+        path: Where it is in the message.
+        above: The paths of the objects that it is in, by their `id`.
+    """
+    kind = type(value)
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int:
+        _check_digits(value, path)
         return value
     if kind is float:
         return value if value - value == 0.0 else None
-    if isinstance(value, Mapping):
-        return {
-            _key(key, path): _plain(entry, f"{path}{_step(key)}", depth + 1)
-            for key, entry in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry, f"{path}[{index}]", depth + 1) for index, entry in enumerate(value)]
+    _check_nesting(value, path, above)
+    above[id(value)] = path
     try:
-        simpler = _simpler(value)
-    except _Unknown:
-        simpler = _by_msgspec(value, path)
-    return _plain(simpler, path, depth + 1)
+        if isinstance(value, Mapping):
+            return _plain_mapping(value, path, above)
+        if isinstance(value, (list, tuple)):
+            return [_plain(entry, f"{path}[{i}]", above) for i, entry in enumerate(value)]
+        try:
+            simpler = _simpler(value)
+        except _Unknown:
+            simpler = _by_msgspec(value, path, above)
+        except _Unfit as error:
+            raise ValueError(f"{path} {error}") from None
+        return _plain(simpler, path, above)
+    finally:
+        above.pop(id(value), None)
 
 
-def _by_msgspec(value: Any, path: str) -> Any:
+def _plain_mapping(value: Mapping[Any, Any], path: str, above: dict[int, str]) -> dict[Any, Any]:
+    plain: dict[Any, Any] = {}
+    texts: dict[str, Any] = {}
+    for key, entry in value.items():
+        simple = _key(key, path)
+        text = _key_text(simple, path)
+        if text in texts:
+            raise ValueError(
+                f"{path} has two keys that are the same in JSON, {_shown(texts[text])} and "
+                f"{_shown(key)}: both are {_cut(text)!r}; leave one out, or name it differently"
+            )
+        texts[text] = key
+        plain[simple] = _plain(entry, f"{path}{_step(key)}", above)
+    return plain
+
+
+def _check_nesting(value: Any, path: str, above: dict[int, str]) -> None:
+    """Refuse what contains itself, and what is nested too deeply."""
+    if id(value) in above:
+        raise ValueError(
+            f"{_cut(path, 150)} is {_cut(above[id(value)], 100)} again, and a message that "
+            "contains itself has no end; leave it out"
+        ) from None
+    if len(above) > DEPTH:
+        raise ValueError(
+            f"{_cut(path, 150)} is nested over {DEPTH} levels deep; send it in a flatter form"
+        ) from None
+
+
+def _check_digits(value: int, path: str) -> None:
+    """Refuse a whole number that Python does not write."""
+    try:
+        int.__repr__(value)
+    except ValueError:
+        digits = int(value.bit_length() * 0.30103) + 1
+        raise ValueError(
+            f"{path} is a whole number of about {digits} digits, of "
+            f"{sys.get_int_max_str_digits()} at most; send it as text (hex() writes it), or as a "
+            "float"
+        ) from None
+
+
+def _key_text(key: Any, path: str) -> str:
+    """Return a key as it is in JSON text."""
+    if isinstance(key, str):
+        return key
+    if type(key) is int:
+        _check_digits(key, f"a key of {path}")
+    return json.dumps(key)
+
+
+def _shown(key: Any) -> str:
+    """Return a key for an error, without asking objects that may be anything what they are."""
+    if key is None or type(key) in (str, int, float, bool):
+        return _cut(repr(key))
+    return f"one of type {_name(type(key))}"
+
+
+def _cut(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _by_msgspec(value: Any, path: str, above: dict[int, str]) -> Any:
     """Return one level of what msgspec knows: dataclasses, attrs, structs, dates, bytes."""
     strangers = _Strangers(value)
     try:
         found = msgspec.to_builtins(value, enc_hook=strangers.mark, str_keys=False)
+    except RecursionError:
+        _find_the_depth(value, path, above)
+        raise
     except (_Unknown, TypeError):
         raise TypeError(
             f"{path} is of type {_name(type(value))}, which has no JSON form; {ADVICE}"
         ) from None
     return strangers.put_back(found) if strangers.found else found
+
+
+def _find_the_depth(value: Any, path: str, above: dict[int, str]) -> None:
+    """Raise with the path to what contains itself or is nested too deeply in an object."""
+    for step, part in _parts(value):
+        if type(part) in _SCALARS:
+            continue
+        _check_nesting(part, path + step, above)
+        above[id(part)] = path + step
+        try:
+            _find_the_depth(part, path + step, above)
+        finally:
+            above.pop(id(part), None)
 
 
 class _Strangers:
@@ -210,7 +370,7 @@ def _of_libraries(value: Any) -> tuple[Any] | None:
         if value is pandas.NA or value is pandas.NaT:
             return (None,)
         if isinstance(value, pandas.DataFrame):
-            return (value.to_dict("records"),)
+            return (_of_table(value),)
         if isinstance(value, (pandas.Period, pandas.Interval)):
             return (str(value),)
     kind = type(value)
@@ -222,6 +382,23 @@ def _of_libraries(value: Any) -> tuple[Any] | None:
         if hasattr(kind, name) and (hasattr(kind, "__array__") or hasattr(kind, "__dlpack__")):
             return (getattr(value, name)(),)
     return None
+
+
+def _of_table(table: Any) -> Any:
+    """Return the rows of a pandas table as dicts; of two columns of one name one would be lost."""
+    names: set[str] = set()
+    for column in table.columns:
+        try:
+            name = _key_text(_key(column, ""), "")
+        except (TypeError, ValueError):  # the rows have the same keys, and their paths
+            break
+        if name in names:
+            raise _Unfit(
+                f"is a table with two columns that are {_cut(name)!r} in JSON; name one of them "
+                'differently, or send `table.to_dict("split")`'
+            )
+        names.add(name)
+    return table.to_dict("records")
 
 
 def _of_numpy(numpy: Any, value: Any) -> Any:

@@ -184,17 +184,140 @@ def test_what_has_no_json_form_is_named_by_path_and_type(value: object, words: s
     assert "turn it into" in str(caught.value) or "use str keys" in str(caught.value)
 
 
-def test_what_contains_itself_is_told_and_not_followed_for_ever() -> None:
+@dataclasses.dataclass
+class Node:
+    name: str
+    next: Any = None
+    more: Any = None
+
+
+def _cycles() -> list[tuple[object, str]]:
     around: list[object] = []
     around.append({"again": around})
-    deep: list[object] = []
-    for _ in range(100_000):
-        deep = [deep]
     table: dict[object, object] = {None: 1}
     table["again"] = table
-    for value in (around, deep, table):
-        with pytest.raises(ValueError, match="contains itself, or is nested over 200 levels deep"):
+    inner: dict[str, object] = {"a": 1}
+    inner["rows"] = [0, inner]
+    node = Node("x", next=Node("y"))
+    node.next.more = [node]
+    one, two = {}, {}
+    one["two"], two["one"] = two, one
+    frame = pd.DataFrame({"a": [1]}, dtype=object)
+    array = np.array([None, 1], dtype=object)
+    array[0] = {"array": array}
+    frame.at[0, "a"] = frame
+    return [
+        (around, "$[0].again is $ again"),
+        (table, "$.again is $ again"),
+        ({"deep": inner}, "$.deep.rows[1] is $.deep again"),
+        ({"list": node}, "$.list.next.more[0] is $.list again"),
+        (one, "$.two.one is $ again"),
+        (array, "$[0].array is $ again"),
+        (frame, "$[0].a is $ again"),
+    ]
+
+
+@pytest.mark.parametrize(("value", "words"), _cycles(), ids=lambda v: v if type(v) is str else "v")
+def test_what_contains_itself_is_refused_with_the_path_to_it(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match="a message that contains itself has no end") as caught:
+        to_json(value)
+    assert str(caught.value).startswith(words)
+
+
+def test_one_object_at_two_places_is_no_cycle() -> None:
+    shared = {"a": [1]}
+    value = {None: [shared, shared, Row(shared)]}
+    assert json.loads(to_json(value))["null"] == [{"a": [1]}, {"a": [1]}, {"when": {"a": [1]}}]
+
+
+def test_what_is_nested_too_deeply_is_told_with_the_beginning_of_its_path() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    nodes = Node("end")
+    for _ in range(20_000):
+        nodes = Node("x", next=nodes)
+    for value, start in ((deep, "$[0][0]"), ({"n": nodes}, "$.n.next.next")):
+        with pytest.raises(ValueError, match="is nested over 200 levels deep") as caught:
             to_json(value)
+        assert str(caught.value).startswith(start)
+        assert len(str(caught.value)) < 300
+
+
+HUGE = 10**5000
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (HUGE, "$ is"),
+        (-HUGE, "$ is"),
+        ({"rows": [1, HUGE]}, "$.rows[1] is"),
+        ([Row(HUGE)], "$[0].when is"),
+        ({"x": Whole(HUGE)}, "$.x is"),
+        (np.array([HUGE], dtype=object), "$[0] is"),
+        ({"x": {HUGE: 1}}, "a key of $.x is"),
+        ({None: HUGE}, "$.null is"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "value",
+)
+def test_a_whole_number_that_python_does_not_write_is_named_by_its_path(value, place) -> None:
+    with pytest.raises(ValueError, match="digits, of 4300 at most") as caught:
+        to_json(value)
+    assert str(caught.value).startswith(place)
+    assert "about 5001 digits" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+BIG = {"text": "x" * 10_000}
+
+
+@pytest.mark.parametrize("more", [{}, BIG], ids=["small", "big"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1: 2, "1": 3}, "$.v has two keys that are the same in JSON, 1 and '1'"),
+        ({"1.5": 2, 1.5: 3}, "'1.5' and 1.5: both are '1.5'"),
+        ({None: 2, "null": 3}, "None and 'null': both are 'null'"),
+        ({True: 2, "true": 3}, "True and 'true': both are 'true'"),
+        ([0, {"a": {7: 1, "7": 2}}], "$.v[1].a has two keys"),
+        (Row({1: 2, "1": 3}), "$.v.when has two keys"),
+        (Struct([{-1: 2, "-1": 3}]), "$.v.firstName[0] has two keys"),
+        ({np.int64(1): 1, "1": 3}, "one of type numpy.int64 and '1'"),
+        ({dt.date(2026, 1, 2): 1, "2026-01-02": 3}, "one of type datetime.date and '2026-01-02'"),
+        (types.MappingProxyType({1: 2, "1": 3}), "1 and '1'"),
+        (pd.Series([{1: 2, "1": 3}]), "$.v[0] has two keys"),
+        (pd.DataFrame({"a": [{1: 2, "1": 3}]}), "$.v[0].a has two keys"),
+        ({uuid.UUID(int=1): 1, str(uuid.UUID(int=1)): 2}, "one of type uuid.UUID and"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "value",
+)
+def test_keys_that_become_the_same_in_json_are_refused_and_none_is_lost(value, words, more) -> None:
+    with pytest.raises(ValueError, match="leave one out, or name it differently") as caught:
+        to_json({"v": value, **more})
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_keys_of_one_kind_stay_what_they_are() -> None:
+    value = {"ints": {n: n for n in range(2000)}, "dates": {dt.date(2026, 1, 2): 1, "x": 2}}
+    assert json.loads(to_json(value)) == json.loads(
+        json.dumps({"ints": value["ints"], "dates": {"2026-01-02": 1, "x": 2}})
+    )
+
+
+@pytest.mark.parametrize("columns", [["a", "a"], ["a", "b", "a"], [1, "1"], [None, "null"]])
+def test_a_table_with_two_columns_of_one_name_is_refused_with_its_path(columns: list) -> None:
+    frame = pd.DataFrame([range(len(columns))] * 2, columns=pd.Index(columns, dtype=object))
+    name = json.loads(json.dumps({columns[0]: 0})).popitem()[0]
+    for value, place in (
+        (frame, "$"),
+        ({"tables": [0, frame]}, "$.tables[1]"),
+        ([Row(frame)], "$[0].when"),
+    ):
+        with pytest.raises(ValueError, match=f"two columns that are '{name}' in JSON") as caught:
+            to_json(value)
+        assert str(caught.value).startswith(f"{place} is a table")
 
 
 def test_none_of_the_libraries_is_loaded_for_values_that_are_not_theirs() -> None:
