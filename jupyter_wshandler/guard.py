@@ -133,7 +133,11 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
         raise Escaped(label, error) from error
 
 
-def guard_tasks(loop: asyncio.AbstractEventLoop, ours: contextvars.ContextVar[Any]) -> None:
+def guard_tasks(
+    loop: asyncio.AbstractEventLoop,
+    ours: contextvars.ContextVar[Any],
+    claim: Callable[[asyncio.Task[Any], contextvars.Context | None, str], object] | None = None,
+) -> None:
     """Guard the tasks that the user's code makes with asyncio's own functions, too.
 
     An event loop that has a task factory keeps it, and such tasks are as asyncio makes them.
@@ -141,6 +145,8 @@ def guard_tasks(loop: asyncio.AbstractEventLoop, ours: contextvars.ContextVar[An
     Args:
         loop: The event loop.
         ours: Is set in every context that the user's code runs in; tasks of others are left alone.
+        claim: Hears of each task of the user's, with the context that was made for it, and the
+            name of its function.
     """
 
     def factory(
@@ -158,6 +164,8 @@ def guard_tasks(loop: asyncio.AbstractEventLoop, ours: contextvars.ContextVar[An
         guard = guarded(coroutine, label)
         task = asyncio.Task(guard, loop=loop, context=context, **options)
         task.add_done_callback(lambda _: coroutine.close())  # one that was never begun
+        if claim is not None:
+            claim(task, context, label)
         return task
 
     if loop.get_task_factory() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from threading import get_ident
@@ -43,6 +44,7 @@ class Handler(SendingHalf):
     __slots__ = (
         "__dict__",
         "_background",
+        "_context",
         "_session",
         "_state",
         "close_reason",
@@ -75,6 +77,8 @@ class Handler(SendingHalf):
         self._session = session
         self._state: State | None = None
         self._background: Background | None = None
+        # What its callbacks start from, and what that was made of.
+        self._context: tuple[contextvars.Context, contextvars.Context] | None = None
 
     @property
     def route(self) -> str:
@@ -203,6 +207,4 @@ class Handler(SendingHalf):
         return self._background
 
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self._host.log.error(
-            "Route %s: %s of connection %s failed", self.route, name, self.id, exc_info=error
-        )
+        self._host.failed_beside(cast("Connection", self), name, error)

@@ -19,6 +19,7 @@ from .callbacks.reload import Reload, Source
 from .callbacks.resolve import AdHoc
 from .callbacks.run import CallbackRunner
 from .callbacks.served import ServedRoutes, Watching
+from .callbacks.strays import catch_strays, claim
 from .config.model import Config
 from .connection import Connection
 from .engine.loopio import LoopIO
@@ -121,7 +122,8 @@ class WebSocketManager:
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)
-        guard_tasks(loop, current_manager)
+        guard_tasks(loop, current_manager, claim)
+        catch_strays(loop)
         self.sessions = self._open_sessions()
         self.runner = CallbackRunner(
             loop,
@@ -134,6 +136,7 @@ class WebSocketManager:
             errors=self._errors,
         )
         self.wake = self.runner.wake
+        self.failed_beside = self.runner.failed_beside
         self._clock = loop.create_task(self._run_clock(), name="wshandler clock")
         self.served.start(self._context)
         running_managers.add(self)

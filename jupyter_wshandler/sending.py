@@ -52,6 +52,9 @@ class Host(Protocol):
     def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
         """Return a function of the user's as a callback of a connection's route."""
 
+    def failed_beside(self, connection: Connection, label: str, error: BaseException) -> None:
+        """Write what a task or a timer of a connection has raised, beside its callbacks."""
+
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that changes are saved."""
 

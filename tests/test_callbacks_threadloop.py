@@ -168,7 +168,7 @@ async def test_a_timer_that_fails_is_logged_with_its_route_and_costs_nobody_else
     visitor.send("x")
     await visitor.received("fine")
     assert any(
-        "timer" in record.message and "failed" in record.message for record in caplog.records
+        "in timer " in record.message and "route bot" in record.message for record in caplog.records
     )
     await visitor.leave()
 

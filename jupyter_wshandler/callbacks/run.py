@@ -32,6 +32,7 @@ from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode, Question
 from .errorlog import ErrorLog, ErrorSink, Failure
+from .threadloop import current_connection
 from .threads import CallbackThreads
 
 SLOW = 10.0
@@ -102,6 +103,7 @@ class CallbackRunner:
         self._process = os.getpid()
         self._threads = CallbackThreads(log, threads, patience)
         self._warned_slow: set[tuple[str, str]] = set()
+        self._warned_late: set[str] = set()
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
         self._asking: set[asyncio.Task[Any]] = set()
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
@@ -115,12 +117,24 @@ class CallbackRunner:
                 self._work(connection),
                 loop=self._loop,
                 name=f"wshandler {connection.id}",
-                context=(connection._route.context or self._context).copy(),
+                context=self._context_of(connection).copy(),
                 **self._eager,
             )
             # Its first step may have been its last, and may have started the next worker.
             if not task.done():
                 connection._task = task
+
+    def _context_of(self, c: Connection) -> contextvars.Context:
+        """Return the context that a connection's callbacks start from; it names the connection.
+
+        Kept, as to set a variable costs more than to copy a context; until a reload brings
+        another one with the route.
+        """
+        base = c._route.context or self._context
+        kept = c._context
+        if kept is None or kept[0] is not base:
+            kept = c._context = (base, _naming(c, base))
+        return kept[1]
 
     async def _work(self, c: Connection) -> None:
         task = asyncio.current_task() if c._task is _STARTING else c._task
@@ -180,6 +194,7 @@ class CallbackRunner:
                     await self._call(c, task, closer, c)
                     if self._left and task in self._left:
                         return
+                c._context = None  # it names the connection
                 self._finished(c)
         finally:
             abandoned = bool(self._left) and task in self._left
@@ -249,7 +264,7 @@ class CallbackRunner:
         task = self._loop.create_task(
             guarded(self._ask(c, callback, *args), callback.name),
             name=f"wshandler {callback.event} {c.id}",
-            context=self._context.copy(),
+            context=_naming(c, self._context),
         )
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
@@ -396,26 +411,10 @@ class CallbackRunner:
         error: BaseException,
         args: tuple[Any, ...],
     ) -> None:
-        error_id = secrets.token_hex(4)
-        self._metrics.errors[c.route] += 1
         if c._answers is not None:
             c._answers.failed()
         message = args[1] if callback.event in ("on_message", "on_pong") else None
-        failure = Failure(c, message, error, callback.name, time.time(), error_id)
-        try:
-            self._errors.write(failure, self._loop.time())
-        except BaseException as unwritten:  # an exception whose own `__str__` raises, say
-            if is_interrupt(unwritten):
-                raise
-            self._log.error(
-                "Error %s in %s, route %s, connection %s: %s, which cannot be shown: %s",
-                error_id,
-                callback.name,
-                c.route,
-                c.id,
-                type(error).__name__,
-                type(unwritten).__name__,
-            )
+        error_id = self._write_down(c, callback.name, message, error)
         handler = c._route.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, task, handler, c, error)
@@ -425,6 +424,49 @@ class CallbackRunner:
             c.close(CloseCode.INTERNAL_ERROR, f"internal error, id {error_id}")
         elif callback.event != "on_error":
             c.write_message({"error": "internal error", "id": error_id})
+
+    def failed_beside(self, connection: Connection, label: str, error: BaseException) -> None:
+        """Write what a task or a timer has raised that runs beside a connection's callbacks.
+
+        Args:
+            connection: Whose it is.
+            label: What it is called in the log.
+            error: What it has raised.
+        """
+        c = connection
+        if type(error) is ConnectionClosed and c.closed:
+            if c.route not in self._warned_late:
+                self._warned_late.add(c.route)
+                self._log.warning(
+                    "Route %s: %s goes on after connection %s has ended: %s; stop it in on_close",
+                    c.route,
+                    label,
+                    c.id,
+                    error,
+                )
+            return
+        self._write_down(c, label, None, error)
+
+    def _write_down(self, c: Connection, name: str, message: Any, error: BaseException) -> str:
+        """Count and write an error; return the reference that a client may be told."""
+        error_id = secrets.token_hex(4)
+        self._metrics.errors[c.route] += 1
+        failure = Failure(c, message, error, name, time.time(), error_id)
+        try:
+            self._errors.write(failure, self._loop.time())
+        except BaseException as unwritten:  # an exception whose own `__str__` raises, say
+            if is_interrupt(unwritten):
+                raise
+            self._log.error(
+                "Error %s in %s, route %s, connection %s: %s, which cannot be shown: %s",
+                error_id,
+                name,
+                c.route,
+                c.id,
+                type(error).__name__,
+                type(unwritten).__name__,
+            )
+        return error_id
 
     async def _not_sent(
         self,
@@ -563,6 +605,13 @@ class CallbackRunner:
         if self._asking:
             await asyncio.wait([*self._asking], timeout=timeout)
         await self._threads.stop(timeout)
+
+
+def _naming(c: Connection, context: contextvars.Context) -> contextvars.Context:
+    """Return a copy of a context that names a connection."""
+    copy = context.copy()
+    copy.run(current_connection.set, c)
+    return copy
 
 
 async def _yield_turn(task: asyncio.Task[Any]) -> None:

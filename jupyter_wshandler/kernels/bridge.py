@@ -459,6 +459,10 @@ class Bridge:
         """Refuse: a function here is no callback there."""
         raise TypeError("the callbacks of this route live in a kernel")
 
+    def failed_beside(self, connection: Connection, label: str, error: BaseException) -> None:
+        """Write what has failed beside the callbacks, which are in the kernel: nothing of a bot."""
+        self.log.error("%s: %s of connection %s failed", self.label, label, connection.id)
+
     def wake(self, connection: Connection) -> None:
         """Hand over to the kernel what waits on a connection, as far as it has room."""
         c = connection
