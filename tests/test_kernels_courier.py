@@ -217,3 +217,36 @@ async def test_an_event_that_cannot_be_written_is_dropped_alone_and_the_numbers_
     assert line.log[-1] == ["text", "after"]
     line.here.close()
     line.there.close()
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, RecursionError, OverflowError])
+async def test_an_event_that_the_line_cannot_write_for_any_reason_costs_the_others_nothing(error):
+    dropped: list[tuple[object, Exception]] = []
+
+    def pack(value: object) -> str:
+        if "wrong" in str(value):
+            raise error("not this one")
+        return json.dumps(value)
+
+    line = Line(pack=pack, dropped=lambda *what: dropped.append(what))
+    transmit = line.here._transmit
+    line.here._transmit = lambda batch, buffers: (pack(batch), transmit(batch, buffers))
+    for event in (["text", "a", 1], ["text", "b", "wrong"], ["text", "c", 3]):
+        line.here.put(event)
+    await until(lambda: len(line.log) == 2)
+    line.here.put(["text", "d", 4])
+    await until(lambda: len(line.log) == 3)
+    assert [event[1] for event in line.log] == ["a", "c", "d"]
+    assert [(event[1], type(why)) for event, why in dropped] == [("b", error)]
+
+
+async def test_an_event_that_only_this_line_can_write_is_not_dropped_with_another():
+    def pack(value: object) -> str:
+        return json.dumps(value, default=str, allow_nan=False)
+
+    line = Line(pack=pack)
+    line.here._transmit = lambda batch, buffers: line.log.extend(json.loads(pack(batch))["events"])
+    for event in (["serve", "a", {1, 2}], ["serve", "b", float("nan")], ["serve", "c"]):
+        line.here.put(event)
+    await until(lambda: line.log)
+    assert [event[1] for event in line.log] == ["a", "c"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -52,6 +55,79 @@ def test_bots_of_a_kernel_that_is_cut_off_say_so_and_a_restart_serves_them_again
         book.restart()
         book.run(SERVE)
         assert book.run("print(one.state)").text == "live\n"
+
+
+def test_a_bot_is_refused_with_words_after_the_cut_off_also_where_nobody_waits(server):
+    with notebook(server) as book:
+        book.run(SERVE)
+        book.run(RUBBISH)
+        eventually(lambda: book.run("print(one.state)").text == "displaced\n")
+        began = time.monotonic()
+        cell = book.run("later = wsh.serve('/later', f, wait=0)\nprint(later.state)")
+        assert "refused\n" in cell.text
+        assert "later is not served: the server has cut this kernel off" in cell.text
+        assert "No Jupyter server" not in cell.text
+        assert "RouteRefused" in book.run("wsh.serve('/last', f, wait=60)", fails=True).error
+        assert time.monotonic() - began < 20  # nobody answers: it was not waited for
+
+
+def test_a_kernel_that_is_cut_off_before_its_first_bot_is_told_when_it_serves_one(server):
+    with notebook(server) as book:
+        # Before a server has opened a way there: it has never heard of this kernel.
+        book.run(
+            "k = get_ipython().kernel\n"
+            "content = {'comm_id': 'wshandler', 'data': 'x' * 20_000_000}\n"
+            "import jupyter_wshandler as wsh\n"
+            "def f(handler, message):\n    return message\n"
+            "def say():\n"
+            "    k.session.send(k.iopub_socket, 'comm_msg', content, ident=b'wshandler')\n"
+        )
+        for _ in range(3):  # the first may come before the server has subscribed
+            book.run("say()")
+        cell = book.run("bot = wsh.serve('/never', f, wait=0)")
+        eventually(
+            lambda: "never is not served: the server has cut this kernel off" in cell.text,
+            cell.text,
+        )
+        assert book.run("print(bot.state)").text == "refused\n"
+
+
+def test_a_bot_does_not_call_itself_live_while_its_server_is_silent(tmp_path_factory):
+    hasten = (
+        "import jupyter_wshandler.server.kernels as k\n"
+        "k.BEAT = k.TICK = 0.2\n"
+        "def f(h, m): return m\n"
+    )
+    folder = tmp_path_factory.mktemp("silent")
+    config = "url: {a: {pattern: /a, handler: WebSocketHandler, kwargs: {on_message: hasten.f}}}\n"
+    with (
+        running_server(config, folder=folder, modules={"hasten.py": hasten}) as server,
+        notebook(server) as book,
+    ):
+        book.run(SERVE)
+        states = folder / "states"
+        book.run(
+            "import threading, time\n"
+            "def watch():\n"
+            "    while True:\n"
+            f"        with open({str(states)!r}, 'a') as file:\n"
+            "            file.write(f'{one.state}: {one.reason}\\n')\n"
+            "        time.sleep(0.1)\n"
+            "threading.Thread(target=watch, daemon=True).start()"
+        )
+        time.sleep(1.0)  # silence is what would show here: beats must not be missed
+        assert set(states.read_text().splitlines()) <= {"live: "}
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            eventually(
+                lambda: "waiting: nothing has come from the J" in states.read_text(), "waiting"
+            )
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        eventually(lambda: book.run("print(one.state)").text == "live\n")
+        with server.connect_sync("/one") as socket:
+            socket.send("x")
+            assert socket.recv(timeout=10) == "x"
 
 
 def test_a_bot_whose_kernel_has_lost_its_way_waits_and_is_live_again(server):

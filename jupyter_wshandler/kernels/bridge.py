@@ -145,6 +145,7 @@ class Bridge:
         transmit: Sends a batch to the kernel.
         patience: Seconds that a message waits for the kernel before its connection is closed.
         lost: Hears what `receive` raises where it comes out after its end.
+        pack: Writes a value as `transmit` does, and raises what it raises.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Bridge:
         *,
         patience: float = 30.0,
         lost: Callable[[Exception], object] = lambda error: None,
+        pack: Callable[[Any], object] | None = None,
     ) -> None:
         self.io, self.log, self.thread = owner.io, owner.log, owner.thread
         self.call_from_thread, self.touch = owner.call_from_thread, owner.touch
@@ -168,7 +170,7 @@ class Bridge:
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
         # grow with the load. Its own are spaced: they count for a notebook's limit of messages.
         self._courier = Courier(
-            self.io.loop, transmit, in_flight=1, patience=0.005, dropped=self._dropped
+            self.io.loop, transmit, in_flight=1, patience=0.005, dropped=self._dropped, pack=pack
         )
         self.lost = lost
         self._connections: dict[str, KernelConnection] = {}

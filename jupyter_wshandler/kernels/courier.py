@@ -65,8 +65,8 @@ class Courier:
         rate: Batches per second in the long run, at most; 0 for no limit.
         burst: Batches that may go out faster, after a silence.
         patience: Seconds that a confirmation waits for a batch to travel with.
-        dropped: Hears of an event that cannot be written as JSON in UTF-8, and why: it alone
-            does not leave.
+        dropped: Hears of an event that cannot be written, and why: it alone does not leave.
+        pack: Writes a value as `transmit` does, and raises what it raises.
     """
 
     def __init__(
@@ -79,10 +79,12 @@ class Courier:
         rate: float = 0.0,
         burst: int = 1,
         dropped: Callable[[Event, Exception], object] = lambda event, error: None,
+        pack: Callable[[Any], object] | None = None,
     ) -> None:
         self._loop = loop
         self._transmit = transmit
         self._dropped = dropped
+        self._pack = pack or _as_json
         self._in_flight = in_flight
         self._rate, self._burst = rate, burst
         self._credit, self._credited = float(burst), loop.time()
@@ -185,7 +187,8 @@ class Courier:
         wrong: list[tuple[Event, Exception]] = []
         for event, buffer in pairs:
             try:
-                json.dumps(event, ensure_ascii=False).encode()
+                # As deep as it is in a message: nesting is one of the things that can be wrong.
+                self._pack({"data": {"events": [event]}})
                 whole.append((event, buffer))
             except Exception as why:
                 wrong.append((event, why))
@@ -283,6 +286,10 @@ class Courier:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def _buffers(pairs: list[tuple[Event, bytes | None]]) -> list[bytes]:

@@ -68,14 +68,25 @@ class Bot:
     @property
     def state(self) -> str:
         """What has become of it: "waiting", "live", "stopped", "refused" or "displaced"."""
-        return "displaced" if self._is_dead() else self._state
+        if self._is_dead():
+            return "displaced"
+        return "waiting" if self._silence else self._state
 
     @property
     def reason(self) -> str:
-        """Why, where it is refused or displaced; of a live one why its last version is."""
+        """Why, where it is not live any more; of a live one why its last version is refused."""
         if self._is_dead():
             return "the thread of this kernel's bots has ended; run the cell again"
+        if self._silence:
+            return (
+                f"nothing has come from the Jupyter server for {self._silence:.0f} s; it has "
+                "ended, or something holds it up"
+            )
         return self._reason
+
+    @property
+    def _silence(self) -> float:
+        return self._link.silence if self._state == "live" else 0.0
 
     def _is_dead(self) -> bool:
         return not self._ended and not self._link.alive

@@ -21,7 +21,8 @@ class Comms:
         kernel: The ipykernel.
         opened: Gets the id of a comm that a server has opened, in the thread of some shell.
         arrived: Gets each batch with the id of its comm, in the thread of some shell.
-        closed: Gets the id of a comm that a server has closed for good, and why.
+        closed: Gets the id of a comm that a server has closed for good, and why: that of the
+            target where it has opened none.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Comms:
         comms = self._kernel.comm_manager
         comms.register_target(TARGET, self._opened)
         # Such a server asks every kernel for comms of this target.
-        comms.comms[TARGET] = _Comm(TARGET, lambda message: None, lambda message: None)
+        comms.comms[TARGET] = _Comm(TARGET, lambda message: None, self._closed)
         keep_to_itself(self._kernel, self._is_ours)
 
     def publish(self, comm_id: str, batch: Batch, buffers: list[bytes]) -> None:
@@ -51,6 +52,10 @@ class Comms:
         self._kernel.session.send(
             self._kernel.iopub_socket, "comm_msg", content, ident=TOPIC, buffers=buffers or None
         )
+
+    def pack(self, value: Any) -> bytes:
+        """Write a value as `publish` does."""
+        return bytes(self._kernel.session.pack(value))
 
     def _is_ours(self, message: Any) -> bool:
         content = message.get("content") if isinstance(message, dict) else None

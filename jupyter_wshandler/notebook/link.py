@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -57,6 +58,9 @@ more than 1,000 messages a second over 3 s, one batch is one message, and cells 
 BURST = 100
 """Batches that may go out faster than that, after a silence."""
 
+MISSED = 3.5
+"""Messages of a server that says at regular times that it is there, until it counts as gone."""
+
 LOOK = 0.003
 """Seconds between two looks at whether everything has left."""
 
@@ -89,7 +93,10 @@ class Link:
         self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
         self._comms = Comms(kernel, self._opened, self._arrived, self._closed)
         self._comm_id = ""
-        self._cut_off = ""  # why the server will hear no more of this kernel
+        self.cut_off = ""
+        """Why the server will hear no more of this kernel; empty while it does."""
+        self._heard = 0.0  # when something came from the server, and how often something does
+        self._beat = 0.0
         self._courier: Courier | None = None
         self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
         self._hello: asyncio.TimerHandle | None = None
@@ -178,6 +185,15 @@ class Link:
         """Whether the calling thread is the bots' own."""
         return threading.get_ident() == self._thread.ident
 
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came from the server; 0 as long as that may be by chance.
+
+        A server that is killed closes no comm: that nothing comes any more is all there is to know.
+        """
+        silence = time.monotonic() - self._heard
+        return silence if self._beat and silence > MISSED * self._beat else 0.0
+
     def let_leave(self, seconds: float) -> None:
         """Wait, in another thread than the loop's, until what was sent has gone to the server.
 
@@ -211,6 +227,8 @@ class Link:
         self.loop.call_soon_threadsafe(self._attach, comm_id)
 
     def _arrived(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
+        # Here, and not on the loop: a callback that holds the loop up is not the server's end.
+        self._heard = time.monotonic()
         self.loop.call_soon_threadsafe(self._receive, comm_id, batch, buffers)
 
     def _closed(self, comm_id: str, reason: str) -> None:
@@ -218,7 +236,7 @@ class Link:
 
     def _attach(self, comm_id: str) -> None:
         """Begin with a server: it is a new one, or has lost its way here."""
-        self._comm_id = comm_id
+        self._comm_id, self._beat = comm_id, 0.0
         for _, transport in tuple(self._open.values()):
             transport.lost()
         self._open.clear()
@@ -232,8 +250,9 @@ class Link:
             rate=RATE,
             burst=BURST,
             dropped=self._dropped,
+            pack=self._comms.pack,
         )
-        self.attached, self.alone, self._cut_off = True, False, ""
+        self.attached, self.alone, self.cut_off = True, False, ""
         self._claims.ask_again()
 
     def _receive(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
@@ -241,6 +260,7 @@ class Link:
         if courier is None or comm_id != self._comm_id:
             return
         try:
+            self._beat = float(batch.get("beat", self._beat))
             events, taken = courier.receive(batch)
             pairs = with_buffers(events, buffers, BUFFERED)
         except OutOfStep:
@@ -262,8 +282,8 @@ class Link:
 
     def _be_cut_off(self, comm_id: str, reason: str) -> None:
         """Take note that the server listens to this kernel no longer."""
-        if comm_id == self._comm_id:
-            self._comm_id, self._cut_off = "", reason
+        if comm_id == self._comm_id or (comm_id == TARGET and not self.attached):
+            self._comm_id, self.cut_off = "", reason
             self._let_go()
             self._claims.end(reason)
 
@@ -400,8 +420,8 @@ class Link:
             claim: What the server is asked for.
             answer: See `claims.Answer`.
         """
-        if self._cut_off:
-            answer("refused", self._cut_off)
+        if self.cut_off:
+            answer("refused", self.cut_off)
             return
         self._claims.serve(route, claim, answer)
         if not self.attached and self._hello is None:

@@ -266,15 +266,20 @@ def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
 
 
 def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
-    came = False
     if answer.awaited:
         # Where nobody answered the first time nobody is waited for again: a notebook that runs
         # without a server has many cells.
-        came = answer.came.wait(min(wait, 0.2) if link.alone else wait)
+        answer.came.wait(min(wait, 0.2) if link.alone or link.silence else wait)
         refusal = answer.end_of_waiting()
         if refusal:
             raise RouteRefused(refusal)
-    if link.on_loop:
+    if link.on_loop or answer.came.is_set():
+        return
+    if link.silence:
+        _say(
+            f"Nothing has come from the Jupyter server for {link.silence:.0f} s; the bot is served "
+            "when one answers."
+        )
         return
     if not link.has_subshells:
         if not link.attached:
@@ -283,7 +288,7 @@ def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
                 "has ended, and waits whenever a cell runs."
             )
         return
-    if came or not wait or link.attached:
+    if not wait or link.attached:
         return
     if link.alone:
         _say("Still no Jupyter server with jupyter_wshandler: the bot waits for one.")
@@ -317,6 +322,7 @@ def _kernel() -> tuple[Any, Any]:
 def _the_link(kernel: Any, shell: Any) -> Link:
     global _link
     with _lock:
+        cut_off = ""
         if _link is not None and _link.kernel is kernel and not _link.alive:
             _say(
                 "The thread of this kernel's bots had ended; it is made anew. Bots that were "
@@ -326,7 +332,9 @@ def _the_link(kernel: Any, shell: Any) -> Link:
             for bot in bots.values():
                 if not bot.ended:
                     bot.end("displaced", "the thread of this kernel's bots has ended")
+            cut_off = _link.cut_off
             _link = None
         if _link is None or _link.kernel is not kernel:
             _link = Link(kernel, BotErrors(bots, lambda: shell))
+            _link.cut_off = cut_off
         return _link

@@ -49,6 +49,9 @@ CONTENT = 7
 PROBE = 1.0
 """Seconds without a confirmation after which a subshell is asked whether it is there."""
 
+BEAT = 3.0
+"""Seconds between two messages that tell a kernel that the server is still there."""
+
 SURE = 1.0
 """Seconds after which a message that nobody has called undeliverable has arrived."""
 
@@ -156,6 +159,7 @@ class KernelWatch:
             wire.transmit,
             patience=self._patience,
             lost=wire.lost,
+            pack=wire.pack,
         )
 
     @property
@@ -227,6 +231,8 @@ class KernelWire:
         self._wanted = False  # it has bots, as far as is known
         self._retry_at = 0.0
         self._cut_off = False
+        self._untold = ""  # why it was cut off, where it had no ears for that yet
+        self._beat_at = 0.0
         self._last_word: asyncio.TimerHandle | None = None
         self._unsure: deque[Sent] = deque()
         self._probing = False
@@ -260,11 +266,12 @@ class KernelWire:
     def tick(self) -> None:
         """Look at the clock."""
         if self.bridge is None:
-            if self._wanted and self._loop.time() >= self._retry_at:
+            if (self._wanted or self._untold) and self._loop.time() >= self._retry_at:
                 self._retry_at = self._loop.time() + RETRY
                 self._start(self._look())
             return
         self.bridge.tick()
+        self._be_heard()
         if self.bridge.stalled > PROBE and self._subshell is not None and not self._probing:
             self._start(self._probe())
         if self.bridge.in_use and self._watch.spares_connected:
@@ -272,6 +279,15 @@ class KernelWire:
             # of the kernel's connections: where those end, Jupyter keeps what a kernel puts out
             # for the notebook that comes back, and a chat must not stand in the way of that.
             self._kernel.last_activity = datetime.now(UTC)
+
+    def _be_heard(self) -> None:
+        """Tell the kernel now and then that the server is there, where no cell holds that up."""
+        now = self._loop.time()
+        if self._subshell is None or now < self._beat_at:
+            return
+        self._beat_at = now + BEAT
+        # Not kept, as the batches are: nothing is lost with one that does not arrive.
+        self._send("comm_msg", {"comm_id": self._comm_id, "data": {"beat": BEAT}})
 
     async def close(self, reason: str) -> None:
         """End the bridge and close the sockets."""
@@ -292,7 +308,10 @@ class KernelWire:
         if not await ensure_async(self._kernel.is_alive()):
             return
         reply = await self._ask("comm_info_request", {"target_name": TARGET})
-        if reply is not None:
+        if reply is not None and self._untold:
+            if TARGET in reply.get("comms", {}):
+                self._close_the_target()
+        elif reply is not None:
             self._wanted = TARGET in reply.get("comms", {})
             if self._wanted:
                 self._open_soon()
@@ -358,9 +377,11 @@ class KernelWire:
 
     def _say_that_it_is_cut_off(self, error: str) -> None:
         """Close the comm with the reason: a bot must not call itself live that nobody serves."""
+        reason = CUT_OFF.format(error=printable(error))
         if self._shell is None:
+            self._untold, self._retry_at = reason, 0.0
             return
-        data = {"reason": CUT_OFF.format(error=printable(error))}
+        data = {"reason": reason}
         self._send("comm_close", {"comm_id": self._comm_id, "data": data})
         self._shell.flush(zmq.POLLOUT)  # it is closed in this turn of the loop
         if self._subshell is not None:
@@ -370,6 +391,15 @@ class KernelWire:
                 SURE, self._tell, "delete_subshell_request", details
             )
             self._subshell = None
+
+    def _close_the_target(self) -> None:
+        """Tell a kernel to which no way was open through the comm that it always has."""
+        reason, self._untold = self._untold, ""
+        shell = self._kernel.connect_shell()
+        content = {"comm_id": TARGET, "data": {"reason": reason}}
+        self._session.send(shell, self._session.msg("comm_close", content))
+        shell.flush(zmq.POLLOUT)
+        shell.close()
 
     def _hello(self, protocol: object) -> None:
         if protocol != PROTOCOL:
@@ -408,6 +438,10 @@ class KernelWire:
                         "no answer" if reply is None else one_line(str(reply.get("evalue"))),
                     )
                     return
+            if self._cut_off:  # meanwhile
+                if subshell is not None:
+                    self._tell("delete_subshell_request", {"subshell_id": subshell})
+                return
             self._end(GONE)
             self._subshell = subshell
             self._shell = self._kernel.connect_shell()
@@ -460,6 +494,10 @@ class KernelWire:
         if self._subshell is not None:
             self._tell("delete_subshell_request", {"subshell_id": self._subshell})
             self._subshell = None
+
+    def pack(self, value: Any) -> bytes:
+        """Write a value as it is written in a message to the kernel."""
+        return bytes(self._session.pack(value))
 
     def transmit(self, batch: Batch, buffers: list[bytes]) -> None:
         """Send a batch to the kernel, as one message of our comm."""
