@@ -76,6 +76,7 @@ class Connection(Handler):
         "_discard",
         "_finished",
         "_going_on",
+        "_home",
         "_in_hand",
         "_inbox",
         "_last_message",
@@ -140,6 +141,7 @@ class Connection(Handler):
         self._since = 0.0
         self._streaming = False
         self._owner: Any = None  # for whom its calls in threads count
+        self._home: Any = None  # the thread that they keep to
         self._cancel_reason: str | None = None
         self._cancelled_at = 0.0
         self.unhandled = 0  # arrived, and dropped when the connection was lost

@@ -7,7 +7,7 @@ others; so neither may hold more than a share of them.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
@@ -66,6 +66,16 @@ class Shares:
     def allow_route(self, route: str) -> bool:
         """Return whether a route may hold one thread more."""
         return self._routes.get(route, 0) < self.most
+
+    def allow(self, owner: Owner) -> bool:
+        """Return whether an owner may hold one thread more."""
+        if not self._counts or owner is NOBODY:
+            return True
+        return (
+            self._routes.get(owner.route, 0) < self.most
+            and self._users.get(owner.user, 0) < self.most
+            and self._owners.get(owner, 0) < self.most_of_owner
+        )
 
     def take(self, owner: Owner) -> bool:
         """Count one thread more, if the route and the user may hold it; return whether they may.
@@ -126,19 +136,26 @@ class Line(Generic[J]):
         users.setdefault(job.owner.user, deque()).append(job)
         self._count += 1
 
-    def take(self, shares: Shares) -> J | None:
+    def take(self, shares: Shares, fits: Callable[[J], bool]) -> J | None:
         """Take the next call whose route and user may hold a thread; None where there is none.
 
         Args:
             shares: What they hold now; the call's thread is counted.
+            fits: Says whether there is a thread for a call.
         """
         for route, users in self._routes.items():
             if route and not shares.allow_route(route):
                 continue
             for user, jobs in users.items():
-                if not shares.take(jobs[0].owner):
+                if not shares.allow(jobs[0].owner):
                     continue
-                job = jobs.popleft()
+                for job in jobs:
+                    if fits(job):
+                        break
+                else:
+                    continue
+                shares.take(job.owner)
+                jobs.remove(job)
                 self._count -= 1
                 users.move_to_end(user)
                 self._routes.move_to_end(route)

@@ -2,6 +2,9 @@
 
 `concurrent.futures` would not do: it joins its threads when the interpreter exits, so a callback
 that never returns would keep the server from ending.
+
+The calls of one connection keep to one thread, its home, as far as that keeps nobody waiting for
+long; see `_Stays`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
@@ -24,11 +27,53 @@ from .threadloop import ThreadLoop
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
 
+YOUNG = 0.1
+"""Seconds that a thread's call may have lasted for another connection of the thread to wait for
+its end. Behind an older one it goes on in another thread, unless it is bound to its own."""
+
+LONGEST = 1.0
+"""Seconds after which a call does not wait for its own thread any more while another one is free:
+that thread has many young calls."""
+
+LOOK = 0.01
+"""Seconds at a time to find out which of the calls that wait are bound to their threads."""
+
+STREAK = 0.02
+"""Seconds that a thread takes the calls of its own connections one after the other, which costs no
+wake-up, before it looks who has waited in line for longest."""
+
+
+class Keeper(Protocol):
+    """Be what stays on one thread: a connection.
+
+    Attributes:
+        _home: Its thread; None as long as it has had none.
+    """
+
+    _home: Any
+
+
+def _never_bound(keeper: Any, args: tuple[Any, ...]) -> bool:
+    return False
+
 
 class _Job:
     """One call: what to run, and whom to tell."""
 
-    __slots__ = ("args", "box", "context", "function", "future", "label", "owner", "since")
+    __slots__ = (
+        "args",
+        "bound",
+        "box",
+        "context",
+        "free",
+        "function",
+        "future",
+        "home",
+        "keeper",
+        "label",
+        "owner",
+        "since",
+    )
 
     def __init__(
         self,
@@ -38,8 +83,13 @@ class _Job:
         label: str,
         context: contextvars.Context,
         owner: Owner,
+        keeper: Keeper | None,
     ) -> None:
         self.owner = owner
+        self.keeper = keeper
+        self.home: _Worker | None = None if keeper is None else keeper._home
+        self.free = False  # may run in any thread, though it has a home
+        self.bound: bool | None = None  # must not, where that is known
         self.box = box
         self.future: asyncio.Future[Any] = box.loop.create_future()
         self.function = function
@@ -92,11 +142,13 @@ class _Mailbox:
 class _Worker:
     """One thread. `job` is what it runs; `wake` is released to give it another one."""
 
-    __slots__ = ("abandoned", "job", "thread", "wake")
+    __slots__ = ("abandoned", "fresh", "homed", "job", "thread", "wake")
 
     def __init__(self, job: _Job) -> None:
         self.job: _Job | None = job
         self.abandoned = False
+        self.fresh = 0.0  # when it was woken
+        self.homed = 0  # which one in turn it was when it became a home last; 0: never
         self.wake = threading.Lock()
         self.wake.acquire()
         self.thread: threading.Thread
@@ -108,11 +160,18 @@ class ThreadPool:
     All methods belong to the event loop's thread. An idle thread is used again, the last one to
     become idle first.
 
+    A connection (`Keeper`) has a thread of its own choice to come back to, its home: threads
+    become homes in turn. A call waits for its home while that has a young call (`YOUNG`); behind
+    an older one it goes to another thread, which is its home from then on. One that is bound, as
+    `bound` says, waits for its home in any case.
+
     Args:
         size: Most threads at a time.
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         patience: Seconds that a call waits for a thread before it fails with `PoolBusy`.
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
+        bound: Says of a keeper, and of what its call gets, whether no other thread can run it.
+            It is asked only where its home is held by another's call.
     """
 
     def __init__(
@@ -122,6 +181,7 @@ class ThreadPool:
         name: str = "wshandler",
         patience: float = 30.0,
         shared: bool = False,
+        bound: Callable[[Any, tuple[Any, ...]], bool] = _never_bound,
     ) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
@@ -131,13 +191,16 @@ class ThreadPool:
         self._lock = threading.Lock()  # guards what follows, up to `_retired`
         self._workers: set[_Worker] = set()
         self._abandoned: set[_Worker] = set()
-        self._idle: list[_Worker] = []
+        self._idle: dict[_Worker, None] = {}  # in the order in which they became idle
         self._pending: Line[_Job] = Line()
         self._shares = Shares(size, shared=shared)
         self._stopped = False
         self._retired = False
         self._box: _Mailbox | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._is_bound = bound
+        self._homed = 0
         self._started = 0
         self._left: asyncio.Event | None = None
 
@@ -148,6 +211,7 @@ class ThreadPool:
         label: str,
         context: contextvars.Context | None = None,
         owner: Owner = NOBODY,
+        keeper: Keeper | None = None,
     ) -> asyncio.Future[Any]:
         """Run a function in a thread.
 
@@ -157,6 +221,7 @@ class ThreadPool:
             label: Its name in `busy` and in what `stop` returns.
             context: What it runs in; a copy of the current context where None.
             owner: For whom it counts; of those that wait the owners come in turn.
+            keeper: What stays on one thread; its calls come one after the other.
 
         Returns:
             A future of the running event loop. It fails with `PoolBusy` if no thread took the
@@ -169,17 +234,19 @@ class ThreadPool:
             box = self._change_loop(loop)
         if context is None:
             context = contextvars.copy_context()
-        job = _Job(box, function, args, label, context, owner)
+        job = _Job(box, function, args, label, context, owner, keeper)
+        home = job.home
+        if home is not None and home not in self._idle:
+            self._may_move(job, home)
         with self._lock:
             if self._stopped:
                 job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
-            elif not (self._idle or len(self._workers) < self.size) or not self._shares.take(owner):
-                self._wait(job, loop)
-            elif self._idle:
-                worker = self._idle.pop()
-                worker.job = job
-                worker.wake.release()
-            elif not self._start(job):
+            elif home is not None and home in self._idle:
+                if self._shares.take(owner):
+                    self._give(job, home)
+                else:
+                    self._wait(job, loop)
+            elif not self._fits(job) or not self._shares.take(owner) or not self._place(job):
                 self._wait(job, loop)
         return job.future
 
@@ -187,6 +254,109 @@ class ThreadPool:
         self._pending.add(job)
         if self._timer is None:
             self._timer = loop.call_later(self.patience, self._expire)
+        if self._look is None and job.home is not None and not job.free:
+            self._look = loop.call_later(YOUNG, self._look_again)
+
+    # ---- which thread ------------------------------------------------------------------------
+
+    def _may_move(self, job: _Job, home: _Worker) -> None:
+        """Free a call whose home is held by an old call of another's; not with the lock held."""
+        running = home.job
+        if running is None or time.monotonic() - running.since < YOUNG:
+            return
+        if job.bound is None:
+            job.bound = self._is_bound(job.keeper, job.args)
+        job.free = not job.bound
+
+    def _look_again(self) -> None:
+        """Free the calls whose homes are held for too long by now."""
+        self._look = None
+        with self._lock:
+            held = [job for job in self._pending if job.home is not None and not job.free]
+        until = time.monotonic() + LOOK
+        for job in held:
+            if job.home is not None and time.monotonic() < until:
+                self._may_move(job, job.home)
+        late = time.monotonic() - LONGEST
+        with self._lock:
+            if self._stopped:
+                return
+            self._refill()
+            for job in held:
+                if not self._has_room():
+                    break
+                if job.since <= late and not job.free and self._shares.allow(job.owner):
+                    self._free_late(job)
+            held = [job for job in self._pending if job.home is not None and not job.free]
+            if held:
+                self._look = held[0].box.loop.call_later(YOUNG, self._look_again)
+
+    def _free_late(self, job: _Job) -> None:
+        """Let a call go to a free thread that has waited long for its own; see `LONGEST`."""
+        if job.bound is None:
+            job.bound = self._is_bound(job.keeper, job.args)
+        job.free = not job.bound
+        self._refill()
+
+    def _has_room(self) -> bool:
+        return bool(self._idle) or len(self._workers) < self.size
+
+    def _fits(self, job: _Job) -> bool:
+        """Return whether there is a thread for a call now."""
+        home = job.home
+        if home is None or job.free or self._is_gone(home):
+            return self._has_room()
+        return home in self._idle
+
+    def _is_gone(self, home: _Worker) -> bool:
+        """Return whether a thread takes no calls any more, or is another pool's."""
+        return home not in self._workers or (home.job is None and home not in self._idle)
+
+    def _place(self, job: _Job, here: _Worker | None = None) -> bool:
+        """Give a call that `_fits` to a thread: its home, the calling one, or one in turn.
+
+        It has been counted for its owner, and is so no more where there is no thread for it.
+        """
+        idle = self._idle
+        home = job.home
+        if home is not None and home in idle:
+            self._give(job, home, here)
+            return True
+        if here is not None and here in idle:
+            self._give(job, here, here)
+            return True
+        worker: _Worker | None = None
+        if idle:
+            # Homes are spread; what has none is done by the thread that was at work last.
+            worker = next(reversed(idle)) if job.keeper is None else min(idle, key=_homed)
+        if worker is None or (
+            job.keeper is not None and worker.homed and len(self._workers) < self.size
+        ):
+            error = self._start(job)
+            if error is None:
+                return True
+            if worker is None:
+                self._shares.give_back(job.owner)
+                return self._gave_up(job, error)
+        self._give(job, worker, here)
+        return True
+
+    def _give(self, job: _Job, worker: _Worker, here: _Worker | None = None) -> None:
+        """Give a call to a thread that is idle; wake it where it is not the calling one."""
+        del self._idle[worker]
+        worker.job = job
+        if job.home is not worker:
+            self._settle(job, worker)
+        if worker is not here:
+            worker.fresh = job.since
+            worker.wake.release()
+
+    def _settle(self, job: _Job, worker: _Worker) -> None:
+        job.home = worker
+        if job.keeper is not None:
+            job.keeper._home = worker
+            self._homed += 1
+            worker.homed = self._homed
 
     def busy(self) -> list[tuple[str, float]]:
         """Return who holds the threads: label and seconds, the longest first."""
@@ -262,6 +432,9 @@ class ThreadPool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         for job in pending:
             if not job.future.done():
                 job.future.set_exception(PoolBusy(f"the threads end; {job.label} did not run"))
@@ -287,31 +460,34 @@ class ThreadPool:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
             self._pending.clear()
-        self._timer = None
+        self._timer = self._look = None
         self._box = _Mailbox(loop)
         return self._box
 
-    def _start(self, job: _Job) -> bool:
-        """Start a thread with its first job; return whether there is any thread for it.
-
-        It has been counted for its owner, and is so no more where there is none.
-        """
+    def _start(self, job: _Job) -> RuntimeError | None:
+        """Start a thread with its first job; return why there is none."""
         worker = _Worker(job)
         self._started += 1
         worker.thread = threading.Thread(
             target=self._run, args=(worker,), name=f"{self.name}-{self._started}", daemon=True
         )
+        worker.fresh = job.since
         self._workers.add(worker)
         try:
             worker.thread.start()
         except RuntimeError as error:  # the operating system's limit
             self._workers.discard(worker)
-            self._shares.give_back(job.owner)
             self._started -= 1
-            if self._workers:
-                return False
-            if not job.future.done():
-                job.future.set_exception(PoolBusy(f"no thread can be started: {error}"))
+            return error
+        self._settle(job, worker)
+        return None
+
+    def _gave_up(self, job: _Job, error: RuntimeError) -> bool:
+        """Fail a call for which no thread could be started, where there is none at all."""
+        if self._workers:
+            return False
+        if not job.future.done():
+            job.future.set_exception(PoolBusy(f"no thread can be started: {error}"))
         return True
 
     def _write_off(self, worker: _Worker) -> None:
@@ -321,18 +497,18 @@ class ThreadPool:
         self._workers.discard(worker)
         self._abandoned.add(worker)
 
-    def _refill(self) -> None:
-        """Give calls that wait to threads that are idle, or to new ones where there is room."""
-        while self._pending and (self._idle or len(self._workers) < self.size):
-            job = self._pending.take(self._shares)
+    def _refill(self, here: _Worker | None = None) -> None:
+        """Give calls that wait to threads that are idle, or to new ones where there is room.
+
+        Args:
+            here: The calling thread, which is idle.
+        """
+        while self._pending and self._has_room():
+            job = self._pending.take(self._shares, self._fits)
             if job is None:
                 return
             waited_since, job.since = job.since, time.monotonic()
-            if self._idle:
-                worker = self._idle.pop()
-                worker.job = job
-                worker.wake.release()
-            elif not self._start(job):
+            if not self._place(job, here):
                 job.since = waited_since
                 self._pending.add(job)
                 return
@@ -353,7 +529,8 @@ class ThreadPool:
             if not job.future.done():
                 job.future.set_exception(
                     PoolBusy(
-                        f"{job.label} waited {self.patience:g} s for one of {self.size} threads"
+                        f"{job.label} waited {self.patience:g} s for "
+                        + ("its own thread" if job.bound else f"one of {self.size} threads")
                     )
                 )
 
@@ -394,17 +571,26 @@ class ThreadPool:
             worker.job = None
             if self._stopped or worker.abandoned:
                 return None, False
-            job = self._pending.take(self._shares) if self._pending else None
-            if job is None:
-                if self._retired and not self._pending:
-                    return None, False
-                self._idle.append(worker)
-                return None, True
-            worker.job = job
-            job.since = time.monotonic()
             if self._pending:
-                self._refill()  # what ended may have made room for a route and for a user
-            return job, False
+                now = time.monotonic()
+                if now - worker.fresh < STREAK:
+                    job = self._pending.take(self._shares, lambda job: _may_run_on(job, worker))
+                    if job is not None:
+                        job.since = now
+                        worker.job = job
+                        if job.home is not worker:
+                            self._settle(job, worker)
+                        return job, False
+                worker.fresh = now
+                self._idle[worker] = None
+                self._refill(worker)  # what ended may have made room for a route and for a user
+                if worker.job is not None:
+                    return worker.job, False
+                del self._idle[worker]
+            if self._retired and not any(job.home is worker for job in self._pending):
+                return None, False
+            self._idle[worker] = None
+            return None, True
 
     def _leave(self, worker: _Worker) -> None:
         with self._lock:
@@ -413,6 +599,14 @@ class ThreadPool:
             box, left = self._box, self._left
         if box is not None and left is not None:
             box.call(left.set)
+
+
+def _homed(worker: _Worker) -> int:
+    return worker.homed
+
+
+def _may_run_on(job: _Job, worker: _Worker) -> bool:
+    return job.home is worker or job.home is None or job.free
 
 
 def _deliverable(error: BaseException, label: str) -> Exception:

@@ -336,6 +336,7 @@ def _with_arguments(
             *[fill(given) for fill in args], **{key: fill(given) for key, fill in kwargs.items()}
         )
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]  # bound.py looks at its module
     return call
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from ..advice import advise
 from ..background import Timer
 from ..connection import Connection
 from ..engine.frames import MAX_REASON
@@ -296,6 +297,7 @@ class CallbackRunner:
             return await result if inspect.isawaitable(result) else result
         except BaseException as error:
             leave_if_copy(self._process, error)
+            advise(error)
             raise
 
     # ---- what a callback returns ------------------------------------------------------------
@@ -449,6 +451,7 @@ class CallbackRunner:
 
     def _write_down(self, c: Connection, name: str, message: Any, error: BaseException) -> str:
         """Count and write an error; return the reference that a client may be told."""
+        advise(error)
         error_id = secrets.token_hex(4)
         self._metrics.errors[c.route] += 1
         failure = Failure(c, message, error, name, time.time(), error_id)

@@ -11,6 +11,7 @@ from typing import Any
 from ..connection import Connection
 from ..errors import PoolBusy
 from ..types import Callback
+from .bound import is_bound
 from .fairness import Owner
 from .pool import ThreadPool
 from .threadloop import current_connection
@@ -30,7 +31,7 @@ class CallbackThreads:
     ) -> None:
         self._log = log
         self._patience = patience
-        self._shared = ThreadPool(size, patience=patience, shared=True)
+        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
         self._warned = False
@@ -62,7 +63,9 @@ class CallbackThreads:
             owner = c._owner = Owner(c._route.config.name, _visitor(c))
         context.run(current_connection.set, c)
         while True:
-            future = pool.submit(function, *args, label=callback.name, context=context, owner=owner)
+            future = pool.submit(
+                function, *args, label=callback.name, context=context, owner=owner, keeper=c
+            )
             try:
                 result = await future
                 if c._crossing is not None:  # what it has sent comes before what it returns
@@ -96,7 +99,10 @@ class CallbackThreads:
                 pool.retire()
                 self._retired.append(pool)
             pool = ThreadPool(
-                config.threads, name=f"wshandler-{config.name}", patience=self._patience
+                config.threads,
+                name=f"wshandler-{config.name}",
+                patience=self._patience,
+                bound=is_bound,
             )
             self._own[config.name] = pool
         return pool

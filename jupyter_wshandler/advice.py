@@ -1,0 +1,58 @@
+"""What to do where a library says that it is in the wrong thread, below its own words."""
+
+from __future__ import annotations
+
+WRONG_THREAD = "can only be used in that same thread"
+"""A part of what `sqlite3` says of an object that another thread has made."""
+
+ADVICE = (
+    (
+        WRONG_THREAD,
+        "A `def` callback runs in a thread of a pool, an `async def` on the event loop. Open it "
+        "with sqlite3.connect(..., check_same_thread=False), keep it in handler.state and make "
+        "the callbacks that use it all `def`, or write `run: loop` for the route "
+        "(see docs/threads.md)",
+    ),
+    (
+        "signal only works in main thread",
+        "A `def` callback runs in a thread of a pool; signals belong to the whole process, so set "
+        "them where the server is started (see docs/threads.md)",
+    ),
+    (
+        "annot switch to a different thread",  # greenlet's, which Playwright's sync API uses
+        "A `def` callback runs in a thread of a pool. Make it and use it in one callback, or "
+        "write `threads: 1` for the route: its callbacks then share one thread "
+        "(see docs/threads.md)",
+    ),
+)
+"""What to do where a library says that it is in the wrong thread: a part of its message, advice."""
+
+CHAIN = 20
+"""Causes and members of groups that are looked at."""
+
+
+def advise(error: BaseException) -> None:
+    """Add to a library's words about threads what to do here; a traceback shows it below them.
+
+    Args:
+        error: What a callback, a task or a timer has raised; its causes are looked at, too.
+    """
+    waiting: list[BaseException | None] = [error]
+    for _ in range(CHAIN):
+        one = waiting.pop() if waiting else None
+        if one is None:
+            if not waiting:
+                return
+            continue
+        try:
+            waiting += (one.__cause__, one.__context__)
+            if isinstance(one, BaseExceptionGroup):
+                waiting += one.exceptions[:CHAIN]
+            words = " ".join(part for part in one.args if type(part) is str)
+            for part, advice in ADVICE:
+                if part in words:
+                    if advice not in getattr(one, "__notes__", ()):
+                        one.add_note(advice)
+                    return
+        except Exception:
+            return  # an exception that cannot be looked at is shown as such
