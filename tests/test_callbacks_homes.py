@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import io
 import sqlite3
 import threading
 import time
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from support.memory import Gate, Visitor, bound, route, running_manager, until, warnings_in
@@ -357,13 +359,46 @@ class Store:
         self.inner = SimpleNamespace(db=db)
 
 
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    db: object
+    unset: object = dataclasses.field(init=False)
+
+
+class Pair(NamedTuple):
+    number: int
+    db: object
+
+
+def rows(db):
+    yield 1
+    yield db
+
+
+def started(generator):
+    next(generator)
+    return generator
+
+
+def with_callback(stack, function):
+    stack.callback(function)
+    return stack
+
+
 KEPT = {
     "connection": lambda db: db,
     "cursor": lambda db: db.cursor(),
     "in a list": lambda db: [1, [db]],
     "in a dict": lambda db: {"a": {"b": db}},
     "in an object": Store,
-    "in a partial": lambda db: SimpleNamespace(run=(functools.partial(len), (db,))),
+    "in an object with slots": Slotted,
+    "in a named tuple": lambda db: Pair(1, db),
+    "in a partial": lambda db: functools.partial(print, db),
+    "in a closure": lambda db: lambda question: db.execute(question),
+    "as a method of its own": lambda db: db.execute,
+    "in a suspended generator": lambda db: started(rows(db)),
+    "in an exit stack": lambda db: contextlib.ExitStack().enter_context(contextlib.closing(db)),
+    "in an exit stack's callbacks": lambda db: with_callback(contextlib.ExitStack(), db.close),
 }
 
 

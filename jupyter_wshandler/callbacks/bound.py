@@ -10,8 +10,18 @@ import inspect
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import islice
-from types import CodeType, FunctionType, GeneratorType, ModuleType
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import TYPE_CHECKING, Any
 
 from ..advice import WRONG_THREAD
@@ -19,12 +29,15 @@ from ..advice import WRONG_THREAD
 if TYPE_CHECKING:
     from ..connection import Connection
 
-LOOKED_AT = 500
+LOOKED_AT = 250
 """Objects that are looked at, at most; it is done only where a thread is held by another's call."""
 
-_LEAVES = (str, bytes, bytearray, int, float, complex, type(None), range, memoryview)
-_CONTAINERS = (list, tuple, set, frozenset, deque)
-_CODE = (type, ModuleType, FunctionType, CodeType)
+OF_ONE = 100
+"""Objects that are looked at in one container, at most."""
+
+_LEAVES = frozenset((str, bytes, bytearray, int, float, bool, complex, type(None)))
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
+_CODE = (type, ModuleType, CodeType)
 
 
 def is_bound(connection: Connection, args: Iterable[Any] = ()) -> bool:
@@ -64,26 +77,55 @@ def _reach(connection: Connection, args: Iterable[Any]) -> Iterator[Any]:
     """Return what can be reached, near things first; no code of the user's is run."""
     waiting: deque[Any] = deque(_kept_by(connection))
     for thing in args:
-        if type(thing) is GeneratorType and thing.gi_frame is not None:
-            waiting.extend(thing.gi_frame.f_locals.values())
+        if type(thing) is GeneratorType:
+            waiting.append(thing)
     seen: set[int] = set()
     while waiting and len(seen) < LOOKED_AT:
         thing = waiting.popleft()
         kind = type(thing)  # not isinstance(), which asks an object for its `__class__`
-        if issubclass(kind, _LEAVES) or id(thing) in seen:
+        if kind in _LEAVES or id(thing) in seen:
             continue
         seen.add(id(thing))
         if thing is connection or issubclass(kind, _CODE):
             continue
-        yield thing
-        if issubclass(kind, dict):
-            waiting.extend(islice(dict.values(thing), LOOKED_AT))
-        elif kind in _CONTAINERS:
-            waiting.extend(islice(thing, LOOKED_AT))
-        elif kind.__dictoffset__:
-            inside = object.__getattribute__(thing, "__dict__")
-            if type(inside) is dict:
-                waiting.extend(islice(inside.values(), LOOKED_AT))
+        # Histories are long lists of dicts of texts: the common case, made short.
+        if kind is dict:
+            inside: Iterator[Any] = iter(thing.values())
+        elif kind is list or kind is tuple:
+            inside = iter(thing)
+        else:
+            yield thing
+            inside = _inside(thing, kind)
+        waiting.extend([one for one in islice(inside, OF_ONE) if type(one) not in _LEAVES])
+
+
+def _inside(thing: Any, kind: type[Any]) -> Iterator[Any]:
+    """Return what an object refers to, as its class says and no code of the user's."""
+    if kind is FunctionType:
+        for cell in thing.__closure__ or ():
+            with suppress(ValueError):  # it is empty
+                yield cell.cell_contents
+    elif kind in (MethodType, BuiltinMethodType):
+        yield thing.__self__
+    elif kind is GeneratorType:
+        yield from thing.gi_frame.f_locals.values() if thing.gi_frame is not None else ()
+    elif kind is partial:
+        yield from (thing.func, thing.args, thing.keywords)
+    if issubclass(kind, dict):
+        yield from dict.values(thing)
+    for container in _CONTAINERS:
+        if issubclass(kind, container):
+            yield from container.__iter__(thing)
+    for base in kind.__mro__:
+        if "__slots__" in base.__dict__:
+            for member in base.__dict__.values():
+                if type(member) is MemberDescriptorType:
+                    with suppress(AttributeError):  # it has not been set
+                        yield member.__get__(thing)
+    if kind.__dictoffset__:
+        inside = object.__getattribute__(thing, "__dict__")
+        if type(inside) is dict:
+            yield from inside.values()
 
 
 def _kept_by(connection: Connection) -> Iterator[Any]:
