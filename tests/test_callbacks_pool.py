@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from random import Random
 
 import pytest
 
@@ -477,6 +478,36 @@ def test_where_there_are_three_threads_a_slow_user_leaves_one_to_the_own_other_r
     held(shares, Owner("slow", "ada"))
     assert shares.take(Owner("quick", "ada"))
     assert shares.take(Owner("slow", "bob"))
+
+
+def test_four_slow_routes_leave_threads_to_the_fifth_and_slow_users_to_another_user():
+    shares = Shares(16, shared=True)
+    held(shares, *[Owner("r0", f"u{n}") for n in range(20)])
+    for n in range(1, 4):  # each comes when those before it hold what they may
+        assert held(shares, *[Owner(f"r{n}", f"u{m}") for m in range(20)]) == 1
+    assert shares.take(Owner("quick", "u0"))
+    shares = Shares(16, shared=True)
+    assert [held(shares, Owner("bot", user)) for user in ("ada", "bob", "eve")] == [9, 1, 1]
+    assert shares.take(Owner("bot", "kim"))
+
+
+@pytest.mark.parametrize("size", [*range(1, 33)])
+def test_what_the_line_may_take_is_what_is_counted_and_never_more_than_there_is(size):
+    shares, random = Shares(size, shared=True), Random(size)
+    taken = []
+    for _ in range(2000):
+        if taken and random.random() < 0.45:
+            shares.give_back(taken.pop(random.randrange(len(taken))))
+        owner = Owner(f"r{random.randrange(4)}", f"u{random.randrange(4)}")
+        may = shares.allow(owner)
+        assert not may or shares.allow_route(owner.route)
+        assert may or len(taken) > 0, "one thread can always be held"
+        if len(taken) < size:
+            assert shares.take(owner) == may
+            taken += [owner] * may
+    for owner in taken:
+        shares.give_back(owner)
+    assert shares._held == 0
 
 
 def test_what_was_given_back_is_forgotten():

@@ -1,7 +1,8 @@
 """Who is next for a thread: routes in turn, and of each route its users in turn.
 
 One route whose calls are slow, or one user who sends many, must not keep the threads from all
-others; so neither may hold more than a share of them.
+others; so neither may hold more than a share of them. Nor must several together: what is left of
+the threads is for routes that hold none yet, and of a route's part for its users who hold none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 SHARE = 0.75
 """Part of the shared threads that one route, or one user, may hold; of a route's part, that one
 user may hold."""
+
+FEW = 8
+"""Threads below which none is kept for routes and users that hold none."""
 
 
 class Owner(NamedTuple):
@@ -46,35 +50,55 @@ class Shares:
     """Count how many threads each route and each user holds.
 
     One thread can always be held. Of what a route may hold, one user of it may hold only a share
-    again: so the others of the route find one free, and so do the user's own other routes.
+    again: so the others of the route find one free, and so do the user's own other routes. Once the
+    threads, or those of a route, are held up to the share, only who holds none gets one more.
 
     Args:
         size: How many threads there are.
         shared: Whether there is a share at all: the threads may be one route's own.
     """
 
-    __slots__ = ("_counts", "_owners", "_routes", "_users", "most", "most_of_owner")
+    __slots__ = (
+        "_counts",
+        "_held",
+        "_of_all",
+        "_of_route",
+        "_owners",
+        "_routes",
+        "_users",
+        "most",
+        "most_of_owner",
+    )
 
     def __init__(self, size: int, *, shared: bool) -> None:
         self._counts = shared
         self.most = max(1, int(size * SHARE)) if shared else size
         self.most_of_owner = max(1, int(self.most * SHARE)) if shared else size
+        # Past these only who holds none gets one more. With few threads each is too dear for that.
+        self._of_all = self.most if size >= FEW else size
+        self._of_route = self.most_of_owner if size >= FEW else size
+        self._held = 0
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._owners: dict[Owner, int] = {}
 
     def allow_route(self, route: str) -> bool:
         """Return whether a route may hold one thread more."""
-        return self._routes.get(route, 0) < self.most
+        of_route = self._routes.get(route, 0)
+        return of_route < self.most and (self._held < self._of_all or not of_route)
 
     def allow(self, owner: Owner) -> bool:
         """Return whether an owner may hold one thread more."""
         if not self._counts or owner is NOBODY:
             return True
+        of_route = self._routes.get(owner.route, 0)
+        of_owner = self._owners.get(owner, 0)
         return (
-            self._routes.get(owner.route, 0) < self.most
+            of_route < self.most
+            and of_owner < self.most_of_owner
             and self._users.get(owner.user, 0) < self.most
-            and self._owners.get(owner, 0) < self.most_of_owner
+            and (self._held < self._of_all or not of_route)
+            and (of_route < self._of_route or not of_owner)
         )
 
     def take(self, owner: Owner) -> bool:
@@ -90,6 +114,9 @@ class Shares:
         of_owner = self._owners.get(owner, 0)
         if of_route >= self.most or of_user >= self.most or of_owner >= self.most_of_owner:
             return False
+        if of_route and (self._held >= self._of_all or (of_owner and of_route >= self._of_route)):
+            return False
+        self._held += 1
         self._routes[route] = of_route + 1
         self._users[user] = of_user + 1
         self._owners[owner] = of_owner + 1
@@ -100,6 +127,7 @@ class Shares:
         if not self._counts or owner is NOBODY:
             return
         route, user = owner
+        self._held -= 1
         # Names of routes and users come and go: none stays that holds nothing.
         if (left := self._routes[route] - 1) > 0:
             self._routes[route] = left

@@ -4,7 +4,7 @@
 that never returns would keep the server from ending.
 
 The calls of one connection keep to one thread, its home, as far as that keeps nobody waiting for
-long; see `_Stays`.
+long; see `ThreadPool`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import contextvars
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
-from ..guard import kind_of, tamed
 from .fairness import NOBODY, Line, Owner, Shares
-from .threadloop import ThreadLoop
+from .job import Job, Keeper, Mailbox, Worker, deliverable
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -43,115 +42,8 @@ STREAK = 0.02
 wake-up, before it looks who has waited in line for longest."""
 
 
-class Keeper(Protocol):
-    """Be what stays on one thread: a connection.
-
-    Attributes:
-        _home: Its thread; None as long as it has had none.
-    """
-
-    _home: Any
-
-
 def _never_bound(keeper: Any, args: tuple[Any, ...]) -> bool:
     return False
-
-
-class _Job:
-    """One call: what to run, and whom to tell."""
-
-    __slots__ = (
-        "args",
-        "bound",
-        "box",
-        "context",
-        "free",
-        "function",
-        "future",
-        "home",
-        "keeper",
-        "label",
-        "owner",
-        "since",
-    )
-
-    def __init__(
-        self,
-        box: _Mailbox,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        label: str,
-        context: contextvars.Context,
-        owner: Owner,
-        keeper: Keeper | None,
-    ) -> None:
-        self.owner = owner
-        self.keeper = keeper
-        self.home: _Worker | None = None if keeper is None else keeper._home
-        self.free = False  # may run in any thread, though it has a home
-        self.bound: bool | None = None  # must not, where that is known
-        self.box = box
-        self.future: asyncio.Future[Any] = box.loop.create_future()
-        self.function = function
-        self.args = args
-        self.label = label
-        self.context = context
-        self.since = time.monotonic()
-
-
-class _Mailbox:
-    """Bring results from the threads to one event loop; a burst of them costs one wake-up."""
-
-    __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.thread_loop = ThreadLoop(loop)  # type: ignore[abstract] # its refusals are made by a loop
-        self._results: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
-        self._scheduled = False
-
-    def post(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-        """Hand over one result; called in the threads."""
-        self._results.append((future, result, error))
-        # `_deliver` clears the flag before it looks into the box: whoever still finds the flag
-        # set has put the result there in time.
-        if not self._scheduled:
-            self._scheduled = True
-            self.call(self._deliver)
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Call a function on the loop; a loop that is closed needs no results any more."""
-        try:
-            self.loop.call_soon_threadsafe(function)
-        except RuntimeError:
-            self._results.clear()
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        results = self._results
-        while results:
-            future, result, error = results.popleft()
-            if future.done():  # cancelled, or given up
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-
-class _Worker:
-    """One thread. `job` is what it runs; `wake` is released to give it another one."""
-
-    __slots__ = ("abandoned", "fresh", "homed", "job", "thread", "wake")
-
-    def __init__(self, job: _Job) -> None:
-        self.job: _Job | None = job
-        self.abandoned = False
-        self.fresh = 0.0  # when it was woken
-        self.homed = 0  # which one in turn it was when it became a home last; 0: never
-        self.wake = threading.Lock()
-        self.wake.acquire()
-        self.thread: threading.Thread
 
 
 class ThreadPool:
@@ -189,14 +81,14 @@ class ThreadPool:
         self.name = name
         self.patience = patience
         self._lock = threading.Lock()  # guards what follows, up to `_retired`
-        self._workers: set[_Worker] = set()
-        self._abandoned: set[_Worker] = set()
-        self._idle: dict[_Worker, None] = {}  # in the order in which they became idle
-        self._pending: Line[_Job] = Line()
+        self._workers: set[Worker] = set()
+        self._abandoned: set[Worker] = set()
+        self._idle: dict[Worker, None] = {}  # in the order in which they became idle
+        self._pending: Line[Job] = Line()
         self._shares = Shares(size, shared=shared)
         self._stopped = False
         self._retired = False
-        self._box: _Mailbox | None = None
+        self._box: Mailbox | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
         self._is_bound = bound
@@ -234,7 +126,7 @@ class ThreadPool:
             box = self._change_loop(loop)
         if context is None:
             context = contextvars.copy_context()
-        job = _Job(box, function, args, label, context, owner, keeper)
+        job = Job(box, function, args, label, context, owner, keeper)
         home = job.home
         if home is not None and home not in self._idle:
             self._may_move(job, home)
@@ -250,7 +142,7 @@ class ThreadPool:
                 self._wait(job, loop)
         return job.future
 
-    def _wait(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _wait(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.add(job)
         if self._timer is None:
             self._timer = loop.call_later(self.patience, self._expire)
@@ -259,7 +151,7 @@ class ThreadPool:
 
     # ---- which thread ------------------------------------------------------------------------
 
-    def _may_move(self, job: _Job, home: _Worker) -> None:
+    def _may_move(self, job: Job, home: Worker) -> None:
         """Free a call whose home is held by an old call of another's; not with the lock held."""
         running = home.job
         if running is None or time.monotonic() - running.since < YOUNG:
@@ -291,7 +183,7 @@ class ThreadPool:
             if held:
                 self._look = held[0].box.loop.call_later(YOUNG, self._look_again)
 
-    def _free_late(self, job: _Job) -> None:
+    def _free_late(self, job: Job) -> None:
         """Let a call go to a free thread that has waited long for its own; see `LONGEST`."""
         if job.bound is None:
             job.bound = self._is_bound(job.keeper, job.args)
@@ -301,18 +193,18 @@ class ThreadPool:
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._workers) < self.size
 
-    def _fits(self, job: _Job) -> bool:
+    def _fits(self, job: Job) -> bool:
         """Return whether there is a thread for a call now."""
         home = job.home
         if home is None or job.free or self._is_gone(home):
             return self._has_room()
         return home in self._idle
 
-    def _is_gone(self, home: _Worker) -> bool:
+    def _is_gone(self, home: Worker) -> bool:
         """Return whether a thread takes no calls any more, or is another pool's."""
         return home not in self._workers or (home.job is None and home not in self._idle)
 
-    def _place(self, job: _Job, here: _Worker | None = None) -> bool:
+    def _place(self, job: Job, here: Worker | None = None) -> bool:
         """Give a call that `_fits` to a thread: its home, the calling one, or one in turn.
 
         It has been counted for its owner, and is so no more where there is no thread for it.
@@ -325,7 +217,7 @@ class ThreadPool:
         if here is not None and here in idle:
             self._give(job, here, here)
             return True
-        worker: _Worker | None = None
+        worker: Worker | None = None
         if idle:
             # Homes are spread; what has none is done by the thread that was at work last.
             worker = next(reversed(idle)) if job.keeper is None else min(idle, key=_homed)
@@ -341,7 +233,7 @@ class ThreadPool:
         self._give(job, worker, here)
         return True
 
-    def _give(self, job: _Job, worker: _Worker, here: _Worker | None = None) -> None:
+    def _give(self, job: Job, worker: Worker, here: Worker | None = None) -> None:
         """Give a call to a thread that is idle; wake it where it is not the calling one."""
         del self._idle[worker]
         worker.job = job
@@ -351,7 +243,7 @@ class ThreadPool:
             worker.fresh = job.since
             worker.wake.release()
 
-    def _settle(self, job: _Job, worker: _Worker) -> None:
+    def _settle(self, job: Job, worker: Worker) -> None:
         job.home = worker
         if job.keeper is not None:
             job.keeper._home = worker
@@ -425,7 +317,7 @@ class ThreadPool:
             self._pending.clear()
             workers = [*self._workers]
             self._left = asyncio.Event()
-            self._box = _Mailbox(asyncio.get_running_loop())
+            self._box = Mailbox(asyncio.get_running_loop())
             for worker in self._idle:
                 worker.wake.release()
             self._idle.clear()
@@ -456,17 +348,17 @@ class ThreadPool:
                 worker.thread.join(_JOIN)
         return labels
 
-    def _change_loop(self, loop: asyncio.AbstractEventLoop) -> _Mailbox:
+    def _change_loop(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
             self._pending.clear()
         self._timer = self._look = None
-        self._box = _Mailbox(loop)
+        self._box = Mailbox(loop)
         return self._box
 
-    def _start(self, job: _Job) -> RuntimeError | None:
+    def _start(self, job: Job) -> RuntimeError | None:
         """Start a thread with its first job; return why there is none."""
-        worker = _Worker(job)
+        worker = Worker(job)
         self._started += 1
         worker.thread = threading.Thread(
             target=self._run, args=(worker,), name=f"{self.name}-{self._started}", daemon=True
@@ -482,7 +374,7 @@ class ThreadPool:
         self._settle(job, worker)
         return None
 
-    def _gave_up(self, job: _Job, error: RuntimeError) -> bool:
+    def _gave_up(self, job: Job, error: RuntimeError) -> bool:
         """Fail a call for which no thread could be started, where there is none at all."""
         if self._workers:
             return False
@@ -490,14 +382,14 @@ class ThreadPool:
             job.future.set_exception(PoolBusy(f"no thread can be started: {error}"))
         return True
 
-    def _write_off(self, worker: _Worker) -> None:
+    def _write_off(self, worker: Worker) -> None:
         worker.abandoned = True
         if worker.job is not None:
             self._shares.give_back(worker.job.owner)
         self._workers.discard(worker)
         self._abandoned.add(worker)
 
-    def _refill(self, here: _Worker | None = None) -> None:
+    def _refill(self, here: Worker | None = None) -> None:
         """Give calls that wait to threads that are idle, or to new ones where there is room.
 
         Args:
@@ -536,7 +428,7 @@ class ThreadPool:
 
     # ---- in the threads ------------------------------------------------------------------
 
-    def _run(self, worker: _Worker) -> None:
+    def _run(self, worker: Worker) -> None:
         job = worker.job
         process = os.getpid()
         while job is not None:
@@ -547,7 +439,7 @@ class ThreadPool:
                     result = job.context.run(job.function, *job.args)
             except BaseException as raised:
                 leave_if_copy(process, raised)
-                error = _deliverable(raised, job.label)
+                error = deliverable(raised, job.label)
             leave_if_copy(process)
             following, is_idle = self._next(worker)
             job.box.post(job.future, result, error)
@@ -559,7 +451,7 @@ class ThreadPool:
             job, following = following, None
         self._leave(worker)
 
-    def _next(self, worker: _Worker) -> tuple[_Job | None, bool]:
+    def _next(self, worker: Worker) -> tuple[Job | None, bool]:
         """Take the next call that waits, or become idle; say whether the thread is idle.
 
         This comes before the result is handed over, so that a caller that answers the result
@@ -592,7 +484,7 @@ class ThreadPool:
             self._idle[worker] = None
             return None, True
 
-    def _leave(self, worker: _Worker) -> None:
+    def _leave(self, worker: Worker) -> None:
         with self._lock:
             self._workers.discard(worker)
             self._abandoned.discard(worker)
@@ -601,19 +493,9 @@ class ThreadPool:
             box.call(left.set)
 
 
-def _homed(worker: _Worker) -> int:
+def _homed(worker: Worker) -> int:
     return worker.homed
 
 
-def _may_run_on(job: _Job, worker: _Worker) -> bool:
+def _may_run_on(job: Job, worker: Worker) -> bool:
     return job.home is worker or job.home is None or job.free
-
-
-def _deliverable(error: BaseException, label: str) -> Exception:
-    """Return an exception that a future can hold and that does not end the event loop."""
-    error = tamed(error, label)
-    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
-        return error
-    wrapped = RuntimeError(f"{label} raised {kind_of(error)}")
-    wrapped.__cause__ = error
-    return wrapped

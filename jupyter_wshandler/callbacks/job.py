@@ -1,0 +1,132 @@
+"""The parts of a pool of threads: a call, a thread, and the way back of what calls return."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..guard import kind_of, tamed
+from .fairness import Owner
+from .threadloop import ThreadLoop
+
+
+class Keeper(Protocol):
+    """Be what stays on one thread: a connection.
+
+    Attributes:
+        _home: Its thread; None as long as it has had none.
+    """
+
+    _home: Any
+
+
+class Job:
+    """One call: what to run, and whom to tell."""
+
+    __slots__ = (
+        "args",
+        "bound",
+        "box",
+        "context",
+        "free",
+        "function",
+        "future",
+        "home",
+        "keeper",
+        "label",
+        "owner",
+        "since",
+    )
+
+    def __init__(
+        self,
+        box: Mailbox,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        label: str,
+        context: contextvars.Context,
+        owner: Owner,
+        keeper: Keeper | None,
+    ) -> None:
+        self.owner = owner
+        self.keeper = keeper
+        self.home: Worker | None = None if keeper is None else keeper._home
+        self.free = False  # may run in any thread, though it has a home
+        self.bound: bool | None = None  # must not, where that is known
+        self.box = box
+        self.future: asyncio.Future[Any] = box.loop.create_future()
+        self.function = function
+        self.args = args
+        self.label = label
+        self.context = context
+        self.since = time.monotonic()
+
+
+class Mailbox:
+    """Bring results from the threads to one event loop; a burst of them costs one wake-up."""
+
+    __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread_loop = ThreadLoop(loop)  # type: ignore[abstract] # its refusals are made by a loop
+        self._results: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
+        self._scheduled = False
+
+    def post(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+        """Hand over one result; called in the threads."""
+        self._results.append((future, result, error))
+        # `_deliver` clears the flag before it looks into the box: whoever still finds the flag
+        # set has put the result there in time.
+        if not self._scheduled:
+            self._scheduled = True
+            self.call(self._deliver)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop; a loop that is closed needs no results any more."""
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            self._results.clear()
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        results = self._results
+        while results:
+            future, result, error = results.popleft()
+            if future.done():  # cancelled, or given up
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+class Worker:
+    """One thread. `job` is what it runs; `wake` is released to give it another one."""
+
+    __slots__ = ("abandoned", "fresh", "homed", "job", "thread", "wake")
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+        self.abandoned = False
+        self.fresh = 0.0  # when it was woken
+        self.homed = 0  # which one in turn it was when it became a home last; 0: never
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.thread: threading.Thread
+
+
+def deliverable(error: BaseException, label: str) -> Exception:
+    """Return an exception that a future can hold and that does not end the event loop."""
+    error = tamed(error, label)
+    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"{label} raised {kind_of(error)}")
+    wrapped.__cause__ = error
+    return wrapped
