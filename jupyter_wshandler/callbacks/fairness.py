@@ -8,7 +8,7 @@ the threads is for routes that hold none yet, and of a route's part for its user
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
@@ -164,37 +164,28 @@ class Line(Generic[J]):
         users.setdefault(job.owner.user, deque()).append(job)
         self._count += 1
 
-    def take(self, shares: Shares, fits: Callable[[J], bool]) -> J | None:
-        """Take the next call whose route and user may hold a thread; None where there is none.
+    def next(self, shares: Shares) -> J | None:
+        """Return the next call whose route and user may hold a thread; None where there is none.
 
         Args:
-            shares: What they hold now; the call's thread is counted.
-            fits: Says whether there is a thread for a call.
+            shares: What they hold now.
         """
         for route, users in self._routes.items():
             if route and not shares.allow_route(route):
                 continue
-            for user, jobs in users.items():
-                if not shares.allow(jobs[0].owner):
-                    continue
-                for job in jobs:
-                    if fits(job):
-                        break
-                else:
-                    continue
-                shares.take(job.owner)
-                jobs.remove(job)
-                self._count -= 1
-                users.move_to_end(user)
-                self._routes.move_to_end(route)
-                self._tidy(job.owner)
-                return job
+            for jobs in users.values():
+                if shares.allow(jobs[0].owner):
+                    return jobs[0]
         return None
 
     def remove(self, job: J) -> None:
-        """Take a call out that nobody waits for any more."""
-        self._routes[job.owner.route][job.owner.user].remove(job)
+        """Take a call out; of those that stay its route and its user are the last in turn."""
+        route, user = job.owner
+        users = self._routes[route]
+        users[user].remove(job)
         self._count -= 1
+        users.move_to_end(user)
+        self._routes.move_to_end(route)
         self._tidy(job.owner)
 
     def clear(self) -> None:

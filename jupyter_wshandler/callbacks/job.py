@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..guard import kind_of, tamed
-from .fairness import Owner
+from .fairness import Line, Owner
 from .threadloop import ThreadLoop
 
 
@@ -33,7 +33,6 @@ class Job:
         "bound",
         "box",
         "context",
-        "free",
         "function",
         "future",
         "home",
@@ -41,6 +40,7 @@ class Job:
         "label",
         "owner",
         "since",
+        "waits",
     )
 
     def __init__(
@@ -56,8 +56,8 @@ class Job:
         self.owner = owner
         self.keeper = keeper
         self.home: Worker | None = None if keeper is None else keeper._home
-        self.free = False  # may run in any thread, though it has a home
-        self.bound: bool | None = None  # must not, where that is known
+        self.bound: bool | None = None  # whether no other thread may run it, where that is known
+        self.waits = False  # in a line
         self.box = box
         self.future: asyncio.Future[Any] = box.loop.create_future()
         self.function = function
@@ -108,13 +108,17 @@ class Mailbox:
 
 
 class Worker:
-    """One thread. `job` is what it runs; `wake` is released to give it another one."""
+    """One thread. `job` is what it runs; `wake` is released to give it another one.
 
-    __slots__ = ("abandoned", "fresh", "homed", "job", "thread", "wake")
+    `line` are the calls that wait for it, as those of their connections before.
+    """
+
+    __slots__ = ("abandoned", "fresh", "homed", "job", "line", "thread", "wake")
 
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
+        self.line: Line[Job] = Line()
         self.fresh = 0.0  # when it was woken
         self.homed = 0  # which one in turn it was when it became a home last; 0: never
         self.wake = threading.Lock()

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import PoolBusy
@@ -84,7 +84,8 @@ class ThreadPool:
         self._workers: set[Worker] = set()
         self._abandoned: set[Worker] = set()
         self._idle: dict[Worker, None] = {}  # in the order in which they became idle
-        self._pending: Line[Job] = Line()
+        self._pending: Line[Job] = Line()  # of calls that any thread may run
+        self._starved: dict[Worker, None] = {}  # idle; calls in their own lines wait for a share
         self._shares = Shares(size, shared=shared)
         self._stopped = False
         self._retired = False
@@ -127,87 +128,121 @@ class ThreadPool:
         if context is None:
             context = contextvars.copy_context()
         job = Job(box, function, args, label, context, owner, keeper)
-        home = job.home
-        if home is not None and home not in self._idle:
-            self._may_move(job, home)
+        if job.home is not None and job.home not in self._idle:
+            self._may_move(job, job.home)
         with self._lock:
+            home = job.home
+            if home is not None and home not in self._idle and self._is_gone(home):
+                home = job.home = None
             if self._stopped:
                 job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
-            elif home is not None and home in self._idle:
-                if self._shares.take(owner):
-                    self._give(job, home)
-                else:
-                    self._wait(job, loop)
-            elif not self._fits(job) or not self._shares.take(owner) or not self._place(job):
+            elif (
+                not (self._has_room() if home is None else home in self._idle)
+                or not self._shares.take(owner)
+                or not self._place(job)
+            ):
                 self._wait(job, loop)
         return job.future
 
+    # ---- in line -----------------------------------------------------------------------------
+
     def _wait(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        self._pending.add(job)
+        self._queue(job)
         if self._timer is None:
             self._timer = loop.call_later(self.patience, self._expire)
-        if self._look is None and job.home is not None and not job.free:
+        if self._look is None and job.home is not None:
             self._look = loop.call_later(YOUNG, self._look_again)
+
+    def _queue(self, job: Job) -> None:
+        home = job.home
+        job.waits = True
+        (self._pending if home is None else home.line).add(job)
+        if home is not None and home in self._idle:
+            self._starved[home] = None
+
+    def _dequeue(self, job: Job) -> None:
+        home = job.home
+        job.waits = False
+        line = self._pending if home is None else home.line
+        line.remove(job)
+        if home is not None and not line:
+            self._starved.pop(home, None)
+
+    def _in_line(self) -> Iterator[Job]:
+        """Return the calls that wait."""
+        yield from self._pending
+        for worker in self._workers:
+            yield from worker.line
+
+    def _clear(self) -> None:
+        self._pending.clear()
+        self._starved.clear()
+        for worker in self._workers:
+            worker.line.clear()
 
     # ---- which thread ------------------------------------------------------------------------
 
     def _may_move(self, job: Job, home: Worker) -> None:
-        """Free a call whose home is held by an old call of another's; not with the lock held."""
+        """Free a new call whose home is held by an old call of another's."""
         running = home.job
-        if running is None or time.monotonic() - running.since < YOUNG:
-            return
+        if running is not None and job.since - running.since >= YOUNG and not self._binds(job):
+            job.home = None
+
+    def _binds(self, job: Job) -> bool:
         if job.bound is None:
             job.bound = self._is_bound(job.keeper, job.args)
-        job.free = not job.bound
+        return job.bound
+
+    def _free(self, job: Job) -> None:
+        """Let a call that waits for its home run in any thread."""
+        self._dequeue(job)
+        job.home = None
+        self._queue(job)
 
     def _look_again(self) -> None:
         """Free the calls whose homes are held for too long by now."""
         self._look = None
+        now = time.monotonic()
         with self._lock:
-            held = [job for job in self._pending if job.home is not None and not job.free]
-        until = time.monotonic() + LOOK
-        for job in held:
-            if job.home is not None and time.monotonic() < until:
-                self._may_move(job, job.home)
-        late = time.monotonic() - LONGEST
+            busy = [w for w in self._workers if w.line and w.job is not None]
+            held = [job for w in busy if _is_old(w, now) for job in w.line]
+            late = [job for w in busy for job in w.line if now - job.since >= LONGEST]
+        for job in (*held, *late):
+            if time.monotonic() - now < LOOK:
+                self._binds(job)
         with self._lock:
             if self._stopped:
                 return
-            self._refill()
             for job in held:
+                if job.waits and job.bound is False:
+                    self._free(job)
+            self._refill()
+            for job in late:
                 if not self._has_room():
                     break
-                if job.since <= late and not job.free and self._shares.allow(job.owner):
-                    self._free_late(job)
-            held = [job for job in self._pending if job.home is not None and not job.free]
-            if held:
-                self._look = held[0].box.loop.call_later(YOUNG, self._look_again)
-
-    def _free_late(self, job: Job) -> None:
-        """Let a call go to a free thread that has waited long for its own; see `LONGEST`."""
-        if job.bound is None:
-            job.bound = self._is_bound(job.keeper, job.args)
-        job.free = not job.bound
-        self._refill()
+                if (
+                    job.waits
+                    and job.home is not None
+                    and job.bound is False
+                    and self._shares.allow(job.owner)
+                ):
+                    self._free(job)
+                    self._refill()
+            if any(worker.line for worker in self._workers) and self._box is not None:
+                self._look = self._box.loop.call_later(YOUNG, self._look_again)
 
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._workers) < self.size
-
-    def _fits(self, job: Job) -> bool:
-        """Return whether there is a thread for a call now."""
-        home = job.home
-        if home is None or job.free or self._is_gone(home):
-            return self._has_room()
-        return home in self._idle
 
     def _is_gone(self, home: Worker) -> bool:
         """Return whether a thread takes no calls any more, or is another pool's."""
         return home not in self._workers or (home.job is None and home not in self._idle)
 
     def _place(self, job: Job, here: Worker | None = None) -> bool:
-        """Give a call that `_fits` to a thread: its home, the calling one, or one in turn.
+        """Give a call to a thread: its home, the calling one, or one in turn.
 
-        It has been counted for its owner, and is so no more where there is no thread for it.
+        Its home is idle, or it has none and there is room. It has been counted for its owner, and
+        is so no more where there is no thread for it.
         """
         idle = self._idle
         home = job.home
@@ -235,13 +270,23 @@ class ThreadPool:
 
     def _give(self, job: Job, worker: Worker, here: Worker | None = None) -> None:
         """Give a call to a thread that is idle; wake it where it is not the calling one."""
-        del self._idle[worker]
+        self._rouse(worker)
         worker.job = job
         if job.home is not worker:
             self._settle(job, worker)
         if worker is not here:
             worker.fresh = job.since
             worker.wake.release()
+
+    def _rest(self, worker: Worker) -> None:
+        self._idle[worker] = None
+        if worker.line:
+            self._starved[worker] = None
+
+    def _rouse(self, worker: Worker) -> None:
+        del self._idle[worker]
+        if self._starved:
+            self._starved.pop(worker, None)
 
     def _settle(self, job: Job, worker: Worker) -> None:
         job.home = worker
@@ -279,9 +324,9 @@ class ThreadPool:
         """
         future.cancel()
         with self._lock:
-            for job in self._pending:
+            for job in self._in_line():
                 if job.future is future:
-                    self._pending.remove(job)
+                    self._dequeue(job)
                     return False
             for worker in tuple(self._workers):
                 if worker.job is not None and worker.job.future is future:
@@ -313,8 +358,8 @@ class ThreadPool:
         """
         with self._lock:
             self._stopped = True
-            pending = [*self._pending]
-            self._pending.clear()
+            pending = [*self._in_line()]
+            self._clear()
             workers = [*self._workers]
             self._left = asyncio.Event()
             self._box = Mailbox(asyncio.get_running_loop())
@@ -351,7 +396,7 @@ class ThreadPool:
     def _change_loop(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
-            self._pending.clear()
+            self._clear()
         self._timer = self._look = None
         self._box = Mailbox(loop)
         return self._box
@@ -388,6 +433,10 @@ class ThreadPool:
             self._shares.give_back(worker.job.owner)
         self._workers.discard(worker)
         self._abandoned.add(worker)
+        for job in [*worker.line]:
+            worker.line.remove(job)
+            job.home = None
+            self._pending.add(job)
 
     def _refill(self, here: Worker | None = None) -> None:
         """Give calls that wait to threads that are idle, or to new ones where there is room.
@@ -395,14 +444,22 @@ class ThreadPool:
         Args:
             here: The calling thread, which is idle.
         """
-        while self._pending and self._has_room():
-            job = self._pending.take(self._shares, self._fits)
+        while True:
+            job = None
+            if self._pending and self._has_room():
+                job = self._pending.next(self._shares)
+            for worker in self._starved:
+                other = worker.line.next(self._shares)
+                if other is not None and (job is None or other.since < job.since):
+                    job = other
             if job is None:
                 return
+            self._dequeue(job)
+            self._shares.take(job.owner)
             waited_since, job.since = job.since, time.monotonic()
             if not self._place(job, here):
                 job.since = waited_since
-                self._pending.add(job)
+                self._queue(job)
                 return
 
     def _expire(self) -> None:
@@ -410,13 +467,13 @@ class ThreadPool:
         self._timer = None
         now = time.monotonic()
         with self._lock:
-            late = [job for job in self._pending if job.since + self.patience <= now + 0.001]
+            late = [job for job in self._in_line() if job.since + self.patience <= now + 0.001]
             for job in late:
-                self._pending.remove(job)
-            if self._pending and not self._stopped:
-                job = min(self._pending, key=lambda job: job.since)
-                delay = max(0.0, job.since + self.patience - now)
-                self._timer = job.box.loop.call_later(delay, self._expire)
+                self._dequeue(job)
+            first = min(self._in_line(), key=lambda job: job.since, default=None)
+            if first is not None and not self._stopped:
+                delay = max(0.0, first.since + self.patience - now)
+                self._timer = first.box.loop.call_later(delay, self._expire)
         for job in late:
             if not job.future.done():
                 job.future.set_exception(
@@ -463,25 +520,25 @@ class ThreadPool:
             worker.job = None
             if self._stopped or worker.abandoned:
                 return None, False
-            if self._pending:
+            if worker.line or self._pending or self._starved:
                 now = time.monotonic()
-                if now - worker.fresh < STREAK:
-                    job = self._pending.take(self._shares, lambda job: _may_run_on(job, worker))
+                if worker.line and now - worker.fresh < STREAK:
+                    job = worker.line.next(self._shares)
                     if job is not None:
+                        self._dequeue(job)
+                        self._shares.take(job.owner)
                         job.since = now
                         worker.job = job
-                        if job.home is not worker:
-                            self._settle(job, worker)
                         return job, False
                 worker.fresh = now
-                self._idle[worker] = None
+                self._rest(worker)
                 self._refill(worker)  # what ended may have made room for a route and for a user
                 if worker.job is not None:
                     return worker.job, False
-                del self._idle[worker]
-            if self._retired and not any(job.home is worker for job in self._pending):
+                self._rouse(worker)
+            if self._retired and not worker.line:
                 return None, False
-            self._idle[worker] = None
+            self._rest(worker)
             return None, True
 
     def _leave(self, worker: Worker) -> None:
@@ -497,5 +554,5 @@ def _homed(worker: Worker) -> int:
     return worker.homed
 
 
-def _may_run_on(job: Job, worker: Worker) -> bool:
-    return job.home is worker or job.home is None or job.free
+def _is_old(worker: Worker, now: float) -> bool:
+    return worker.job is not None and now - worker.job.since >= YOUNG
