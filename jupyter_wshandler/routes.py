@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from jupyter_wshandler.config.model import BrokenRoute, RouteConfig
+from jupyter_wshandler.config.paths import normal_path
 from jupyter_wshandler.config.patterns import (
     MAX_PATH,
     CompiledPattern,
@@ -227,7 +228,8 @@ class RouteTable:
         """Find the route that answers a path.
 
         Args:
-            path: The request's path below base_url, beginning with ``/``, still escaped.
+            path: The request's path below base_url, beginning with ``/``, still escaped. How it is
+                escaped does not matter: equal paths match alike (RFC 3986 section 6.2.2).
 
         Returns:
             The route, its unnamed groups and its named groups, unescaped; as in Tornado a
@@ -235,6 +237,7 @@ class RouteTable:
             path has over 2048 bytes. A route does not match where a group is not UTF-8 or a
             ``{name}`` could be a path: the next one is tried.
         """
+        path = path if len(path) > MAX_PATH else normal_path(path)
         if len(path) > MAX_PATH:
             return None
         literals = self._literals.get(path)

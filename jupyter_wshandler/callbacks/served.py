@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ..config.model import Config
+from ..config.paths import path_below
 from ..connection import Connection
 from ..routes import Match, Route, RouteTable
 from ..sending import CLOSING
@@ -372,9 +373,8 @@ class ServedRoutes:
         return False
 
     def _match(self, route: Route, connection: Connection) -> Match | None:
-        prefix = self.base_url.rstrip("/")
         path = connection.request.path
-        return RouteTable([route]).match(path.removeprefix(prefix))
+        return RouteTable([route]).match(path_below(self.base_url, path) or path)
 
     # ---- watching ----------------------------------------------------------------------------
 

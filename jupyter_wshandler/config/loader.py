@@ -406,7 +406,7 @@ class _Loading:
             self._patterns, key=lambda pair: pair[0].sort_key(pair[1].priority, pair[1].name)
         )
         for compiled, route in ordered:
-            winner = winners.setdefault(compiled.regex.pattern, route.name)
+            winner = winners.setdefault(compiled.literal or compiled.regex.pattern, route.name)
             if winner != route.name:
                 message = f"never reached: the route {shorten(winner)} has the same pattern"
                 self._hidden.append(Problem(route.place, message, route.name))

@@ -11,6 +11,8 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 from urllib.parse import quote
 
+from jupyter_wshandler.config.paths import escaped_character, normal_path
+
 MAX_PATH = 2048
 """Bytes of a request path; a longer one matches no route."""
 MAX_PATTERN = 1000
@@ -21,6 +23,8 @@ _BASE = re.compile(r"/?\$(?:YAMLURL\b|\{YAMLURL\})")
 _VARIABLE = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
 _SEGMENT = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 _GROUP_HEAD = re.compile(r"\(\?P(?:<\w+>|=\w+\))")
+_STRAY = re.compile(r"%(?=[\w/~-]|$)", re.ASCII)
+"""A percent sign that begins no escape."""
 _REPEATS = (_re.MAX_REPEAT, _re.MIN_REPEAT, _re.POSSESSIVE_REPEAT)
 
 
@@ -126,7 +130,8 @@ def _translate(path: str, segments: set[str]) -> str:
         if character == "\\":
             token = re.match(r"\\N\{[^}]*\}|\\.?", rest, re.DOTALL)
             part = token[0] if token else character
-            out.append(part)
+            plain = in_class or len(part) != 2 or (part[1] != " " and part[1].isascii())
+            out.append(part if plain else f"(?:{quote(part[1])})")
         elif in_class:
             part = character
             in_class = character != "]"
@@ -149,6 +154,11 @@ def _translate(path: str, segments: set[str]) -> str:
         elif character == " " or not character.isascii():
             part = character
             out.append(f"(?:{quote(character)})")
+        elif part := escaped_character(rest):
+            out.append(f"(?:{re.escape(normal_path(part))})")
+        elif _STRAY.match(rest):
+            part = character
+            out.append("(?:%25)")
         else:
             part = character
             out.append(part)

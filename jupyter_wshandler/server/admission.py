@@ -16,6 +16,7 @@ from tornado.web import HTTPError
 
 from ..callbacks.errorlog import write_whole
 from ..config.origins import OriginRules
+from ..config.paths import as_escaped, normal_path
 from ..connection import Connection
 from ..engine.handshake import is_upgrade
 from ..errors import ConnectionRefused, PoolBusy
@@ -182,8 +183,8 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         text = self.get_query_argument(TICKET, "")
         if not text:
             raise Refused(403, "a ticket is needed; a page fetches it from wshandler/api/tickets")
-        who = user_key(self.current_user)
-        if not self.tickets.take(text, who, config.name, self.request.path):
+        who, path = user_key(self.current_user), normal_path(as_escaped(self.request.path))
+        if not self.tickets.take(text, who, config.name, path):
             raise Refused(403, "the ticket is not good here, or not any more; fetch a new one")
 
     def check_membership(self) -> None:

@@ -13,6 +13,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from ..config.paths import normal_path, path_below
 from .bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
 from .forwarded import read_forwarded
 from .identity import complete, is_allowed, user_key
@@ -222,13 +223,11 @@ class TicketsHandler(ApiHandler):
         ticket = None
         config = route.config
         if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
-            ticket = self.tickets.issue(user_key(user), route.name, path)
+            ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
 
     def _route(self, path: str) -> Route | None:
-        prefix = self.base_url.rstrip("/")
-        if not path.startswith(prefix + "/"):
-            return None
-        found = self.manager.table.match(path[len(prefix) :])
+        below = path_below(self.base_url, path)
+        found = None if below is None else self.manager.table.match(below)
         return None if found is None else found[0]

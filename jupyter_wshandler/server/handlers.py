@@ -14,6 +14,7 @@ from jupyter_server.base.handlers import FileFindHandler
 from tornado.web import HTTPError, stream_request_body
 
 from ..callbacks.errorlog import write_whole
+from ..config.paths import as_escaped
 from ..connection import Connection
 from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
@@ -52,7 +53,7 @@ class RouteHandler(AdmissionHandler):
             self.route,
             Request(
                 pairs,
-                self.request.uri or "/",
+                as_escaped(self.request.uri or "/"),
                 self.request.remote_ip or "",
                 self.request.protocol,
                 self.request.host,

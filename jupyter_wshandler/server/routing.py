@@ -8,6 +8,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
+from ..config.paths import as_escaped, path_below
 from .asking import Nowhere
 
 if TYPE_CHECKING:
@@ -28,16 +29,14 @@ class RouteMatcher(Matcher):
         self, manager: WebSocketManager, base_url: str, public: bool, settings: dict[str, Any]
     ) -> None:
         self.manager = manager
-        self.prefix = base_url.rstrip("/")
+        self.base_url = base_url
         self.public = public
         self.settings = settings
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
-        path = request.path
-        if not path.startswith(self.prefix + "/"):
-            return None
-        found = self.manager.table.match(path[len(self.prefix) :])
+        path = path_below(self.base_url, as_escaped(request.path))
+        found = None if path is None else self.manager.table.match(path)
         if found is None or found[0].config.auth.required is self.public:
             return None
         route, args, kwargs = found
