@@ -26,6 +26,7 @@ from ..routes import Route
 from . import pages
 from .bodies import Leftovers
 from .forwarded import read_forwarded
+from .hints import lost_upgrade, refused_origin
 from .identity import complete, cookie_name, hub_auth_of, is_allowed, user_key
 from .recheck import Recheck
 from .refusals import Refusals
@@ -40,12 +41,27 @@ BROKEN = "this route is broken; its error is in the server's log"
 
 
 class Refused(HTTPError):
-    """Refuse a request with a status and one sentence that the client may see."""
+    """Refuse a request with a status and one sentence that the client may see.
 
-    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+    Args:
+        status: The HTTP status.
+        sentence: Why, in words for the client.
+        headers: More header fields of the answer.
+        detail: More words, for the log alone.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        *,
+        detail: str = "",
+    ) -> None:
         super().__init__(status)
         self.sentence = sentence
         self.headers = headers or {}
+        self.detail = detail
 
 
 class AdmissionHandler(WebSocketMixin, JupyterHandler):
@@ -97,7 +113,8 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
         read_forwarded(self)
-        self.upgrading = upgrade = is_upgrade(list(self.request.headers.get_all()))
+        upgrade = is_upgrade(list(self.request.headers.get_all()))
+        self.upgrading = upgrade = upgrade and not pages.is_visit(self.request)
         page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
         await self.identify(page)
         if self._finished:
@@ -110,7 +127,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
                 return
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
-            raise Refused(403, "this origin is not allowed")
+            raise Refused(403, "this origin is not allowed", detail=self._origin_hint())
         if user is not None and not await ensure_async(
             self.authorizer.is_authorized(
                 self, user, "execute", f"wshandler:{self.route.config.name}"
@@ -170,6 +187,12 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         if self.route.config.origins is not None:
             return OriginRules.of(self.route.config.origins).matches(origin)
         return bool(self.check_origin(origin))
+
+    def _origin_hint(self) -> str:
+        pattern = getattr(self.allow_origin_pat, "pattern", self.allow_origin_pat)
+        allow = self.allow_origin or str(pattern or "")
+        found = refused_origin(self.request, self.route.config.origins, allow)
+        return "; ".join(filter(None, (found, lost_upgrade(self.request))))
 
     def check_ticket(self) -> None:
         """Take the ticket of a browser that brings its login cookie, where the route wants one.

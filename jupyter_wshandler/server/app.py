@@ -51,6 +51,7 @@ from .handlers import (
     StaticHandler,
 )
 from .identity import hub_auth_of
+from .jupytersettings import without_effect
 from .kernels import KernelWatch
 from .metrics import ManagerCollector
 from .recheck import Recheck
@@ -288,6 +289,8 @@ class WSHandlerApp(ExtensionApp):
             idle_timeout=self.idle_timeout(),
         )
         self.manager.apply(source(), source)
+        for sentence in without_effect(_plain(self.serverapp.config if self.serverapp else {})):
+            self.log.warning("%s", sentence)
 
     def initialize_handlers(self) -> None:
         """Put the rules of the routes behind all of Jupyter's."""

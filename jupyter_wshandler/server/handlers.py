@@ -28,6 +28,7 @@ from ..types import Codec
 from . import pages
 from .admission import BROKEN, AdmissionHandler, Refused
 from .bodies import Leftovers, UnreadBody, has_body
+from .hints import lost_upgrade
 from .identity import session_id, user_key, user_keys
 
 
@@ -181,7 +182,8 @@ class RouteHandler(AdmissionHandler):
         try:
             handshake = check_upgrade(method, version, pairs)
         except HandshakeError as error:
-            raise Refused(error.status, error.reason, error.headers) from None
+            detail = lost_upgrade(self.request)
+            raise Refused(error.status, error.reason, error.headers, detail=detail) from None
         chats = SUBPROTOCOL in handshake.subprotocols
         # It is between our chat and us, and no business of the route's.
         offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
@@ -218,7 +220,11 @@ class RouteHandler(AdmissionHandler):
         if not offered:
             return None
         if "select_subprotocol" not in self.route.callbacks:
-            return select_subprotocol(offered, self.route.config.subprotocols)
+            spoken = self.route.config.subprotocols
+            found = select_subprotocol(offered, spoken)
+            if found is None:
+                self.refusals.unspoken(self.route.config.name, offered, spoken)
+            return found
         chosen = await self._ask(connection, "select_subprotocol", list(offered))
         # Only of a real str are `==` and `repr` known to do no more than they say.
         if chosen is not None and (type(chosen) is not str or chosen not in offered):
@@ -228,7 +234,10 @@ class RouteHandler(AdmissionHandler):
                 repr(chosen) if type(chosen) is str else type(chosen).__name__,
             )
             raise Refused(500, "the route's select_subprotocol failed")
-        return None if chosen is None else str(chosen)
+        if chosen is None:
+            self.refusals.unspoken(self.route.config.name, offered, None)
+            return None
+        return str(chosen)
 
     async def choose_compression(
         self, connection: Connection, handshake: Handshake
@@ -295,6 +304,7 @@ class RouteHandler(AdmissionHandler):
                 getattr(self, "_jupyter_current_user", None),
                 value.status_code,
                 value.sentence if isinstance(value, Refused) else value.reason or "refused",
+                detail=value.detail if isinstance(value, Refused) else "",
                 silent=self.silent,
             )
         else:

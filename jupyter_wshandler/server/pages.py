@@ -27,6 +27,21 @@ def exists(route: Route) -> bool:
     return route.config.page is not False
 
 
+def is_visit(request: HTTPServerRequest) -> bool:
+    """Return whether a request has ``Upgrade: websocket`` from a proxy, and asks for no socket.
+
+    Some proxies set that field for every request. A client that wants a socket has a key; one that
+    forgets it is told so, unless it is a browser that goes to an address.
+
+    Args:
+        request: A request that has the field.
+    """
+    headers = request.headers
+    if "Sec-WebSocket-Key" in headers:
+        return False
+    return "Sec-WebSocket-Version" not in headers or accepts_html(headers.get_list("Accept"))
+
+
 def wanted(route: Route, request: HTTPServerRequest) -> bool:
     """Return whether a request that is no upgrade is to be answered with the route's page.
 

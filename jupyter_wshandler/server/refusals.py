@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks.errorlog import username
+from ..config.nodes import shorten
 
 if TYPE_CHECKING:
     from jupyter_events.logger import EventLogger
@@ -18,6 +20,9 @@ SCHEMAS = Path(__file__).parent / "events"
 
 EVENT = "urn:jupyter-wshandler:refused"
 """Somebody was refused, or put out."""
+
+REMEMBER = 200
+"""Lines about subprotocols that are remembered, so that each is written once."""
 
 UNANSWERED = "urn:jupyter-wshandler:unanswered"
 """Nobody could say whether somebody is to be put out; see `unanswered`."""
@@ -35,12 +40,20 @@ class Refusals:
     def __init__(self, manager: WebSocketManager, events: EventLogger | None) -> None:
         self._manager = manager
         self._events = events
+        self._told: set[str] = set()
         for event in (EVENT, UNANSWERED):
             if events is not None and event not in events.schemas:
                 events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")
 
     def handshake(
-        self, route: str, user: Any, status: int, reason: str, *, silent: bool = False
+        self,
+        route: str,
+        user: Any,
+        status: int,
+        reason: str,
+        *,
+        detail: str = "",
+        silent: bool = False,
     ) -> None:
         """Note that a request to a route was refused.
 
@@ -49,12 +62,42 @@ class Refusals:
             user: Jupyter's user, or None.
             status: The HTTP status.
             reason: Why, in words without a secret.
+            detail: More words for the log: what the client has sent, and what to do.
             silent: Whether there is no line in the log.
         """
         self._manager.metrics.refused[route, str(status)] += 1
         if not silent:
-            self._manager.log.info("Route %s: %d for %s: %s", route, status, username(user), reason)
+            why = f"{reason}: {detail}" if detail else reason
+            self._manager.log.info("Route %s: %d for %s: %s", route, status, username(user), why)
         self._emit(route, user, status, reason)
+
+    def unspoken(self, route: str, offered: Sequence[str], spoken: Sequence[str] | None) -> None:
+        """Note that a client has offered subprotocols, and is answered without one.
+
+        Browsers give such a connection up (RFC 6455 section 4.1), and tell their page nothing.
+
+        Args:
+            route: The route's name.
+            offered: What the client speaks.
+            spoken: What the route does; None where a function of its own has chosen none.
+        """
+        names = shorten(", ".join(offered), 200)
+        if spoken is None:
+            why = "its select_subprotocol has chosen none"
+        elif spoken:
+            why = f"its subprotocols are {', '.join(spoken)}"
+        else:
+            why = "it has no subprotocols; list them in its `subprotocols`"
+        line = (
+            f"Route {route}: a client offers the subprotocols {names}, and none is spoken: {why}. "
+            "Browsers give the connection up"
+        )
+        if line in self._told:
+            return
+        if len(self._told) >= REMEMBER:
+            self._told.clear()
+        self._told.add(line)
+        self._manager.log.warning("%s", line)
 
     def closed(self, connection: Connection, code: int, reason: str) -> None:
         """Note that an open connection is closed, as its user may not use it any more.
