@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import http.client
+import re
 import signal
+import sys
 import time
 
 import pytest
 import websockets.exceptions
-from support.server import running_server, wait_for
+from support.server import WITHOUT_LAB, running_server, wait_for
 
 CONFIG = """
 url:
@@ -147,3 +149,61 @@ async def test_a_server_that_stops_answers_503_to_an_upgrade_on_a_connection_it_
             assert answer.status == 503
             assert b"stopping" in answer.read()
         kept.close()
+
+
+BAD = re.compile(r"Traceback|Error|Exception|was destroyed|never retrieved|never awaited")
+"""What the log of a server that stops in order has none of."""
+
+
+@pytest.mark.parametrize("command", ["server", "serve"])
+@pytest.mark.parametrize(
+    "signals",
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT),
+    ],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_a_second_signal_while_the_server_stops_changes_nothing_and_leaves_no_traceback(
+    tmp_path, command, signals
+):
+    (tmp_path / "own.yaml").write_text(CONFIG)
+    serve = [sys.executable, "-m", "jupyter_wshandler", "serve", str(tmp_path / "own.yaml")]
+    with running_server(
+        CONFIG if command == "server" else None,
+        folder=tmp_path,
+        modules={"stopbot.py": STOPBOT},
+        command=serve if command == "serve" else None,
+        extra_args=["--WSHandlerApp.stop_timeout=2", WITHOUT_LAB],
+    ) as server:
+        with server.connect_sync("/quick") as quick, server.connect_sync("/stuck") as stuck:
+            assert quick.recv(timeout=10) == "ready"
+            stuck.send("go")
+            wait_for(lambda: "stuck begins" in server.log_text())
+            mark = len(server.log_text())
+            for number, sig in enumerate(signals):
+                server.process.send_signal(sig)
+                wait_for(lambda n=number: server.log_text().count("received signal") > n)
+            with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                quick.recv(timeout=10)
+            assert closed.value.rcvd.code == 1001
+            assert server.process.wait(15) == 0
+        log = server.log_text()[mark:]
+        assert log.count("The server stops already") == len(signals) - 1
+        assert len(re.findall(r"Shutting down \d+ extension", log)) == 1
+        assert log.count("on_close 1 quick 1001") == 1
+        assert not BAD.search(log), log
+
+
+def test_a_stop_by_the_api_which_jupyter_does_twice_leaves_no_traceback_either(tmp_path):
+    with running_server(
+        CONFIG, folder=tmp_path, modules={"stopbot.py": STOPBOT}, extra_args=[WITHOUT_LAB]
+    ) as server:
+        with server.connect_sync("/quick") as quick:
+            assert quick.recv(timeout=10) == "ready"
+            mark = len(server.log_text())
+            server.fetch("api/shutdown", method="POST", data=b"")
+            assert server.process.wait(15) == 0
+        log = server.log_text()[mark:]
+        assert log.count("on_close 1 quick 1001") == 1
+        assert not BAD.search(log), log

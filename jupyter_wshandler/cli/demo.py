@@ -40,7 +40,8 @@ def demo(*, once: bool = False, port: int = 0, browser: bool = True) -> int:
     folder = examples_folder()
     token = secrets.token_urlsafe(24)
     port = port or _free_port()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="wshandler-demo-") as state:
         log = Path(state) / "server.log"
         server = _start(folder, Path(state), log, port, token)
@@ -177,6 +178,9 @@ def _show(port: int, token: str, browser: bool, server: subprocess.Popen[bytes])
 
 
 def _interrupt(signum: int, frame: object) -> None:
+    # A second one must not cut off the stop that the first has begun.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

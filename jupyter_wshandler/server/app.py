@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import re
@@ -185,6 +186,8 @@ class WSHandlerApp(ExtensionApp):
         help="A YAML file with routes, or a list of them; later ones win.",
     ).tag(config=True)
 
+    _stopping: asyncio.Task[None] | None = None
+
     misconfigured = ""
     """Why no routes may be served, where none may."""
 
@@ -342,6 +345,22 @@ class WSHandlerApp(ExtensionApp):
         ):
             signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
+    def _stop_once_on_signals(self, serverapp: Any) -> None:
+        """Let a further signal to stop do nothing while the server stops.
+
+        jupyter_server begins to stop anew at each: kernels are shut down twice at the same time,
+        and the loop ends with the first, in the middle of the others.
+        """
+        stop = serverapp.stop
+
+        def first(*args: Any, **kwargs: Any) -> None:
+            if kwargs.get("from_signal") and getattr(serverapp, "_stopping", False):
+                self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
+            else:
+                stop(*args, **kwargs)
+
+        serverapp.stop = first
+
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
         self.recheck.start()
@@ -352,6 +371,7 @@ class WSHandlerApp(ExtensionApp):
             # Jupyter has no option for Tornado's `idle_connection_timeout`.
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         self._stop_in_order_on_sigint()
+        self._stop_once_on_signals(serverapp)
         self._watch_kernels(serverapp)
         self.has_metrics = self.collector.register()
         if self.switch_interval is not None:
@@ -403,7 +423,17 @@ class WSHandlerApp(ExtensionApp):
         return self.manager.kept_alive()
 
     async def stop_extension(self) -> None:
-        """Close every connection and end what the extension has started."""
+        """Close every connection and end what the extension has started.
+
+        Jupyter asks again at each further signal, while the first stop is under way: it is one and
+        the same for all who ask.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop_once(), name="wshandler stop")
+        # Who asks may be cancelled, as the loop ends with the first who is done.
+        await asyncio.shield(self._stopping)
+
+    async def _stop_once(self) -> None:
         if self.has_metrics:
             self.collector.unregister()
         await self.recheck.stop()
