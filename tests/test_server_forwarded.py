@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import websockets.exceptions
 from support.server import running_server, wait_for
 
-from jupyter_wshandler.server.forwarded import client_address, without_port
+from jupyter_wshandler.server.forwarded import (
+    client_address,
+    one_spelling,
+    read_forwarded,
+    without_port,
+)
 
 CONFIG = """
 url:
@@ -177,3 +184,51 @@ def test_a_socket_behind_tls_is_https_whichever_word_a_trusted_proxy_has_for_it(
 def _hops(headers: dict[str, str]) -> list[str]:
     words = ",".join(headers.values()).split(",")
     return [word.strip() for word in words if word.strip().lower() in ("https", "wss")]
+
+
+SPELLINGS = {
+    "127.0.0.1": ["127.0.0.1", "::ffff:127.0.0.1", "::FFFF:7f00:1", "0:0:0:0:0:ffff:127.0.0.1",
+                  "127.1", "0x7f000001", "2130706433"],
+    "::1": ["::1", "0:0:0:0:0:0:0:1", "0000:0000:0000:0000:0000:0000:0000:0001", "::0001"],
+    "2001:db8::a": ["2001:db8::a", "2001:DB8::A", "2001:0db8:0:0::000a", "2001:db8:0:0::0.0.0.10"],
+    "fe80::1%eth0": ["fe80::1%eth0", "FE80:0::1%eth0"],
+    "": [""],
+    "no address": ["no address"],
+    "192.0.2.1 and more": ["192.0.2.1 and more"],
+    "192.0.2.999": ["192.0.2.999"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spelling", "expected"), [(text, one) for one, all_ in SPELLINGS.items() for text in all_]
+)
+def test_an_address_has_one_spelling(spelling, expected):
+    assert one_spelling(spelling) == expected
+    assert one_spelling(expected) == expected
+
+
+def test_a_proxy_that_is_trusted_is_passed_over_in_every_spelling():
+    entries = "198.51.100.7, ::ffff:192.0.2.1, 2001:DB8:0::1"
+    assert client_address(entries, None, {"192.0.2.1", "2001:db8::1"}) == "198.51.100.7"
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("2001:db8::21", "2001:0DB8:0:0:0:0:0:21"),
+        ("192.0.2.21", "::ffff:192.0.2.21"),
+        ("[::ffff:192.0.2.22]:4711", "192.0.2.22"),
+    ],
+)
+def test_another_spelling_of_an_address_is_no_other_visitor(server, first, again):
+    wait_for(lambda: came(server, {}), what="a free place")
+    with connect_soon(server, {"X-Forwarded-For": first}):
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            connect(server, {"X-Forwarded-For": again})
+        assert refused.value.response.status_code == 429
+
+
+def test_a_visitor_of_a_socket_for_both_families_counts_as_the_ipv4_address():
+    request = SimpleNamespace(remote_ip="::ffff:192.0.2.1")
+    read_forwarded(SimpleNamespace(settings={}, request=request))
+    assert request.remote_ip == "192.0.2.1"
