@@ -12,6 +12,7 @@
     ├── ConnectionRefused     a route's own rule refuses this connection
     ├── RouteRefused          a kernel may not serve the route that it asks for
     ├── PoolBusy              no callback thread became free in time
+    ├── NoAnswer              a function that takes part in a handshake took too long
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
     └── ServerNotFound        the client does not know which server is meant
@@ -118,6 +119,10 @@ class ConnectionRefused(WSHandlerError):
 
 class RouteRefused(WSHandlerError):
     """Refuse a route that a kernel wants to serve; says why and what to do."""
+
+
+class NoAnswer(WSHandlerError, TimeoutError):
+    """Report a function that takes part in a handshake and did not answer in time."""
 
 
 class PoolBusy(WSHandlerError):

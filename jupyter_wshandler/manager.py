@@ -17,7 +17,7 @@ from typing import Any
 from .callbacks.errorlog import ErrorSink
 from .callbacks.reload import Reload, Source
 from .callbacks.resolve import AdHoc
-from .callbacks.run import CallbackRunner
+from .callbacks.run import ANSWER_TIMEOUT, CallbackRunner
 from .callbacks.served import ServedRoutes, Watching
 from .callbacks.strays import catch_strays, claim
 from .config.model import Config
@@ -71,6 +71,7 @@ class WebSocketManager:
         session_store: "memory://" or "sqlite:///path"; see `sessions.open_store`.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
+        answer_timeout: Seconds that a function has which takes part in a handshake.
         reload: How the files of the routes are watched: "auto", "poll", or "off".
         errors: Takes what callbacks raise; None writes it to the log.
     """
@@ -85,6 +86,7 @@ class WebSocketManager:
         session_store: str = "memory://",
         threads: int = 16,
         patience: float = 30.0,
+        answer_timeout: float = ANSWER_TIMEOUT,
         reload: Watching = "off",
         errors: ErrorSink | None = None,
     ) -> None:
@@ -98,6 +100,7 @@ class WebSocketManager:
         self._session_store = session_store
         self._threads = threads
         self._patience = patience
+        self._answer_timeout = answer_timeout
         self._errors = errors
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
@@ -133,6 +136,7 @@ class WebSocketManager:
             self.metrics,
             threads=self._threads,
             patience=self._patience,
+            answer_timeout=self._answer_timeout,
             errors=self._errors,
         )
         self.wake = self.runner.wake
@@ -404,19 +408,30 @@ class WebSocketManager:
             for connection in self.connections.values()
         )
 
-    async def ask(self, connection: Connection, event: str, *args: Any) -> Any:
+    async def ask(
+        self,
+        connection: Connection,
+        event: str,
+        *args: Any,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Any:
         """Call a function that takes part in the handshake, and return what it says.
 
         Args:
             connection: A connection that is not open yet.
             event: "condition", "select_subprotocol" or "get_compression_options".
             args: What the function gets after the connection.
+            gone: Done when nobody waits for the answer any more.
 
         Raises:
             Exception: Whatever the function raises.
+            NoAnswer: It took too long.
+            PoolBusy: No thread became free for it in time.
+            ConnectionClosed: `gone` is done.
         """
         assert connection._phase == OPENING
-        return await self.runner.ask(connection, connection._route.callbacks[event], *args)
+        callback = connection._route.callbacks[event]
+        return await self.runner.ask(connection, callback, *args, gone=gone)
 
     # ---- the Host of connections ----------------------------------------------------------------
 

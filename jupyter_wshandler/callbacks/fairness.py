@@ -18,6 +18,9 @@ user may hold."""
 FEW = 8
 """Threads below which none is kept for routes and users that hold none."""
 
+ASKING_SHARE = 0.5
+"""Part of any threads that functions of handshakes may hold: who is in comes first."""
+
 
 class Owner(NamedTuple):
     """Name whose call it is.
@@ -25,10 +28,12 @@ class Owner(NamedTuple):
     Attributes:
         route: The route's name.
         user: Names the user, or the address of a visitor without a login.
+        asking: Whether it takes part in a handshake, such as a route's `condition`.
     """
 
     route: str
     user: str
+    asking: bool = False
 
 
 NOBODY = Owner("", "")
@@ -51,7 +56,8 @@ class Shares:
 
     One thread can always be held. Of what a route may hold, one user of it may hold only a share
     again: so the others of the route find one free, and so do the user's own other routes. Once the
-    threads, or those of a route, are held up to the share, only who holds none gets one more.
+    threads, or those of a route, are held up to the share, only who holds none gets one more. Of
+    threads that are not shared, too, the handshakes that are going on hold a part only.
 
     Args:
         size: How many threads there are.
@@ -59,6 +65,7 @@ class Shares:
     """
 
     __slots__ = (
+        "_asking",
         "_counts",
         "_held",
         "_of_all",
@@ -67,6 +74,7 @@ class Shares:
         "_routes",
         "_users",
         "most",
+        "most_asking",
         "most_of_owner",
     )
 
@@ -78,6 +86,8 @@ class Shares:
         self._of_all = self.most if size >= FEW else size
         self._of_route = self.most_of_owner if size >= FEW else size
         self._held = 0
+        self.most_asking = max(1, int(size * ASKING_SHARE))
+        self._asking = 0
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._owners: dict[Owner, int] = {}
@@ -89,7 +99,11 @@ class Shares:
 
     def allow(self, owner: Owner) -> bool:
         """Return whether an owner may hold one thread more."""
-        if not self._counts or owner is NOBODY:
+        if owner.asking:
+            if not self.allow_asking():
+                return False
+            owner = Owner(owner.route, owner.user)
+        if not self._counts or not owner.route:
             return True
         of_route = self._routes.get(owner.route, 0)
         of_owner = self._owners.get(owner, 0)
@@ -101,14 +115,23 @@ class Shares:
             and (of_route < self._of_route or not of_owner)
         )
 
+    def allow_asking(self) -> bool:
+        """Return whether handshakes may hold one thread more."""
+        return self._asking < self.most_asking
+
     def take(self, owner: Owner) -> bool:
         """Count one thread more, if the route and the user may hold it; return whether they may.
 
         Each call comes by here, so it is written for speed: as `give_back` is.
         """
-        if not self._counts or owner is NOBODY:
+        route, user, asking = owner
+        if asking:
+            if self._asking >= self.most_asking:
+                return False
+            owner = Owner(route, user)
+        if not self._counts or not route:
+            self._asking += asking
             return True
-        route, user = owner
         of_route = self._routes.get(route, 0)
         of_user = self._users.get(user, 0)
         of_owner = self._owners.get(owner, 0)
@@ -117,6 +140,7 @@ class Shares:
         if of_route and (self._held >= self._of_all or (of_owner and of_route >= self._of_route)):
             return False
         self._held += 1
+        self._asking += asking
         self._routes[route] = of_route + 1
         self._users[user] = of_user + 1
         self._owners[owner] = of_owner + 1
@@ -124,9 +148,12 @@ class Shares:
 
     def give_back(self, owner: Owner) -> None:
         """Count one thread less."""
-        if not self._counts or owner is NOBODY:
+        route, user, asking = owner
+        if asking:
+            self._asking -= 1
+            owner = Owner(route, user)
+        if not self._counts or not route:
             return
-        route, user = owner
         self._held -= 1
         # Names of routes and users come and go: none stays that holds nothing.
         if (left := self._routes[route] - 1) > 0:
@@ -144,10 +171,14 @@ class Shares:
 
 
 class Line(Generic[J]):
-    """Keep the calls that wait for a thread; each route and each user of it has a line."""
+    """Keep the calls that wait for a thread; each route and each user of it has a line.
+
+    The handshakes of a route have lines of their own, which take turns with those of its
+    connections: however many knock, who is in need not wait for all of them.
+    """
 
     def __init__(self) -> None:
-        self._routes: OrderedDict[str, OrderedDict[str, deque[J]]] = OrderedDict()
+        self._routes: OrderedDict[tuple[str, bool], OrderedDict[str, deque[J]]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -160,7 +191,7 @@ class Line(Generic[J]):
 
     def add(self, job: J) -> None:
         """Put a call at the end of its owner's line."""
-        users = self._routes.setdefault(job.owner.route, OrderedDict())
+        users = self._routes.setdefault((job.owner.route, job.owner.asking), OrderedDict())
         users.setdefault(job.owner.user, deque()).append(job)
         self._count += 1
 
@@ -170,7 +201,10 @@ class Line(Generic[J]):
         Args:
             shares: What they hold now.
         """
-        for route, users in self._routes.items():
+        for line, users in self._routes.items():
+            route, asking = line
+            if asking and not shares.allow_asking():
+                continue
             if route and not shares.allow_route(route):
                 continue
             for jobs in users.values():
@@ -180,12 +214,13 @@ class Line(Generic[J]):
 
     def remove(self, job: J) -> None:
         """Take a call out; of those that stay its route and its user are the last in turn."""
-        route, user = job.owner
-        users = self._routes[route]
+        route, user, asking = job.owner
+        line = (route, asking)
+        users = self._routes[line]
         users[user].remove(job)
         self._count -= 1
         users.move_to_end(user)
-        self._routes.move_to_end(route)
+        self._routes.move_to_end(line)
         self._tidy(job.owner)
 
     def clear(self) -> None:
@@ -194,8 +229,8 @@ class Line(Generic[J]):
         self._count = 0
 
     def _tidy(self, owner: Owner) -> None:
-        users = self._routes[owner.route]
+        users = self._routes[owner.route, owner.asking]
         if not users[owner.user]:
             del users[owner.user]
         if not users:
-            del self._routes[owner.route]
+            del self._routes[owner.route, owner.asking]

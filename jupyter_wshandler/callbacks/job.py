@@ -14,6 +14,19 @@ from ..guard import kind_of, tamed
 from .fairness import Line, Owner
 from .threadloop import ThreadLoop
 
+WAITING = float("inf")
+"""Since when a call runs that waits for a thread."""
+
+
+class Clock(Protocol):
+    """Be told since when a call runs: a connection, whose callbacks have a time limit.
+
+    Attributes:
+        _since: When it began, by the event loop's clock, in seconds.
+    """
+
+    _since: float
+
 
 class Keeper(Protocol):
     """Be what stays on one thread: a connection.
@@ -32,6 +45,7 @@ class Job:
         "args",
         "bound",
         "box",
+        "clock",
         "context",
         "function",
         "future",
@@ -52,8 +66,10 @@ class Job:
         context: contextvars.Context,
         owner: Owner,
         keeper: Keeper | None,
+        clock: Clock | None = None,
     ) -> None:
         self.owner = owner
+        self.clock = clock
         self.keeper = keeper
         self.home: Worker | None = None if keeper is None else keeper._home
         self.bound: bool | None = None  # whether no other thread may run it, where that is known
@@ -65,6 +81,17 @@ class Job:
         self.label = label
         self.context = context
         self.since = time.monotonic()
+
+    def rest(self) -> None:
+        """Take note that it has to wait for a thread."""
+        if self.clock is not None:
+            self.clock._since = WAITING
+
+    def begin(self) -> None:
+        """Take note that a thread has taken it, after it had to wait for one."""
+        self.since = time.monotonic()
+        if self.clock is not None:
+            self.clock._since = self.box.loop.time()
 
 
 class Mailbox:

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
 from .fairness import NOBODY, Line, Owner, Shares
-from .job import Job, Keeper, Mailbox, Worker, deliverable
+from .job import Clock, Job, Keeper, Mailbox, Worker, deliverable
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -105,6 +105,7 @@ class ThreadPool:
         context: contextvars.Context | None = None,
         owner: Owner = NOBODY,
         keeper: Keeper | None = None,
+        clock: Clock | None = None,
     ) -> asyncio.Future[Any]:
         """Run a function in a thread.
 
@@ -115,6 +116,7 @@ class ThreadPool:
             context: What it runs in; a copy of the current context where None.
             owner: For whom it counts; of those that wait the owners come in turn.
             keeper: What stays on one thread; its calls come one after the other.
+            clock: Told when it has to wait for a thread, and when it begins then.
 
         Returns:
             A future of the running event loop. It fails with `PoolBusy` if no thread took the
@@ -127,7 +129,7 @@ class ThreadPool:
             box = self._change_loop(loop)
         if context is None:
             context = contextvars.copy_context()
-        job = Job(box, function, args, label, context, owner, keeper)
+        job = Job(box, function, args, label, context, owner, keeper, clock)
         if job.home is not None and job.home not in self._idle:
             self._may_move(job, job.home)
         with self._lock:
@@ -148,6 +150,7 @@ class ThreadPool:
 
     def _wait(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self._queue(job)
+        job.rest()
         if self._timer is None:
             self._timer = loop.call_later(self.patience, self._expire)
         if self._look is None and job.home is not None:
@@ -309,6 +312,23 @@ class ThreadPool:
             held = Counter(w.job.owner.route for w in self._workers if w.job is not None)
         return sorted(filter(None, held), key=lambda route: (-held[route], route))
 
+    def drop(self, future: asyncio.Future[Any]) -> bool:
+        """Drop a call that waits for a thread; one that runs goes on, and holds its thread.
+
+        Args:
+            future: What `submit` returned.
+
+        Returns:
+            Whether it has been dropped, or had ended.
+        """
+        future.cancel()
+        with self._lock:
+            for job in self._in_line():
+                if job.future is future:
+                    self._dequeue(job)
+                    return True
+            return all(w.job is None or w.job.future is not future for w in self._workers)
+
     def abandon(self, future: asyncio.Future[Any]) -> bool:
         """Give up a call: its result is no longer wanted, whatever it may be.
 
@@ -456,9 +476,11 @@ class ThreadPool:
                 return
             self._dequeue(job)
             self._shares.take(job.owner)
-            waited_since, job.since = job.since, time.monotonic()
+            waited_since = job.since
+            job.begin()
             if not self._place(job, here):
                 job.since = waited_since
+                job.rest()
                 self._queue(job)
                 return
 
@@ -527,7 +549,7 @@ class ThreadPool:
                     if job is not None:
                         self._dequeue(job)
                         self._shares.take(job.owner)
-                        job.since = now
+                        job.begin()
                         worker.job = job
                         return job, False
                 worker.fresh = now

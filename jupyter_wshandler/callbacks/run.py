@@ -26,13 +26,14 @@ from ..background import Timer
 from ..connection import Connection
 from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
-from ..errors import ConnectionClosed, PoolBusy
+from ..errors import ConnectionClosed, NoAnswer, PoolBusy
 from ..forks import leave_if_copy
 from ..guard import guarded, is_being_closed, is_interrupt, tamed
 from ..metrics import Metrics
 from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode, Question
 from .errorlog import ErrorLog, ErrorSink, Failure
+from .job import WAITING
 from .threadloop import current_connection
 from .threads import CallbackThreads
 
@@ -47,6 +48,9 @@ OPEN_TIMEOUT = 10.0
 
 CLOSER_TIMEOUT = 30.0
 """Seconds that an `on_close` on the event loop may take where the route says nothing else."""
+
+ANSWER_TIMEOUT = 20.0
+"""Seconds that a client of a handshake waits for an answer, where nothing else is said."""
 
 GRACE = 1.0
 """Seconds for a callback that was interrupted to end, before it is left to itself."""
@@ -80,6 +84,8 @@ class CallbackRunner:
         metrics: Counts the failures.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
+        answer_timeout: Seconds that a function has which takes part in a handshake, where the
+            route has no `timeout`.
         errors: Takes what callbacks raise; None writes it to the log.
     """
 
@@ -93,6 +99,7 @@ class CallbackRunner:
         *,
         threads: int = 16,
         patience: float = 30.0,
+        answer_timeout: float = ANSWER_TIMEOUT,
         errors: ErrorSink | None = None,
     ) -> None:
         self._loop = loop
@@ -101,8 +108,9 @@ class CallbackRunner:
         self._finished = finished
         self._metrics = metrics
         self._errors = errors or ErrorLog(log)
+        self._answer_timeout = answer_timeout
         self._process = os.getpid()
-        self._threads = CallbackThreads(log, threads, patience)
+        self._threads = CallbackThreads(log, threads, patience, answer_timeout)
         self._warned_slow: set[tuple[str, str]] = set()
         self._warned_late: set[str] = set()
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
@@ -250,18 +258,30 @@ class CallbackRunner:
         if c._cancel_reason is not None:
             self._interrupted(c, callback)
 
-    async def ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
+    async def ask(
+        self,
+        c: Connection,
+        callback: Callback,
+        *args: Any,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Any:
         """Call a function that takes part in the handshake, and return what it says.
 
         Args:
             c: A connection that is not open yet.
             callback: The function.
             args: What it gets after the connection.
+            gone: Done when nobody waits for the answer any more.
 
         Raises:
             Exception: Whatever the function raises.
-            TimeoutError: It took longer than the route's `timeout`, or 300 s: a client waits.
+            NoAnswer: It took longer than the route's `timeout`, or `answer_timeout`.
+            PoolBusy: No thread became free for it in time.
+            ConnectionClosed: `gone` is done. What waits for a thread does not begin; what runs in
+                one may end by itself.
         """
+        if gone is not None and gone.done():
+            raise ConnectionClosed("the client has gone")
         task = self._loop.create_task(
             guarded(self._ask(c, callback, *args), callback.name),
             name=f"wshandler {callback.event} {c.id}",
@@ -269,23 +289,48 @@ class CallbackRunner:
         )
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
-        limit = self._timeout(c, callback) or THREAD_TIMEOUT
+        timeout = c._route.config.timeout
+        limit = self._answer_timeout if timeout is msgspec.UNSET else timeout
+        limit = limit or self._answer_timeout
         try:
-            await asyncio.wait([task], timeout=limit)
+            await asyncio.wait(
+                [task] if gone is None else [task, gone],
+                timeout=limit,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=GRACE)
-                if not task.done():
-                    self._leave(c, callback, task)
-                elif not task.cancelled():
-                    task.exception()  # too late, whatever it says
-                raise TimeoutError(f"{callback.name} took longer than {limit:g} s")
+                await self._end_question(c, callback, task, limit, gone)
         except asyncio.CancelledError:
             task.cancel()
             raise
         if task.cancelled():
             raise RuntimeError(f"{callback.name} was cancelled")
         return task.result()
+
+    async def _end_question(
+        self,
+        c: Connection,
+        callback: Callback,
+        task: asyncio.Task[Any],
+        limit: float,
+        gone: asyncio.Future[None] | None,
+    ) -> None:
+        """End a question whose answer is not waited for any longer, and raise why."""
+        if gone is not None and gone.done():
+            c._cancel_reason = "closed"
+            task.cancel()
+            task.add_done_callback(_look_at)
+            raise ConnectionClosed("the client has gone")
+        if c._since == WAITING:
+            task.cancel()
+            raise PoolBusy(f"{callback.name} waited {limit:g} s for a thread")
+        task.cancel()
+        await asyncio.wait([task], timeout=GRACE)
+        if not task.done():
+            self._leave(c, callback, task)
+        elif not task.cancelled():
+            task.exception()  # too late, whatever it says
+        raise NoAnswer(f"{callback.name} took longer than {limit:g} s")
 
     async def _ask(self, c: Connection, callback: Callback, *args: Any) -> Any:
         try:
@@ -584,8 +629,7 @@ class CallbackRunner:
 
     def _came_back(self, task: asyncio.Task[Any]) -> None:
         self._left.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at: nobody is told of it any more
+        _look_at(task)
 
     def _timeout(self, c: Connection, callback: Callback) -> float | None:
         timeout = c._route.config.timeout
@@ -615,6 +659,12 @@ def _naming(c: Connection, context: contextvars.Context) -> contextvars.Context:
     copy = context.copy()
     copy.run(current_connection.set, c)
     return copy
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Look at what a task has raised: nobody else does."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _yield_turn(task: asyncio.Task[Any]) -> None:

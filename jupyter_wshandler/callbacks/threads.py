@@ -10,6 +10,7 @@ from typing import Any
 
 from ..connection import Connection
 from ..errors import PoolBusy
+from ..sending import OPENING
 from ..types import Callback
 from .bound import is_bound
 from .fairness import Owner
@@ -24,13 +25,20 @@ class CallbackThreads:
         log: Where warnings go.
         size: Threads of the pool that routes share.
         patience: Seconds that a callback waits for a free thread.
+        linger: Seconds that a function of a handshake may hold its thread after the client has
+            gone.
     """
 
     def __init__(
-        self, log: logging.Logger | logging.LoggerAdapter[Any], size: int, patience: float
+        self,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        size: int,
+        patience: float,
+        linger: float = 20.0,
     ) -> None:
         self._log = log
         self._patience = patience
+        self._linger = linger
         self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
@@ -60,11 +68,19 @@ class CallbackThreads:
         pool = self._pool_of(c)
         owner = c._owner
         if owner is None:
-            owner = c._owner = Owner(c._route.config.name, _visitor(c))
+            owner = Owner(c._route.config.name, _visitor(c), c._phase == OPENING)
+            if not owner.asking:
+                c._owner = owner
         context.run(current_connection.set, c)
         while True:
             future = pool.submit(
-                function, *args, label=callback.name, context=context, owner=owner, keeper=c
+                function,
+                *args,
+                label=callback.name,
+                context=context,
+                owner=owner,
+                keeper=c,
+                clock=c,
             )
             try:
                 result = await future
@@ -76,8 +92,13 @@ class CallbackThreads:
                 if callback.event != "on_close" or self._stopping:
                     raise
                 self.warn_busy(c, callback)
+                c._since = asyncio.get_running_loop().time()
             except asyncio.CancelledError:
-                if pool.abandon(future) and not self._stopping:
+                if owner.asking and c._cancel_reason == "closed":
+                    if not pool.drop(future):
+                        # It may well end by itself, and its thread is not given to another yet.
+                        asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
+                elif pool.abandon(future) and not self._stopping:
                     self._log.warning(
                         "Route %s: %s does not come back from its thread; it is left to itself",
                         c.route,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado.httputil import url_concat
@@ -19,15 +18,17 @@ from ..config.origins import OriginRules
 from ..config.paths import as_escaped, normal_path
 from ..connection import Connection
 from ..engine.handshake import is_upgrade
-from ..errors import ConnectionRefused, PoolBusy
+from ..errors import ConnectionClosed, ConnectionRefused, NoAnswer, PoolBusy
 from ..guard import sheltered
 from ..manager import WebSocketManager
 from ..routes import Route
 from . import pages
+from .asking import ClientGone, Unanswered
 from .bodies import Leftovers
 from .forwarded import read_forwarded
 from .hints import lost_upgrade, refused_origin
-from .identity import complete, cookie_name, hub_auth_of, is_allowed, user_key
+from .identity import cookie_name, hub_auth_of, is_allowed, user_key
+from .inquiry import InquiringHandler
 from .recheck import Recheck
 from .refusals import Refusals
 from .tickets import ARGUMENT as TICKET
@@ -64,7 +65,7 @@ class Refused(HTTPError):
         self.detail = detail
 
 
-class AdmissionHandler(WebSocketMixin, JupyterHandler):
+class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
     """Decide who may use one route; a subclass says what is answered then."""
 
     upgrading = False
@@ -113,6 +114,17 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on identity, origin and authorization, before anything else runs."""
         read_forwarded(self)
+        with self.answering():
+            await self.decide()
+
+    async def decide(self) -> None:
+        """Decide on identity, origin and authorization.
+
+        Raises:
+            HTTPError: The request is refused.
+            Unanswered: Somebody who was asked has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
         upgrade = is_upgrade(list(self.request.headers.get_all()))
         self.upgrading = upgrade = upgrade and not pages.is_visit(self.request)
         page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
@@ -120,7 +132,7 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         if self._finished:
             return
         required = self.route.config.auth.required
-        user = complete(self.current_user)
+        user = self.current_user
         if user is None and required:
             if page:
                 self.redirect_to_login()
@@ -128,11 +140,8 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
             raise Refused(403, "this origin is not allowed", detail=self._origin_hint())
-        if user is not None and not await ensure_async(
-            self.authorizer.is_authorized(
-                self, user, "execute", f"wshandler:{self.route.config.name}"
-            )
-        ):
+        resource = f"wshandler:{self.route.config.name}"
+        if user is not None and not await self.may(user, "execute", resource):
             raise Refused(403, "this user is not authorized for this route")
         if upgrade:
             self.check_ticket()
@@ -148,13 +157,25 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         """
         try:
             with self.recheck.fresh(self.route.config.auth.recheck):
-                await JupyterHandler.prepare(self, _redirect_to_login=redirect)
-        except HTTPError as error:
-            if error.status_code < 500 or hub_auth_of(self.identity_provider) is None:
-                raise
-            raise Refused(503, UNASKED, {"Retry-After": "5"}) from None
+                await self.find_out_who(
+                    lambda: JupyterHandler.prepare(self, _redirect_to_login=redirect)
+                )
+        except Unanswered as unanswered:
+            is_hub = hub_auth_of(self.identity_provider) is not None
+            if is_hub and unanswered.result == "unreachable":
+                raise self.unavailable(UNASKED) from None
+            raise
         if self.recheck.is_overdue(self, self.route):
             raise Refused(503, UNASKED, {"Retry-After": "5"})
+
+    @property
+    def named(self) -> str:
+        """What log lines call this request."""
+        return f"Route {self.route.config.name}"
+
+    def unavailable(self, sentence: str) -> HTTPError:
+        """Return the 503 for a client."""
+        return Refused(503, sentence, {"Retry-After": "5"})
 
     def set_cookie(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Set a cookie, but none of JupyterHub's on a socket.
@@ -223,7 +244,8 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         """Ask the route's own function, its `condition`.
 
         Raises:
-            Refused: It says no, or it fails.
+            Refused: It says no, it fails, or it does not answer.
+            ClientGone: Nobody waits for the answer.
         """
         auth = self.route.config.auth
         if auth.condition is None:
@@ -231,21 +253,48 @@ class AdmissionHandler(WebSocketMixin, JupyterHandler):
         if "condition" not in self.route.callbacks:
             raise Refused(503, BROKEN)
         try:
-            answer = await self.manager.ask(connection, "condition")
+            answer = await self.ask_route(connection, "condition")
             allowed = sheltered("condition", bool, answer)
         except ConnectionRefused as refusal:
             raise Refused(403, _words_of(refusal) or "refused by the route's rule") from None
-        except PoolBusy as error:
-            self.log.warning("Route %s: its condition: %s", self.route.config.name, error)
-            raise Refused(
-                503, "the server is busy; try again later", {"Retry-After": "5"}
-            ) from None
+        except (Refused, ClientGone):
+            raise
         except Exception as error:
             name = self.route.config.name
             write_whole(self.log, f"Route {name}: its auth function failed", error)
             raise Refused(403, "refused by the route's rule") from None
         if not allowed:
             raise Refused(403, "refused by the route's rule")
+
+    async def ask_route(self, connection: Connection, event: str, *args: Any) -> Any:
+        """Call a function of the route's that takes part in the handshake.
+
+        Args:
+            connection: The connection that is to open.
+            event: The function: "condition", or another one that `WebSocketManager.ask` takes.
+            args: What it gets after the connection.
+
+        Raises:
+            Refused: 503, it does not answer, or no thread is free for it.
+            ClientGone: Nobody waits for the answer.
+            Exception: Whatever the function raises.
+        """
+        try:
+            return await self.manager.ask(connection, event, *args, gone=self.gone)
+        except NoAnswer as error:
+            late = Unanswered(f"its {event}", error, late=True)
+            self.recheck.unanswered.request(late, self.named)
+            raise self.unavailable(
+                f"this route's {event} does not answer; try again later"
+            ) from None
+        except PoolBusy as error:
+            busy = Unanswered("the threads", error, late=True)
+            self.recheck.unanswered.request(busy, self.named)
+            raise self.unavailable("the server is busy; try again later") from None
+        except ConnectionClosed:
+            if self.gone.done():
+                raise ClientGone from None
+            raise
 
 
 def _words_of(refusal: ConnectionRefused) -> str:

@@ -7,7 +7,6 @@ from http.client import responses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import APIHandler
 from tornado.routing import Matcher, Rule
@@ -16,7 +15,8 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from ..config.paths import normal_path, path_below
 from .bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
 from .forwarded import read_forwarded
-from .identity import complete, is_allowed, user_key
+from .identity import is_allowed, user_key
+from .inquiry import InquiringHandler
 from .tickets import SECONDS, Tickets
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BODY_SECONDS = 10.0
 """Seconds that a client has to send a body."""
 
 
-class ApiHandler(APIHandler):
+class ApiHandler(InquiringHandler, APIHandler):
     """Serve one address of the API to who may: asked before a byte of a body is read.
 
     Jupyter's `prepare` checks Host, login, Origin and, for a login by cookie, XSRF; then the
@@ -74,17 +74,21 @@ class ApiHandler(APIHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, by answers as fresh as the strictest route asks for."""
         read_forwarded(self)
-        with self.recheck.fresh(self.recheck_period):
-            await super().prepare()
-        if self._finished:
-            return
-        user = complete(self.current_user)
-        if user is None:
-            raise HTTPError(403, "log in first, or send a token")
-        if not await ensure_async(
-            self.authorizer.is_authorized(self, user, self.auth_action, self.auth_resource)
-        ):
-            raise HTTPError(403, "this user is not authorized for this")
+        with self.answering():
+            with self.recheck.fresh(self.recheck_period):
+                await self.find_out_who(super().prepare)
+            if self._finished:
+                return
+            user = self.current_user
+            if user is None:
+                raise HTTPError(403, "log in first, or send a token")
+            if not await self.may(user, self.auth_action, self.auth_resource):
+                raise HTTPError(403, "this user is not authorized for this")
+
+    @property
+    def named(self) -> str:
+        """What log lines call this request."""
+        return f"API {self.request.path}"
 
     def body_as(self, kind: type[T], expected: str) -> T:
         """Return what the body says.
@@ -214,16 +218,14 @@ class TicketsHandler(ApiHandler):
         if route is None:
             raise HTTPError(404, "no route has this path")
         user = self.current_user
-        if not await ensure_async(
-            self.authorizer.is_authorized(self, user, "execute", f"wshandler:{route.name}")
-        ):
-            raise HTTPError(403, "this user is not authorized for this route")
-        if not is_allowed(user, route.config.auth):
-            raise HTTPError(403, "this user may not use this route")
-        ticket = None
-        config = route.config
-        if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
-            ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
+        ticket, config = None, route.config
+        with self.answering():
+            if not await self.may(user, "execute", f"wshandler:{route.name}"):
+                raise HTTPError(403, "this user is not authorized for this route")
+            if not is_allowed(user, config.auth):
+                raise HTTPError(403, "this user may not use this route")
+            if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
+                ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
 

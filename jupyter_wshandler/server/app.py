@@ -32,6 +32,7 @@ from traitlets import (
 )
 from traitlets.config import Config as TraitConfig
 
+from ..callbacks.run import ANSWER_TIMEOUT
 from ..callbacks.served import Watching
 from ..config.loader import load
 from ..config.nodes import suggest
@@ -114,6 +115,13 @@ class WSHandlerApp(ExtensionApp):
 
     thread_patience = Float(
         30.0, min=0.1, help='Seconds that a message waits for a free thread before 1013 "busy".'
+    ).tag(config=True)
+
+    answer_timeout = Float(
+        ANSWER_TIMEOUT,
+        min=0.1,
+        help="""Seconds that the identity provider, the Authorizer, and a route's own rule have to
+        answer a request; then it gets 503. A route's `timeout:` wins for its own functions.""",
     ).tag(config=True)
 
     stop_timeout = Float(
@@ -258,6 +266,7 @@ class WSHandlerApp(ExtensionApp):
             session_store=self.session_store,
             threads=self.threads,
             patience=self.thread_patience,
+            answer_timeout=self.answer_timeout,
             reload=self.watching(),
         )
         self.settings["wshandler_manager"] = self.manager
@@ -301,7 +310,7 @@ class WSHandlerApp(ExtensionApp):
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
         refusals = Refusals(self.manager, self.serverapp.event_logger)
-        self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals)
+        self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
         tickets = Tickets()
         self.collector = ManagerCollector(self.manager)
@@ -329,7 +338,7 @@ class WSHandlerApp(ExtensionApp):
             ],
         )
         # Before Jupyter's own rule for the same files, which reads bodies.
-        static = {"path": self.static_paths, "leftovers": self.leftovers}
+        static = {"path": self.static_paths, "leftovers": self.leftovers, "recheck": self.recheck}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
     def _stop_in_order_on_sigint(self) -> None:

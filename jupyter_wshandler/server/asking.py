@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.httpclient import HTTPClientError
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.web import Application, HTTPError
+from tornado.web import Application, Finish, HTTPError
 
+from ..guard import is_interrupt
 from ..request import Request
 
+T = TypeVar("T")
+
 PATIENCE = 30.0
-"""Seconds that an answer may take."""
+"""Seconds that an answer about an open connection may take."""
 
 IDENTITY, AUTHORIZER = "the identity provider", "the Authorizer"
 """Who is asked."""
@@ -35,7 +38,19 @@ _NETWORK = {
 
 
 class Denied(Exception):
-    """Who was asked has said no by raising, as at a handshake."""
+    """Who was asked has said no by raising, or has answered the request itself.
+
+    Args:
+        error: What was raised: an HTTPError, or Finish.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class Unanswered(Exception):
@@ -44,12 +59,14 @@ class Unanswered(Exception):
     Args:
         asked: Who was asked.
         error: What came instead of an answer.
+        late: Whether it is only that nothing came in time.
     """
 
-    def __init__(self, asked: str, error: BaseException) -> None:
+    def __init__(self, asked: str, error: BaseException, *, late: bool = False) -> None:
         super().__init__(f"{asked} has not answered")
         self.asked = asked
         self.error = error
+        self.late = late
 
     @property
     def result(self) -> str:
@@ -133,6 +150,7 @@ class Asker:
 
     def __init__(self) -> None:
         self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()
+        self._stopped = False
 
     async def who(self, handler: AskedAgain, patience: float = PATIENCE) -> Any:
         """Ask the identity provider who a request is from, and let the handler know.
@@ -149,7 +167,7 @@ class Asker:
         """
         provider = handler.identity_provider
         try:
-            user = await self._ask(IDENTITY, lambda: provider.get_user(handler), handler, patience)
+            user = await self.ask(IDENTITY, lambda: provider.get_user(handler), handler, patience)
         except Denied:
             user = None
         if handler.answered:
@@ -176,7 +194,7 @@ class Asker:
         authorizer, user = handler.authorizer, handler.current_user
         try:
             return bool(
-                await self._ask(
+                await self.ask(
                     AUTHORIZER,
                     lambda: authorizer.is_authorized(handler, user, action, resource),
                     handler,
@@ -186,38 +204,87 @@ class Asker:
         except Denied:
             return False
 
+    async def ask(
+        self,
+        asked: str,
+        question: Callable[[], Any],
+        handler: JupyterHandler,
+        patience: float = PATIENCE,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Any:
+        """Ask a question, and return its answer.
+
+        Args:
+            asked: Who is asked.
+            question: Asks; may return an awaitable.
+            handler: The request that it is about.
+            patience: Seconds that the answer may take.
+            gone: Done when nobody waits for the answer any more.
+
+        Raises:
+            Denied: It has said no by raising.
+            Unanswered: It has failed, or has said nothing in time.
+            ClientGone: `gone` is done.
+        """
+        task = asyncio.get_running_loop().create_task(
+            _outcome(question, handler), name=f"wshandler asks {asked}"
+        )
+        self._questions.add(task)
+        task.add_done_callback(self._questions.discard)
+        ends: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
+        try:
+            await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
+        if not task.done() or task.cancelled():
+            if gone is not None and (gone.done() or self._stopped):
+                raise ClientGone
+            error = TimeoutError(f"no answer within {patience:g} s")
+            raise Unanswered(asked, error, late=True)
+        answer, raised = task.result()
+        if raised is None:
+            return answer
+        if isinstance(raised, Unanswered):
+            raise raised
+        if isinstance(raised, Finish):
+            raise Denied(raised)
+        if isinstance(raised, HTTPError) and raised.status_code < 500:
+            raise Denied(raised)
+        raise Unanswered(asked, raised)
+
     async def stop(self) -> None:
         """Give up on all questions."""
+        self._stopped = True
         for question in self._questions:
             question.cancel()
         if self._questions:
             # What does not let itself be cancelled must not keep the server from stopping.
             await asyncio.wait(set(self._questions), timeout=1.0)
 
-    async def _ask(
-        self,
-        asked: str,
-        question: Callable[[], Any],
-        handler: JupyterHandler,
-        patience: float = PATIENCE,
-    ) -> Any:
-        task = asyncio.get_running_loop().create_task(
-            _outcome(question, handler), name=f"wshandler asks {asked}"
-        )
-        self._questions.add(task)
-        task.add_done_callback(self._questions.discard)
-        try:
-            await asyncio.wait({task}, timeout=patience)
-        finally:
-            task.cancel()
-        if not task.done() or task.cancelled():
-            raise Unanswered(asked, TimeoutError(f"no answer within {patience:g} s"))
-        answer, error = task.result()
-        if error is None:
-            return answer
+
+def at_once(asked: str, question: Callable[..., T], *args: Any) -> T:
+    """Ask a question that is answered without waiting, and return its answer.
+
+    Args:
+        asked: Who is asked.
+        question: Asks.
+        args: What it gets.
+
+    Raises:
+        HTTPError: It has said no by raising.
+        Finish: It has answered the request itself.
+        Unanswered: It has failed.
+    """
+    try:
+        return question(*args)
+    except (Unanswered, Finish):
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         if isinstance(error, HTTPError) and error.status_code < 500:
-            raise Denied
-        raise Unanswered(asked, error)
+            raise
+        raise Unanswered(asked, error) from error
 
 
 async def _outcome(

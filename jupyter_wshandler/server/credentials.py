@@ -9,7 +9,8 @@ from jupyter_server.base.handlers import JupyterHandler
 
 from ..connection import Connection
 from ..request import Request
-from .identity import user_key
+from .asking import IDENTITY, at_once
+from .identity import is_by_token, token_of, user_key
 from .tickets import ARGUMENT as TICKET
 
 COOKIE = "cookie:"
@@ -30,7 +31,7 @@ def login_cookie(handler: JupyterHandler) -> str | None:
     provider = handler.identity_provider
     if not hasattr(provider, "get_cookie_name"):
         return None
-    return handler.get_cookie(provider.get_cookie_name(handler))
+    return handler.get_cookie(at_once(IDENTITY, provider.get_cookie_name, handler))
 
 
 def cookie_digest(cookie: str) -> str:
@@ -40,7 +41,7 @@ def cookie_digest(cookie: str) -> str:
 
 def signed_by_us(handler: JupyterHandler) -> bool:
     """Return whether the request's login cookie is one that this server has given."""
-    name = handler.identity_provider.get_cookie_name(handler)
+    name = at_once(IDENTITY, handler.identity_provider.get_cookie_name, handler)
     return handler.get_signed_cookie(name) is not None
 
 
@@ -53,11 +54,12 @@ def proof(handler: JupyterHandler) -> str | None:
 
     Args:
         handler: A handler whose `current_user` is set: Jupyter raises where it is not.
+
+    Raises:
+        Unanswered: The identity provider cannot say.
     """
-    provider = handler.identity_provider
-    if provider.is_token_authenticated(handler):
-        token = provider.get_token(handler) if hasattr(provider, "get_token") else None
-        token = token or handler.request.headers.get("Authorization")
+    if is_by_token(handler):
+        token = token_of(handler) or handler.request.headers.get("Authorization")
         if token:
             return _digest("token:", token)
     cookie = login_cookie(handler)

@@ -27,9 +27,12 @@ from ..request import Request
 from ..types import Codec
 from . import pages
 from .admission import BROKEN, AdmissionHandler, Refused
+from .asking import ClientGone
 from .bodies import Leftovers, UnreadBody, has_body
 from .hints import lost_upgrade
 from .identity import session_id, user_key, user_keys
+from .inquiry import InquiringHandler
+from .recheck import Recheck
 
 
 class RouteHandler(AdmissionHandler):
@@ -39,6 +42,10 @@ class RouteHandler(AdmissionHandler):
 
     async def serve(self) -> None:
         """Answer a GET: the upgrade, or the route's page."""
+        with self.answering():
+            await self._serve()
+
+    async def _serve(self) -> None:
         pairs = list(self.request.headers.get_all())
         upgrade = self.upgrading
         if not upgrade:
@@ -225,7 +232,7 @@ class RouteHandler(AdmissionHandler):
             if found is None:
                 self.refusals.unspoken(self.route.config.name, offered, spoken)
             return found
-        chosen = await self._ask(connection, "select_subprotocol", list(offered))
+        chosen = await self._ask_about(connection, "select_subprotocol", list(offered))
         # Only of a real str are `==` and `repr` known to do no more than they say.
         if chosen is not None and (type(chosen) is not str or chosen not in offered):
             self.log.error(
@@ -245,7 +252,7 @@ class RouteHandler(AdmissionHandler):
         """Return the compression that client and route agree on, and the header to say so."""
         options: dict[str, Any] | None = {} if self.route.config.compression else None
         if "get_compression_options" in self.route.callbacks:
-            options = await self._ask(connection, "get_compression_options")
+            options = await self._ask_about(connection, "get_compression_options")
             if options is not None and type(options) is not dict:
                 options = self._plain(options)
         if options is None or not handshake.extensions:
@@ -268,9 +275,11 @@ class RouteHandler(AdmissionHandler):
             write_whole(self.log, text, error)
             raise Refused(500, "the route's get_compression_options failed") from None
 
-    async def _ask(self, connection: Connection, event: str, *args: Any) -> Any:
+    async def _ask_about(self, connection: Connection, event: str, *args: Any) -> Any:
         try:
-            return await self.manager.ask(connection, event, *args)
+            return await self.ask_route(connection, event, *args)
+        except (Refused, ClientGone):
+            raise
         except Exception as error:
             write_whole(self.log, f"Route {self.route.config.name}: its {event} failed", error)
             raise Refused(500, f"the route's {event} failed") from None
@@ -380,18 +389,22 @@ class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
 
 
 @stream_request_body
-class StaticHandler(UnreadBody, FileFindHandler):
+class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):
     """Serve the extension's files for browsers as Jupyter does, but read no bodies."""
 
-    def initialize(self, leftovers: Leftovers, **settings: Any) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, leftovers: Leftovers, recheck: Recheck, **settings: Any
+    ) -> None:
         """Take what the application gives."""
         super().initialize(**settings)
         self.leftovers = leftovers
+        self.recheck = recheck
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Refuse a body."""
         self.lets_body_in = not has_body(self.request.headers)
-        await super().prepare()
+        with self.answering():
+            await self.find_out_who(super().prepare)
         if not self.lets_body_in:
             raise HTTPError(400 if self.request.method in ("GET", "HEAD") else 405)
 

@@ -10,6 +10,7 @@ from jupyter_server.base.handlers import JupyterHandler
 
 from ..config.model import AuthConfig
 from ..sessions import SessionManager
+from .asking import IDENTITY, at_once
 
 SESSION_DAYS = 31
 """Days after which a browser forgets its session."""
@@ -26,6 +27,9 @@ def user_keys(handler: JupyterHandler) -> list[str]:
 
     Args:
         handler: A handler whose identity is known.
+
+    Raises:
+        Unanswered: The identity provider cannot say whether it was a token.
     """
     user = handler.current_user
     if user is None:
@@ -33,13 +37,42 @@ def user_keys(handler: JupyterHandler) -> list[str]:
     keys = [user_key(user)]
     provider = handler.identity_provider
     # The Hub knows the user of every token.
-    if hub_auth_of(provider) is None and provider.is_token_authenticated(handler):
-        token = provider.get_token(handler) if hasattr(provider, "get_token") else None
+    if hub_auth_of(provider) is None and is_by_token(handler):
+        token = token_of(handler)
         if token:
             digest = hashlib.sha256(f"wshandler:{token}".encode()).hexdigest()
-            has_login = handler.get_signed_cookie(provider.get_cookie_name(handler)) is not None
+            cookie = at_once(IDENTITY, provider.get_cookie_name, handler)
+            has_login = handler.get_signed_cookie(cookie) is not None
             keys.insert(1 if has_login else 0, f"token:{digest}")
     return keys
+
+
+def is_by_token(handler: JupyterHandler) -> bool:
+    """Return whether a token has proved who asks.
+
+    Args:
+        handler: A handler whose identity is known.
+
+    Raises:
+        Unanswered: The identity provider cannot say.
+    """
+    return bool(at_once(IDENTITY, handler.identity_provider.is_token_authenticated, handler))
+
+
+def token_of(handler: JupyterHandler) -> str | None:
+    """Return the request's token; None where there is none, or the provider knows of none.
+
+    Args:
+        handler: Any handler.
+
+    Raises:
+        Unanswered: The identity provider cannot say.
+    """
+    provider = handler.identity_provider
+    if not hasattr(provider, "get_token"):
+        return None
+    token: str | None = at_once(IDENTITY, provider.get_token, handler)
+    return token
 
 
 def user_key(user: Any) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Application
 
+from ..callbacks.run import ANSWER_TIMEOUT
 from ..connection import Connection
 from ..manager import WebSocketManager
 from ..routes import Route
@@ -55,11 +56,17 @@ class Recheck:
         application: Jupyter's web application.
         manager: Owns the connections.
         refusals: Takes note of who is put out.
+        patience: Seconds that an answer may take while a client waits for it.
     """
 
     def __init__(
-        self, application: Application, manager: WebSocketManager, refusals: Refusals
+        self,
+        application: Application,
+        manager: WebSocketManager,
+        refusals: Refusals,
+        patience: float = ANSWER_TIMEOUT,
     ) -> None:
+        self.patience = patience
         self._application = application
         self._manager = manager
         self._refusals = refusals
@@ -69,8 +76,8 @@ class Recheck:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._asker = Asker()
-        self._unanswered = UnansweredLog(manager, refusals)
+        self.asker = Asker()
+        self.unanswered = UnansweredLog(manager, refusals)
         self._due = float("inf")
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(QUESTIONS_AT_A_TIME)
@@ -102,7 +109,7 @@ class Recheck:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self._asker.stop()
+        await self.asker.stop()
         if self.hub is not None:
             await self.hub.stop()
 
@@ -243,6 +250,9 @@ class Recheck:
         asked_at = time.monotonic()
         try:
             await self._ask(question, connections, period)
+        except Unanswered as unanswered:
+            # What the identity provider says at once, such as whether it was a token.
+            self._without_answer(question, unanswered, connections)
         except Exception as error:
             # A fault of ours. It is no answer, and has an end like any other that is missing.
             self._without_answer(question, Unanswered(OURSELVES, error), connections)
@@ -267,7 +277,7 @@ class Recheck:
             asked_at = time.monotonic()
             try:
                 with self.fresh(period / 2):
-                    user = complete(await self._asker.who(handler, patience))
+                    user = complete(await self.asker.who(handler, patience))
             except Unanswered as unanswered:
                 self._without_answer(question, unanswered, connections, asked_at)
                 return
@@ -295,7 +305,7 @@ class Recheck:
     async def _may(self, handler: JupyterHandler, route: Route, patience: float) -> bool:
         """Return what the authorizer, and the rules of a route, say of the handler's user."""
         resource = f"wshandler:{route.name}"
-        authorized = await self._asker.may(handler, "execute", resource, patience)
+        authorized = await self.asker.may(handler, "execute", resource, patience)
         return authorized and is_allowed(handler.current_user, route.config.auth)
 
     def _carry_out(
@@ -332,7 +342,7 @@ class Recheck:
             c.route: now - self._answered_at.setdefault((question, c.route), since)
             for c in connections
         }
-        self._unanswered.note(unanswered, len(connections), max(waited.values(), default=0.0))
+        self.unanswered.note(unanswered, len(connections), max(waited.values(), default=0.0))
         for connection in connections:
             auth = connection._route.config.auth
             if auth.required and auth.grace and waited[connection.route] >= auth.grace:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..callbacks.errorlog import place_of
+from ..callbacks.errorlog import kind_of, place_of, write_whole
 from .refusals import UNANSWERED, Refusals
 
 if TYPE_CHECKING:
@@ -78,6 +78,26 @@ class UnansweredLog:
                 "seconds": round(seconds, 3),
             },
         )
+
+    def request(self, unanswered: Unanswered, named: str) -> None:
+        """Note one question of a request that waits for its answer; the client gets 503.
+
+        Args:
+            unanswered: Who was asked, and what came instead of an answer.
+            named: What the request is for.
+        """
+        asked, error = unanswered.asked, unanswered.error
+        late = unanswered.late
+        times = self._news(asked, kind_of(error), "503" if late else f"503 {place_of(error)}")
+        if not times:
+            return
+        if late:
+            self._manager.log.error(
+                "%s: 503: %s has not answered: %s%s", named, asked, error, _so_often(times)
+            )
+        else:
+            text = f"{named}: 503: {asked} has failed{_so_often(times)}"
+            write_whole(self._manager.log, text, error)
 
     def _news(self, *kind: str) -> int:
         """Return how often a kind has come up since it was written last; 0: not to be written."""

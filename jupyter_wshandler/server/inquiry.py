@@ -1,0 +1,147 @@
+"""What a request asks of others before it is answered: who sends it, and whether they may.
+
+The identity provider and the Authorizer are somebody else's code. Where one fails, or says nothing
+for a while, the request is answered all the same: 503, with a sentence that tells a client nothing
+of the cause, which is in the log once a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.call_context import CallContext
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.web import Finish, HTTPError
+
+from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
+from .identity import complete
+from .recheck import Recheck
+
+T = TypeVar("T")
+
+NO_ANSWER = {
+    IDENTITY: "the server cannot find out who you are; try again later",
+    AUTHORIZER: "the server cannot find out whether you may do this; try again later",
+}
+"""What a client is told, by who has not answered."""
+
+CLIENT_GONE = 499
+"""The status of a request whose client has gone, in metrics and logs: nobody reads it."""
+
+
+class InquiringHandler(JupyterHandler):
+    """Ask the identity provider and the Authorizer with an end to the waiting."""
+
+    recheck: Recheck
+
+    _gone: asyncio.Future[None] | None = None
+
+    @property
+    def gone(self) -> asyncio.Future[None]:
+        """Done as soon as the client has closed its connection."""
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_future()
+        return self._gone
+
+    def on_connection_close(self) -> None:
+        """Take note that nobody waits for the answer any more."""
+        if not self.gone.done():
+            self.gone.set_result(None)
+        super().on_connection_close()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer with 503 where somebody who was asked in here has not.
+
+        Raises:
+            HTTPError: 503; as `unavailable` makes it.
+            Finish: The client has gone.
+        """
+        try:
+            yield
+        except Unanswered as unanswered:
+            self.recheck.unanswered.request(unanswered, self.named)
+            raise self.unavailable(NO_ANSWER[unanswered.asked]) from None
+        except ClientGone:
+            self.set_status(CLIENT_GONE, "client has gone")
+            raise Finish from None
+
+    @property
+    def named(self) -> str:
+        """What log lines call this request; holds no query."""
+        return self.request.path
+
+    def unavailable(self, sentence: str) -> HTTPError:
+        """Return the 503 for a client.
+
+        Args:
+            sentence: What it is told.
+        """
+        return HTTPError(503, sentence)
+
+    async def find_out_who(self, prepare: Callable[[], Any]) -> None:
+        """Let Jupyter find out who asks, and set `current_user`.
+
+        Args:
+            prepare: The `prepare` of a class of Jupyter's, bound to this handler.
+
+        Raises:
+            HTTPError: It refuses the request.
+            Unanswered: The identity provider has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+        CallContext.set(CallContext.JUPYTER_HANDLER, self)
+        await self._ask(IDENTITY, prepare)
+        if not self._finished:
+            at_once(IDENTITY, _check_user, self.current_user)
+
+    async def may(self, user: Any, action: str, resource: str) -> bool:
+        """Return whether the Authorizer lets a user do something.
+
+        Args:
+            user: The user.
+            action: What is to be done, such as "execute".
+            resource: To what.
+
+        Raises:
+            HTTPError: It refuses the request.
+            Unanswered: It has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+
+        async def question() -> bool:
+            answer = self.authorizer.is_authorized(self, user, action, resource)
+            return bool(await ensure_async(answer))
+
+        return bool(await self._ask(AUTHORIZER, question))
+
+    @property
+    def token_authenticated(self) -> bool:
+        """Whether a token has proved who asks, by the identity provider's word."""
+        return at_once(IDENTITY, self.identity_provider.is_token_authenticated, self)
+
+    def skip_check_origin(self) -> bool:
+        """Return whether the identity provider says that the request's origin matters not."""
+        return not at_once(IDENTITY, self.identity_provider.should_check_origin, self)
+
+    async def _ask(self, asked: str, question: Callable[[], Awaitable[T] | T]) -> T:
+        try:
+            answer: T = await self.recheck.asker.ask(
+                asked, question, self, self.recheck.patience, self.gone
+            )
+            return answer
+        except Denied as denied:
+            raise denied.error from None
+
+
+def _check_user(user: Any) -> None:
+    """Raise TypeError where an identity provider's user is none that can be told from others."""
+    if user is not None and not isinstance(getattr(user, "username", None), str):
+        raise TypeError(
+            f"expected a jupyter_server.auth.User with a username, found {type(user).__name__}"
+        )
+    complete(user)
