@@ -11,6 +11,7 @@ from .. import __version__
 EPILOG = """\
 examples:
   jupyter wshandler demo
+  jupyter wshandler chat /pingbot
   jupyter wshandler check wshandler.yaml
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
 """
@@ -54,7 +55,44 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    _add_chat(commands)
     return main
+
+
+def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    chat = commands.add_parser(
+        "chat",
+        help="talk to a bot in the terminal",
+        description="Talk to a bot of a running server. Each line is a message; answers are "
+        "printed as they come. Ctrl-C stops an answer, Ctrl-D ends. From a pipe, each line waits "
+        "for the answer to the one before, and the exit code is 0 where all went well.",
+    )
+    chat.add_argument("bot", metavar="PATH", help="the bot's path, as in /pingbot, or its URL")
+    chat.add_argument(
+        "--url", default="", help="the server, as in http://127.0.0.1:8888/; found by default"
+    )
+    login = chat.add_mutually_exclusive_group()
+    login.add_argument(
+        "--token",
+        help="what to log in with, if it is not found; other users of this machine can see it, "
+        "unlike --token-file",
+    )
+    login.add_argument("--token-file", metavar="FILE", help="a file that holds the token")
+
+
+def _chat(arguments: argparse.Namespace) -> int:
+    from .chat import chat
+
+    token = arguments.token
+    if arguments.token_file is not None:
+        try:
+            with open(arguments.token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            print(f"--token-file {arguments.token_file}: {why}", file=sys.stderr)
+            return 2
+    return chat(arguments.bot, url=arguments.url, token=token)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .serve import serve
 
         return serve(arguments.file, rest)
+    if arguments.command == "chat":
+        return _chat(arguments)
     from .demo import demo
 
     return demo(once=arguments.once, port=arguments.port, browser=not arguments.no_browser)

@@ -1,0 +1,389 @@
+"""``jupyter wshandler chat``: talk to a bot in a terminal, or from a pipe.
+
+One thread asks, as `input` and signals need the main one; another one prints what comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any
+
+from ..client import Client, connect
+from ..engine.chat import LAST, SUBPROTOCOL
+from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
+from ..servers import Server, running_servers, runtime_dir
+from .transcript import Ended, Transcript, harmless
+
+YOU, BOT = "you > ", "bot < "
+
+LOOK = 0.25
+"""Seconds between two looks whether a key was pressed, where the system does not say so itself."""
+
+QUIET = 1.0
+"""Seconds of silence after which a server that does not say where answers end has answered."""
+
+PATIENCE = 30.0
+"""Seconds that such a server has for its first word."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as a shell's own."""
+
+ENDS_WELL = (1000, 1001, 1005)
+
+
+class _Closed:
+    """Be the end of the connection."""
+
+    def __init__(self, error: ConnectionClosed) -> None:
+        self.code = error.code or 1006
+        self.reason = error.reason
+
+    def __str__(self) -> str:
+        said = f"{self.code} {self.reason}".rstrip()
+        return f"the bot has closed the connection: {harmless(said)}"
+
+
+def chat(target: str, *, url: str = "", token: str | None = None) -> int:
+    """Talk to a bot: each line is a message, what it answers is printed as it comes.
+
+    Args:
+        target: The bot's path with its query, or a whole ws, wss, http or https URL.
+        url: Base URL of the server; the one that runs here where empty.
+        token: What to log in with, "" for nothing; found as `client.connect` does where None.
+
+    Returns:
+        0 after all was said; 1 where the connection or a message was refused, an answer failed,
+        or the bot closed the connection with something left to say; 2 for a target that is none;
+        130 after Ctrl-C while something was answered and nobody was typing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        connector = connect(
+            target, server=url or None, token=token, subprotocols=[SUBPROTOCOL], max_size=None
+        )
+        client = connector.open()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ServerNotFound:
+        return _complain(_no_server(target, running_servers()))
+    except HandshakeRefused as error:
+        return _complain(_of_the_command_line(str(error)))
+    except (ConnectError, TimeoutError) as error:
+        return _complain(_of_the_command_line(str(error)))
+    except ValueError as error:
+        return _complain(_of_the_command_line(str(error)), 2)
+    return _Conversation(client).hold()
+
+
+class _Conversation:
+    """Hold one conversation, from the first prompt to the end."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._chats = client.subprotocol == SUBPROTOCOL
+        self._typing = sys.stdin is not None and sys.stdin.isatty()
+        self._shown = self._typing and sys.stdout.isatty()
+        # What the main thread waits for; a signal handler may put, too (it is reentrant).
+        self._events: SimpleQueue[Ended | _Closed | str] = SimpleQueue()
+        self._closed: _Closed | None = None
+        self._waiting = False  # for a line to say
+        self._interrupts = 0  # Ctrl-C that nobody has taken yet
+        self._lock = threading.RLock()  # who writes, and whether a line is waited for
+        self._number = 0
+        self._failures = 0
+        prefix = BOT if self._shown else ""
+        self._transcript = Transcript(self._write, prefix, chats=self._chats)
+
+    def hold(self) -> int:
+        """Talk until somebody ends it; return the exit code."""
+        before = signal.signal(signal.SIGINT, self._interrupted)
+        reader = threading.Thread(target=self._read, name="wshandler chat", daemon=True)
+        try:
+            if self._shown:
+                self._edit_lines()
+                path = self._client.url.partition("?")[0]
+                self._say(f"{path}: Ctrl-C stops an answer, Ctrl-D ends.")
+            reader.start()
+            return self._talk()
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        finally:
+            self._closed = self._closed or _Closed(ConnectionClosed("", 1000))
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # who cannot wait for a goodbye
+            with contextlib.suppress(Exception):
+                self._client.close()
+            signal.signal(signal.SIGINT, before)
+
+    # ---- the main thread -----------------------------------------------------------------------
+
+    def _talk(self) -> int:
+        for line in self._lines():
+            self._interrupts = 0
+            self._number = self._number % LAST + 1
+            try:
+                if self._chats:
+                    self._client.send({"say": line, "id": self._number})
+                else:
+                    self._client.send(line)
+            except ConnectionClosed as error:
+                self._closed = self._closed or _Closed(error)
+                return self._ended_early()
+            code = self._hear_out()
+            if code is not None:
+                return code
+        if self._closed and (self._typing or self._unwell() or not self._at_end()):
+            return self._ended_early()
+        return 1 if self._failures else 0
+
+    def _lines(self) -> Iterator[str]:
+        """Yield what is to be said."""
+        number = 0
+        while not self._closed:
+            number += 1
+            try:
+                with self._lock:
+                    self._transcript.end_line()
+                    self._waiting = True
+                line = self._line(number)
+                self._waiting = False
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                if not self._typing and not self._closed:
+                    raise
+                break
+            if line or (line is not None and not self._typing):
+                yield line
+        self._waiting = False
+        if self._shown and not self._closed:
+            self._write("\n")
+
+    def _line(self, number: int) -> str | None:
+        """Return the next line; None for one that cannot be sent.
+
+        Raises:
+            EOFError: There is none.
+            KeyboardInterrupt: Ctrl-C, or the connection is closed.
+        """
+        if self._typing:
+            return input(YOU)
+        raw = sys.stdin.buffer.readline() if sys.stdin is not None else b""
+        if not raw:
+            raise EOFError
+        try:
+            return raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            self._failures += 1
+            self._say(f"line {number} is no UTF-8 and was not sent")
+            return None
+
+    def _hear_out(self) -> int | None:
+        """Wait for the end of an answer; return an exit code where it is the end of all."""
+        stopped = False
+        patience = None if self._chats else (LOOK if self._shown else PATIENCE)
+        while True:
+            event = self._next(patience)
+            if event is None:
+                return None  # a server that does not say where an answer ends
+            if isinstance(event, Ended):
+                if event.number == self._number:
+                    return self._judge(event)
+            elif isinstance(event, _Closed):
+                # All that has come is printed; whether there was more to say, the lines know.
+                return self._ended_early() if self._typing or self._unwell() else None
+            elif event == "heard":
+                patience = None if self._chats else (LOOK if self._shown else QUIET)
+            elif event == "gone":
+                return self._nobody_reads()
+            elif stopped or not self._chats:
+                return INTERRUPTED if not self._typing else 0
+            else:
+                stopped, self._interrupts = True, 0
+                with contextlib.suppress(ConnectionClosed):
+                    self._client.send({"stop": self._number})
+
+    def _judge(self, event: Ended) -> int | None:
+        if event.how == "stopped":
+            self._say("[stopped]")
+            return None if self._typing else INTERRUPTED
+        if event.how == "refused":
+            self._say("[refused: too many messages for this route's ratelimit]")
+        elif event.how == "failed":
+            self._say("[failed; the server's log or the bot's cell has the error]")
+        self._failures += not self._typing and event.how != "done"
+        return None
+
+    def _next(self, patience: float | None) -> Ended | _Closed | str | None:
+        """Return what has happened; None for nothing within some seconds."""
+        if patience is not None:
+            with contextlib.suppress(Empty):
+                return self._events.get(timeout=patience)
+            return None
+        while True:
+            # Where waiting cannot be interrupted, Ctrl-C is seen between two short ones.
+            with contextlib.suppress(Empty):
+                return self._events.get(timeout=LOOK)
+
+    def _at_end(self) -> bool:
+        """Return whether nothing is left to say; only asked where the bot has hung up."""
+        stdin: Any = sys.stdin
+        if stdin is None:
+            return True
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            # A pipe that stands open with nothing in it has nothing to say now.
+            os.set_blocking(stdin.fileno(), False)
+            try:
+                return not stdin.buffer.peek(1)
+            finally:
+                os.set_blocking(stdin.fileno(), True)
+        return True
+
+    def _unwell(self) -> bool:
+        return self._closed is not None and self._closed.code not in ENDS_WELL
+
+    def _ended_early(self) -> int:
+        self._say(f"{self._closed}" + _after(self._closed))
+        return 0 if self._typing and not self._unwell() else 1
+
+    def _nobody_reads(self) -> int:
+        # Whoever read our output has left, as `head` does; the interpreter must not flush again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+        if self._waiting:
+            self._waiting = False
+            raise KeyboardInterrupt
+        if self._closed:
+            return
+        self._interrupts += 1
+        if self._interrupts > 1:  # a bot that does not read holds up what is sent
+            raise KeyboardInterrupt
+        self._events.put("interrupt")
+
+    def _edit_lines(self) -> None:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  # gives `input` a history and a line to edit
+
+    # ---- the thread that prints ------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            while True:
+                frame = self._client.recv(None)
+                with self._lock:
+                    if self._closed:
+                        continue  # nobody wants to know any more
+                    prompting = self._waiting and self._shown
+                    if prompting and not self._transcript.in_line:
+                        self._write(_CLEAR if os.environ.get("TERM", "dumb") != "dumb" else "\n")
+                    ended = self._transcript.receive(frame)
+                    if prompting and not self._transcript.in_line:
+                        self._write(YOU + _typed())
+                if not self._chats or ended is None:
+                    self._events.put("heard")
+                if ended is not None:
+                    self._events.put(ended)
+        except ConnectionClosed as error:
+            closed = _Closed(error)
+        except OSError:
+            self._events.put("gone")
+            self._wake()
+            return
+        except (ValueError, KeyError, TypeError):
+            closed = _Closed(ConnectionClosed("", 1002, "it does not speak the chat's language"))
+        with self._lock:
+            self._transcript.end_line()
+            if self._closed is None:
+                self._closed = closed
+                self._events.put(closed)
+                self._wake()
+
+    def _wake(self) -> None:
+        """Bring the main thread back from a line that nobody needs any more."""
+        if not self._waiting:
+            return
+        if self._shown:
+            self._write("\n")
+        main = threading.main_thread().ident
+        if hasattr(signal, "pthread_kill") and main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
+
+    # ---- the terminal --------------------------------------------------------------------------
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def _say(self, sentence: str) -> None:
+        """Write a sentence of our own, on a line of its own."""
+        with self._lock:
+            self._transcript.end_line()
+            print(sentence, file=sys.stderr, flush=True)
+
+
+_CLEAR = "\r\x1b[K"
+"""Back to the line's beginning, and nothing stands in it."""
+
+
+def _typed() -> str:
+    """Return what stands behind the prompt already."""
+    readline: Any = sys.modules.get("readline")
+    return str(readline.get_line_buffer()) if readline is not None else ""
+
+
+def _after(closed: _Closed | None) -> str:
+    """Return what to do after a close code, as the end of a sentence."""
+    advice = {
+        1011: "; the server's log has the error",
+        1012: "; start the command again",
+        1013: "; try again later",
+        4401: "; log in again",
+    }
+    return advice.get(closed.code, "") if closed else ""
+
+
+def _complain(sentence: str, code: int = 1) -> int:
+    print(f"jupyter wshandler chat: {harmless(sentence)}", file=sys.stderr)
+    return code
+
+
+def _of_the_command_line(text: str) -> str:
+    """Return a sentence of the client's with the words of the command line."""
+    for function, option in (
+        (
+            "pass ssl=ssl.create_default_context(cafile='the-certificate.pem')",
+            "set SSL_CERT_FILE=the-certificate.pem",
+        ),
+        ("pass token=os.environ['JUPYTER_TOKEN']", 'pass --token "$JUPYTER_TOKEN"'),
+        ("as server=", "as --url"),
+        ("token=...", "--token TOKEN"),
+    ):
+        text = text.replace(function, option)
+    return text
+
+
+def _no_server(target: str, alive: list[Server]) -> str:
+    path = target if target.isprintable() else "PATH"
+    if alive:
+        lines = "".join(f"\n  {server.url}  (folder {server.root_dir})" for server in alive)
+        return (
+            f"{len(alive)} Jupyter servers run here; say which one:{lines}\n"
+            f"  jupyter wshandler chat {path} --url {alive[0].url}"
+        )
+    return (
+        f"no Jupyter server of yours runs on this machine (looked in {Path(runtime_dir())}). Start "
+        "one (jupyter wshandler serve FILE, or jupyter lab), or name one elsewhere:\n"
+        f"  jupyter wshandler chat {path} --url http://host:8888/ --token TOKEN"
+    )

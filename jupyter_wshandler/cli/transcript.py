@@ -1,0 +1,132 @@
+"""What a bot says, as lines of a terminal: pieces as they come, nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..types import Message
+
+PLAIN = 0
+"""The answer that a message of its own belongs to."""
+
+TOKENS = -(2**31)
+"""The stream of a bot that sends `{"token": ...}` and says itself where it ends."""
+
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+
+
+class Ended(NamedTuple):
+    """Be the end of one answer: which message it was for, and "done", "stopped", "failed" or
+    "refused".
+    """
+
+    number: int
+    how: str
+
+
+class Transcript:
+    """Write what a bot says, a line or more for each answer.
+
+    Args:
+        write: Writes text, at once.
+        prefix: What stands before each answer.
+        chats: Whether the frames are those of `engine.chat`.
+    """
+
+    def __init__(self, write: Callable[[str], object], prefix: str, *, chats: bool) -> None:
+        self._write = write
+        self._prefix = prefix
+        self._chats = chats
+        self._open: int | None = None  # the answer whose line is not ended yet
+        self._at_start = True  # of a line
+
+    @property
+    def in_line(self) -> bool:
+        """Whether a line is begun and not ended."""
+        return self._open is not None
+
+    def receive(self, frame: Message) -> Ended | None:
+        """Write one frame; return the end of an answer, where it is one."""
+        if not self._chats:
+            self._show(frame, PLAIN)
+            return None
+        if isinstance(frame, bytes):
+            number = int.from_bytes(frame[:4], "big", signed=True)
+            self._show(frame[4:], number)
+            return None
+        envelope = json.loads(frame)
+        if "message" in envelope:
+            self._show(envelope["message"], PLAIN)
+        elif "piece" in envelope:
+            self._show(envelope["piece"], envelope["of"], whole=bool(envelope.get("json")))
+        elif "end" in envelope:
+            if self._open in (envelope["end"], TOKENS):
+                self.end_line()
+            return Ended(envelope["end"], str(envelope.get("how", "done")))
+        return None
+
+    def end_line(self) -> None:
+        """End the line that is begun."""
+        if self._open is not None:
+            self._open = None
+            if not self._at_start:
+                self._write("\n")
+            self._at_start = True
+
+    def _show(self, what: Message, number: int, *, whole: bool = False) -> None:
+        if isinstance(what, bytes):
+            text = f"[{len(what)} bytes]"
+            self._line(text)
+            return
+        value = _object(what)
+        token = value.get("token")
+        if isinstance(token, str):
+            self._piece(token, number or TOKENS)
+        elif value == {"done": True}:
+            if not number:
+                self.end_line()
+        elif self._prefix and isinstance(value.get("error"), str):
+            known = f" (error id {value['id']})" if value.get("id") else ""
+            self._line(f"[the bot reports: {value['error']}{known}]")
+        elif whole or not number:
+            self._line(what)
+        else:
+            self._piece(what, number)
+
+    def _line(self, text: str) -> None:
+        self.end_line()
+        self._piece(text, PLAIN)
+        self.end_line()
+        if not text:
+            self._write("\n")
+
+    def _piece(self, text: str, number: int) -> None:
+        if self._open != number:
+            self.end_line()
+            self._open, self._at_start = number, not self._prefix
+            self._write(self._prefix)
+        if text:
+            self._write(harmless(text))
+            self._at_start = text.endswith("\n")
+
+
+def harmless(text: str) -> str:
+    r"""Return a text without what a terminal obeys or hides: `\x1b` is written as four characters.
+
+    A bot may pass on what other people have typed.
+    """
+    return _OBEYED.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text is; an empty one for any other text."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
