@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
+
+SECRET_ARGUMENTS = frozenset({"token", "ws_token", "_xsrf"})
+"""Arguments of the query that prove an identity to Jupyter or to this package. No bot sees them: it
+might store them, send them on, or answer with them."""
 
 
 class Headers(Mapping[str, str]):
@@ -50,13 +54,14 @@ class Request:
 
     Args:
         headers: Names and values as they came.
-        uri: Path and query as the client sent them.
+        uri: Path and query as the client sent them. Credentials in the query are left out of
+            what callbacks see; `_whole_uri` keeps them, for whoever asks about a login again.
         remote_ip: The peer's address (the client's behind a trusted proxy).
         protocol: "http" or "https", as the client used it.
         host: The host the client asked for.
     """
 
-    __slots__ = ("_head", "host", "protocol", "remote_ip", "uri")
+    __slots__ = ("_head", "_whole_uri", "host", "protocol", "remote_ip", "uri")
 
     def __init__(
         self,
@@ -67,7 +72,8 @@ class Request:
         host: str = "",
     ) -> None:
         self._head = "\n".join(f"{name}:{value}" for name, value in headers)
-        self.uri = uri
+        self._whole_uri = uri
+        self.uri = without_secrets(uri)
         self.remote_ip = remote_ip
         self.protocol = protocol
         self.host = host
@@ -90,7 +96,7 @@ class Request:
 
     @property
     def arguments(self) -> dict[str, list[str]]:
-        """The query's arguments, each a list of values (UTF-8)."""
+        """The query's arguments, each a list of values (UTF-8); no credentials of Jupyter's."""
         return parse_qs(self.query, keep_blank_values=True)
 
     @property
@@ -103,3 +109,19 @@ class Request:
     def __repr__(self) -> str:
         # The query and the header fields may hold credentials.
         return f"<Request {self.path} from {self.remote_ip}>"
+
+
+def without_secrets(uri: str) -> str:
+    """Return a path with its query, but for arguments that are credentials; see `SECRET_ARGUMENTS`.
+
+    Args:
+        uri: Path and query; what is kept stays as it is spelled.
+    """
+    path, mark, query = uri.partition("?")
+    if not mark:
+        return uri
+    pairs = query.split("&")
+    kept = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) not in SECRET_ARGUMENTS]
+    if len(kept) == len(pairs):
+        return uri
+    return f"{path}?{'&'.join(kept)}" if kept else path

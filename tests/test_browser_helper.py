@@ -230,6 +230,14 @@ def test_the_address_is_the_pages_own_at_any_base_url(browser, anywhere, path):
     assert page.errors == []
 
 
+def test_the_pages_query_goes_with_it_but_no_token_and_no_count_of_the_hubs(visit, server):
+    page = visit()
+    page.call(f"history.replaceState(null, '', '?name=a%20b&redirects=1&token={server.token}#x')")
+    page.opened().echoes("hello")
+    [url] = page.sockets
+    assert {**parse_qs(urlsplit(url).query), "ws_token": []} == {"name": ["a b"], "ws_token": []}
+
+
 @pytest.mark.parametrize("where", ["/room/red?name=a%20b", "room/red?name=a%20b"])
 def test_a_path_is_below_base_url_wherever_the_page_is(browser, anywhere, where):
     page = Visit(browser, anywhere, "room/blue").opened(where)

@@ -62,6 +62,34 @@ def test_a_route_of_a_kernel_is_served_by_its_bridge(table, one):
     assert table.table.get("bot").callbacks["on_message"].name == "on_message"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("/bot", "/bot", True),
+        ("/room/{name}", "/room/{who}", True),
+        ("/room/(\\d+)", "/room/(\\d+)", True),
+        ("/room/{name}", "/room/blue", False),
+        ("/room/(\\d+)", "/room/(\\w+)", False),
+    ],
+)
+def test_a_second_name_for_the_same_paths_of_one_kernel_is_refused_or_takes_its_place(
+    table, one, first, second, same
+):
+    routes = KernelRoutes(table)
+    routes.claim(one, claim(first, "a"))
+    if not same:
+        routes.claim(one, claim(second, "b"))
+        return
+    with pytest.raises(RouteRefused, match=r"'b' would never be reached; .*bots\['a'\]\.stop\(\)"):
+        routes.claim(one, claim(second, "b"))
+    assert table.table.get("b") is None
+    routes.claim(one, claim(first, "a"))
+    routes.claim(one, claim(second, "b", replace=True))
+    assert table.table.get("a") is None
+    assert one.told == [("a", "the bot 'b' has taken it over")]
+    routes.claim(one, claim(second, "b"))
+
+
 def test_every_configured_route_comes_before_any_of_a_kernel(table, one):
     KernelRoutes(table).claim(one, claim("/bots/chat"))
     configure(table, "/bots/other")

@@ -761,9 +761,63 @@ def test_the_cell_magic_serves_the_functions_of_its_cell_and_gives_open_back(ser
     assert book.run("print(magic.name, open.__module__)").text == "magic io\n"
 
 
+def test_a_conflict_of_the_magic_is_one_sentence_whose_advice_the_magic_takes(server, book):
+    book.run("%reload_ext jupyter_wshandler\nmine = wsh.serve('/taken', lambda h, m: 'first')")
+    define = "\ndef on_message(handler, message): return 'second'"
+    with notebook(server, path="rival.ipynb") as rival:
+        rival.run("%load_ext jupyter_wshandler")
+        ended = rival.run("%%websocket /taken" + define, fails=True)
+        shown = (ended.error or "") + ended.text
+        assert ended.reply["status"] == "error"
+        assert "bots.ipynb" in shown
+        assert "add --replace" in shown
+        assert "replace=True" not in shown
+        assert len(shown.splitlines()) <= 3, shown
+        rival.run("%%websocket /taken --replace" + define)
+        with server.connect_sync("/taken") as socket:
+            assert ask(socket, "x") == "second"
+        ended = rival.run("%%websocket /taken max_message=nothing" + define, fails=True)
+        shown = (ended.error or "") + ended.text
+        assert "%%websocket: max_message" in shown
+        assert len(shown.splitlines()) <= 3, shown
+        ended = rival.run("%%websocket /taken --name other" + define, fails=True)
+        assert "'other' would never be reached" in ended.text
+        assert rival.run("import jupyter_wshandler as w; print(w.bots['other'].state)").text == (
+            "refused\n"
+        )
+
+
+def test_the_magic_takes_functions_for_every(server, book):
+    book.run("%reload_ext jupyter_wshandler\ndef tick(handler): handler.write_message('tick')")
+    define = "\ndef on_message(handler, message): return message"
+    for every in ("every=50ms:tick", "'every={50ms: tick}'"):
+        book.run(f"%%websocket /ticking {every}{define}")
+        with server.connect_sync("/ticking") as socket:
+            assert socket.recv(timeout=10) == "tick"
+            assert socket.recv(timeout=10) == "tick"
+    book.run(f"%%websocket /ticking every=50ms:own{define}\ndef own(h): h.write_message('own')")
+    with server.connect_sync("/ticking") as socket:
+        assert socket.recv(timeout=10) == "own"
+    book.run("bot.stop()")
+
+
+def test_the_open_of_ipython_is_not_taken_for_the_callback(server, book):
+    # As it stands in every notebook that has not deleted it.
+    book.run("from IPython.core.interactiveshell import _modified_open as open")
+    book.run("def on_message(handler, message): return 'whole ' + message")
+    book.run("whole = wsh.serve('/whole', globals()); print([*whole.functions])")
+    with server.connect_sync("/whole") as socket:
+        assert ask(socket, "x") == "whole x"
+    text = book.run("print([*whole.functions], len(whole.errors)); whole.stop(); del open").text
+    assert text == "['on_message'] 0\n"
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
+        ("%%websocket /m every=30s\ndef on_message(h, m): pass", ["every", "30s:tick"]),
+        ("%%websocket /m every=30s:nix\ndef on_message(h, m): pass", ["'nix'", "found nothing"]),
+        ("%%websocket /m every=x:print\ndef on_message(h, m): pass", ["every", "'x'"]),
         ("%%websocket\ndef on_message(h, m): pass", ["pattern"]),
         ("%%websocket /m max_message\ndef on_message(h, m): pass", ["option=value"]),
         ("%%websocket /m\nx = 1", ["defines no callback"]),

@@ -34,6 +34,27 @@ def test_row_query_arguments_are_a_dict_of_lists_in_utf8() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/bot?token=secret", "/bot"),
+        ("/bot?a=%7e&token=secret&b=x+y", "/bot?a=%7e&b=x+y"),
+        ("/bot?token=one&token=secret&c", "/bot?c"),
+        ("/bot?ws_token=secret&_xsrf=secret", "/bot"),
+        ("/bot?%74oken=secret&a=1", "/bot?a=1"),
+        ("/bot?mytoken=mine&tokens=2&Token=3", "/bot?mytoken=mine&tokens=2&Token=3"),
+        ("/token=secret", "/token=secret"),
+        ("/bot?", "/bot?"),
+    ],
+)
+def test_no_credential_of_the_query_is_seen_by_a_callback(uri, shown) -> None:
+    request = Request(uri=uri)
+    assert request.uri == shown
+    assert request._whole_uri == uri
+    assert not {"token", "ws_token", "_xsrf"} & {*request.arguments}
+    assert "secret" not in request.query
+
+
+@pytest.mark.parametrize(
     ("uri", "path", "arguments"),
     [
         ("/", "/", {}),

@@ -323,6 +323,8 @@ def test_groups_of_the_pattern_and_the_query_reach_the_bot(server):
     seen = talk(visitor, "/room/caf%C3%A9?a=1&a=%C3%A9&b=", token=True)
     assert seen["path_kwargs"] == {"name": "café"}
     assert seen["args"] == {"a": ["1", "é"], "b": [""]}
+    by_query = talk(visitor, f"/room/blue?a=1&token={TOKEN}&c=%7e")
+    assert by_query["args"] == {"a": ["1"], "c": ["~"]}
     assert talk(visitor, "/groups/one/two/three", token=True)["path_args"] == ["one", "two/three"]
 
 

@@ -44,7 +44,9 @@ url:
     kwargs: {on_mesage: {function: pagebot.on_message}}
 """
 MODULES = {
-    "pagebot.py": "def on_message(handler, message):\n    return 'Got message: ' + message\n",
+    "pagebot.py": "def on_message(handler, message):\n"
+    "    said = handler.args if message == 'args' else message\n"
+    "    return f'Got message: {said}'\n",
     "own.html": "<!doctype html><p>own</p>",
 }
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
@@ -108,6 +110,17 @@ def test_head_answers_as_get_without_a_body(server, path):
 def test_a_handshake_whose_upgrade_got_lost_at_a_proxy_is_no_browser_at_the_address(server):
     headers = {"Accept": BROWSER, "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     assert server.fetch("/bot", headers=headers)[0] == 426
+
+
+def test_the_chat_gives_the_pages_query_to_the_bot_but_no_token(chromium, server):
+    with profile(chromium) as context:
+        page = context.new_page()
+        page.goto(f"{server.url}bot?name=a%20b&token={server.token}&n=1&n=2&redirects=1")
+        chat = page.locator(".wshandler-chat")
+        expect(state(chat)).to_have_text("connected")
+        assert page.url.partition("?")[2].replace("+", "%20") == "name=a%20b&n=1&n=2"
+        say(chat, "args")
+        expect(answers(chat)).to_have_text(["Got message: {'name': ['a b'], 'n': ['1', '2']}"])
 
 
 def test_somebody_logged_out_is_led_to_the_login_and_back_to_the_chat(chromium, server):

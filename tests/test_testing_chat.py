@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import codecs
+import functools
 import gc
+import gzip
 import math
+import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -14,6 +20,7 @@ import traceback
 import types
 
 import pytest
+from IPython.core import interactiveshell
 from support.memory import Gate
 from support.server import wait_for
 
@@ -100,6 +107,45 @@ def test_a_callback_that_is_given_by_name_wins():
     with Chat(PingBot(), open=None, on_message=echo) as chat:
         chat.send("hi")
         assert chat.received == ["hi"]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        builtins.open,
+        interactiveshell._modified_open,
+        os.open,
+        gzip.open,
+        codecs.open,
+        pathlib.Path("x").open,
+        functools.partial(builtins.open, mode="rb"),
+    ],
+    ids=str,
+)
+def test_what_opens_files_in_a_namespace_is_no_callback(theirs):
+    space = {"open": theirs, "on_message": lambda handler, message: message}
+    for source in (space, types.SimpleNamespace(**space)):
+        with Chat(source) as chat:
+            assert [*chat._stage.route.callbacks] == ["on_message"]
+            chat.send("hi")
+            chat.expect("hi")
+    with pytest.raises(CallbackError, match="found the one that opens files"):
+        Chat(space["on_message"], open=theirs)
+    with pytest.raises(CallbackError, match="found none"):
+        Chat({"open": theirs})
+
+
+def test_an_open_of_ones_own_is_taken_from_a_namespace_whatever_it_is():
+    def open(handler):
+        handler.write_message("opened")
+
+    class Opener:
+        def open(self, handler):
+            handler.write_message("opened")
+
+    for own in (open, functools.partial(open), Opener().open, functools.cache(open)):
+        with Chat({"open": own}) as chat:
+            chat.expect("opened")
 
 
 def test_what_cannot_be_a_bot_is_refused_in_words():

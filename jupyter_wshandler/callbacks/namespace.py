@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
@@ -20,6 +22,9 @@ EVENTS = ("open", "on_message", "on_close", "on_error", "on_pong")
 
 Functions = dict[str, Callable[..., Any]]
 
+SHELLS = frozenset({"IPython", "ipykernel", "xpython", "xeus_python_shell"})
+"""Packages that put an `open` of their own into every notebook's globals."""
+
 
 def collect(source: object = None, /, **given: object) -> Functions:
     """Return the callbacks of a bot by event.
@@ -29,6 +34,9 @@ def collect(source: object = None, /, **given: object) -> Functions:
             callbacks, or one function, which is taken for `on_message`.
         given: Callbacks by event; they win, and None takes one away.
 
+    The `open` of Python and IPython is no callback: it is in every notebook's ``globals()``, and a
+    module may have imported one.
+
     Raises:
         CallbackError: There is none, or one is no function.
     """
@@ -37,7 +45,7 @@ def collect(source: object = None, /, **given: object) -> Functions:
         found["on_message"] = source
     elif source is not None:
         for name in (*EVENTS, "on_open"):
-            value = source.get(name) if isinstance(source, Mapping) else _own(source, name)
+            value = _own(source, name)
             # A class body or globals() may hold anything under these names but a function.
             if value is not None:
                 found["open" if name == "on_open" else name] = value
@@ -45,6 +53,11 @@ def collect(source: object = None, /, **given: object) -> Functions:
         event = "open" if name == "on_open" else name
         if event not in EVENTS:
             raise CallbackError(f"unknown callback {name!r}; {suggest(name, EVENTS)}")
+        if event == "open" and is_pythons_open(value):
+            raise CallbackError(
+                "open: expected a function of your own, found the one that opens files; has the "
+                "cell that defines yours been run?"
+            )
         if value is None:
             found.pop(event, None)
         else:
@@ -72,7 +85,22 @@ def _has_callbacks(source: object) -> bool:
 
 
 def _own(source: object, name: str) -> object:
-    return getattr(source, name, None)
+    """Return what a source has under a callback's name; None for Python's or IPython's `open`."""
+    value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    return None if name == "open" and is_pythons_open(value) else value
+
+
+def is_pythons_open(value: object) -> bool:
+    """Return whether this is a function to open files with, of Python's library or of a shell."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    if not inspect.isroutine(value) or "open" not in getattr(value, "__name__", ""):
+        return False
+    module = getattr(value, "__module__", None)
+    if module is None:
+        return inspect.isbuiltin(value)  # a method of an object that is not written in Python
+    package = str(module).partition(".")[0]
+    return package in SHELLS or package in sys.stdlib_module_names
 
 
 def _name(source: object) -> str:

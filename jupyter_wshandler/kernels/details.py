@@ -7,10 +7,8 @@ import json
 import re
 from collections.abc import Set
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from ..connection import Connection
-from ..request import Request
 
 HEADERS = frozenset(
     (
@@ -38,9 +36,6 @@ SECRET_HEADER = re.compile(
 )
 """Names of header fields that no administrator can add to them: what a visitor, or a proxy in
 front of them, proves an identity with, and what may repeat an address that holds a token."""
-
-SECRET_ARGUMENTS = frozenset({"token", "ws_token", "_xsrf"})
-"""Arguments of the query that stay there, too."""
 
 USER_FIELDS = (
     *("username", "name", "display_name", "initials", "avatar_url", "color"),
@@ -84,7 +79,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[st
                 if (key := name.lower()) in HEADERS
                 or (key in headers and not SECRET_HEADER.search(key))
             ],
-            "uri": _without_secrets(request),
+            "uri": request.uri,
             "remote_ip": request.remote_ip,
             "protocol": request.protocol,
             "host": request.host,
@@ -124,11 +119,3 @@ def _values(session: dict[str, Any]) -> dict[str, Any]:
         for key, value in session.copy().items()
         if key != "id" and isinstance(key, str) and _is_json(value)
     }
-
-
-def _without_secrets(request: Request) -> str:
-    pairs = parse_qsl(request.query, keep_blank_values=True)
-    if not any(name in SECRET_ARGUMENTS for name, _ in pairs):
-        return request.uri
-    kept = urlencode([(name, value) for name, value in pairs if name not in SECRET_ARGUMENTS])
-    return f"{request.path}?{kept}" if kept else request.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,6 +17,8 @@ from .rivals import Rivals
 
 if TYPE_CHECKING:
     from .bridge import Bridge
+
+_GROUP = re.compile(r"\(\?P<\w+>")
 
 MAX_NAME = 200
 """Characters in the name of a route."""
@@ -106,6 +109,7 @@ class KernelRoutes:
         self._served: dict[str, tuple[Bridge, Route]] = {}
         self._names: dict[Bridge, set[str]] = {}
         self._rivals = Rivals()
+        self._by_paths: dict[tuple[Bridge, str], str] = {}
 
     def claim(self, bridge: Bridge, claim: Claim) -> dict[str, str]:
         """Serve a route of a kernel, or the new version of one that it serves already.
@@ -140,6 +144,14 @@ class KernelRoutes:
                 f"{taken.config.pattern} is served by {other.label}; stop it there, "
                 "choose another pattern, or pass replace=True to take it over"
             )
+        twin = self._twin(bridge, route)
+        if twin is not None and not claim.replace:
+            raise RouteRefused(
+                f"{twin.config.pattern} is served by the bot {twin.name!r} of this notebook, and "
+                f"{route.name!r} would never be reached; stop the other one "
+                f"(wsh.bots[{twin.name!r}].stop()), choose another pattern, or pass replace=True "
+                "to take its place"
+            )
         reason = self._table.conflict(route)
         if reason is not None:
             raise RouteRefused(f"{reason}; choose another pattern")
@@ -148,14 +160,18 @@ class KernelRoutes:
             raise RouteRefused(
                 f"{claim.pattern} is answered by {owner} of this server; choose another pattern"
             )
+        if twin is not None:
+            rivals.append((bridge, twin))
         for other, taken in rivals:
             self._forget(taken.name)
             self._table.remove(taken.name)
-            other.displaced(taken.name, f"{bridge.label} has taken it over")
+            who = bridge.label if other is not bridge else f"the bot {route.name!r}"
+            other.displaced(taken.name, f"{who} has taken it over")
         self._forget(route.name)
         self._served[route.name] = bridge, route
         self._names.setdefault(bridge, set()).add(route.name)
         self._rivals.add(route)
+        self._by_paths[bridge, _paths(route)] = route.name
         self._table.put(route)
         bridge.log.info("Route %s serves %s from %s", route.name, claim.pattern, bridge.label)
         return {**self._address(route), "pattern": claim.pattern}
@@ -217,6 +233,11 @@ class KernelRoutes:
         others = {taken.name: (other, taken) for other, taken in found if other is not bridge}
         return list(others.values())
 
+    def _twin(self, bridge: Bridge, route: Route) -> Route | None:
+        """Return another bot of the same kernel that has the very same paths."""
+        name = self._by_paths.get((bridge, _paths(route)))
+        return None if name in (None, route.name) else self._served[name][1]
+
     def withdraw(self, bridge: Bridge, name: str) -> None:
         """Serve a route no longer, where it is this kernel's."""
         if name in self._names.get(bridge, ()):
@@ -234,6 +255,7 @@ class KernelRoutes:
         if bridge is None or route is None:
             return
         self._rivals.remove(route)
+        del self._by_paths[bridge, _paths(route)]
         names = self._names[bridge]
         names.remove(name)
         if not names:
@@ -245,6 +267,11 @@ class KernelRoutes:
         if bridge is not None:
             self._forget(route.name)
             bridge.displaced(route.name, reason)
+
+
+def _paths(route: Route) -> str:
+    """Return what is equal for patterns that differ in the names of their groups only."""
+    return "" if route.regex is None else _GROUP.sub("(", route.regex.pattern)
 
 
 def _check(claim: Claim) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import contextlib
 import dis
 import inspect
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 
 from ..callbacks.namespace import EVENTS
+from ..errors import WSHandlerError
 from .bot import Bot
 from .serve import serve
 
@@ -52,9 +55,10 @@ class WebSocketMagics(Magics):
         The callbacks are `open`, `on_message`, `on_close`, `on_error` and `on_pong`. The bot is
         shown below the cell, and kept in the variable `bot`. Running the cell again swaps the
         functions; connections stay open. Options are those of a route: ``max_message=64KiB``.
+        ``every=30s:tick`` calls the function `tick` of the notebook for each connection.
         """
         arguments = _parser().parse_intermixed_args(_split(line))
-        options = dict(_option(text) for text in arguments.options)
+        options, every = _options(arguments.options)
         shell: Any = self.shell
         names = _defined(shell.transform_cell(cell))
         before = {name: shell.user_ns.get(name) for name in names}
@@ -73,9 +77,15 @@ class WebSocketMagics(Magics):
                 "%%websocket: this cell defines no callback; expected a function named "
                 f"{', '.join(EVENTS)}"
             )
-        bot = serve(
-            arguments.pattern, found, name=arguments.name, replace=arguments.replace, **options
-        )
+        if every:
+            options["every"] = {period: _function(shell, name) for period, name in every.items()}
+        try:
+            bot = serve(
+                arguments.pattern, found, name=arguments.name, replace=arguments.replace, **options
+            )
+        except (WSHandlerError, ValueError, TypeError) as error:
+            # Where in this package that is raised helps nobody.
+            raise UsageError(f"%%websocket: {_of_the_magic(error)}") from None
         shell.user_ns[arguments.bot] = bot
         return bot
 
@@ -105,6 +115,45 @@ def _split(line: str) -> list[str]:
         return list(words)
     except ValueError as error:
         raise UsageError(f"%%websocket: {error}") from None
+
+
+def _options(texts: list[str]) -> tuple[dict[str, Any], dict[Any, str]]:
+    """Return the options of a line, and the names of the functions of `every` by period."""
+    options: dict[str, Any] = {}
+    every: dict[Any, str] = {}
+    for key, value in map(_option, texts):
+        if key != "every":
+            options[key] = value
+            continue
+        if isinstance(value, str) and ":" in value:
+            period, _, name = value.partition(":")
+            value = {period.strip(): name.strip()}
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
+            raise UsageError(
+                "%%websocket: every: expected a duration and a function of this notebook, as in "
+                f"every=30s:tick, found {value!r}"
+            )
+        every |= value
+    return options, every
+
+
+def _function(shell: Any, name: str) -> Any:
+    """Return a function of the notebook for `every`."""
+    function = shell.user_ns.get(name, getattr(builtins, name, None))
+    if not callable(function):
+        what = "nothing" if function is None else f"a {type(function).__name__}"
+        raise UsageError(
+            f"%%websocket: every: expected a function named {name!r} in this notebook, found {what}"
+        )
+    return function
+
+
+def _of_the_magic(error: Exception) -> str:
+    """Return what an error says, with the words of the magic's line in place of a call's."""
+    text = str(error)
+    text = re.sub(r"wsh\.serve\(('[^']*'|\"[^\"]*\")\): ", "", text)
+    text = text.replace("pass replace=True", "add --replace")
+    return text.replace("pass name=...", "add --name NAME")
 
 
 def _option(text: str) -> tuple[str, Any]:

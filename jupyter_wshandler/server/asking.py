@@ -133,7 +133,7 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
     for name, value in request.headers.items():
         headers.add(name, value)
     again = HTTPServerRequest(
-        start_line=RequestStartLine("GET", request.uri, "HTTP/1.1"),
+        start_line=RequestStartLine("GET", request._whole_uri, "HTTP/1.1"),
         headers=headers,
         connection=Nowhere(),  # type: ignore[arg-type]
     )

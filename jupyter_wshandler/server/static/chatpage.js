@@ -2,14 +2,18 @@
 // the page's Content-Security-Policy lets no script run that stands in the page.
 
 const main = document.querySelector('main');
-if (new URLSearchParams(location.search).has('token')) {
-  // The login cookie is set by now; a token does not belong in the address bar.
-  history.replaceState(null, '', location.pathname);
+const address = new URL(location.href);
+// The login cookie is set by now; a token does not belong in the address bar. The other one is the
+// Hub's own count. What is not there is not deleted: that would have the rest spelled anew.
+for (const name of ['token', 'redirects']) {
+  if (address.searchParams.has(name)) address.searchParams.delete(name);
 }
+if (address.href !== location.href) history.replaceState(null, '', address);
 try {
   const {mount} = await import('./chat.js');
-  // The page is served at the route's own address: the socket is there too, at any base_url.
-  const path = location.pathname;
+  // The page is served at the route's own address: the socket is there too, at any base_url, and
+  // what the page is asked with is for the bot.
+  const path = location.pathname + location.search;
   const {host} = mount(main, {path, title: main.dataset.title, key: path, full: true});
   host.shadowRoot.querySelector('textarea').focus();
 } catch (error) {

@@ -64,6 +64,17 @@ const COVERED = {
 const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (cause === 'refused' && Number.isInteger(old) && old !== 1006 && old !== 4401);
 
+// The page's own address, without a token and without the Hub's own count of redirections.
+function pageAddress(hash = '') {
+  const address = new URL(location.href);
+  address.hash = hash;
+  for (const name of ['token', 'ws_token', 'redirects']) {
+    // Even what is not there to be deleted has the query spelled anew.
+    if (address.searchParams.has(name)) address.searchParams.delete(name);
+  }
+  return address;
+}
+
 export const connect = (where, options) => (
   where?.constructor === Object ? new Bot(undefined, where)
     : new Bot(where?.toString(), options));
@@ -95,7 +106,7 @@ class Bot extends EventTarget {
   constructor(where, options = {}) {
     super();
     this.#options = options;
-    if (where === undefined) this.url = new URL(location.pathname, location.href);
+    if (where === undefined) this.url = pageAddress();
     else if (/^(https?|wss?):\/\//.test(where)) this.url = new URL(where.replace(/^ws/, 'http'));
     else this.url = new URL(`./${where.replace(/^\/+/, '')}`, BASE);
     // Another server has tickets of its own, and who sends a token needs none.
@@ -210,10 +221,9 @@ class Bot extends EventTarget {
     if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
     else if (detailed) text += ` (${detail})`;
     // The page's own address leads through the login, or to the Hub's button that starts the
-    // server, and back; without a token, and without the Hub's own count of redirections.
-    const href = new URL(location.href);
-    for (const name of ['token', 'redirects']) href.searchParams.delete(name);
-    Object.assign(this, {cause, detail, link: link ? {href: href.href, text: link} : null});
+    // server, and back.
+    const {href} = pageAddress(location.hash);
+    Object.assign(this, {cause, detail, link: link ? {href, text: link} : null});
     this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
     return state;
   }
