@@ -8,7 +8,7 @@ import pytest
 from support.server import running_server, wait_for
 from support.visitor import Visitor, rest
 
-from jupyter_wshandler.server.tickets import FOR_EACH_USER, SECONDS, Tickets
+from jupyter_wshandler.server.tickets import FOR_EACH_USER, PATHS, SECONDS, WARNINGS, Tickets
 
 PASSWORD = "a-password-only-tests-know"
 
@@ -150,6 +150,20 @@ def test_a_path_without_a_route_is_404_and_nonsense_400(visitor):
         assert 'expected JSON: {"path"' in answer["message"]
 
 
+def test_a_tab_that_asks_for_a_bot_that_is_gone_fills_no_log(server, visitor):
+    before = server.log_text()
+    gone, plain = (whole(server, path) for path in ("/gone-for-good", "/plain"))
+    for _ in range(20):
+        assert ask(visitor, gone) == (404, {"message": "no route has this path", "reason": None})
+    assert ask(visitor, plain)[0] == 200
+    said = server.log_text()[len(before) :]
+    assert said.count("404 POST") == WARNINGS
+    assert len(said.splitlines()) <= 3 * WARNINGS
+    # Another one is another matter.
+    assert ask(visitor, gone + "/too")[0] == 404
+    wait_for(lambda: server.log_text()[len(before) :].count("404 POST") == WARNINGS + 1)
+
+
 def test_other_verbs_and_preflights_of_other_sites_are_refused(server):
     for method in ("GET", "PUT", "DELETE", "OPTIONS"):
         assert server.fetch(API, method=method)[0] == 405
@@ -205,6 +219,17 @@ def test_a_user_who_asks_for_many_loses_their_oldest_and_nobody_elses(clock):
     assert not tickets.take(of_ann[0], "ann", "bot", "/bot")
     assert tickets.take(of_ann[1], "ann", "bot", "/bot")
     assert tickets.take(of_ben, "ben", "bot", "/bot")
+
+
+def test_that_a_path_has_no_route_is_news_a_few_times_and_again_when_it_had_one():
+    tickets = Tickets()
+    assert [tickets.is_news("/a") for _ in range(WARNINGS + 2)] == [True] * WARNINGS + [False] * 2
+    assert tickets.is_news("/b")
+    tickets.found("/a")
+    assert tickets.is_news("/a")
+    for number in range(3 * PATHS):
+        tickets.is_news(f"/{number}")
+    assert len(tickets._missing) == PATHS
 
 
 def test_tickets_that_nobody_used_are_forgotten(clock):

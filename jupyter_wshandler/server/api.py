@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from http.client import responses
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..manager import WebSocketManager
     from ..routes import Route
     from .recheck import Recheck
+
+NOWHERE = logging.Logger("jupyter_wshandler.nowhere", logging.CRITICAL + 1)
+"""A log that takes nothing."""
 
 BODY_SECONDS = 10.0
 """Seconds that a client has to send a body."""
@@ -201,6 +205,14 @@ class TicketsHandler(ApiHandler):
 
     most = {"post": 4096}
 
+    _quiet = False
+    """Whether nothing is written to the log about this request."""
+
+    @property
+    def log(self) -> Any:
+        """Where Jupyter and this package write what becomes of a request."""
+        return NOWHERE if self._quiet else super().log
+
     @ws_authenticated
     async def post(self) -> None:
         """Answer with a ticket for the socket at ``{"path": ...}``.
@@ -216,7 +228,10 @@ class TicketsHandler(ApiHandler):
             raise HTTPError(400, f"expected {expected}: the path does not begin with /")
         route = self._route(path)
         if route is None:
+            # A page asks again and again, for as long as its tab is open.
+            self._quiet = not self.tickets.is_news(path)
             raise HTTPError(404, "no route has this path")
+        self.tickets.found(path)
         user = self.current_user
         ticket, config = None, route.config
         with self.answering():

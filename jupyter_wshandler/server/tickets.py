@@ -15,6 +15,12 @@ from typing import NamedTuple
 SECONDS = 30.0
 """How long a ticket is good."""
 
+WARNINGS = 3
+"""How often in a row the log says that a path has no route."""
+
+PATHS = 1000
+"""Paths that this is counted for."""
+
 FOR_EACH_USER = 100
 """Tickets of one user that are good at the same time; the oldest are forgotten first."""
 
@@ -36,6 +42,7 @@ class Tickets:
 
     def __init__(self) -> None:
         self._of_user: dict[str, OrderedDict[str, _Ticket]] = {}
+        self._missing: OrderedDict[str, int] = OrderedDict()
 
     def issue(self, user: str, route: str, path: str) -> str:
         """Return a new ticket.
@@ -70,6 +77,22 @@ class Tickets:
             and (ticket.route, ticket.path) == (route, path)
             and monotonic() < ticket.until
         )
+
+    def is_news(self, path: str) -> bool:
+        """Count a request for a path that no route has; return whether the log is to say so.
+
+        Args:
+            path: The path of the socket.
+        """
+        count = self._missing.pop(path, 0) + 1
+        self._missing[path] = count
+        if len(self._missing) > PATHS:
+            self._missing.popitem(last=False)
+        return count <= WARNINGS
+
+    def found(self, path: str) -> None:
+        """Take note that a path has a route; that it has none is news again."""
+        self._missing.pop(path, None)
 
     def _forget_old(self, now: float) -> None:
         for user, own in list(self._of_user.items()):
