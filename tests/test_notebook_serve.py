@@ -511,6 +511,26 @@ def test_the_output_of_a_cells_own_threads_stays_its_own_under_traffic(server, b
     assert cell.text == "".join(f"line {number}\n" for number in range(60))
 
 
+def test_what_is_said_about_a_bot_stands_below_its_own_cell(server, book):
+    """A clock says it, which the first bot of the notebook has started."""
+    first = serve(book, "/said-first")
+    book.run("import time, jupyter_wshandler.callbacks.run as run; run.SLOW = 0.2")
+    slow = serve(book, "/said-slow", "time.sleep(2.5)\nreturn 'done'")
+    try:
+        with server.connect_sync("/said-slow") as socket:
+            socket.send("x")
+            book.run("'a later cell'")
+            assert socket.recv(timeout=10) == "done"
+        eventually(lambda: "runs for over" in "".join(c.text for c in book.cells.values()))
+        book.run("'the last one'")
+        assert "Route said-slow" in slow.text
+        everything = "".join(cell.text for cell in book.cells.values())
+        assert everything.count("runs for over") == slow.text.count("runs for over") == 1
+        assert first.text == ""
+    finally:
+        book.run("run.SLOW = 10.0")
+
+
 def test_an_error_keeps_the_connection_and_shows_its_traceback_at_the_serving_cell(server, book):
     cell = serve(book, "/failing", "return 1 / int(message)")
     with server.connect_sync("/failing") as socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from ..callbacks.errorlog import ErrorSink
@@ -30,9 +31,13 @@ class NotebookManager(WebSocketManager):
         ended: Callable[[Connection], object],
         errors: ErrorSink | None,
     ) -> None:
-        super().__init__(log=bot_logger(), errors=errors)
+        super().__init__(log=bot_logger(self._cell_of), errors=errors)
         self._kept = sessions
         self._ended = ended
+
+    def _cell_of(self, name: str) -> Context | None:
+        route = self.table.get(name)
+        return None if route is None else route.context
 
     def _open_sessions(self) -> Sessions:
         return self._kept

@@ -111,19 +111,46 @@ def write_below(text: str) -> None:
 
 
 class CellHandler(logging.Handler):
-    """Write log records to the output of the bot that they come from."""
+    """Write log records to the output of the bot that they are about, or that they come from.
+
+    Much of what is said about a bot comes from a clock, whose own cell is that of the first bot.
+
+    Attributes:
+        context_of: Returns the context of a route's cell by the route's name, or None.
+    """
+
+    context_of: Callable[[str], contextvars.Context | None]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a line of standard error."""
         with contextlib.suppress(Exception):  # a log line must not break what it is about
-            write_below(self.format(record) + "\n")
+            line = self.format(record) + "\n"
+            context = self._context(record)
+            # A copy: a callback may be running in it.
+            (context.copy() if context else contextvars.copy_context()).run(write_below, line)
+
+    def _context(self, record: logging.LogRecord) -> contextvars.Context | None:
+        # What is about a route begins with its name, in all of this package.
+        if not str(record.msg).startswith("Route %s") or not isinstance(record.args, tuple):
+            return None
+        return self.context_of(str(record.args[0]))
 
 
-def bot_logger() -> logging.Logger:
-    """Return the logger of the bots of this kernel; its lines go to their cells."""
+def bot_logger(
+    context_of: Callable[[str], contextvars.Context | None] | None = None,
+) -> logging.Logger:
+    """Return the logger of the bots of this kernel; its lines go to their cells.
+
+    Args:
+        context_of: Says from now on where that is; see `CellHandler`.
+    """
     log = logging.getLogger("jupyter_wshandler.notebook")
-    if not any(isinstance(handler, CellHandler) for handler in log.handlers):
-        log.addHandler(CellHandler())
+    known = [handler for handler in log.handlers if isinstance(handler, CellHandler)]
+    handler = known[0] if known else CellHandler()
+    if context_of is not None or not known:
+        handler.context_of = context_of or (lambda name: None)
+    if not known:
+        log.addHandler(handler)
         log.propagate = False
         log.setLevel(logging.WARNING)
     return log
