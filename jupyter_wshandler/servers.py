@@ -6,7 +6,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ SECURE = {"ws": False, "http": False, "wss": True, "https": True}
 UNIX = "http+unix"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARDS = frozenset({"", "0.0.0.0", "*"})  # noqa: S104  # nothing is bound to it here
+hindrances: list[Callable[[str], str | None]] = []
+"""Each gets a path, with its slash, that is looked for without naming a server, and says why no
+server has it, or None. A kernel says so of its own bots that no server knows yet."""
+
 EXAMPLE = "connect(..., server='http://127.0.0.1:8888/', token='...')"
 
 
@@ -109,6 +113,10 @@ def resolve(
     path = quote(path, safe="/%:@!$&'()*+,;=~")
     found: Server | None
     if place is None:
+        for why_not in hindrances if server is None else ():
+            reason = why_not("/" + unquote(path).lstrip("/"))
+            if reason:
+                raise ServerNotFound(reason)
         found = find_server(server)
         url = found.websocket_url + path.lstrip("/")
     else:
@@ -199,7 +207,9 @@ def find_server(server: str | None = None) -> Server:
 
     In this order: the one that is named; the JupyterHub variables; the runtime files of
     jupyter_server, and there this very process, then `JPY_PARENT_PID` (the server that started
-    this kernel), then an ancestor of this process, then the only server that is alive.
+    this kernel), then an ancestor of either, then the only server that is alive. In a kernel that
+    somebody else has started (`jupyter execute`, papermill) and that is still there, that one is
+    not taken: it knows nothing of this kernel.
 
     Args:
         server: Base URL of a server, also as Jupyter prints it, with ``/lab?token=...``.
@@ -218,6 +228,9 @@ def find_server(server: str | None = None) -> Server:
     for pid in _relatives():
         if pid in by_pid:
             return by_pid[pid]
+    starter = _starter()
+    if alive and starter and _is_running(starter):
+        raise ServerNotFound(_started_by(starter, alive))
     if len(alive) == 1:
         return alive[0]
     raise ServerNotFound(_which(alive) if alive else _nothing())
@@ -289,21 +302,40 @@ def _alive(server: Server) -> bool:
         except OSError:
             return False
         return True
+    return _is_running(server.pid)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process of this user's is there; never on Windows, where asking ends it."""
+    if os.name == "nt":
+        return False
     try:
-        os.kill(server.pid, 0)
+        os.kill(pid, 0)
     except (OSError, OverflowError):
         # Also where the number has gone to a process of another user's: that wrote no file here.
         return False
     return True
 
 
+def _starter() -> int:
+    """Return the process that has started this kernel; 0 where this is none, or nobody knows."""
+    pid = os.environ.get("JPY_PARENT_PID", "")
+    return int(pid) if pid.isdecimal() else 0
+
+
 def _relatives() -> Iterator[int]:
     """Yield the processes whose server this may be, the surest first."""
     yield os.getpid()
-    parent = os.environ.get("JPY_PARENT_PID", "")
-    if parent.isdecimal():
-        yield int(parent)
-    pid = os.getppid()
+    starter = _starter()
+    if starter:
+        yield starter
+    yield from _line_of(os.getppid())
+    # Something may stand between a kernel and its starter that has no parent itself.
+    yield from _line_of(starter)
+
+
+def _line_of(pid: int) -> Iterator[int]:
+    """Yield a process and its ancestors."""
     while pid > 0:
         yield pid
         try:
@@ -369,6 +401,19 @@ def _which(alive: list[Server]) -> str:
     return (
         f"{len(alive)} Jupyter servers run here and none of them started this process:{lines}\n"
         f"Say which: connect(..., server={alive[0].url!r})"
+    )
+
+
+def _started_by(starter: int, alive: list[Server]) -> str:
+    first, count = alive[0], len(alive)
+    those = f"The {count} Jupyter servers that run here do"
+    if count == 1:
+        those = f"The Jupyter server that runs here ({first.url}, folder {first.root_dir}) does"
+    return (
+        f"this kernel was started by process {starter}, which is no Jupyter server (`jupyter "
+        f"execute`, papermill, a console). {those} not know its bots: run the notebook in "
+        "JupyterLab, test the bot with jupyter_wshandler.testing.Chat, or, for a bot of that "
+        f"server, say so: connect(..., server={first.url!r})"
     )
 
 

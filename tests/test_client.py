@@ -751,6 +751,23 @@ def test_this_process_is_before_the_starter_of_the_kernel_and_that_before_an_anc
     assert find_server().pid == os.getpid()
 
 
+def test_a_kernel_that_somebody_else_has_started_is_not_under_the_only_server(
+    runtime, idle, monkeypatch
+):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        leave(runtime, other.pid, port=1)
+        assert find_server().pid == other.pid
+        monkeypatch.setenv("JPY_PARENT_PID", str(idle))
+        for kind in ("sync", "async"):
+            said = str(error_of(kind, ServerNotFound, "/echo"))
+            for part in (f"process {idle}", "jupyter execute", "server='http://localhost:1/'"):
+                assert part in said
+        assert find_server("http://localhost:1/").pid == other.pid
+        monkeypatch.setenv("JPY_PARENT_PID", str(ended_pid()))
+        assert find_server().pid == other.pid
+        other.communicate(b"\n", timeout=20)
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [

@@ -58,6 +58,17 @@ def test_wait_0_never_raises_and_writes_the_refusal_below_the_cell(book):
     eventually(lambda: book.run("print(bot.state, bot.reason)").text.startswith("refused auth"))
 
 
+def test_who_talks_at_once_to_a_bot_that_was_not_waited_for_waits_for_it(book):
+    cell = book.run(
+        "from jupyter_wshandler.client import connect\n"
+        "wsh.serve('/hasty/{who}', lambda h, m: h.path_kwargs['who'] + ' ' + m, wait=0)\n"
+        "with connect('/hasty/ada%20b') as bot:\n"
+        "    bot.send('hi')\n"
+        "    print(bot.recv())"
+    )
+    assert cell.text == "ada b hi\n"
+
+
 def test_a_version_that_is_refused_with_wait_0_leaves_the_one_before(server, book):
     book.run("bot = wsh.serve('/kept', lambda h, m: 'first', wait=0)")
     eventually(lambda: book.run("print(bot.state)").text == "live\n")

@@ -379,7 +379,7 @@ def _no_server(target: str, alive: list[Server]) -> str:
     if alive:
         lines = "".join(f"\n  {server.url}  (folder {server.root_dir})" for server in alive)
         return (
-            f"{len(alive)} Jupyter servers run here; say which one:{lines}\n"
+            f"say which Jupyter server, of those that run here:{lines}\n"
             f"  jupyter wshandler chat {path} --url {alive[0].url}"
         )
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..config.nodes import shorten
 from ..errors import RouteRefused
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
-from ..routes import Route
+from ..routes import Route, compile_pattern
+from ..servers import hindrances
 from ..texts import unwritable
 from .bot import Bot, BotErrors
 from .link import Link
@@ -303,6 +305,49 @@ def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
 
 def _say(sentence: str) -> None:
     write_below(sentence + "\n")
+
+
+def _why_not_served(path: str) -> str | None:
+    """Return why a bot of this kernel with a path has no server yet, or None; waits a little.
+
+    Whoever serves a bot and talks to it at once must not talk to another server's.
+
+    Args:
+        path: As in the URL, below the server's base URL.
+    """
+    own = [bot for bot in bots.values() if bot.state == "waiting" and _has(bot, path)]
+    link = _link
+    if not own or link is None:
+        return None
+    deadline = time.monotonic() + WAIT
+    while link.has_subshells and not (link.alone or link.on_loop) and time.monotonic() < deadline:
+        if all(bot.state != "waiting" for bot in own):
+            return None
+        time.sleep(0.02)
+    if all(bot.state != "waiting" for bot in own):
+        return None
+    when = (
+        "no Jupyter server with jupyter_wshandler knows this kernel"
+        if link.has_subshells or link.attached
+        else "a kernel without subshells (before ipykernel 7) is heard when its cell has ended: "
+        "connect in a later cell"
+    )
+    return (
+        f"the bot {own[0].name!r} of this kernel ({own[0].pattern}) waits: {when}. Without a "
+        "server, jupyter_wshandler.testing.Chat talks to it; another server is named with "
+        "connect(..., server=...)"
+    )
+
+
+def _has(bot: Bot, path: str) -> bool:
+    """Return whether a path is a bot's; none is where the pattern cannot be read."""
+    try:
+        return compile_pattern(bot.pattern).match(path) is not None
+    except ValueError:
+        return False
+
+
+hindrances.append(_why_not_served)
 
 
 def _kernel() -> tuple[Any, Any]:
