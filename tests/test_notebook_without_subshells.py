@@ -62,6 +62,24 @@ def test_a_bot_says_that_it_waits_while_a_cell_runs_and_does(server):
             assert socket.recv(timeout=10) == "Now: 3"
 
 
+def test_a_bot_that_waits_shows_its_chat_in_the_same_place_when_it_is_live(server):
+    with notebook(server, name="older") as book:
+        cell = book.run(SERVE.replace("'/bot'", "'/shown'") + "bot")
+        [shown] = [o for o in cell.outputs if o["output_type"] == "display_data"]
+        book.until(lambda: "chat.js" in shown["data"]["text/html"], what="the chat")
+        assert ": live" in shown["data"]["text/plain"]
+        assert cell.result is None
+        # From now on it is shown as anything is.
+        assert "live" in book.run("bot").result
+        book.run("%load_ext jupyter_wshandler")
+        cell = book.run("%%websocket /magic\ndef on_message(handler, message): return message")
+        [shown] = [o for o in cell.outputs if o["output_type"] == "display_data"]
+        book.until(lambda: "chat.js" in shown["data"]["text/html"], what="the chat")
+        cell = book.run(SERVE.replace("'/bot'", "'/api/status'") + "bot")
+        [shown] = [o for o in cell.outputs if o["output_type"] == "display_data"]
+        book.until(lambda: "not served" in shown["data"]["text/html"], what="the refusal")
+
+
 def test_a_refusal_comes_late_and_is_shown_at_the_cell(server):
     with notebook(server, name="older") as book:
         cell = book.run(SERVE.replace("/bot", "/api/status"))

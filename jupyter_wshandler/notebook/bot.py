@@ -7,6 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
@@ -14,7 +15,7 @@ from ..connection import Connection
 from ..errors import ConnectionClosed
 from ..payload import to_message
 from ..types import Sendable
-from .output import bot_logger, format_error, write_below
+from .output import LiveOutput, bot_logger, format_error, write_below
 
 if TYPE_CHECKING:
     from .link import Link
@@ -24,6 +25,9 @@ ERRORS = 100
 
 WHOLE = 10
 """Errors among them that keep their traceback, with all that was in the variables."""
+
+OUTPUTS = 10
+"""Outputs of a bot that waits which show it anew when it is live."""
 
 PACE = 256
 """Messages that a cell sends in a row before it waits for them to leave."""
@@ -64,6 +68,7 @@ class Bot:
         self._errors: deque[Failure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0
+        self._outputs: deque[LiveOutput] = deque(maxlen=OUTPUTS)
 
     @property
     def state(self) -> str:
@@ -193,6 +198,8 @@ class Bot:
             self._reason = f"its last version is refused: {details}"
         elif what in ("refused", "displaced"):
             self.end(what, str(details))
+        if self._state != "waiting":
+            self._show_anew()
 
     # ---- what a cell shows ---------------------------------------------------------------------
 
@@ -201,6 +208,29 @@ class Bot:
         what = _SENTENCES[self.state] + (f": {self.reason}" if self.reason else "")
         who = f", {count} connection{'' if count == 1 else 's'}" if self.state == "live" else ""
         return f"<Bot {self.name} at {self.url or self.pattern}: {what}{who}>"
+
+    def _ipython_display_(self) -> None:
+        """Show a bot that waits, so that its chat takes that place when it is live.
+
+        Raises:
+            NotImplementedError: It does not wait: IPython shows it as it shows anything.
+        """
+        shell = getattr(self._link.kernel, "shell", None)
+        if self.state != "waiting" or shell is None:
+            raise NotImplementedError
+        output = LiveOutput(shell)
+        output.show(self._shown())
+        self._outputs.append(output)
+        if self._state != "waiting":  # the answer has come meanwhile
+            self._show_anew()
+
+    def _show_anew(self) -> None:
+        while self._outputs:
+            with suppress(IndexError, OSError):  # both threads may be at it; a kernel may be ending
+                self._outputs.popleft().show(self._shown(), again=True)
+
+    def _shown(self) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
         return _page(self) if self.state == "live" else f"<pre>{html.escape(repr(self))}</pre>"

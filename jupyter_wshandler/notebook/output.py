@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
+import functools
 import logging
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +44,31 @@ def cell_context(shell: Any) -> contextvars.Context:
         if isinstance(variable, contextvars.ContextVar):
             context.run(variable.set, value)
     return context
+
+
+class LiveOutput:
+    """What the running cell shows, to be replaced later in its place, from any thread.
+
+    Args:
+        shell: What ``IPython.get_ipython()`` returned.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._publisher = shell.display_pub
+        self._transient = {"display_id": uuid.uuid4().hex}
+        self._context = cell_context(shell)
+
+    def show(self, data: dict[str, str], *, again: bool = False) -> None:
+        """Show something.
+
+        Args:
+            data: Texts by MIME type.
+            again: Whether it takes the place of what was shown before.
+        """
+        publish = functools.partial(
+            self._publisher.publish, data, {}, transient=self._transient, update=again
+        )
+        self._context.copy().run(publish)
 
 
 def keep_to_itself(kernel: Any, is_ours: Callable[[Any], bool]) -> None:

@@ -120,6 +120,10 @@ class Notebook:
             cell.idle = True
         elif kind in ("stream", "error", "display_data", "execute_result"):
             cell.outputs.append({"output_type": kind, **content})
+        elif kind == "update_display_data":
+            for output in cell.outputs:
+                if output.get("transient") == content["transient"]:
+                    output["data"] = content["data"]
 
     def start(self, code: str) -> Cell:
         """Begin to run a cell."""
