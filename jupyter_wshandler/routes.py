@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,6 +126,12 @@ class Route:
         """Return the route's name."""
         return self.config.name
 
+    @property
+    def folder(self) -> str:
+        """The folder that is the route's page, with a slash at its end; empty for any other."""
+        page = self.config.page
+        return page if isinstance(page, str) and page.endswith(os.sep) else ""
+
     def sample_path(self) -> str:
         """Return a path that the pattern may match; empty where there is no usable pattern."""
         return "" if self.compiled is None else self.compiled.sample
@@ -132,6 +139,9 @@ class Route:
     def __repr__(self) -> str:
         return f"<Route {self.name!r} {self.config.pattern!r} {self.state}>"
 
+
+MAX_DEPTH = 16
+"""Segments of a path that may lead into the folder of a page."""
 
 Match = tuple[Route, list[str], dict[str, str]]
 
@@ -153,10 +163,20 @@ class RouteTable:
         last: Routes that match only where none of the others does.
     """
 
-    __slots__ = ("_by_name", "_keys", "_listed", "_literals", "_order", "_regexes", "_routes")
+    __slots__ = (
+        "_by_name",
+        "_folders",
+        "_keys",
+        "_listed",
+        "_literals",
+        "_order",
+        "_regexes",
+        "_routes",
+    )
 
     def __init__(self, routes: Iterable[Route] = (), last: Iterable[Route] = ()) -> None:
         self._by_name: dict[str, Route] = {}
+        self._folders: set[str] = set()  # the names of routes whose page is a folder
         self._listed: dict[str, Route] = {}
         # A literal path is found by one look-up, but a regex that is ordered before it still wins.
         self._literals: dict[str, list[tuple[Key, Route]]] = {}
@@ -177,6 +197,8 @@ class RouteTable:
     def _matches(self, route: Route) -> bool:
         """Take note of a route; say whether it is one that can match a path."""
         self._by_name[route.name] = route
+        if route.folder:
+            self._folders.add(route.name)
         if route.compiled is None:
             self._listed[route.name] = route
         return route.compiled is not None
@@ -210,6 +232,7 @@ class RouteTable:
         """Take the route of this name out, where there is one."""
         route = self._by_name.pop(name, None)
         self._routes = None
+        self._folders.discard(name)
         self._listed.pop(name, None)
         key = self._keys.pop(name, None)
         if route is None or key is None:
@@ -251,6 +274,33 @@ class RouteTable:
             if found is not None:
                 return found
         return None if literals is None else (literals[0][1], [], {})
+
+    def find(self, path: str) -> tuple[Match, str | None] | None:
+        """Find the route that answers a path, also where its page is a folder with the path in it.
+
+        A route of the path itself comes first, then the longest way to a folder.
+
+        Args:
+            path: As for `match`.
+
+        Returns:
+            What `match` returns, and the rest of the path within the route's folder, still
+            escaped: "" where no more than a slash follows. It is None at the route's own address.
+        """
+        found = self.match(path)
+        if found is not None:
+            return found, None
+        if not self._folders or len(path) > MAX_PATH:
+            return None
+        end = len(path)
+        for _ in range(MAX_DEPTH):
+            end = path.rfind("/", 0, end)
+            if end <= 0:
+                break
+            found = self.match(path[:end])
+            if found is not None and found[0].folder:
+                return found, path[end + 1 :]
+        return None
 
 
 def _first(entry: tuple[Key, Route]) -> Key:

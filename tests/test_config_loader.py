@@ -173,6 +173,28 @@ def test_a_page_is_relative_to_the_folder_of_its_file(load_text: Load, tmp_path:
     assert route.page == str(tmp_path / "chat.html")
 
 
+@pytest.mark.parametrize("written", ["dist", "dist/", "./dist//"])
+def test_a_page_may_be_a_folder_with_an_index(
+    load_text: Load, tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "dist").mkdir()
+    text = SEED + f"      page: {written}\n"
+    assert "found a folder without an index.html" in messages(load_text(text))[0]
+    (tmp_path / "dist" / "index.html").touch()
+    assert route_of(load_text(text)).page == f"{tmp_path / 'dist'}/"
+
+
+@pytest.mark.parametrize("pattern", ["/a/.*", "/.*", "/a(?:/.*)?", "/(.+)"])
+def test_a_folder_below_a_pattern_that_takes_its_files_is_refused(
+    load_text: Load, tmp_path: Path, pattern: str
+) -> None:
+    (tmp_path / "index.html").touch()
+    text = SEED.replace("/pingbot", f"'{pattern}'") + "      page: .\n"
+    assert "this pattern takes the paths of its files" in messages(load_text(text))[0]
+    (tmp_path / "page.html").touch()
+    assert not messages(load_text(text.replace("page: .", "page: page.html")))
+
+
 @pytest.mark.parametrize("page", ["missing.html", ".", "", "a\0b", 7])
 def test_a_page_must_be_a_file(page: Any) -> None:
     assert "page: expected" in only_message(load_kwargs(on_message="a.b", page=page)).replace(

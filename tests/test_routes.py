@@ -14,9 +14,9 @@ from jupyter_wshandler.config.patterns import PatternError
 from jupyter_wshandler.routes import Route, RouteTable, compile_pattern
 
 
-def route(pattern: str, name: str = "", priority: float = 0) -> Route:
+def route(pattern: str, name: str = "", priority: float = 0, page: str | None = None) -> Route:
     config = RouteConfig(
-        name=name or pattern, pattern=pattern, place=Place("test"), priority=priority
+        name=name or pattern, pattern=pattern, place=Place("test"), priority=priority, page=page
     )
     return Route(config)
 
@@ -195,3 +195,41 @@ def test_a_group_of_a_plain_regex_keeps_its_meaning() -> None:
     found = table.match("/files/a%2F..")
     assert found is not None
     assert found[1] == ["a/.."]
+
+
+def test_a_path_in_the_folder_of_a_page_is_found_and_a_route_comes_first() -> None:
+    table = RouteTable(
+        [
+            route("/app", page="/dist/"),
+            route("/app/admin", page="/admin/"),
+            route("/room/{room}", page="/room/"),
+            route("/app/api"),
+            route("/plain", page="/plain.html"),
+        ]
+    )
+    for path, name, rest in (
+        ("/app", "/app", None),
+        ("/app/", "/app", ""),
+        ("/app/a/b%20c.js", "/app", "a/b%20c.js"),
+        ("/app/admin", "/app/admin", None),
+        ("/app/admin/x.js", "/app/admin", "x.js"),
+        ("/app/api", "/app/api", None),
+        ("/app/api/x.js", "/app", "api/x.js"),
+        ("/room/a%20b/", "/room/{room}", ""),
+        ("/room/a%20b/c/d.js", "/room/{room}", "c/d.js"),
+        ("/room/%2e%2e/c.js", None, None),
+        ("/room/", None, None),
+        ("/plain/", None, None),
+        ("/plain/x", None, None),
+        ("/other/x", None, None),
+        ("/app/" + "x/" * 16, None, None),
+        ("/app/" + "x" * 2048, None, None),
+    ):
+        matched = table.find(path)
+        assert (matched and matched[0][0].name) == name, path
+        assert matched is None or matched[1] == rest, path
+    matched = table.find("/room/a%20b/c.js")
+    assert matched is not None
+    assert matched[0][2] == {"room": "a b"}
+    table.discard("/app")
+    assert table.find("/app/x.js") is None

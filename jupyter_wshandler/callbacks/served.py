@@ -374,7 +374,8 @@ class ServedRoutes:
 
     def _match(self, route: Route, connection: Connection) -> Match | None:
         path = connection.request.path
-        return RouteTable([route]).match(path_below(self.base_url, path) or path)
+        found = RouteTable([route]).find(path_below(self.base_url, path) or path)
+        return None if found is None or found[1] else found[0]
 
     # ---- watching ----------------------------------------------------------------------------
 

@@ -362,10 +362,10 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     page: Annotated[
         str | bool | UnsetType,
         _doc(
-            "A file to serve to a logged-in browser that opens the route's address; its "
-            "path is relative to the configuration file's folder. `none` or `false`: no page, "
-            "such a browser gets 426.",
-            "the path of a file, or `none`",
+            "What a logged-in browser gets that opens the route's address: a file, or a folder "
+            "with an `index.html` and what that loads. The path is relative to the configuration "
+            "file's folder. `none` or `false`: no page, such a browser gets 426.",
+            "the path of a file or folder, or `none`",
             "the built-in chat",
         ),
     ] = UNSET

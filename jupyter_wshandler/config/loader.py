@@ -304,6 +304,8 @@ class _Loading:
         pattern, compiled = self._pattern(node, entry.place, report)
         priority = self._priority(node, report)
         fields, kwargs = self._kwargs(node, entry, below, above, report)
+        if compiled is not None and isinstance(fields.get("page"), str):
+            _refuse_swallowed(compiled, node.value["pattern"].place, fields["page"], report)
         if report.problems or compiled is None or pattern is None:
             return BrokenRoute(
                 name=name,
@@ -425,6 +427,17 @@ def _other_handler(node: Node) -> str | None:
 
 def _of_route(problem: Problem, name: str) -> Problem:
     return Problem(problem.place, problem.message, name)
+
+
+def _refuse_swallowed(pattern: CompiledPattern, place: Place, page: str, report: Report) -> None:
+    """Refuse a folder as the page of a pattern that matches the paths of the folder's files."""
+    below = f"{pattern.sample}/index.html"
+    if page.endswith(os.sep) and pattern.regex.match(below):
+        report.problem(
+            place,
+            f"page: is a folder, and this pattern takes the paths of its files, such as {below}, "
+            "for addresses of the bot; write {name} for a segment in place of .*",
+        )
 
 
 def _unknown(name: str, valid: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     subprotocols: tuple[str, ...] = ()
     compression: bool = False
     page: str | Literal[False] | None = None
-    """A file, False for none, or None for the built-in chat."""
+    """A file, a folder (with a slash at its end), False for none, or None for the built-in chat."""
     run: Literal["thread", "loop"] = "thread"
     threads: int | None = None
     timeout: float | msgspec.UnsetType | None = msgspec.UNSET

@@ -242,9 +242,15 @@ class KwargsReader(LimitChecks):
             self._expected(keys_of(KwargsEntry)[name], node)
             return None
         path = os.path.abspath(os.path.join(value.folder, node.value))
+        if os.path.isdir(path) and os.path.isfile(os.path.join(path, "index.html")):
+            return {name: os.path.join(path, "")}
         if not os.path.isfile(path):
-            what = "a folder" if os.path.isdir(path) else "nothing"
-            self._report.problem(node.place, f"expected a file at {path!r}, found {what}")
+            folder = os.path.isdir(path)
+            what = "a folder without an index.html" if folder else "nothing"
+            self._report.problem(
+                node.place,
+                f"expected a file, or a folder with an index.html, at {path!r}, found {what}",
+            )
             return None
         return {name: path}
 

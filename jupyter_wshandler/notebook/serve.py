@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -166,6 +167,11 @@ def _page(route: Route) -> str | Literal[False] | None:
     path = route.config.page
     if path is None or path is False:
         return path
+    if path.endswith(os.sep):
+        raise ValueError(
+            f"page: {path} is a folder, and a cell's page is one file; name its index.html, or "
+            "serve the bot from a YAML file"
+        )
     with open(path, encoding="utf-8") as file:
         text = file.read(MAX_PAGE + 1)
     if len(text) > MAX_PAGE:

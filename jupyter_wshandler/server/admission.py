@@ -74,6 +74,9 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
     page_wanted = False
     """Whether the route has a page, and a browser asks for it."""
 
+    page_path: str | None = None
+    """What a path names in the folder that is the route's page; None at the route's address."""
+
     silent = False
     """Whether nothing more is logged: a reached limit has its own line, once a minute."""
 
@@ -82,12 +85,18 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         """Where lines about this request go, Jupyter's own included."""
         return SILENCE if self.silent else super().log
 
+    @property
+    def accepted(self) -> list[str]:
+        """The values of the request's Accept fields."""
+        return self.request.headers.get_list("Accept")
+
     def initialize(
         self,
         manager: WebSocketManager,
         route: Route,
         route_args: tuple[str, ...],
         route_kwargs: dict[str, str],
+        page_path: str | None,
         recheck: Recheck,
         tickets: Tickets,
         refusals: Refusals,
@@ -101,6 +110,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         self.route = route
         self.route_args = route_args
         self.route_kwargs = route_kwargs
+        self.page_path = page_path
         self.recheck = recheck
         self.tickets = tickets
         self.refusals = refusals
@@ -128,13 +138,15 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         upgrade = is_upgrade(list(self.request.headers.get_all()))
         self.upgrading = upgrade = upgrade and not pages.is_visit(self.request)
         page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
-        await self.identify(page)
+        # Whoever is logged out is led to the login where a person looks at the answer.
+        leads = page and (not self.page_path or pages.accepts_html(self.accepted))
+        await self.identify(leads)
         if self._finished:
             return
         required = self.route.config.auth.required
         user = self.current_user
         if user is None and required:
-            if page:
+            if leads:
                 self.redirect_to_login()
                 return
             raise Refused(403, "log in first, or send a token")
@@ -143,6 +155,8 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         resource = f"wshandler:{self.route.config.name}"
         if user is not None and not await self.may(user, "execute", resource):
             raise Refused(403, "this user is not authorized for this route")
+        if upgrade and self.page_path:
+            raise Refused(404, "this is a file of a page; the WebSocket is at the page's address")
         if upgrade:
             self.check_ticket()
 

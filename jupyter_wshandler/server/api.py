@@ -246,5 +246,6 @@ class TicketsHandler(ApiHandler):
 
     def _route(self, path: str) -> Route | None:
         below = path_below(self.base_url, path)
-        found = None if below is None else self.manager.table.match(below)
-        return None if found is None else found[0]
+        found = None if below is None else self.manager.table.find(below)
+        # A file of a page has no socket.
+        return None if found is None or found[1] else found[0][0]

@@ -58,7 +58,7 @@ from .kernels import KernelWatch
 from .metrics import ManagerCollector
 from .recheck import Recheck
 from .refusals import Refusals
-from .routing import RouteMatcher, answered_by, insert_rules, unreachable
+from .routing import FolderMatcher, RouteMatcher, answered_by, insert_rules, unreachable
 from .tickets import Tickets
 
 HUB_IDLE = 1800.0
@@ -327,14 +327,24 @@ class WSHandlerApp(ExtensionApp):
         }
         api = PathMatches(re.escape(url_path_join(base_url, "wshandler", "api", "tickets")) + "$")
         own = {"manager": self.manager, "recheck": self.recheck, "leftovers": self.leftovers}
-        private = RouteMatcher(self.manager, base_url, False, settings)
-        public = RouteMatcher(self.manager, base_url, True, settings)
+        application = self.serverapp.web_app
+        private, public = (
+            RouteMatcher(self.manager, base_url, whose, settings) for whose in (False, True)
+        )
+        private_folder, public_folder = (
+            FolderMatcher(application, self.manager, base_url, whose, settings)
+            for whose in (False, True)
+        )
         insert_rules(
-            self.serverapp.web_app,
+            application,
             [
                 *rules(api, TicketsHandler, {**own, "tickets": tickets}),
                 *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
                 *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
+            ],
+            [
+                *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
+                *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
             ],
         )
         # Before Jupyter's own rule for the same files, which reads bodies.

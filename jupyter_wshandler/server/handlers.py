@@ -26,16 +26,17 @@ from ..guard import sheltered
 from ..request import Request
 from ..types import Codec
 from . import pages
-from .admission import BROKEN, AdmissionHandler, Refused
+from .admission import BROKEN, Refused
 from .asking import ClientGone
 from .bodies import Leftovers, UnreadBody, has_body
+from .folderhandler import FolderHandler
 from .hints import lost_upgrade
 from .identity import session_id, user_key, user_keys
 from .inquiry import InquiringHandler
 from .recheck import Recheck
 
 
-class RouteHandler(AdmissionHandler):
+class RouteHandler(FolderHandler):
     """Serve every method on the path of one route; subclasses decorate the verbs."""
 
     # ---- what is answered -------------------------------------------------------------------
@@ -87,7 +88,7 @@ class RouteHandler(AdmissionHandler):
             if upgrade:
                 opened = await self.upgrade(connection, pairs)
             else:
-                self.serve_page()
+                await self.serve_page()
         finally:
             if not opened:
                 self.manager.release(connection)
@@ -158,8 +159,11 @@ class RouteHandler(AdmissionHandler):
             return f"address:{self.request.remote_ip}"
         return user_keys(self)[0]
 
-    def serve_page(self) -> None:
-        """Answer with the route's page."""
+    async def serve_page(self) -> None:
+        """Answer with the route's page, or with a file of the folder that it is."""
+        if self.route.folder:
+            await self.serve_folder()
+            return
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:

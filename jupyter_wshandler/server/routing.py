@@ -36,22 +36,48 @@ class RouteMatcher(Matcher):
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
         path = path_below(self.base_url, as_escaped(request.path))
-        found = None if path is None else self.manager.table.match(path)
-        if found is None or found[0].config.auth.required is self.public:
+        found = None if path is None else self.manager.table.find(path)
+        if found is None or found[0][0].config.auth.required is self.public:
             return None
-        route, args, kwargs = found
+        (route, args, kwargs), page_path = found
         return {
             "target_kwargs": {
                 "manager": self.manager,
                 "route": route,
                 "route_args": tuple(args),
                 "route_kwargs": kwargs,
+                "page_path": page_path,
                 **self.settings,
             }
         }
 
 
-def insert_rules(application: Application, rules: list[Rule]) -> None:
+class FolderMatcher(RouteMatcher):
+    """Match the address of a folder, which ends with a slash: a route's page, or one in it.
+
+    Jupyter's first rule takes the slash from every path that ends with one. This stands before
+    it, and leaves to Jupyter what is Jupyter's without the slash.
+
+    Args:
+        application: Jupyter's web application.
+        arguments: Those of a RouteMatcher.
+    """
+
+    def __init__(self, application: Application, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._application = application
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return what the handler's `initialize` gets, or None."""
+        if not request.path.endswith("/"):
+            return None
+        found = super().match(request)
+        if found is None or found["target_kwargs"]["page_path"] is None:
+            return None
+        return None if answered_by(self._application, request.path.rstrip("/")) else found
+
+
+def insert_rules(application: Application, rules: list[Rule], first: list[Rule]) -> None:
     """Put rules just before Jupyter's final 404 rule.
 
     ``add_handlers`` would put them before Jupyter's own rules, where they could shadow /api.
@@ -59,8 +85,10 @@ def insert_rules(application: Application, rules: list[Rule]) -> None:
     Args:
         application: Jupyter's web application.
         rules: The rules.
+        first: Rules that stand before all of Jupyter's.
     """
     router = application.wildcard_router
+    router.rules[:0] = [router.process_rule(rule) for rule in first]
     last = len(router.rules) - 1
     router.rules[last:last] = [router.process_rule(rule) for rule in rules]
 
@@ -107,6 +135,8 @@ def answered_by(application: Application, path: str) -> str | None:
         else:
             inner = getattr(rule.target, "rules", [rule])
         for candidate in inner:
+            if isinstance(candidate.matcher, FolderMatcher):
+                continue
             if isinstance(candidate.matcher, RouteMatcher):
                 return None
             if candidate.matcher.match(request) is not None:

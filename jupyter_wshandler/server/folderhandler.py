@@ -1,0 +1,85 @@
+"""Answer with the files of a route's page that is a folder."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+
+from tornado.iostream import StreamClosedError
+
+from . import folder, pages
+from .admission import AdmissionHandler, Refused
+
+
+class FolderHandler(AdmissionHandler):
+    """Serve what `folder` finds, to whom the route admits."""
+
+    etag = ""
+    """That of a file, which is not in memory as a whole."""
+
+    async def serve_folder(self) -> None:
+        """Answer with a file of the folder that is the route's page."""
+        if self.page_path is None and pages.accepts_html(self.accepted):
+            # What the page loads, it names relative to its own address.
+            self.redirect_below(f"./{self.request.path.rpartition('/')[2]}/")
+            return
+        try:
+            found = folder.find(self.route.folder, self.page_path or "")
+        except OSError as error:
+            self.log.error("Route %s: its page: %s", self.route.config.name, error)
+            raise Refused(503, "this file cannot be read") from None
+        if isinstance(found, folder.Elsewhere):
+            self.redirect_below(found.location)
+        elif found is not None:
+            with found.stream:
+                await self.send_file(found)
+        elif self.page_path:
+            raise Refused(404, "there is no such file")
+        else:
+            name = self.route.config.name
+            self.log.error("Route %s: there is no %s%s", name, self.route.folder, folder.INDEX)
+            raise Refused(503, "this route's page cannot be read")
+
+    def redirect_below(self, location: str) -> None:
+        """Send a browser to an address relative to this one, with the query that it came with."""
+        self.set_header("Cache-Control", "no-store")
+        # Relative: a proxy may serve all this below a prefix that nobody here knows.
+        self.redirect(location + (f"?{self.request.query}" if self.request.query else ""))
+
+    async def send_file(self, found: folder.PageFile) -> None:
+        """Send a file, or 304 where the browser has it already."""
+        if found.kind.startswith("text/html"):
+            # Reading it sets the cookie that the page's POST for a ticket is checked with.
+            _ = self.xsrf_token
+        self.etag = found.tag
+        self.set_header("Content-Type", found.kind)
+        self.set_header("Content-Length", found.size)
+        # It may be kept, but not be shown again before it is known who asks, and that it is new.
+        self.set_header("Cache-Control", "private, no-cache")
+        self.set_etag_header()
+        if self.check_etag_header():
+            self.set_status(304)
+            self.clear_header("Content-Length")
+            self.finish()
+            return
+        if self.request.method == "HEAD":
+            self.finish()
+            return
+        left = found.size
+        while left > 0:
+            piece = await to_thread(found.stream.read, min(left, folder.PIECE))
+            if not piece:
+                # It has become shorter: an answer that is cut off says so, one that ends does not.
+                self.detach().close()
+                return
+            left -= len(piece)
+            self.write(piece)
+            if left:
+                try:
+                    await self.flush()
+                except StreamClosedError:
+                    return
+        self.finish()
+
+    def compute_etag(self) -> str | None:
+        """Return what tells one version of a file from another."""
+        return self.etag or super().compute_etag()
