@@ -96,7 +96,7 @@ hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with 
 	@exec $(BIN)/python -m jupyterhub --config=examples/jupyterhub/jupyterhub_config.py $(ARGS)
 
 .PHONY: test
-test: packages proxy lint types examples ## everything: style, layers, types, examples, tests with real parts
+test: packages proxy frontend lint types examples ## everything: style, layers, types, examples, tests with real parts
 	@echo "== pytest"
 	@.ci/pytest $(BIN)/python $(WORKERS) $(ARGS)
 
@@ -106,6 +106,11 @@ packages: ## install the Debian packages that tests need, where this user may
 
 .PHONY: proxy
 proxy: $(VENV)/.installed-proxy ## install JupyterHub's proxy, where npm is there
+
+.PHONY: frontend
+frontend: $(VENV)/.installed-dev ## install what the example for Vite needs, where npm is there
+	@.ci/debian-packages node
+	@PYTHONPATH=tests $(BIN)/python -m support.frontend || echo "Going on without the example for Vite." >&2
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## check style and layers

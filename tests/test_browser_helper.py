@@ -608,7 +608,7 @@ def test_a_hidden_tab_does_not_ask_for_a_route_that_is_not_there(visit):
 
 def test_an_origin_that_is_not_allowed_is_not_silent(visit):
     page = visit().start("/elsewhere")
-    words = page.ended("waiting", "refused")
+    words = page.ended("waiting", "origin")
     assert "this page is not among the allowed origins" in words
 
 

@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     page
     for page in ROOT.rglob("*.md")
-    if not any(part.startswith(".") or part == "build" for part in page.relative_to(ROOT).parts)
+    if not any(
+        part.startswith(".") or part in ("build", "node_modules")
+        for part in page.relative_to(ROOT).parts
+    )
 )
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 

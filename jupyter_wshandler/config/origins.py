@@ -94,6 +94,17 @@ class OriginRules:
         parsed = parse_origin(origin)
         return parsed is not None and any(rule.matches(*parsed) for rule in self._rules)
 
+    def names(self, origin: str) -> bool:
+        """Say whether an entry other than ``*`` admits a page of this origin.
+
+        Args:
+            origin: The value of the Origin field, as it came.
+        """
+        parsed = parse_origin(origin)
+        return parsed is not None and any(
+            rule.matches(*parsed) for rule in self._rules if rule != ANY
+        )
+
 
 def parse_origin(origin: str) -> tuple[str, str, int] | None:
     """Return scheme, normalised host and port of an Origin, or None if it is not well-formed."""

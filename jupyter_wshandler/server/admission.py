@@ -51,6 +51,9 @@ class Refused(HTTPError):
         detail: More words, for the log alone.
     """
 
+    cause = ""
+    """A word for programs, where the status leaves open what it was."""
+
     def __init__(
         self,
         status: int,
@@ -63,6 +66,19 @@ class Refused(HTTPError):
         self.sentence = sentence
         self.headers = headers or {}
         self.detail = detail
+
+
+class WrongOrigin(Refused):
+    """Refuse a page of another origin.
+
+    Args:
+        detail: More words, for the log alone.
+    """
+
+    cause = "origin"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(403, "this origin is not allowed", detail=detail)
 
 
 class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
@@ -151,7 +167,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
                 return
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
-            raise Refused(403, "this origin is not allowed", detail=self._origin_hint())
+            raise WrongOrigin(self._origin_hint())
         resource = f"wshandler:{self.route.config.name}"
         if user is not None and not await self.may(user, "execute", resource):
             raise Refused(403, "this user is not authorized for this route")

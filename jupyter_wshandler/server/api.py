@@ -14,9 +14,10 @@ from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..config.paths import normal_path, path_below
+from . import crossorigin
 from .bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
 from .forwarded import read_forwarded
-from .identity import is_allowed, user_key
+from .identity import is_allowed, user_key, user_keys
 from .inquiry import InquiringHandler
 from .tickets import SECONDS, Tickets
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..manager import WebSocketManager
     from ..routes import Route
     from .recheck import Recheck
+    from .refusals import Refusals
 
 NOWHERE = logging.Logger("jupyter_wshandler.nowhere", logging.CRITICAL + 1)
 """A log that takes nothing."""
@@ -68,12 +70,14 @@ class ApiHandler(InquiringHandler, APIHandler):
         recheck: Recheck,
         leftovers: Leftovers,
         tickets: Tickets | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """Take what the application gives."""
         self.manager = manager
         self.recheck = recheck
         self.leftovers = leftovers
         self.tickets = tickets or Tickets()
+        self.refusals = refusals
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, by answers as fresh as the strictest route asks for."""
@@ -195,9 +199,10 @@ def rules(matcher: Matcher, handler: type[ApiHandler], settings: dict[str, Any])
 
 
 class TicketRequest(msgspec.Struct):
-    """What a page sends: the path of its socket."""
+    """What a page sends: the path of its socket, and whether it asks why that was refused."""
 
     path: str
+    refused: bool = False
 
 
 class TicketsHandler(ApiHandler):
@@ -213,17 +218,61 @@ class TicketsHandler(ApiHandler):
         """Where Jupyter and this package write what becomes of a request."""
         return NOWHERE if self._quiet else super().log
 
+    @property
+    def origin(self) -> str:
+        """Where the page is from that asks; empty where that is not said."""
+        return str(self.request.headers.get("Origin", ""))
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Tell a browser, before it asks, whether a page that a route's `origins` names may."""
+        # Different answers to different origins.
+        self.set_header("Vary", "Origin")
+        if self.request.method == "OPTIONS" and self.check_host() and self._is_named():
+            crossorigin.let_read(self, self.origin, cookies=True)
+            self.set_header("Access-Control-Allow-Methods", "POST")
+            self.set_header(
+                "Access-Control-Allow-Headers", "Authorization, Content-Type, X-XSRFToken"
+            )
+            self.set_header("Access-Control-Max-Age", "600")
+            self.set_status(204)
+            self.finish()
+            return
+        await super().prepare()
+
+    def _is_named(self) -> bool:
+        return bool(self.origin) and crossorigin.named(self.manager, self.origin)
+
+    def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
+        """Let pages ask that a route's `origins` names; which route they ask of, comes later."""
+        return self._is_named() or super().check_origin(origin_to_satisfy_tornado)
+
+    def set_cors_headers(self) -> None:
+        """Let pages read the answer that a route's `origins` names."""
+        super().set_cors_headers()
+        if self._is_named():
+            crossorigin.let_read(self, self.origin, cookies=True)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with an error that the same pages may read; Tornado has cleared the headers."""
+        self.set_header("Vary", "Origin")
+        if self._is_named():
+            crossorigin.let_read(self, self.origin, cookies=True)
+        super().write_error(status_code, **kwargs)
+
     @ws_authenticated
     async def post(self) -> None:
         """Answer with a ticket for the socket at ``{"path": ...}``.
 
         The path is the whole one, base_url included, as it stands in the socket's URL. The answer
         is ``{"ticket": text, "expires_in": seconds}``; the ticket is null where none is needed: by
-        the route, or by who sends a token. 403 where the user may not use the route, 404 where
-        there is none.
+        the route, or by who sends a token. 403 where the user may not use the route, or a page of
+        another origin not this one, 404 where there is none. With ``"refused": true`` no ticket is
+        given, and the answer has ``"refused"`` with the `status`, `reason` and `cause` of the last
+        handshake that this page was refused at that path, or null.
         """
         expected = 'JSON: {"path": "/the/path/of/the/socket"}'
-        path = self.body_as(TicketRequest, expected).path.partition("?")[0]
+        asked = self.body_as(TicketRequest, expected)
+        path = asked.path.partition("?")[0]
         if not path.startswith("/"):
             raise HTTPError(400, f"expected {expected}: the path does not begin with /")
         route = self._route(path)
@@ -232,6 +281,8 @@ class TicketsHandler(ApiHandler):
             self._quiet = not self.tickets.is_news(path)
             raise HTTPError(404, "no route has this path")
         self.tickets.found(path)
+        if not crossorigin.named_by(route, self.origin) and not super().check_origin():
+            raise HTTPError(403, "this origin is not allowed")
         user = self.current_user
         ticket, config = None, route.config
         with self.answering():
@@ -239,10 +290,22 @@ class TicketsHandler(ApiHandler):
                 raise HTTPError(403, "this user is not authorized for this route")
             if not is_allowed(user, config.auth):
                 raise HTTPError(403, "this user may not use this route")
-            if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
-                ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
         self.set_header("Cache-Control", "no-store")
+        if asked.refused:
+            self.finish(json.dumps({"ticket": None, "refused": self._refused(path)}))
+            return
+        if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
+            ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
+
+    def _refused(self, path: str) -> dict[str, Any] | None:
+        if self.refusals is None:
+            return None
+        for key in user_keys(self):
+            found = self.refusals.recent.get((key, self.origin, normal_path(path)))
+            if found is not None:
+                return found._asdict()
+        return None
 
     def _route(self, path: str) -> Route | None:
         below = path_below(self.base_url, path)

@@ -338,7 +338,7 @@ class WSHandlerApp(ExtensionApp):
         insert_rules(
             application,
             [
-                *rules(api, TicketsHandler, {**own, "tickets": tickets}),
+                *rules(api, TicketsHandler, {**own, "tickets": tickets, "refusals": refusals}),
                 *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
                 *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
             ],
@@ -348,7 +348,12 @@ class WSHandlerApp(ExtensionApp):
             ],
         )
         # Before Jupyter's own rule for the same files, which reads bodies.
-        static = {"path": self.static_paths, "leftovers": self.leftovers, "recheck": self.recheck}
+        static = {
+            "path": self.static_paths,
+            "leftovers": self.leftovers,
+            "recheck": self.recheck,
+            "manager": self.manager,
+        }
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
     def _stop_in_order_on_sigint(self) -> None:

@@ -14,7 +14,7 @@ from jupyter_server.base.handlers import FileFindHandler
 from tornado.web import HTTPError, stream_request_body
 
 from ..callbacks.errorlog import write_whole
-from ..config.paths import as_escaped
+from ..config.paths import as_escaped, normal_path
 from ..connection import Connection
 from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
@@ -23,9 +23,10 @@ from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
 from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
 from ..guard import sheltered
+from ..manager import WebSocketManager
 from ..request import Request
 from ..types import Codec
-from . import pages
+from . import crossorigin, pages
 from .admission import BROKEN, Refused
 from .asking import ClientGone
 from .bodies import Leftovers, UnreadBody, has_body
@@ -34,6 +35,7 @@ from .hints import lost_upgrade
 from .identity import session_id, user_key, user_keys
 from .inquiry import InquiringHandler
 from .recheck import Recheck
+from .refusals import Refusal
 
 
 class RouteHandler(FolderHandler):
@@ -312,6 +314,8 @@ class RouteHandler(FolderHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""
         if isinstance(value, HTTPError):
+            if self.upgrading:
+                self.remember(value)
             self.refusals.handshake(
                 self.route.config.name,
                 getattr(self, "_jupyter_current_user", None),
@@ -326,6 +330,16 @@ class RouteHandler(FolderHandler):
                 self.route.config.name,
                 exc_info=(typ, value, tb),
             )
+
+    def remember(self, error: HTTPError) -> None:
+        """Keep what was refused for who was: a browser tells its page nothing of it."""
+        user = getattr(self, "_jupyter_current_user", None)
+        if user is None or not isinstance(error, Refused):
+            return
+        refusal = Refusal(error.status_code, error.sentence, error.cause)
+        for key in user_keys(self):
+            path = normal_path(as_escaped(self.request.path))
+            self.refusals.recent.put((key, self.get_origin() or "", path), refusal)
 
 
 class PrivateRouteHandler(RouteHandler):
@@ -397,12 +411,21 @@ class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):
     """Serve the extension's files for browsers as Jupyter does, but read no bodies."""
 
     def initialize(  # type: ignore[override]
-        self, leftovers: Leftovers, recheck: Recheck, **settings: Any
+        self, leftovers: Leftovers, recheck: Recheck, manager: WebSocketManager, **settings: Any
     ) -> None:
         """Take what the application gives."""
         super().initialize(**settings)
         self.leftovers = leftovers
         self.recheck = recheck
+        self.manager = manager
+
+    def set_cors_headers(self) -> None:
+        """Let the pages load the helper that the `origins` of a route admits."""
+        super().set_cors_headers()
+        self.set_header("Vary", "Origin")
+        origin = self.request.headers.get("Origin", "")
+        if origin and crossorigin.admitted(self.manager, origin):
+            crossorigin.let_read(self, origin, cookies=False)
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Refuse a body."""

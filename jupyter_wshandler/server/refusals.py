@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..callbacks.errorlog import username
 from ..config.nodes import shorten
@@ -28,6 +30,53 @@ UNANSWERED = "urn:jupyter-wshandler:unanswered"
 """Nobody could say whether somebody is to be put out; see `unanswered`."""
 
 
+RECENT_SECONDS = 30.0
+"""Seconds for which a refusal is kept for the page that it was said to."""
+
+MOST_RECENT = 1000
+"""Refusals that are kept; the oldest are forgotten first."""
+
+
+class Refusal(NamedTuple):
+    """What a handshake was answered with."""
+
+    status: int
+    reason: str
+    cause: str
+
+
+class RecentRefusals:
+    """Keep the last refusal of each page for a moment.
+
+    A browser tells a page nothing of a handshake that was refused. The page asks for it, with the
+    same login and from the same origin, and nobody else hears of it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, str], tuple[float, Refusal]] = OrderedDict()
+
+    def put(self, who: tuple[str, str, str], refusal: Refusal) -> None:
+        """Keep a refusal.
+
+        Args:
+            who: The user, the page's origin ("" for none) and the socket's path.
+            refusal: What was said.
+        """
+        self._kept.pop(who, None)
+        while len(self._kept) >= MOST_RECENT:
+            self._kept.popitem(last=False)
+        self._kept[who] = (monotonic() + RECENT_SECONDS, refusal)
+
+    def get(self, who: tuple[str, str, str]) -> Refusal | None:
+        """Return the last refusal, or None where there was none of late.
+
+        Args:
+            who: As for `put`.
+        """
+        until, refusal = self._kept.get(who, (0.0, None))
+        return refusal if monotonic() < until else None
+
+
 class Refusals:
     """Take note of every refusal, without any secret.
 
@@ -41,6 +90,7 @@ class Refusals:
         self._manager = manager
         self._events = events
         self._told: set[str] = set()
+        self.recent = RecentRefusals()
         for event in (EVENT, UNANSWERED):
             if events is not None and event not in events.schemas:
                 events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")

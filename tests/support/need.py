@@ -14,6 +14,7 @@ REMEDIES = {
     "configurable-http-proxy": "install node and npm, on Debian: apt-get install nodejs npm; "
     "then run make proxy",
     "gcc": "on Debian: apt-get install gcc libc6-dev zlib1g-dev",
+    "npm": "on Debian: apt-get install nodejs npm",
     "nginx": "on Debian: apt-get install nginx-light",
     "openssl": "on Debian: apt-get install openssl",
 }

@@ -8,6 +8,8 @@
 
 export const BASE = new URL('../../', import.meta.url);  // the server's base_url
 
+const SAME = globalThis.origin === BASE.origin;  // whether this page is of the server's origin
+
 const PATIENCE = 20;  // seconds that the server has for an answer
 
 let hub = false;  // whether this is a server of JupyterHub's: they say so in every answer
@@ -23,13 +25,17 @@ function xsrfValues() {
   return values.length ? new Set([...signed, ...plain]) : [''];
 }
 
-async function ask(url, init) {
+async function ask(url, init, token) {
   let answer;
-  for (const value of xsrfValues()) {
+  for (const value of token ? [''] : xsrfValues()) {
     const headers = {Accept: 'application/json', 'Content-Type': 'application/json'};
     if (value) headers['X-XSRFToken'] = value;
+    if (token) headers.Authorization = `token ${token}`;
     const signal = AbortSignal.timeout(PATIENCE * 1000);
-    answer = await fetch(url, {headers, signal, redirect: 'manual', cache: 'no-store', ...init});
+    // From another origin the login goes along as well; the server names those that may ask so.
+    const credentials = token ? 'omit' : 'include';
+    answer = await fetch(
+      url, {headers, credentials, signal, redirect: 'manual', cache: 'no-store', ...init});
     if (answer.status !== 403) break;
   }
   hub ||= answer.headers.has('X-JupyterHub-Version');
@@ -49,8 +55,8 @@ export const askForTicket = (url) => forTicket(url).catch(unreachable);
 // handshake failed, and a GET of the same address may.
 export const askWhyRefused = (url) => whyRefused(url).catch(unreachable);
 
-// `fetch` fails where nobody answers.
-const unreachable = () => ({cause: 'unreachable'});
+// `fetch` fails where nobody answers, and where a page of another origin may not read the answer.
+const unreachable = () => (SAME ? {cause: 'unreachable'} : {cause: 'refused', anyway: true});
 
 async function forTicket(url) {
   const body = JSON.stringify({path: url.pathname});
@@ -58,6 +64,10 @@ async function forTicket(url) {
   const {status, said} = answer;
   if (status === 200) return {ticket: answer.json.ticket};
   if (status === 404) return {cause: 'missing'};
+  if (!SAME && [401, 403].includes(status)) {
+    if (said === 'this origin is not allowed') return {cause: 'origin'};
+    return {...(/^this user/.test(said) ? {cause: 4403, detail: said} : {cause: 4401}), anyway: true};
+  }
   // In place of a server that is stopped the Hub answers, and refuses a POST that is not its own.
   // A Jupyter server never redirects api/me; the Hub does, and so does a login in front of it.
   const me = [401, 403].includes(status) || hub ? await ask(new URL('api/me', BASE)) : answer;
@@ -70,7 +80,27 @@ async function forTicket(url) {
   return {cause: 'unready', detail: said || String(status)};
 }
 
+// What the server has answered to the handshake of this page, of which a browser tells nothing. It
+// is kept for whoever is logged in, and for this page's origin.
+async function whatWasSaid(url) {
+  const token = url.searchParams.get('token');
+  const body = JSON.stringify({path: url.pathname, refused: true});
+  const address = new URL('wshandler/api/tickets', BASE);
+  const {status, json} = await ask(address, {method: 'POST', body}, token);
+  if (token && [401, 403].includes(status)) return {cause: 'token'};
+  if (token && status === 404) return {cause: 'missing'};
+  const said = json.refused;
+  if (status !== 200 || !said) return null;
+  const detail = said.reason;
+  if (said.status === 429) return {cause: 'limit', detail};
+  if (said.status === 403) return {cause: said.cause === 'origin' ? 'origin' : 4403, detail};
+  if (said.status >= 500) return {cause: 'unready', detail};
+  return {cause: 'refused', detail};
+}
+
 async function whyRefused(url) {
+  const told = await whatWasSaid(url);
+  if (told || !SAME || url.searchParams.has('token')) return told ?? {cause: 'refused'};
   const {status, redirected, said} = await ask(url);
   // The ticket was there a moment ago: the next POST will tell.
   if (redirected) return {cause: 1006};

@@ -53,6 +53,10 @@ export const MEANINGS = {
   stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
   unready: {words: 'The server is not ready', detailed: true},
   missing: {words: 'Nothing answers at this address'},
+  limit: {words: 'The bot takes no more connections', detailed: true},
+  origin: {words: 'The bot is not for pages of this address: this page is not among the allowed '
+    + 'origins'},
+  token: {words: 'The server does not know this token', state: 'closed'},
   refused: {words: 'The server answers, but the connection does not open: too many may be open, a '
     + 'proxy may not let it through, or this page is not among the allowed origins'},
 };
@@ -101,7 +105,8 @@ class Bot extends EventTarget {
   #timer = 0;
   #due = 0;
   #options;
-  #asks;         // whether the server can be asked over HTTP
+  #ours;         // whether the server can be asked over HTTP
+  #asks;         // whether it is asked for a ticket
 
   constructor(where, options = {}) {
     super();
@@ -109,9 +114,9 @@ class Bot extends EventTarget {
     if (where === undefined) this.url = pageAddress();
     else if (/^(https?|wss?):\/\//.test(where)) this.url = new URL(where.replace(/^ws/, 'http'));
     else this.url = new URL(`./${where.replace(/^\/+/, '')}`, BASE);
-    // Another server has tickets of its own, and who sends a token needs none.
-    this.#asks = globalThis.origin === BASE.origin && this.url.href.startsWith(BASE.href)
-      && !this.url.searchParams.has('token');
+    // Another server than the helper's has tickets of its own, and who sends a token needs none.
+    this.#ours = this.url.href.startsWith(BASE.href);
+    this.#asks = this.#ours && !this.url.searchParams.has('token');
     for (const type of ['open', 'message', 'state', 'unsent']) {
       this.addEventListener(type, (event) => this[`on${type}`]?.(event));
     }
@@ -179,7 +184,7 @@ class Bot extends EventTarget {
         if (performance.now() - turn.openedAt > STABLE * 1000) this.attempts = 0;
         const cause = code === 1005 ? 1000 : code;
         this.#ended({cause: cause === 1000 && reason === 'idle' ? 'idle' : cause, detail: reason});
-      } else if (found.cause || !this.#asks) {
+      } else if (found.cause || !this.#ours) {
         this.#ended(found.cause ? found : {cause: 'refused'});
       } else {
         const why = await askWhyRefused(this.url);
@@ -191,7 +196,7 @@ class Bot extends EventTarget {
   #ended({cause, detail = ''}) {
     this.#turn = null;
     // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
-    const quiet = ['missing', 'refused', 'unready'].includes(cause);
+    const quiet = ['limit', 'missing', 'origin', 'refused', 'unready'].includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
       : this.#because(cause, detail);
     if (state === 'waiting') {
@@ -221,9 +226,10 @@ class Bot extends EventTarget {
     if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
     else if (detailed) text += ` (${detail})`;
     // The page's own address leads through the login, or to the Hub's button that starts the
-    // server, and back.
-    const {href} = pageAddress(location.hash);
-    Object.assign(this, {cause, detail, link: link ? {href, text: link} : null});
+    // server, and back; without a token, and without the Hub's own count of redirections.
+    const href = location.origin === BASE.origin ? pageAddress(location.hash) : new URL(this.url);
+    for (const name of ['token', 'ws_token', 'redirects']) href.searchParams.delete(name);
+    Object.assign(this, {cause, detail, link: link ? {href: href.href, text: link} : null});
     this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
     return state;
   }
