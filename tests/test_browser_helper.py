@@ -306,6 +306,16 @@ def test_each_attempt_has_a_ticket_of_its_own_that_is_sent_once(visit, given):
     assert tokens(page) == given
 
 
+def test_a_ticket_that_is_not_good_any_more_is_no_end_and_another_is_fetched(visit):
+    page = visit("guarded")
+    page.page.route(TICKETS, lambda route: route.fulfill(json={"ticket": "of-yesterday"}), times=1)
+    page.start()
+    page.until("bot.state === 'open'")
+    page.echoes("hello")
+    assert page.call("states") == ["waiting", "open"]
+    assert [post.get("refused", False) for post in page.posts] == [False, True, False]
+
+
 def test_a_route_without_tickets_is_opened_without_one(visit, given):
     page = visit("bot").opened()
     page.echoes("hello")

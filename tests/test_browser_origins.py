@@ -39,6 +39,10 @@ url:
       <<: *bot
       origins: ["127.0.0.1:LISTED", OWN]
       auth: {condition: {function: originbot.never}}
+  staff:
+    pattern: /staff
+    handler: WebSocketHandler
+    kwargs: {<<: *bot, auth: {groups: [staff]}}
 """
 BOT = """
 from jupyter_wshandler.errors import ConnectionRefused
@@ -280,6 +284,10 @@ def test_a_token_that_the_server_does_not_know_is_told_from_a_connection_that_is
     browser.clear_cookies()
     page.evaluate("void start('/own?token=wrong')")
     assert until(page, "closed token") == "The server does not know this token."
+    page.evaluate(f"void start('/staff?token={server.token}')")
+    assert until(page, "closed 4403") == (
+        "You are not allowed to use this bot: this user may not use this route (4403)."
+    )
 
 
 def test_what_another_page_was_refused_is_not_told_as_this_ones(server, listed):

@@ -81,6 +81,15 @@ class WrongOrigin(Refused):
         super().__init__(403, "this origin is not allowed", detail=detail)
 
 
+class StaleLogin(Refused):
+    """Refuse a ticket or login that may have been good a moment ago."""
+
+    cause = "login"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(403, sentence)
+
+
 class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
     """Decide who may use one route; a subclass says what is answered then."""
 
@@ -256,10 +265,10 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             return
         text = self.get_query_argument(TICKET, "")
         if not text:
-            raise Refused(403, "a ticket is needed; a page fetches it from wshandler/api/tickets")
+            raise StaleLogin("a ticket is needed; a page fetches it from wshandler/api/tickets")
         who, path = user_key(self.current_user), normal_path(as_escaped(self.request.path))
         if not self.tickets.take(text, who, config.name, path):
-            raise Refused(403, "the ticket is not good here, or not any more; fetch a new one")
+            raise StaleLogin("the ticket is not good here, or not any more; fetch a new one")
 
     def check_membership(self) -> None:
         """Apply what the route says of its users: `users`, `groups`, `scopes`, `membership`.

@@ -27,7 +27,7 @@ from ..manager import WebSocketManager
 from ..request import Request
 from ..types import Codec
 from . import crossorigin, pages
-from .admission import BROKEN, Refused
+from .admission import BROKEN, Refused, StaleLogin
 from .asking import ClientGone
 from .bodies import Leftovers, UnreadBody, has_body
 from .folderhandler import FolderHandler
@@ -137,7 +137,7 @@ class RouteHandler(FolderHandler):
     def refuse_if_logged_out(self, connection: Connection) -> None:
         """Refuse a credential that has ended, where the route asks for one at all."""
         if not self.recheck.admit(self, connection) and self.route.config.auth.required:
-            raise Refused(403, "this login has ended; log in again")
+            raise StaleLogin("this login has ended; log in again")
 
     def take_seat(self, connection: Connection) -> None:
         """Take the connection's place in the limits, before functions of the route's run for it.

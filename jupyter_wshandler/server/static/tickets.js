@@ -64,10 +64,7 @@ async function forTicket(url) {
   const {status, said} = answer;
   if (status === 200) return {ticket: answer.json.ticket};
   if (status === 404) return {cause: 'missing'};
-  if (!SAME && [401, 403].includes(status)) {
-    if (said === 'this origin is not allowed') return {cause: 'origin'};
-    return {...(/^this user/.test(said) ? {cause: 4403, detail: said} : {cause: 4401}), anyway: true};
-  }
+  if (!SAME && [401, 403].includes(status)) return {...(notYou(said) ?? {cause: 4401}), anyway: true};
   // In place of a server that is stopped the Hub answers, and refuses a POST that is not its own.
   // A Jupyter server never redirects api/me; the Hub does, and so does a login in front of it.
   const me = [401, 403].includes(status) || hub ? await ask(new URL('api/me', BASE)) : answer;
@@ -80,20 +77,27 @@ async function forTicket(url) {
   return {cause: 'unready', detail: said || String(status)};
 }
 
+// Who is known, and refused by a rule, is told so; a login or token that is not good gets no words.
+function notYou(said) {
+  if (said.startsWith('this origin ')) return {cause: 'origin', detail: said};
+  return said.startsWith('this user ') ? {cause: 4403, detail: said} : null;
+}
+
 // What the server has answered to the handshake of this page, of which a browser tells nothing. It
 // is kept for whoever is logged in, and for this page's origin.
 async function whatWasSaid(url) {
   const token = url.searchParams.get('token');
   const body = JSON.stringify({path: url.pathname, refused: true});
   const address = new URL('wshandler/api/tickets', BASE);
-  const {status, json} = await ask(address, {method: 'POST', body}, token);
-  if (token && [401, 403].includes(status)) return {cause: 'token'};
+  const {status, json, said: words} = await ask(address, {method: 'POST', body}, token);
+  if (token && [401, 403].includes(status)) return notYou(words) ?? {cause: 'token'};
   if (token && status === 404) return {cause: 'missing'};
   const said = json.refused;
   if (status !== 200 || !said) return null;
   const detail = said.reason;
   if (said.status === 429) return {cause: 'limit', detail};
-  if (said.status === 403) return {cause: said.cause === 'origin' ? 'origin' : 4403, detail};
+  // The ticket was there a moment ago: the next POST will tell.
+  if (said.status === 403) return {cause: {origin: 'origin', login: 1006}[said.cause] ?? 4403, detail};
   if (said.status >= 500) return {cause: 'unready', detail};
   return {cause: 'refused', detail};
 }
@@ -102,7 +106,6 @@ async function whyRefused(url) {
   const told = await whatWasSaid(url);
   if (told || !SAME || url.searchParams.has('token')) return told ?? {cause: 'refused'};
   const {status, redirected, said} = await ask(url);
-  // The ticket was there a moment ago: the next POST will tell.
   if (redirected) return {cause: 1006};
   if (status === 403) return {cause: 4403, detail: said};
   if (status === 404) return {cause: 'missing'};
