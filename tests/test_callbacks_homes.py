@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import itertools
 import sqlite3
 import threading
 import time
@@ -347,6 +348,35 @@ async def test_a_pool_that_retires_ends_though_calls_wait_for_their_threads(pool
     await held
     await until(lambda: not pool._workers, "the end of the threads")
     assert await asyncio.wait_for(call(pool, second), 10), "on_close still has its turn"
+
+
+async def test_who_is_bound_and_waits_too_long_is_told_why(caplog) -> None:
+    bot, gate = Bot(0), Gate()
+
+    def on_message(handler, message):
+        if message == "hold":
+            gate.wait()
+        return message
+
+    async with running_manager(patience=0.4) as manager:
+        there = visitors(manager, bot, 3, on_message=on_message, options={"threads": 2})
+        for visitor in there:
+            visitor.send("x")
+            await visitor.received("x")
+        shared = [
+            (one, other)
+            for one, other in itertools.combinations(there, 2)
+            if one.connection._home is other.connection._home
+        ]
+        first, second = shared[0]  # of three in two threads two have one in common
+        first.send("hold")
+        await until(lambda: gate.entered)
+        second.send("y")
+        assert (await until(lambda: second.goodbye, "the end")).code == 1013
+        assert any("check_same_thread=False" in line for line in warnings_in(caplog))
+        gate.open()
+        await first.received("x", "hold")
+        await asyncio.gather(*(visitor.leave() for visitor in there))
 
 
 # ---- what is bound -----------------------------------------------------------------------------

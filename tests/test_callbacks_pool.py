@@ -510,6 +510,18 @@ def test_what_the_line_may_take_is_what_is_counted_and_never_more_than_there_is(
     assert shares._held == 0
 
 
+async def test_forty_slow_calls_of_four_routes_leave_a_thread_to_the_fifth(pools, gate) -> None:
+    pool = pools(16, shared=True)
+    slow = [
+        pool.submit(gate.wait, label="slow", owner=Owner(f"r{n % 4}", f"u{n}")) for n in range(40)
+    ]
+    await gate.entered(12)
+    quick = pool.submit(pow, 2, 5, label="quick", owner=Owner("quick", "u0"))
+    assert await asyncio.wait_for(quick, 10) == 32
+    gate.open()
+    await asyncio.gather(*slow)
+
+
 def test_what_was_given_back_is_forgotten():
     shares = Shares(4, shared=True)
     owner = Owner("a", "ada")

@@ -133,7 +133,7 @@ class CallbackThreads:
         return self._pool_of(c).holders()
 
     def warn_busy(self, c: Connection, callback: Callback) -> None:
-        """Name the callbacks that hold all threads, once.
+        """Name the callbacks that hold all threads, once; or why the connection needs its own.
 
         Args:
             c: A connection that found none.
@@ -143,6 +143,16 @@ class CallbackThreads:
             return
         self._warned = True
         pool = self._pool_of(c)
+        if is_bound(c):
+            self._log.warning(
+                "Route %s: the thread of connection %s was not free for %s. It keeps an sqlite3 "
+                "object that no other thread may use, so it waited for its own. Make that with "
+                "check_same_thread=False; see docs/threads.md",
+                c.route,
+                c.id,
+                callback.name,
+            )
+            return
         labels = ", ".join(sorted({label for label, _ in pool.busy()}))
         holders = f"{labels} (route {', '.join(pool.holders())})"
         self._log.warning(
