@@ -377,4 +377,4 @@ def test_row_pages_for_405_and_426_start_with_no_traceback(server):
         "/string", list(server.headers().items()), upgrade=False
     )
     sock.close()
-    assert fields(head, "Upgrade") == ["websocket"]
+    assert fields(head, "Sec-WebSocket-Version") == ["13"]

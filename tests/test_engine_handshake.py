@@ -96,14 +96,22 @@ def test_host_must_be_given_exactly_once(fields: Fields) -> None:
     assert "Host" in error.reason
 
 
+@pytest.mark.parametrize("fields", [without("Upgrade"), with_value("Upgrade", "")])
+def test_426_has_no_upgrade_where_none_was_asked_for_as_http2_forbids_the_field(
+    fields: Fields,
+) -> None:
+    error = refused(fields)
+    assert error.status == 426
+    assert error.headers == {"Sec-WebSocket-Version": "13"}
+
+
 @pytest.mark.parametrize(
     "fields",
     [
-        without("Upgrade"),
         with_value("Upgrade", "h2c"),
         with_value("Upgrade", "websockets"),
         with_value("Upgrade", "web socket"),
-        with_value("Upgrade", ""),
+        with_value("Sec-WebSocket-Version", "8"),
     ],
 )
 def test_without_upgrade_to_websocket_the_answer_is_426(fields: Fields) -> None:

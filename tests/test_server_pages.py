@@ -38,6 +38,10 @@ url:
     pattern: /missing
     handler: WebSocketHandler
     kwargs: {on_message: {function: nowhere.on_message}}
+  gone:
+    pattern: /gone
+    handler: WebSocketHandler
+    kwargs: {on_message: {function: nowhere.on_message}, page: none}
   misspelt:
     pattern: /misspelt
     handler: WebSocketHandler
@@ -94,6 +98,17 @@ def test_a_page_of_the_routes_own_is_served_whatever_is_accepted(server):
 @pytest.mark.parametrize("path", ["/missing", "/misspelt"])
 def test_a_broken_route_has_no_chat(server, path):
     assert visit(server, path)[0] == 503
+
+
+@pytest.mark.parametrize("path", ["/missing", "/misspelt", "/gone"])
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
+def test_a_script_that_gets_a_broken_route_is_told_so_and_not_that_it_is_a_websocket(
+    server, path, accept
+):
+    status, _, body = visit(server, path, accept=accept)
+    assert status == 503
+    assert b"this route is broken" in body
+    assert visit(server, path, accept=accept, token=False)[0] == 403
 
 
 @pytest.mark.parametrize("path", ["/bot", "/own"])

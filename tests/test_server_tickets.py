@@ -50,13 +50,14 @@ def whole(server, path: str) -> str:
     return server.base_url.rstrip("/") + path
 
 
-def ask(visitor, path: str, *, xsrf: bool = True, **options):
+def ask(visitor, path: str, *, base: str | None = None, xsrf: bool = True, **options):
     """Fetch a ticket as a page of this server does; return status and answer."""
+    sent = {"path": path} if base is None else {"path": path, "base": base}
     headers = {"Content-Type": "application/json"}
     if xsrf:
         headers["X-XSRFToken"] = visitor.jar["_xsrf"].value
     status, answer, body = visitor.fetch(
-        API, method="POST", headers=headers, data=json.dumps({"path": path}).encode(), **options
+        API, method="POST", headers=headers, data=json.dumps(sent).encode(), **options
     )
     assert answer["Content-Type"].startswith("application/json")
     return status, json.loads(body)
@@ -93,6 +94,26 @@ def test_a_ticket_is_good_for_its_path_only_and_is_used_up_by_another(visitor):
     assert opened(visitor, "/rooms/blue", text) == 403
     assert opened(visitor, "/rooms/blue", ticket(visitor, "/rooms/blue")) == 101
     assert opened(visitor, "/ticketed", ticket(visitor, "/rooms/blue")) == 403
+
+
+@pytest.mark.parametrize("base", ["/app/", "/a/b%20c/", "/user/bob/"])
+def test_behind_a_proxy_that_changes_the_prefix_a_ticket_is_for_the_path_that_arrives(
+    visitor, base
+):
+    status, answer = ask(visitor, f"{base}rooms/blue%20sky", base=base)
+    assert status == 200
+    assert opened(visitor, "/rooms/blue%20sky", answer["ticket"]) == 101
+    status, answer = ask(visitor, f"{base}rooms/blue", base=base)
+    assert opened(visitor, "/rooms/red", answer["ticket"]) == 403
+
+
+@pytest.mark.parametrize("base", ["", "/elsewhere/", "/app", "app/", "%", "/app/../"])
+def test_a_base_that_the_path_is_not_below_changes_nothing(visitor, base):
+    path = whole(visitor.server, "/ticketed")
+    status, answer = ask(visitor, path, base=base)
+    assert status == 200
+    assert opened(visitor, "/ticketed", answer["ticket"]) == 101
+    assert ask(visitor, "/app/nowhere/ticketed", base=base)[0] == 404
 
 
 def test_a_ticket_is_good_for_its_user_only(server, visitor):

@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 from ..errors import HandshakeError
 
-__all__ = ["Handshake", "accept_key", "check_upgrade", "is_upgrade", "select_subprotocol"]
+__all__ = [
+    "Handshake",
+    "accept_key",
+    "check_upgrade",
+    "is_upgrade",
+    "select_subprotocol",
+    "upgrade_required",
+]
 
 Headers = Sequence[tuple[str, str]]
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """The string that every server appends to the client's key (RFC 6455 section 1.3)."""
-
-UPGRADE_REQUIRED = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-}
-"""What an answer of 426 carries (RFC 6455 section 4.4, RFC 9110 section 15.5.22)."""
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # 16 bytes make 22 characters and two of padding.
@@ -40,6 +40,22 @@ class Handshake(NamedTuple):
     accept: str
     subprotocols: list[str]
     extensions: list[str]
+
+
+def upgrade_required(asked: Sequence[str]) -> dict[str, str]:
+    """Return the fields of an answer of 426 (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+
+    Upgrade and Connection are only for a client that has sent Upgrade. Where none has come, the
+    client may speak HTTP/2 to a proxy that passes our fields on to it; there they are malformed
+    (RFC 9113 section 8.2.2), and the client drops the answer with its words.
+
+    Args:
+        asked: The values of the request's Upgrade fields.
+    """
+    fields = {"Sec-WebSocket-Version": "13"}
+    if any(asked):
+        fields |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+    return fields
 
 
 def accept_key(key: str) -> str:
@@ -139,7 +155,7 @@ def _check_request(fields: dict[str, list[str]]) -> None:
             426,
             "this address is a WebSocket: Upgrade must hold 'websocket' "
             "(a proxy in between must pass Upgrade and Connection on)",
-            UPGRADE_REQUIRED,
+            upgrade_required(fields.get("upgrade", [])),
         )
     if "upgrade" not in _tokens(fields.get("connection", [])):
         raise HandshakeError(
@@ -153,7 +169,8 @@ def _check_version(fields: dict[str, list[str]]) -> None:
     if len(versions) > 1:
         raise HandshakeError(400, "Sec-WebSocket-Version must be given exactly once")
     if versions != ["13"]:
-        raise HandshakeError(426, "Sec-WebSocket-Version must be 13", UPGRADE_REQUIRED)
+        required = upgrade_required(fields["upgrade"])
+        raise HandshakeError(426, "Sec-WebSocket-Version must be 13", required)
 
 
 def _offered_subprotocols(values: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import logging
 from http.client import responses
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 from jupyter_server.auth.decorator import ws_authenticated
@@ -199,9 +200,16 @@ def rules(matcher: Matcher, handler: type[ApiHandler], settings: dict[str, Any])
 
 
 class TicketRequest(msgspec.Struct):
-    """What a page sends: the path of its socket, and whether it asks why that was refused."""
+    """What a page sends.
+
+    Attributes:
+        path: The path of its socket, as the browser has it.
+        base: base_url, as the browser has it; empty where that is not known.
+        refused: Whether it asks why the last handshake at the path was refused.
+    """
 
     path: str
+    base: str = ""
     refused: bool = False
 
 
@@ -263,8 +271,10 @@ class TicketsHandler(ApiHandler):
     async def post(self) -> None:
         """Answer with a ticket for the socket at ``{"path": ...}``.
 
-        The path is the whole one, base_url included, as it stands in the socket's URL. The answer
-        is ``{"ticket": text, "expires_in": seconds}``; the ticket is null where none is needed: by
+        The path is the whole one, base_url included, as it stands in the socket's URL. A page that
+        says in `base` what base_url is in its browser may be behind a proxy that strips a prefix,
+        or sets another: the ticket is for the path below base_url. The answer is
+        ``{"ticket": text, "expires_in": seconds}``; the ticket is null where none is needed: by
         the route, or by who sends a token. 403 where the user may not use the route, or a page of
         another origin not this one, 404 where there is none. With ``"refused": true`` no ticket is
         given, and the answer has ``"refused"`` with the `status`, `reason` and `cause` of the last
@@ -272,7 +282,7 @@ class TicketsHandler(ApiHandler):
         """
         expected = 'JSON: {"path": "/the/path/of/the/socket"}'
         asked = self.body_as(TicketRequest, expected)
-        path = asked.path.partition("?")[0]
+        path = self._arriving(asked.path.partition("?")[0], asked.base)
         if not path.startswith("/"):
             raise HTTPError(400, f"expected {expected}: the path does not begin with /")
         route = self._route(path)
@@ -297,6 +307,13 @@ class TicketsHandler(ApiHandler):
         if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
             ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
+
+    def _arriving(self, path: str, base: str) -> str:
+        """Return the path of a socket as it arrives here, from what it is in a browser."""
+        known = unquote(base) == unquote(self.base_url)
+        if known or not base.endswith("/") or not path.startswith(base):
+            return path
+        return self.base_url + path[len(base) :]
 
     def _refused(self, path: str) -> dict[str, Any] | None:
         if self.refusals is None:

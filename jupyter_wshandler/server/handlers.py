@@ -19,7 +19,12 @@ from ..connection import Connection
 from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
 from ..engine.handover import take_over
-from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
+from ..engine.handshake import (
+    Handshake,
+    check_upgrade,
+    select_subprotocol,
+    upgrade_required,
+)
 from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
 from ..guard import sheltered
@@ -53,11 +58,12 @@ class RouteHandler(FolderHandler):
         upgrade = self.upgrading
         if not upgrade:
             self.set_header("Vary", "Accept, Cookie")
-            self.refuse_without_page()
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
         await self.manager.start()
         healthy = await self.manager.heal(self.route)
+        if not upgrade:
+            self.refuse_without_page(healthy)
         if upgrade and self.route.host is not None and self.route.host.busy:
             raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
         connection = self.manager.connection(
@@ -95,22 +101,27 @@ class RouteHandler(FolderHandler):
             if not opened:
                 self.manager.release(connection)
 
-    def refuse_without_page(self) -> None:
-        """Refuse to show a page where the route has none, or none is asked for."""
+    def refuse_without_page(self, healthy: bool = True) -> None:
+        """Refuse to show a page where the route has none, or none is asked for.
+
+        Args:
+            healthy: Whether the route's functions are there. Whoever asks without a browser is
+                told so; a page says it after the route's own rules.
+        """
         if self.route.config_error:
             # What is wrong with it may be its page.
             raise Refused(503, BROKEN)
         if self.page_wanted:
             return
+        if not healthy:
+            raise Refused(503, BROKEN)
+        # In HTTP/1.0 the field means nothing (RFC 9110 section 7.8).
+        old = self.request.version == "HTTP/1.0"
+        asked = [] if old else self.request.headers.get_list("Upgrade")
         raise Refused(
             426,
             "this is a WebSocket; connect to it with ws:// or wss://",
-            {
-                "Upgrade": "websocket",
-                "Connection": "Upgrade",
-                "Sec-WebSocket-Version": "13",
-                "Vary": "Accept, Cookie",
-            },
+            {**upgrade_required(asked), "Vary": "Accept, Cookie"},
         )
 
     def refuse_body(self) -> None:

@@ -28,11 +28,19 @@ expect.set_options(timeout=SECONDS * 1000)
 
 
 @contextmanager
-def running_chromium() -> Iterator[Browser]:
-    """Start a browser with an empty profile and close it at the end."""
+def running_chromium(*, keeps_pages: bool = False) -> Iterator[Browser]:
+    """Start a browser with an empty profile and close it at the end.
+
+    Args:
+        keeps_pages: Whether pages that are left are kept for a while, as for everybody who has
+            no Playwright (the back/forward cache).
+    """
     executable = need("chromium")
+    without = ["--disable-back-forward-cache"] if keeps_pages else None
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        chromium = playwright.chromium.launch(
+            executable_path=executable, args=ARGUMENTS, ignore_default_args=without
+        )
         try:
             yield chromium
         finally:

@@ -18,7 +18,7 @@ let hub = false;  // whether this is a server of JupyterHub's: they say so in ev
 // without the paths. JupyterHub's servers look for one that they have signed, Tornado takes the
 // last: in this order the first is almost always right, and 403 leads to the next.
 function xsrfValues() {
-  const found = document.cookie.split(/; */).filter((pair) => /^_xsrf=[!-~]+$/.test(pair));
+  const found = (globalThis.document?.cookie ?? '').split(/; */).filter((pair) => /^_xsrf=[!-~]+$/.test(pair));
   const values = found.map((pair) => pair.slice(6));
   const plain = values.filter((value) => value.startsWith('2|')).reverse();
   const signed = values.filter((value) => !value.startsWith('2|'));
@@ -47,19 +47,44 @@ async function ask(url, init, token) {
   return {status: answer.status, redirected, json, said: said === answer.statusText ? '' : said};
 }
 
+// `fetch` fails where nobody answers; where a page of another origin may not read the answer; and
+// where the page's Content-Security-Policy forbids it, which need not forbid the socket.
+let violations = 0;
+(globalThis.document ?? globalThis).addEventListener?.('securitypolicyviolation', (event) => {
+  const {disposition, effectiveDirective} = event;
+  if (disposition === 'enforce' && effectiveDirective === 'connect-src') violations += 1;
+});
+
+const asking = (question, forbidden, failed) => async (url) => {
+  const before = violations;
+  try {
+    return await question(url);
+  } catch {
+    // The page is told of it in a task of its own.
+    const {port1, port2} = new MessageChannel();
+    await new Promise((done) => { port1.onmessage = done; port2.postMessage(null); });
+    port1.close();
+    return violations === before ? failed : forbidden;
+  }
+};
+
 // Return {ticket} for the socket at `url`, null where it needs none; or {cause, detail}, and with
 // `anyway` the socket may be tried all the same.
-export const askForTicket = (url) => forTicket(url).catch(unreachable);
+export const askForTicket = asking(forTicket, {cause: 'forbidden', anyway: true},
+  SAME ? {cause: 'unreachable'} : {cause: 'refused', anyway: true});
 
 // Return {cause, detail} for a socket that was refused: a browser does not tell a page why a
 // handshake failed, and a GET of the same address may.
-export const askWhyRefused = (url) => whyRefused(url).catch(unreachable);
+export const askWhyRefused = asking(whyRefused, {cause: 'refused'},
+  {cause: SAME ? 'unreachable' : 'refused'});
 
-// `fetch` fails where nobody answers, and where a page of another origin may not read the answer.
-const unreachable = () => (SAME ? {cause: 'unreachable'} : {cause: 'refused', anyway: true});
+// Return {cause, detail} for a socket that does not open and is of another server, so that nobody
+// can say what became of it.
+export const askWhetherThere = asking(whetherThere, {cause: 'unopened'}, {cause: 'unreachable'});
 
 async function forTicket(url) {
-  const body = JSON.stringify({path: url.pathname});
+  // Behind a proxy that strips a prefix the server has another base_url than the browser.
+  const body = JSON.stringify({path: url.pathname, base: BASE.pathname});
   const answer = await ask(new URL('wshandler/api/tickets', BASE), {method: 'POST', body});
   const {status, said} = answer;
   if (status === 200) return {ticket: answer.json.ticket};
@@ -71,6 +96,8 @@ async function forTicket(url) {
   if (status === 424 || (hub && (me.redirected || me.status === 424))) return {cause: 'stopped'};
   // Whoever is signed out may still use a public route.
   if (me.redirected || [401, 403].includes(me.status)) return {cause: 4401, anyway: true};
+  // A worker cannot read the _xsrf cookie that a ticket is asked for with; most routes need none.
+  if (status === 403 && !globalThis.document) return {};
   if (status === 403) return {cause: 4403, detail: said, anyway: true};
   // The proxy answers for a server that has died, until the Hub has noticed.
   if (hub && status >= 502 && me.status >= 502 && !said) return {cause: 'stopped'};
@@ -87,13 +114,15 @@ function notYou(said) {
 // is kept for whoever is logged in, and for this page's origin.
 async function whatWasSaid(url) {
   const token = url.searchParams.get('token');
-  const body = JSON.stringify({path: url.pathname, refused: true});
+  const body = JSON.stringify({path: url.pathname, base: BASE.pathname, refused: true});
   const address = new URL('wshandler/api/tickets', BASE);
   const {status, json, said: words} = await ask(address, {method: 'POST', body}, token);
   if (token && [401, 403].includes(status)) return notYou(words) ?? {cause: 'token'};
   if (token && status === 404) return {cause: 'missing'};
   const said = json.refused;
-  if (status !== 200 || !said) return null;
+  if (status !== 200) return null;
+  // Where nobody else can be asked, that the server answers is all there is to say.
+  if (!said) return token || !SAME ? {cause: 'refused'} : null;
   const detail = said.reason;
   if (said.status === 429) return {cause: 'limit', detail};
   // The ticket was there a moment ago: the next POST will tell.
@@ -104,10 +133,24 @@ async function whatWasSaid(url) {
 
 async function whyRefused(url) {
   const told = await whatWasSaid(url);
-  if (told || !SAME || url.searchParams.has('token')) return told ?? {cause: 'refused'};
+  if (told) return told;
+  if (!SAME || url.searchParams.has('token')) return whetherThere(url);
   const {status, redirected, said} = await ask(url);
   if (redirected) return {cause: 1006};
   if (status === 403) return {cause: 4403, detail: said};
   if (status === 404) return {cause: 'missing'};
   return status >= 500 ? {cause: 'unready', detail: said || String(status)} : {cause: 'refused'};
+}
+
+async function whetherThere(url) {
+  if (SAME && url.href.startsWith(BASE.href)) {
+    // Whether a token is good is not known of a page without a login.
+    const found = await forTicket(url);
+    return ['missing', 'stopped', 'unready'].includes(found.cause) ? found : {cause: 'unopened'};
+  }
+  const address = new URL(url.pathname, url);
+  const signal = AbortSignal.timeout(PATIENCE * 1000);
+  // What is answered may be anybody's, as of a proxy before a server that is down.
+  await fetch(address, {mode: 'no-cors', credentials: 'omit', cache: 'no-store', signal});
+  return {cause: 'unopened'};
 }

@@ -7,7 +7,8 @@
 //   bot.send('hello');
 //
 // connect(where, {meanings, protocols}), or connect({...}) for the page's own address: `where` is a
-// path below the server's base_url, as in `pattern:`, or a whole URL; `meanings` are {cause: words}
+// path below the server's base_url, as in `pattern:`, or a whole URL, which a worker has to say;
+// `meanings` are {cause: words}
 // or {cause: {words, state}} in place of those in MEANINGS; `protocols` are the subprotocols to
 // offer. The bot has
 //   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
@@ -22,13 +23,16 @@
 // and the events open, message (data), state, and unsent (detail: a message that send() took and
 // that could not be sent), for addEventListener or as bot.onopen and so on.
 //
+// A page that is left lets its connections go, and has them again when somebody comes back to it.
+//
 // Each attempt begins with a POST for a ticket; see tickets.js.
 
-import {askForTicket, askWhyRefused, BASE} from './tickets.js';
+import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
 const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
 const LONGEST_WAIT = 15;  // seconds
 const STABLE = 5;         // seconds after which a connection counts as good again
+const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
 
 // What ended a connection or an attempt: close codes (RFC 6455 section 7.4.1; 44xx are the
 // extension's own), and what the server says over HTTP. The state is 'waiting' where none is given.
@@ -37,6 +41,7 @@ export const MEANINGS = {
   1001: {words: 'The server has stopped'},
   1002: {words: 'Browser and server did not understand each other'},
   1003: {words: 'The bot does not take this kind of message'},
+  1005: {words: 'The connection was ended without a word'},
   1006: {words: 'The connection was lost'},
   1007: {words: 'The bot could not read the last message'},
   1008: {words: 'The server does not allow this conversation', state: 'closed', detailed: true},
@@ -49,6 +54,9 @@ export const MEANINGS = {
   other: {words: 'The bot has closed the connection', detailed: true},
   idle: {words: 'Closed because nobody said anything for a while', state: 'idle'},
   left: {words: 'This conversation was closed', state: 'closed'},
+  away: {words: 'This page was left'},
+  forbidden: {words: 'The browser does not let this page connect', state: 'closed',
+    detailed: true},
   unreachable: {words: 'The server cannot be reached'},
   stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
   unready: {words: 'The server is not ready', detailed: true},
@@ -59,6 +67,8 @@ export const MEANINGS = {
   token: {words: 'The server does not know this token', state: 'closed'},
   refused: {words: 'The server answers, but the connection does not open: too many may be open, a '
     + 'proxy may not let it through, or this page is not among the allowed origins'},
+  unopened: {words: 'The connection does not open: the bot may be down, the token may be wrong, '
+    + 'too many may be open, or this page is not among the allowed origins'},
 };
 
 // What was said last is not said again in vaguer words by the attempts after it.
@@ -66,7 +76,17 @@ const COVERED = {
   1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], stopped: ['unready'],
 };
 const covers = (old, cause) => COVERED[old]?.includes(cause)
-  || (cause === 'refused' && Number.isInteger(old) && old !== 1006 && old !== 4401);
+  || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
+    && ![1005, 1006, 4401].includes(old));
+
+function forbidden(address, error) {
+  if (page && location.protocol === 'https:' && address.protocol === 'ws:') {
+    return {cause: 'forbidden', detail: 'from https it may use wss only, and not ws'};
+  }
+  // Firefox says of a policy that "The operation is insecure", Chromium nothing at all.
+  const said = error?.name === 'SecurityError' && /insecure/.test(error.message) ? '' : error?.message;
+  return {cause: 'forbidden', detail: said || 'its Content-Security-Policy forbids it'};
+}
 
 // The page's own address, without a token and without the Hub's own count of redirections.
 function pageAddress(hash = '') {
@@ -86,12 +106,22 @@ export const connect = (where, options) => (
 // ---- the bots of this page -------------------------------------------------------------------
 
 const waiting = new Map();  // those that would connect again -> how
+const live = new Map();     // those that are connected, or will be by themselves -> how to leave
+const page = globalThis.document;  // a worker has none
 
 function wake({type, persisted = true}) {
-  if (persisted && !document.hidden) for (const again of [...waiting.values()]) again(type);
+  if (page?.hidden) return;
+  for (const [bot, again] of [...waiting]) if (persisted || bot.cause === 'away') again(type);
 }
-for (const type of ['online', 'pageshow']) globalThis.addEventListener(type, wake);
-document.addEventListener('visibilitychange', wake);
+// A browser may keep a page that is left for minutes, with its sockets, and nobody would see what
+// they bring. Where it keeps none it closes them itself, with 1001, which no page can say.
+function leave({persisted = true}) {
+  if (persisted) for (const letGo of [...live.values()]) letGo();
+}
+// Where pages are rendered in advance there are no events at all.
+for (const type of ['online', 'pageshow']) globalThis.addEventListener?.(type, wake);
+globalThis.addEventListener?.('pagehide', leave);
+page?.addEventListener('visibilitychange', wake);
 
 class Bot extends EventTarget {
   state = 'connecting';
@@ -111,6 +141,7 @@ class Bot extends EventTarget {
   constructor(where, options = {}) {
     super();
     this.#options = options;
+    if (where === undefined && !page) throw new TypeError("connect('/path'): say which bot");
     if (where === undefined) this.url = pageAddress();
     else if (/^(https?|wss?):\/\//.test(where)) this.url = new URL(where.replace(/^ws/, 'http'));
     else this.url = new URL(`./${where.replace(/^\/+/, '')}`, BASE);
@@ -150,7 +181,20 @@ class Bot extends EventTarget {
     this.#turn?.socket?.close(code, reason);
     this.#turn = null;
     this.#rest();
+    live.delete(this);
     this.#show(this.#because('left', ''));
+  }
+
+  #letGo() {
+    const turn = this.#turn;
+    this.#turn = null;
+    this.#rest();
+    turn?.socket?.close(1000, 'away');
+    // What it waits for already stays true.
+    const state = this.state === 'waiting' ? this.state : this.#because('away', '');
+    if (state === 'waiting') waiting.set(this, () => this.#attempt());
+    else live.delete(this);
+    if (state !== this.state) this.#show(state);
   }
 
   #rest() {
@@ -161,15 +205,27 @@ class Bot extends EventTarget {
 
   async #attempt() {
     this.#rest();
+    live.set(this, () => this.#letGo());
     const turn = this.#turn = {socket: null, openedAt: 0};
-    const found = this.#asks ? await askForTicket(this.url) : {};
+    // Whoever has just made the bot hears of what the browser says at once.
+    const found = await (this.#asks ? askForTicket(this.url) : {});
     if (this.#turn !== turn) return;
     if (found.cause && !found.anyway) return void this.#ended(found);
     const address = new URL(this.url);
     if (found.ticket) address.searchParams.set('ws_token', found.ticket);
-    const socket = turn.socket = new WebSocket(
-      address.href.replace(/^http/, 'ws'), this.#options.protocols ?? []);
+    address.protocol = address.protocol.replace('http', 'ws');
+    let socket;
+    try {
+      socket = turn.socket = new WebSocket(address, this.#options.protocols ?? []);
+    } catch (error) {
+      return void this.#ended(forbidden(address, error));
+    }
     const ours = (act) => (event) => { if (this.#turn === turn) act(event); };
+    // A browser that does not let the page connect has thrown, or it says so and never closes.
+    let silence = 0;
+    socket.onerror = () => {
+      silence = setTimeout(ours(() => this.#ended(forbidden(address))), SILENCE * 1000);
+    };
     socket.binaryType = 'arraybuffer';
     socket.onmessage = ours(({data}) => this.dispatchEvent(new MessageEvent('message', {data})));
     socket.onopen = ours(() => {
@@ -180,14 +236,16 @@ class Bot extends EventTarget {
       this.dispatchEvent(new Event('open'));
     });
     socket.onclose = ours(async ({code, reason}) => {
+      clearTimeout(silence);
       if (turn.openedAt) {
         if (performance.now() - turn.openedAt > STABLE * 1000) this.attempts = 0;
-        const cause = code === 1005 ? 1000 : code;
-        this.#ended({cause: cause === 1000 && reason === 'idle' ? 'idle' : cause, detail: reason});
-      } else if (found.cause || !this.#ours) {
-        this.#ended(found.cause ? found : {cause: 'refused'});
+        this.#ended({cause: code === 1000 && reason === 'idle' ? 'idle' : code, detail: reason});
+      } else if (found.cause && found.cause !== 'forbidden') {
+        this.#ended(found);
       } else {
-        const why = await askWhyRefused(this.url);
+        // Who may not ask for a ticket learns nothing by asking for more.
+        const ask = this.#ours && !found.cause ? askWhyRefused : askWhetherThere;
+        const why = await ask(this.url);
         if (this.#turn === turn) this.#ended(why);
       }
     });
@@ -196,7 +254,7 @@ class Bot extends EventTarget {
   #ended({cause, detail = ''}) {
     this.#turn = null;
     // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
-    const quiet = ['limit', 'missing', 'origin', 'refused', 'unready'].includes(cause);
+    const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready'].includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
       : this.#because(cause, detail);
     if (state === 'waiting') {
@@ -206,11 +264,12 @@ class Bot extends EventTarget {
       this.attempts += 1;
       this.#due = performance.now() + wait;
       waiting.set(this, () => this.#attempt());
-      this.#timer = setTimeout(() => { if (!quiet || !document.hidden) this.#attempt(); }, wait);
+      this.#timer = setTimeout(() => { if (!quiet || !page?.hidden) this.#attempt(); }, wait);
     } else if (cause === 4401) {
       // Who comes back to this tab may have signed in in another.
-      waiting.set(this, (type) => { if (type === 'visibilitychange') this.#attempt(); });
+      waiting.set(this, (type) => { if (type !== 'online') this.#attempt(); });
     }
+    if (state !== 'waiting') live.delete(this);
     // It connects again at once, and then the page shows nothing of it any more.
     if (cause === 1011) console.warn(this.words);
     this.#show(state);
@@ -227,9 +286,11 @@ class Bot extends EventTarget {
     else if (detailed) text += ` (${detail})`;
     // The page's own address leads through the login, or to the Hub's button that starts the
     // server, and back; without a token, and without the Hub's own count of redirections.
-    const href = location.origin === BASE.origin ? pageAddress(location.hash) : new URL(this.url);
+    const href = page && location.origin === BASE.origin ? pageAddress(location.hash)
+      : new URL(this.url);
     for (const name of ['token', 'ws_token', 'redirects']) href.searchParams.delete(name);
-    Object.assign(this, {cause, detail, link: link ? {href: href.href, text: link} : null});
+    const mends = link && page ? {href: href.href, text: link} : null;
+    Object.assign(this, {cause, detail, link: mends});
     this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
     return state;
   }
