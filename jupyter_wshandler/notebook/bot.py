@@ -215,19 +215,16 @@ class Bot:
         Raises:
             NotImplementedError: It does not wait: IPython shows it as it shows anything.
         """
-        shell = getattr(self._link.kernel, "shell", None)
-        if self.state != "waiting" or shell is None:
+        if self.state != "waiting":
             raise NotImplementedError
-        output = LiveOutput(shell)
-        output.show(self._shown())
-        self._outputs.append(output)
+        self._outputs.append(LiveOutput(self._link.kernel, self._shown()))
         if self._state != "waiting":  # the answer has come meanwhile
             self._show_anew()
 
     def _show_anew(self) -> None:
         while self._outputs:
             with suppress(IndexError, OSError):  # both threads may be at it; a kernel may be ending
-                self._outputs.popleft().show(self._shown(), again=True)
+                self._outputs.popleft().replace(self._shown())
 
     def _shown(self) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}

@@ -50,25 +50,38 @@ class LiveOutput:
     """What the running cell shows, to be replaced later in its place, from any thread.
 
     Args:
-        shell: What ``IPython.get_ipython()`` returned.
+        kernel: The ipykernel.
+        data: Texts by MIME type.
     """
 
-    def __init__(self, shell: Any) -> None:
-        self._publisher = shell.display_pub
-        self._transient = {"display_id": uuid.uuid4().hex}
-        self._context = cell_context(shell)
+    def __init__(self, kernel: Any, data: dict[str, str]) -> None:
+        publisher, parent = kernel.shell.display_pub, kernel.shell.parent_header or {}
+        content = {"metadata": {}, "transient": {"display_id": uuid.uuid4().hex}}
+        # Before ipykernel 7 the publisher has one parent for all threads: that of the last message.
+        self._send = functools.partial(
+            _send_output, kernel, content, parent.get("header", parent), publisher.topic
+        )
+        publisher.publish(data, {}, transient=content["transient"])
 
-    def show(self, data: dict[str, str], *, again: bool = False) -> None:
-        """Show something.
+    def replace(self, data: dict[str, str]) -> None:
+        """Show something else in the same place.
 
         Args:
             data: Texts by MIME type.
-            again: Whether it takes the place of what was shown before.
         """
-        publish = functools.partial(
-            self._publisher.publish, data, {}, transient=self._transient, update=again
-        )
-        self._context.copy().run(publish)
+        self._send(data)
+
+
+def _send_output(
+    kernel: Any, content: dict[str, Any], parent: Any, topic: bytes, data: dict[str, str]
+) -> None:
+    kernel.session.send(
+        kernel.iopub_socket,
+        "update_display_data",
+        {**content, "data": data},
+        parent=parent,
+        ident=topic,
+    )
 
 
 def keep_to_itself(kernel: Any, is_ours: Callable[[Any], bool]) -> None:
