@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from support import frames
@@ -23,6 +24,8 @@ url:
     kwargs: {on_message: module_bot.on_message}
 """
 MODULE = "def on_message(handler, message):\n    return 'module ' + message\n"
+
+DOCS = (Path(__file__).parent.parent / "docs" / "notebooks.md").read_text()
 
 IMPORT = "import jupyter_wshandler as wsh\n"
 
@@ -739,6 +742,25 @@ def test_another_kernel_is_refused_by_name_and_takes_over_when_it_says_so(server
         with server.connect_sync("/contested") as socket:
             assert ask(socket, "x") == "second"
         assert "second.ipynb" in book.run("print(bot.state, bot.reason)").text
+
+
+def test_visitors_with_a_kernel_each_have_a_bot_each(server):
+    # As Voila does: a kernel for every visitor, and the same cells are run in all of them.
+    [cell] = [each for each in re.findall(r"```python\n(.*?)```", DOCS, re.S) if "secrets" in each]
+    answers = "def answer(handler, message):\n    import os\n    return str(os.getpid())\n"
+    with notebook(server) as first, notebook(server) as second:
+        paths = []
+        for visitor in (first, second):
+            visitor.run(answers + cell)
+            paths.append(visitor.run("print(bot.path)").text.strip().removeprefix("/base"))
+        assert len(set(paths)) == 2
+        for visitor, path in zip((first, second), paths, strict=True):
+            assert path.startswith("/visitor/")
+            with server.connect_sync(path) as socket:
+                assert ask(socket, "x") == str(visitor.pid())
+        first.run("wsh.serve('/all', answer)")
+        error = second.run("wsh.serve('/all', answer)", fails=True).error
+        assert "one for each visitor" in error
 
 
 def test_stop_closes_the_clients_and_the_address(server, book):

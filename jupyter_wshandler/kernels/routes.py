@@ -142,7 +142,8 @@ class KernelRoutes:
             other, taken = rivals[0]
             raise RouteRefused(
                 f"{taken.config.pattern} is served by {other.label}; stop it there, "
-                "choose another pattern, or pass replace=True to take it over"
+                "choose another pattern (one for each visitor where each has a kernel, as in "
+                "Voila), or pass replace=True to take it over"
             )
         twin = self._twin(bridge, route)
         if twin is not None and not claim.replace:
