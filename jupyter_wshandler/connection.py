@@ -43,7 +43,14 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
 
 LINGER = 2.0
-"""Seconds for the peer to take our close frame after it broke the protocol."""
+"""Seconds of silence of a peer that broke the protocol, after which its answer to our close frame
+is not waited for any more. One that still sends has not seen the frame yet."""
+
+LINGER_AT_MOST = 30.0
+"""Seconds for which a peer is read on that goes on sending after our close frame."""
+
+LINGER_BYTES = 256 * 1024 * 1024
+"""Bytes that it may send meanwhile; nothing of them is kept."""
 
 
 def _weight(question: Question) -> int:
@@ -80,10 +87,12 @@ class Connection(Handler):
         "_in_hand",
         "_inbox",
         "_last_message",
+        "_leftover",
         "_meter",
         "_next_ping",
         "_opened",
         "_owner",
+        "_patience",
         "_paused",
         "_ping_deadline",
         "_running",
@@ -129,6 +138,9 @@ class Connection(Handler):
         self._going_on = False  # what was read is gone on with in the next turn of the loop
         self._discard = False  # we closed: what still arrives is not delivered
         self._deadline = 0.0
+        # After our close frame: see `_linger`.
+        self._patience = 0.0  # until when a peer that still sends is read on
+        self._leftover = 0  # bytes that it has sent meanwhile
         # Keepalive
         self._next_ping = 0.0
         self._ping_deadline = 0.0
@@ -198,7 +210,9 @@ class Connection(Handler):
         self._phase = CLOSING
         if self._crossing is not None:
             self._crossing.end()
-        self._deadline = self._host.io.loop.time() + CLOSE_TIMEOUT
+        now = self._host.io.loop.time()
+        self._deadline, self._patience = now + CLOSE_TIMEOUT, now + LINGER_AT_MOST
+        self._alive = False
         if answered:
             self._transport.close()
         elif self._paused:
@@ -251,7 +265,11 @@ class Connection(Handler):
                         self._waiting_size += getsizeof(event)
             else:
                 self._control(event)
+        if not events and self._phase == CLOSING:
+            self._take_leftover(data)
         full = len(inbox) >= INBOX or self._waiting_size >= INBOX_BYTES
+        if full and self._phase == CLOSING:
+            full = False  # what still comes is not kept
         if (protocol.pending or full) and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -355,11 +373,41 @@ class Connection(Handler):
             self._transport.close()
 
     def _give_up(self) -> None:
-        """Send the close frame for a violation, and wait a little for the peer to take it."""
+        """Send the close frame for a violation, and read on until the peer has answered it.
+
+        To end the stream at once would destroy the frame on its way to a peer that still sends,
+        most of all behind a proxy; see `engine.direct.DirectTransport.end`.
+        """
         self._transport.write(self._protocol.outgoing())
         self._phase = CLOSING
-        self._deadline = self._host.io.loop.time() + LINGER
+        if self._protocol.answered:
+            self._transport.close()
+            return
+        now = self._host.io.loop.time()
+        self._deadline = now + LINGER
+        if not self._patience:
+            self._patience = now + LINGER_AT_MOST
+        if self._protocol.answered is False:
+            self._patience = 0.0
+        self._linger()
+        self._alive = self._paused = False
         self._transport.end()
+
+    def _linger(self) -> None:
+        """Give the place in the route's limits back: the client may come again meanwhile."""
+        if self._seat is not None:
+            self._seat.linger(self._host.io.loop.time())
+
+    def _take_leftover(self, data: Any) -> None:
+        """Drop what comes after our close frame; it ends with the peer's, or where it is much."""
+        self._leftover += len(data)
+        answered = self._protocol.answered
+        if answered:
+            self._transport.close()
+        elif self._leftover > LINGER_BYTES:
+            self._transport.abort()
+        elif answered is False:  # no client of WebSockets: an answer will never be seen
+            self._patience = 0.0
 
     def adopt(self, route: Route) -> None:
         """Go on with another version of the route; a callback that runs is not disturbed.
@@ -517,7 +565,14 @@ class Connection(Handler):
                 timeout = config.ping_timeout
                 self._ping_deadline = now + timeout if timeout else 0.0
                 self._transport.write(self._protocol.encode_ping())
-        elif phase in (PEER_CLOSED, CLOSING) and now >= self._deadline:
+        elif phase in (PEER_CLOSED, CLOSING):
+            if phase == CLOSING and self._alive and now < self._patience:
+                # It still sends what it began before it could see our close frame.
+                self._alive = False
+                self._deadline = max(self._deadline, now + LINGER)
+                self._linger()
+            if now < self._deadline:
+                return
             if phase == PEER_CLOSED:
                 self.settle()
             else:

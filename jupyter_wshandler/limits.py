@@ -26,6 +26,9 @@ RETRY_AFTER = 10
 SHARE = 0.8
 """Part of the process's descriptors that connections may bring into use."""
 
+LINGERING = 64
+"""Connections of the process that may have given their place back while they still end."""
+
 QUIET = 60.0
 """Seconds between two lines in the log about the same limit."""
 
@@ -77,13 +80,14 @@ class Seat:
         meter: Weighs the connection's messages; None where the route has no `ratelimit`.
     """
 
-    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "meter", "user")
+    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "_lingers", "meter", "user")
 
     def __init__(self, limits: Limits, counter: ConnectionCounter, user: str, address: str) -> None:
         counter.add(user, address)
         self._limits = limits
         self._counter: ConnectionCounter | None = counter
         self._limiter: RateLimiter | None = None
+        self._lingers = False
         self.user = user
         self._address = address
         self._key = ""
@@ -105,12 +109,28 @@ class Seat:
                 self.meter, self._key = limiter.join(self.user, self._address, now)
         return self.meter
 
+    def linger(self, now: float) -> None:
+        """Give the place back though the socket is still open, unless too many have done so.
+
+        A client could otherwise hold any number of sockets by breaking the protocol on each.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        if self._counter is not None and self._limits.lingering < LINGERING:
+            self.leave(now)
+            self._limits.lingering += 1
+            self._lingers = True
+
     def leave(self, now: float) -> None:
         """Give the place back; again without effect.
 
         Args:
             now: The event loop's time, in seconds.
         """
+        if self._lingers:
+            self._lingers = False
+            self._limits.lingering -= 1
         counter, self._counter = self._counter, None
         if counter is None:
             return
@@ -190,6 +210,9 @@ class Limits:
     Args:
         log: Where refusals are told, one line a minute for each limit.
         descriptors: Guards the process's descriptors.
+
+    Attributes:
+        lingering: Connections that have given their place back and still end.
     """
 
     def __init__(
@@ -199,6 +222,7 @@ class Limits:
     ) -> None:
         self._log = log
         self._descriptors = descriptors or DescriptorGuard()
+        self.lingering = 0
         self._counters: dict[str, ConnectionCounter] = {}
         self._limiters: dict[str, tuple[object, RateLimiter | None]] = {}
         self._told: dict[str, tuple[float, int]] = {}

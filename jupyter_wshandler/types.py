@@ -83,6 +83,10 @@ class Codec(Protocol):
         """What must be sent in answer to what was read; see `outgoing`."""
 
     @property
+    def answered(self) -> bool | None:
+        """Whether a peer that broke the protocol has closed, too; None until that is known."""
+
+    @property
     def pending(self) -> bool:
         """Whether something was read that had no room among the last events."""
 
@@ -141,7 +145,7 @@ class Transport(Protocol):
         """Send what is queued, then end the byte stream."""
 
     def end(self) -> None:
-        """Send what is queued, write no more, and read on until the peer ends the stream."""
+        """Send what is queued, write no more, and read on until `close` or `abort` is called."""
 
     def abort(self) -> None:
         """End the byte stream at once and drop what is queued."""

@@ -11,7 +11,13 @@ from support import frames
 from support.frames import CLOSE, PING, TEXT
 from support.memory import Host, Visitor, route, turns
 
-from jupyter_wshandler.connection import CLOSE_TIMEOUT, INBOX, LINGER
+from jupyter_wshandler.connection import (
+    CLOSE_TIMEOUT,
+    INBOX,
+    INBOX_BYTES,
+    LINGER,
+    LINGER_AT_MOST,
+)
 from jupyter_wshandler.engine.protocol import Pong
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.request import Request
@@ -432,11 +438,114 @@ async def test_a_peer_that_breaks_the_protocol_gets_its_code_and_time_to_read_it
     assert connection._phase == CLOSING
     assert visitor.transport.ended
     assert any(str(code) in message for message in caplog.messages)
-    visitor.send("after")
     connection.tick(host.clock.now + LINGER - 0.1)
     assert not visitor.transport.lost
     connection.tick(host.clock.now + LINGER)
     assert visitor.transport.aborted
+    await turns()
+
+
+async def test_a_peer_that_still_sends_its_message_is_read_on_until_it_answers_our_close() -> None:
+    """It cannot see our close frame before it has sent what it began."""
+    host = Host()
+    visitor = visit(host, max_message=1000)
+    message = frames.frame(TEXT, b"x" * 100_000)
+    visitor.transport.receive(message[:2000])
+    assert visitor.goodbye.code == 1009
+    for at in range(2000, len(message), 10_000):
+        host.clock.now += LINGER - 0.1  # a slow line
+        visitor.connection.tick(host.clock.now)
+        visitor.transport.receive(message[at : at + 10_000])
+        assert not visitor.transport.lost
+    visitor.transport.receive(frames.close(1009)[:3])
+    assert not visitor.transport.lost
+    visitor.transport.receive(frames.close(1009)[3:])
+    assert visitor.transport.lost
+    await turns()
+    assert visitor.connection.close_code == 1009
+    assert [f.opcode for f in visitor.frames] == [CLOSE]
+
+
+async def test_a_peer_that_sends_on_for_ever_is_cut_off_after_some_time() -> None:
+    host = Host()
+    visitor = visit(host, max_message=1000)
+    visitor.send("x" * 2000)
+    began = host.clock.now
+    while not visitor.transport.lost:
+        host.clock.now += 0.5
+        visitor.ping()
+        visitor.connection.tick(host.clock.now)
+    await turns()
+    assert LINGER_AT_MOST <= host.clock.now - began <= LINGER_AT_MOST + LINGER + 1
+
+
+async def test_a_peer_that_sends_no_frames_of_a_client_is_not_waited_for() -> None:
+    host = Host()
+    visitor = visit(host)
+    visitor.transport.receive(b"\x81\x00")
+    began = host.clock.now
+    while not visitor.transport.lost:
+        host.clock.now += 0.5
+        visitor.transport.receive(bytes(1000))
+        visitor.connection.tick(host.clock.now)
+    await turns()
+    assert host.clock.now - began <= LINGER + 1
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["violation", "closed by us"])
+async def test_a_peer_that_sends_very_much_after_our_close_is_cut_off(closed, monkeypatch) -> None:
+    monkeypatch.setattr("jupyter_wshandler.connection.LINGER_BYTES", 100_000)
+    visitor = visit(max_message=1000)
+    if closed:
+        visitor.connection.close(4000)
+    else:
+        visitor.send("x" * 2000)
+    for _ in range(10):
+        assert not visitor.transport.lost
+        visitor.transport.receive(frames.frame(TEXT, b"x" * 10_000))
+    assert visitor.transport.aborted
+    await turns()
+
+
+async def test_a_close_of_ours_waits_for_a_peer_that_still_sends() -> None:
+    """The rate limit's 1008, say, on a client that is in the middle of a large message."""
+    host = Host()
+    visitor = visit(host, max_message=10_000_000)
+    message = frames.frame(TEXT, b"x" * 200_000)
+    visitor.transport.receive(message[:2000])
+    visitor.connection.close(4008, "too much")
+    for at in range(2000, len(message), 10_000):
+        host.clock.now += 1.0
+        visitor.connection.tick(host.clock.now)
+        visitor.transport.receive(message[at : at + 10_000])
+        assert not visitor.transport.lost
+    visitor.transport.receive(frames.close(4008))
+    assert visitor.transport.lost
+    await turns()
+
+
+async def test_a_peer_that_closed_behind_its_violation_gets_our_close_frame_and_the_end() -> None:
+    visitor = visit(max_message=1000)
+    visitor.send("before")
+    visitor.transport.receive(frames.text("x" * 2000) + frames.close(1000))
+    assert drain(visitor) == ["before"]
+    assert not visitor.transport.lost
+    visitor.connection.settle()
+    assert visitor.goodbye.code == 1009
+    assert visitor.transport.lost
+    await turns()
+
+
+async def test_a_message_at_work_does_not_stop_the_reading_after_our_close() -> None:
+    """What is in a callback's hands fills the inbox; what comes now is not put there."""
+    visitor = visit(max_message=4 * INBOX_BYTES)
+    visitor.transport.receive(frames.frame(TEXT, b"x" * 2 * INBOX_BYTES))
+    assert len(visitor.connection._next_message()) == 2 * INBOX_BYTES
+    visitor.connection.close(4000)
+    visitor.transport.receive(frames.text("y"))
+    assert visitor.transport.reading
+    visitor.transport.receive(frames.close(4000))
+    assert visitor.transport.lost
     await turns()
 
 

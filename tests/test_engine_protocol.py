@@ -250,6 +250,43 @@ def test_nothing_after_a_failure_is_read() -> None:
     assert p.state == FAILED
 
 
+LARGE = frame(TEXT, b"x" * 200_000)
+MASKLESS = b"\x81\x02ab"
+
+
+@pytest.mark.parametrize(
+    ("stream", "answered"),
+    [
+        (frame(3) + close(1002), True),
+        (frame(3) + text("x") + frame(PING, b"p") + frame(BINARY, b"") + close(1002), True),
+        (frame(TEXT, b"\xff" * 5) + close(1007, "text"), True),
+        (frame(TEXT, b"\xff" * 70_000) + text("x" * 130) + close(), True),
+        (LARGE + close(1009), True),
+        (LARGE + LARGE + close(None), True),
+        (frame(TEXT, b"a", fin=False) + LARGE + close(1009), True),
+        (frame(CLOSE, b"\x00"), True),  # its own close frame is what is wrong
+        (LARGE, None),
+        (LARGE + close(1009)[:-1], None),
+        (frame(3) + LARGE[:-1], None),
+        (MASKLESS + close(1002), False),
+        (frame(3) + text("x") + MASKLESS + close(1002), False),
+        (frame(3) + bytes(100) + close(1002), False),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 1024, 65536, 10**9])
+def test_after_a_failure_only_the_peers_close_frame_is_looked_for(stream, answered, step) -> None:
+    p = protocol(max_message=100_000)
+    if step == 1 and len(stream) > 100_000:
+        step = 1023
+    events = []
+    for at in range(0, len(stream), step):
+        events += p.receive(stream[at : at + step])
+        assert len(p._held) < 14 + 125
+    assert [type(event) for event in events] == [Failure]
+    assert p.answered is answered
+    assert not p.pending
+
+
 def test_messages_and_pongs_before_a_violation_are_still_there() -> None:
     p = protocol()
     events = p.receive(text("a") + frame(PING, b"p") + frame(BINARY, b"b") + frame(3))

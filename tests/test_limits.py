@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jupyter_wshandler.config.model import MaxConnections, Place, Rate, Ratelimit, RouteConfig
 from jupyter_wshandler.errors import HandshakeError, LimitReached
 from jupyter_wshandler.limits import (
+    LINGERING,
     ConnectionCounter,
     DescriptorGuard,
     Limits,
@@ -75,6 +76,31 @@ def test_a_place_is_given_back_exactly_once() -> None:
     assert admitted(all_, route) is None
     second.leave(2.0)
     assert admitted(all_, route)
+
+
+def test_a_connection_that_only_ends_gives_its_place_back_unless_many_do() -> None:
+    """Otherwise a client could hold any number of sockets by breaking the protocol on each."""
+    all_, route = limits(), config(max_connections=MaxConnections(user=1))
+    ending = []
+    for _ in range(LINGERING):
+        seat = all_.admit(route, "user:a", "1.1.1.1", 0.0)
+        seat.linger(0.0)
+        seat.linger(1.0)
+        ending.append(seat)
+    last = all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    last.linger(0.0)
+    with pytest.raises(LimitReached):
+        all_.admit(route, "user:a", "1.1.1.1", 0.0)
+    for _ in range(2):
+        ending[0].leave(2.0)
+    last.linger(2.0)
+    next_ = all_.admit(route, "user:a", "1.1.1.1", 2.0)
+    next_.linger(2.0)
+    with pytest.raises(LimitReached):
+        all_.admit(route, "user:a", "1.1.1.1", 2.0)
+    for seat in [*ending, last, next_]:
+        seat.leave(3.0)
+    assert all_.lingering == 0
 
 
 def test_routes_are_counted_apart_and_by_name_so_that_a_reload_forgets_nobody() -> None:

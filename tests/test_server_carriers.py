@@ -11,6 +11,7 @@ import json
 import random
 import re
 import select
+import ssl
 import threading
 import time
 import zlib
@@ -21,6 +22,8 @@ from support.latency import Pulse, percentile
 from support.nginx import make_certificate
 from support.server import running_server, wait_for
 from support.wire import Frame, Wire, open_descriptors, resident_bytes
+
+from jupyter_wshandler.errors import ConnectionClosed
 
 MIB = 1024 * 1024
 
@@ -100,6 +103,8 @@ url:
   three: {pattern: /three, handler: WebSocketHandler, kwargs: {on_message: bots.three}}
   undecided: {pattern: /undecided, handler: WebSocketHandler,
               kwargs: {on_message: bots.echo, auth: {condition: bots.slowly}}}
+  one: {pattern: /one, handler: WebSocketHandler,
+        kwargs: {on_message: bots.echo, max_message: 1KiB, max_connections: {user: 1}}}
   report: {pattern: /report, handler: WebSocketHandler, kwargs: {on_message: bots.report}}
 """
 
@@ -133,11 +138,11 @@ def exchange(server, data: bytes, path: str = "/echo", **options) -> list[Frame]
 
 
 def to_the_end(server, wire: Wire) -> list[Frame]:
-    """Return all frames until the stream ends; TLS has no half-close, so there a client ends it."""
+    """Return all frames up to the close frame: the server waits for its answer then, or a while."""
     found = []
     while (got := wire.frame()) is not None:
         found.append(got)
-        if got.opcode == CLOSE and server.scheme == "https":
+        if got.opcode == CLOSE:
             break
     return found
 
@@ -257,6 +262,72 @@ def test_the_close_frame_arrives_though_the_client_goes_on_sending(server, code)
             wire.send(bytes(65536))
             time.sleep(0.01)
         assert endings(to_the_end(server, wire)) == [code]
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1009])
+def test_the_stream_ends_with_the_answer_to_the_close_frame_and_without_one_after_a_while(
+    server, code
+):
+    wrong = {1002: frame(3), 1007: frame(TEXT, b"\xff"), 1009: frame(BINARY, bytes(2000))}
+    for answers in (True, False) if code == 1007 else (True,):
+        with Wire(server, "/small") as wire:
+            wire.send(wrong[code])
+            assert wire.frame().code == code
+            begun = time.monotonic()
+            if answers:
+                wire.send(text("late") + close(code))
+            assert wire.frame() is None
+            taken = time.monotonic() - begun
+            assert answers or taken > 1.5
+        wait_for(lambda: report(server)["connections"] == 0, what="the end of the connection")
+
+
+LARGE = "x" * 20 * MIB
+
+
+def test_a_client_that_sends_20_mb_too_much_gets_1009_with_its_reason_each_time(server):
+    """It reads the close frame after it has sent all: a reset before that would destroy it."""
+    from jupyter_wshandler.client import connect
+
+    trust = None
+    if server.scheme == "https":
+        trust = ssl.create_default_context(cafile=str(server.extra["certificate"]))
+        trust.maximum_version = ssl.TLSVersion.TLSv1_2  # see support/nginx.py
+    ends = []
+    for _ in range(10):
+        with connect(server.url + "echo", token=server.token, ssl=trust) as bot:
+            try:
+                bot.send(LARGE)
+                bot.recv()
+            except ConnectionClosed as error:
+                ends.append((error.code, error.reason))
+    assert ends == [(1009, f"message over {MIB} bytes")] * 10
+
+
+async def test_an_async_client_that_sends_20_mb_too_much_gets_1009_with_its_reason(server):
+    from jupyter_wshandler.client import connect
+
+    trust = None
+    if server.scheme == "https":
+        trust = ssl.create_default_context(cafile=str(server.extra["certificate"]))
+    ends = []
+    for _ in range(3):
+        async with connect(server.url + "echo", token=server.token, ssl=trust) as bot:
+            try:
+                await bot.send(LARGE)
+                await bot.recv()
+            except ConnectionClosed as error:
+                ends.append((error.code, error.reason))
+    assert ends == [(1009, f"message over {MIB} bytes")] * 3
+
+
+def test_who_still_sends_after_a_violation_holds_no_place_meanwhile(server):
+    """`/one` takes one connection of a user: the next may come while the last one ends."""
+    with Wire(server, "/one") as wire:
+        wire.send(frame(BINARY, bytes(MIB))[:100_000])
+        assert wire.frame().code == 1009
+        with Wire(server, "/one", early=text("again")) as next_:
+            assert next_.message() == b"again"
 
 
 def test_a_client_that_sends_forever_after_its_error_is_cut_off(server):

@@ -101,6 +101,11 @@ class ChatCodec:
         self.inner.pings = count
 
     @property
+    def answered(self) -> bool | None:
+        """Whether a peer that broke the protocol has closed, too; None until that is known."""
+        return self.inner.answered
+
+    @property
     def pending(self) -> bool:
         """Whether something was read that had no room among the last events."""
         return self.inner.pending

@@ -50,7 +50,7 @@ class DirectTransport:
         self._queue: FrameQueue | None = None
         self._reading = False
         self._writing = False
-        self._ended = 0  # 1: close when the queue is empty; 2: only end our direction then
+        self._ended = 0  # 1: close when the queue is empty; 2: write no more, but read on
         self._lost = False
 
     @property
@@ -161,8 +161,6 @@ class DirectTransport:
             self._loop.remove_writer(self._fd)
         if self._ended == 1:
             self.abort()
-        elif self._ended == 2:
-            self._shutdown()
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame of which nothing has left; return its size, or 0."""
@@ -190,24 +188,16 @@ class DirectTransport:
             self._ended = 1
 
     def end(self) -> None:
-        """Send what is queued, end our direction, and read on until the peer ends its own.
+        """Send what is queued, write no more, and read on.
 
         A socket that is closed with unread bytes answers with a reset, and a reset can destroy
-        the close frame on its way to the peer (RFC 6455 section 7.1.1, RFC 1122 4.2.2.13).
+        the close frame on its way to the peer (RFC 6455 section 7.1.1, RFC 1122 4.2.2.13). So
+        does a proxy that sees the end of our direction: it ends both sides at once, while the
+        peer still sends. Whoever calls this closes when the peer has answered, or after a while.
         """
-        if self._sock is None:
-            return
-        self._ended = 2
-        self.resume_reading()
-        if self._queue is None:
-            self._shutdown()
-
-    def _shutdown(self) -> None:
         if self._sock is not None:
-            try:
-                self._sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._loop.call_soon(self.abort)
+            self._ended = 2
+            self.resume_reading()
 
     def abort(self) -> None:
         """Close the socket at once and drop what is queued."""

@@ -41,12 +41,13 @@ class MessageProtocol:
         max_message: Size of a received message in bytes, at most; 0 for no limit.
     """
 
-    __slots__ = ("_failure", "_max_message", "_waiting", "out", "pings", "state")
+    __slots__ = ("_failure", "_max_message", "_waiting", "answered", "out", "pings", "state")
 
     def __init__(self, *, max_message: int = 0) -> None:
         self.state = OPEN
         self.out = ()
         self.pings = 0
+        self.answered: bool | None = None
         self._waiting: deque[Event] = deque()
         self._failure: Close | None = None
         self.limit(max_message)

@@ -61,7 +61,7 @@ CLOSE_SENT = 2
 CLOSED = 3
 """Both close frames were exchanged."""
 FAILED = 4
-"""The peer broke the protocol; whatever follows is discarded (section 7.1.7)."""
+"""The peer broke the protocol; of whatever follows only its close frame counts (section 7.1.7)."""
 
 MAX_EMPTY = 1024
 """Fragments without a byte that may follow each other in one message: others bring what counts
@@ -88,6 +88,8 @@ class Protocol:
         state: OPEN, PEER_CLOSED, CLOSE_SENT, CLOSED or FAILED.
         pending: Whether `receive` stopped at its limit and holds more to parse.
         pings: Pings that came; whoever looks sets it back to 0.
+        answered: After a failure: True once the peer's close frame came, False where it cannot be
+            found any more, None until then.
         out: What waits to be sent; `outgoing` joins and empties it.
     """
 
@@ -109,6 +111,7 @@ class Protocol:
         "_packed",
         "_partial",
         "_wire",
+        "answered",
         "out",
         "pending",
         "pings",
@@ -126,6 +129,7 @@ class Protocol:
         self.pending = False
         self.out: list[bytes] = []
         self.pings = 0
+        self.answered: bool | None = None
         self.limit(max_message)
         self._max_empty = max_empty
         self._deflate = deflate
@@ -172,6 +176,9 @@ class Protocol:
         events: list[Event] = []
         clean = self._clean
         if not clean:
+            if self.state == FAILED:
+                self._skim(data)
+                return events
             if self.state not in (OPEN, CLOSE_SENT):
                 return events
             if self._held:
@@ -180,7 +187,7 @@ class Protocol:
             self.pending = False
             self._clean = clean = self._between_messages()
         at, end = 0, len(data)
-        steps = 0
+        left = steps = 0
         if room <= 0:
             limit = 0
         longest = self._max_message
@@ -211,7 +218,9 @@ class Protocol:
                         limit -= 1
                         continue
                 seen = len(events)
+                left = self._left
                 at = self._step(data, at, end, events)
+                left = 0
                 clean = self._clean = self._between_messages()
                 if len(events) > seen and type(events[-1]) is not Pong:
                     limit -= 1
@@ -226,6 +235,12 @@ class Protocol:
             self._fail(error.code, error.reason, events)
         except UnicodeDecodeError:
             self._fail(1007, "text that is not UTF-8", events)
+        if self.state == FAILED:
+            # The frame that broke it begins at `at`, or had `left` bytes to come there.
+            if left and self._opcode == CLOSE:
+                self.answered = True
+            self._left = left
+            self._skim(data[at:])
         return events
 
     def outgoing(self) -> bytes:
@@ -400,6 +415,30 @@ class Protocol:
         self.state = FAILED
         self._forget()
         events.append(Failure(code, reason))
+
+    def _skim(self, data: bytes) -> None:
+        # Finds the peer's close frame among what nobody reads any more, so that the stream can
+        # be ended as soon as the peer will send no more. What cannot be a client's frame is
+        # the end of looking: then nobody knows where the next one begins.
+        if self.answered is not None:
+            return
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, end = self._left, len(data)
+        while at < end:
+            size, body = (data[at + 1] & 0x7F, at + 6) if end - at > 1 else (0, end + 1)
+            if size >= 126:
+                body += 2 if size == 126 else 8
+                size = int.from_bytes(data[at + 2 : body - 4], "big")
+            closing = data[at] == FIN | CLOSE and size <= MAX_CONTROL
+            if body + (size if closing else 0) > end:
+                self._held = data[at:]
+                break
+            if closing or data[at + 1] < 128:
+                self.answered = data[at + 1] > 127
+                return
+            at = body + size
+        self._left = max(0, at - end)
 
     def _forget(self) -> None:
         self._clean = self.pending = False

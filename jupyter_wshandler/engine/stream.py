@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from ..types import Receiver
 from .loopio import RECEIVE_SIZE, LoopIO
@@ -152,16 +151,6 @@ class StreamTransport:
     def _drained(self) -> None:
         if self._ended == 1:
             self.abort()
-        elif self._ended == 2:
-            self._shutdown()
-
-    def _shutdown(self) -> None:
-        stream = self._stream
-        if stream is not None and not isinstance(stream, SSLIOStream):
-            try:
-                stream.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._io.loop.call_soon(self.abort)
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame of which nothing has left; return its size, or 0."""
@@ -195,16 +184,10 @@ class StreamTransport:
                 self._ended = 1
 
     def end(self) -> None:
-        """Send what is queued, end our direction, and read on until the peer ends its own.
-
-        TLS has no half-close: there the peer learns from the close frame alone. Whoever calls
-        this sets a deadline and then calls `abort`.
-        """
+        """Send what is queued, write no more, and read on; see `DirectTransport.end`."""
         if self._stream is not None:
             self._ended = 2
             self.resume_reading()
-            if self._queue is None and not self._writing:
-                self._shutdown()
 
     def abort(self) -> None:
         """Close the stream at once and drop what is queued."""
