@@ -102,7 +102,7 @@ test: packages proxy frontend lint types examples ## everything: style, layers, 
 
 .PHONY: packages
 packages: ## install the Debian packages that tests need, where this user may
-	@PYTHON=$(PYTHON) .ci/debian-packages venv chromium nginx openssl compiler
+	@PYTHON=$(PYTHON) .ci/debian-packages venv chromium nginx proxies openssl compiler
 
 .PHONY: proxy
 proxy: $(VENV)/.installed-proxy ## install JupyterHub's proxy, where npm is there
@@ -158,6 +158,10 @@ abuse: $(VENV)/.installed-dev ## abuse a server and a raw Tornado handler, and w
 .PHONY: who-gets-in
 who-gets-in: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## ask a real Hub who gets in, and write docs/deploy/who-gets-in.md
 	@PYTHONPATH=tests $(BIN)/python -m support.admission
+
+.PHONY: proxies
+proxies: packages $(VENV)/.installed-dev $(VENV)/.installed-proxy ## measure proxies in front of a server, and write docs/deploy/proxies.md
+	@PYTHONPATH=tests $(BIN)/python -m support.proxymatrix
 
 .PHONY: notebooks
 notebooks: $(VENV)/.installed-dev ## run the notebooks against a real server and keep their outputs

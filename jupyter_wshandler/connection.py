@@ -43,8 +43,8 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
 
 LINGER = 2.0
-"""Seconds of silence of a peer that broke the protocol, after which its answer to our close frame
-is not waited for any more. One that still sends has not seen the frame yet."""
+"""Seconds for a peer that broke the protocol to answer our close frame. One that still sends has
+not seen it yet, and has `CLOSE_TIMEOUT` from its last bytes on."""
 
 LINGER_AT_MOST = 30.0
 """Seconds for which a peer is read on that goes on sending after our close frame."""
@@ -569,7 +569,7 @@ class Connection(Handler):
             if phase == CLOSING and self._alive and now < self._patience:
                 # It still sends what it began before it could see our close frame.
                 self._alive = False
-                self._deadline = max(self._deadline, now + LINGER)
+                self._deadline = now + CLOSE_TIMEOUT
                 self._linger()
             if now < self._deadline:
                 return

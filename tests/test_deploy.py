@@ -56,7 +56,7 @@ def test_a_snippet_is_from_a_file_that_tests_run(kind, source, text):
 
 def test_every_page_is_there_and_found_from_the_others():
     names = {page.stem for page in PAGES}
-    assert names == {"single-user", "jupyterhub", "nginx", "who-gets-in"}
+    assert names == {"single-user", "jupyterhub", "nginx", "proxies", "who-gets-in"}
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     for name in names:
         assert f"deploy/{name}.md" in operations, name

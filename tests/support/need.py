@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 REMEDIES = {
+    "apache2": "on Debian: apt-get install apache2-bin",
+    "caddy": "on Debian: apt-get install caddy",
     "chromium": "on Debian: apt-get install chromium",
     "configurable-http-proxy": "install node and npm, on Debian: apt-get install nodejs npm; "
     "then run make proxy",
     "gcc": "on Debian: apt-get install gcc libc6-dev zlib1g-dev",
+    "haproxy": "on Debian: apt-get install haproxy",
     "npm": "on Debian: apt-get install nodejs npm",
     "nginx": "on Debian: apt-get install nginx-light",
     "openssl": "on Debian: apt-get install openssl",
