@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
+import comm
 import pytest
 from support import frames
 from support.notebook import Notebook, eventually, notebook
@@ -911,3 +914,22 @@ def test_serving_outside_a_kernel_says_what_to_do_instead():
 
     with pytest.raises(RuntimeError, match="Chat"):
         wsh.serve("/x", print)
+
+
+def test_another_kind_of_kernel_is_named_before_a_cell_is_run(monkeypatch):
+    """As xeus-python has it: a kernel with comms, and nothing else of ipykernel's."""
+    import jupyter_wshandler as wsh
+    from jupyter_wshandler.notebook.magics import UsageError, WebSocketMagics
+
+    kernel = types.SimpleNamespace(comm_manager=comm.CommManager())
+    shell = type("XPythonShell", (), {"__module__": "xeus_python_shell.shell", "kernel": kernel})()
+    monkeypatch.setitem(
+        sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell, __spec__=None)
+    )
+    del kernel.comm_manager.comms
+    for call in (
+        lambda: wsh.serve("/x", print),
+        lambda: WebSocketMagics().websocket("/x", "raise SystemExit('the cell was run')"),
+    ):
+        with pytest.raises((RuntimeError, UsageError), match=r"another one \(xeus-python\).*Chat"):
+            call()

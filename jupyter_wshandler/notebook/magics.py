@@ -20,7 +20,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from ..callbacks.namespace import EVENTS
 from ..errors import WSHandlerError
 from .bot import Bot
-from .serve import serve
+from .serve import kernel_at_hand, serve
 
 _NAMES = frozenset({*EVENTS, "on_open"})
 
@@ -57,6 +57,10 @@ class WebSocketMagics(Magics):
         functions; connections stay open. Options are those of a route: ``max_message=64KiB``.
         ``every=30s:tick`` calls the function `tick` of the notebook for each connection.
         """
+        try:
+            kernel_at_hand()
+        except RuntimeError as error:
+            raise UsageError(f"%%websocket: {error}") from None
         arguments = _parser().parse_intermixed_args(_split(line))
         options, every = _options(arguments.options)
         shell: Any = self.shell
