@@ -213,6 +213,9 @@ def test_at_a_terminal_it_finds_the_server_answers_and_ends_with_ctrl_d(served):
         screen.type("again\n")
         screen.until(r"bot < Got message: again\r\n")
         screen.until("you > ")
+        screen.type("äöü €\n")
+        screen.until(r"bot < Got message: äöü €\r\n")
+        screen.until("you > ")
         screen.type("\x04")
         assert screen.end() == 0, screen.text
         assert "Traceback" not in screen.text

@@ -175,15 +175,17 @@ class _Conversation:
             EOFError: There is none.
             KeyboardInterrupt: Ctrl-C, or the connection is closed.
         """
-        if self._typing:
-            return input(YOU)
-        raw = sys.stdin.buffer.readline() if sys.stdin is not None else b""
-        if not raw:
-            raise EOFError
         try:
+            if self._typing:
+                line = input(YOU)
+                line.encode()  # a terminal of another encoding may leave half a character
+                return line
+            raw = sys.stdin.buffer.readline() if sys.stdin is not None else b""
+            if not raw:
+                raise EOFError
             return raw.decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            self._failures += 1
+        except UnicodeError:
+            self._failures += not self._typing
             self._say(f"line {number} is no UTF-8 and was not sent")
             return None
 
