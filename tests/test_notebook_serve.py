@@ -657,6 +657,18 @@ def test_patterns_that_would_have_the_same_name_are_different_bots(server, book)
         )
 
 
+def test_a_group_that_is_renamed_makes_no_other_bot(server, book):
+    book.run("renamed = wsh.serve('/renamed/{room}', lambda h, m: h.path_kwargs['room'])")
+    with server.connect_sync("/renamed/x") as socket:
+        assert ask(socket, "m") == "x"
+        book.run(
+            "again = wsh.serve('/renamed/{name}', lambda h, m: 'now ' + h.path_kwargs['name'])"
+        )
+        assert book.run("print(again is renamed, again.pattern)").text == "True /renamed/{name}\n"
+    with server.connect_sync("/renamed/y") as socket:
+        assert ask(socket, "m") == "now y"
+
+
 def test_overlapping_patterns_of_one_notebook_are_ordered_as_in_a_file(server, book):
     book.run(
         "a = wsh.serve('/over/{name}', lambda h, m: h.path_kwargs['name'])\n"

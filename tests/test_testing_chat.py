@@ -135,6 +135,19 @@ def test_what_opens_files_in_a_namespace_is_no_callback(theirs):
         Chat({"open": theirs})
 
 
+def test_an_open_that_was_imported_from_a_library_is_no_callback():
+    library, bots = types.ModuleType("imaging"), types.ModuleType("bots")
+    exec("def open(fp, mode='r', formats=None): raise OSError(fp)", library.__dict__)
+    exec("def open(handler): handler.write_message('opened')", bots.__dict__)
+    space = {"__name__": "__main__", "on_message": lambda handler, message: message}
+    with Chat({**space, "open": library.open}) as chat:
+        assert [*chat._stage.route.callbacks] == ["on_message"]
+    with Chat({**space, "open": bots.open}) as chat:
+        chat.expect("opened")
+    with pytest.raises(OSError, match="Connection"):
+        Chat(library)
+
+
 def test_an_open_of_ones_own_is_taken_from_a_namespace_whatever_it_is():
     def open(handler):
         handler.write_message("opened")

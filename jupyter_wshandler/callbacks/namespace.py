@@ -86,8 +86,12 @@ def _has_callbacks(source: object) -> bool:
 
 def _own(source: object, name: str) -> object:
     """Return what a source has under a callback's name; None for Python's or IPython's `open`."""
-    value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
-    return None if name == "open" and is_pythons_open(value) else value
+    if isinstance(source, Mapping):
+        value, home = source.get(name), source.get("__name__")
+    else:
+        value, home = getattr(source, name, None), getattr(source, "__name__", None)
+    foreign = name == "open" and (is_pythons_open(value) or _opens_files(value, home))
+    return None if foreign else value
 
 
 def is_pythons_open(value: object) -> bool:
@@ -101,6 +105,16 @@ def is_pythons_open(value: object) -> bool:
         return inspect.isbuiltin(value)  # a method of an object that is not written in Python
     package = str(module).partition(".")[0]
     return package in SHELLS or package in sys.stdlib_module_names
+
+
+def _opens_files(value: object, home: object) -> bool:
+    """Return whether an imported `open` is of another library's kind: all have a `mode`."""
+    if not inspect.isfunction(value) or home is None or value.__module__ == home:
+        return False
+    try:
+        return "mode" in inspect.signature(value).parameters
+    except (ValueError, TypeError):
+        return False
 
 
 def _name(source: object) -> str:

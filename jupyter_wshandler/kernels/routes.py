@@ -270,9 +270,13 @@ class KernelRoutes:
             bridge.displaced(route.name, reason)
 
 
-def _paths(route: Route) -> str:
+def paths_of(pattern: re.Pattern[str]) -> str:
     """Return what is equal for patterns that differ in the names of their groups only."""
-    return "" if route.regex is None else _GROUP.sub("(", route.regex.pattern)
+    return _GROUP.sub("(", pattern.pattern)
+
+
+def _paths(route: Route) -> str:
+    return "" if route.regex is None else paths_of(route.regex)
 
 
 def _check(claim: Claim) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..config.nodes import shorten
 from ..errors import RouteRefused
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
+from ..kernels.routes import paths_of
 from ..routes import Route, compile_pattern
 from ..servers import hindrances
 from ..texts import unwritable
@@ -147,9 +149,13 @@ def serve(
 
 
 def _free_name(pattern: str) -> str:
-    """Return the name of the bot with a pattern, or one for a new bot that no other has."""
+    """Return the name of the bot with a pattern, or one for a new bot that no other has.
+
+    A group that has another name now makes no other bot.
+    """
+    paths = _paths(pattern) if isinstance(pattern, str) else ""
     for bot in bots.values():
-        if bot.pattern == pattern and not bot.ended:
+        if not bot.ended and (bot.pattern == pattern or (paths and _paths(bot.pattern) == paths)):
             return bot.name
     wanted = name = name_of(pattern)
     number = 1
@@ -157,6 +163,15 @@ def _free_name(pattern: str) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
+
+
+@functools.lru_cache(4096)
+def _paths(pattern: str) -> str:
+    """Return what equal patterns have in common; nothing where there is no sound pattern."""
+    try:
+        return paths_of(compile_pattern(pattern))
+    except ValueError:
+        return ""
 
 
 def _page(route: Route) -> str | Literal[False] | None:
