@@ -120,7 +120,7 @@ def test_a_callback_that_is_given_by_name_wins():
         pathlib.Path("x").open,
         functools.partial(builtins.open, mode="rb"),
     ],
-    ids=str,
+    ids=["builtins", "IPython", "os", "gzip", "codecs", "pathlib", "partial"],
 )
 def test_what_opens_files_in_a_namespace_is_no_callback(theirs):
     space = {"open": theirs, "on_message": lambda handler, message: message}
