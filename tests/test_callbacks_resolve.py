@@ -380,7 +380,10 @@ def test_an_empty_module_says_that_it_has_no_function(bots: Bots) -> None:
         ("NUMBER", "expected a function, but wsbot.NUMBER is an int, in wsbot.py"),
         ("Bot", "wsbot.Bot is a class, in wsbot.py; name a function, or a method of it"),
         ("itself", "wsbot.itself is a module; name one of its functions (f)"),
-        ("lazy.f", "wsbot.lazy.f: reading f raises ZeroDivisionError: division by zero"),
+        (
+            "lazy.f",
+            "wsbot.lazy.f: reading f raises ZeroDivisionError: division by zero, at wsbot.py:8",
+        ),
     ],
 )
 def test_what_is_no_function_is_refused(bots: Bots, name: str, text: str) -> None:

@@ -7,19 +7,21 @@ callback module that has the name of another one is refused, whichever of the tw
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import os
 import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from importlib import invalidate_caches
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import cache_from_source, find_spec
 from types import ModuleType
+from typing import Any
 
 from ..config.nodes import suggest
 from ..errors import CallbackError
 from . import sources
+from .machinery import MachineryBroken, line_of
 from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 
 Stamp = tuple[str, int, int]
@@ -75,7 +77,11 @@ class CallbackModules:
             with contextlib.suppress(ValueError):
                 sys.path.remove(folder)
             places = {folder, os.path.realpath(folder)}
-            gone = [name for name in mine if _folder_of(sys.modules[_top(name)]) in places]
+            gone = [
+                name
+                for name in mine
+                if _folder_of(_top(name), sys.modules.get(_top(name))) in places
+            ]
             for name in sorted(gone, reverse=True):
                 _forget(name)
 
@@ -99,7 +105,7 @@ class CallbackModules:
         Raises:
             CallbackError: There is no such module, it raises, or its name is taken.
         """
-        importlib.invalidate_caches()
+        invalidate_caches()
         parts = name.split(".")
         self._check_name(name, parts)
         before = set(self.modules())
@@ -122,7 +128,9 @@ class CallbackModules:
             Whether they were forgotten.
         """
         mine = self.modules()
-        changed = any(name in _stamps and _stamps[name] != _stamp_of(m) for name, m in mine.items())
+        changed = any(
+            name in _stamps and _stamps[name] != _stamp_of(name, m) for name, m in mine.items()
+        )
         if changed:
             for name in sorted(mine, reverse=True):
                 _forget(name)
@@ -140,7 +148,7 @@ class CallbackModules:
         for name in mine:
             sys.modules.pop(name, None)
             _stamps.pop(name, None)
-        importlib.invalidate_caches()
+        invalidate_caches()
         return mine
 
     def put_back(self, modules: dict[str, ModuleType]) -> None:
@@ -152,7 +160,7 @@ class CallbackModules:
     def _stamp(self) -> None:
         for name, module in self.modules().items():
             if name not in _stamps:
-                stamp = _stamp_of(module)
+                stamp = _stamp_of(name, module)
                 if stamp is not None:
                     _stamps[name] = stamp
 
@@ -160,7 +168,7 @@ class CallbackModules:
         return {
             name
             for name, module in _loaded()
-            if "." not in name and module is not None and _folder_of(module) in self._places
+            if "." not in name and module is not None and _folder_of(name, module) in self._places
         }
 
     # ---- names that are taken --------------------------------------------------------------
@@ -186,9 +194,13 @@ class CallbackModules:
         if top in sys.builtin_module_names:
             return f"the module {top} built into Python"
         loaded = sys.modules.get(top)
-        if loaded is not None and _folder_of(loaded) not in self._places:
-            return _path_of(loaded) or f"the module {top} that is already imported"
-        others = [path for path in sys.path if os.path.realpath(path) not in self._places]
+        if loaded is not None and _folder_of(top, loaded) not in self._places:
+            return _path_of(top, loaded) or f"the module {top} that is already imported"
+        others = [
+            path
+            for path in sys.path
+            if isinstance(path, str) and os.path.realpath(path) not in self._places
+        ]
         for finder in sys.meta_path:
             spec = None
             if finder is PathFinder:
@@ -209,7 +221,7 @@ class CallbackModules:
             raise CallbackError(self._missing(name, parts[0]))
         module = self._import_one(name, parts[0])
         done = 1
-        while done < len(parts) - 1 and hasattr(module, "__path__"):
+        while done < len(parts) - 1 and sources.paths_of(module):
             dotted = ".".join(parts[: done + 1])
             if not _exists(dotted):
                 break
@@ -229,14 +241,20 @@ class CallbackModules:
         except ImportAbandoned as error:
             self._gave_up = True
             message = f"{name}: the import of the module {dotted} was given up: {error}"
+        except MachineryBroken as error:
+            message = f"{name}: the module {dotted} cannot be used: {_blame(dotted, error)}"
         except KeyboardInterrupt as error:
             if not any(
                 self._is_mine(f.filename) for f in traceback.extract_tb(error.__traceback__)
             ):
                 raise  # somebody at the keyboard
-            message = f"{name}: the module {dotted} cannot be imported: {self._failure(error)}"
+            message = (
+                f"{name}: the module {dotted} cannot be imported: {self._failure(error, dotted)}"
+            )
         except BaseException as error:
-            message = f"{name}: the module {dotted} cannot be imported: {self._failure(error)}"
+            message = (
+                f"{name}: the module {dotted} cannot be imported: {self._failure(error, dotted)}"
+            )
         raise CallbackError(message)
 
     def _came_late(self, dotted: str) -> None:
@@ -256,7 +274,7 @@ class CallbackModules:
         where = " and ".join(self.folders)
         return f"{name}: there is no module {top} in {where}, nor among the installed ones{hint}"
 
-    def _failure(self, error: BaseException) -> str:
+    def _failure(self, error: BaseException, dotted: str) -> str:
         """Say what went wrong in a module, and in which of the user's lines."""
         frames = traceback.extract_tb(error.__traceback__)
         mine = [frame for frame in frames if self._is_mine(frame.filename)]
@@ -265,9 +283,13 @@ class CallbackModules:
         kind = type(error).__name__
         if isinstance(error, SyntaxError) and error.filename and error.lineno:
             return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
-        if not mine:
-            mine = [frame for frame in frames if not frame.filename.startswith("<frozen")][-1:]
-        place = f"{mine[-1].filename}:{mine[-1].lineno}: " if mine else ""
+        file = sources.read_from(dotted)
+        if mine or file is None:
+            seen = mine or [frame for frame in frames if not frame.filename.startswith("<frozen")]
+            place = f"{seen[-1].filename}:{seen[-1].lineno}: " if seen else ""
+        else:  # it has no line of its own in it: what it has done to Python shows later
+            line = line_of(file, _SUSPECT)
+            place = f"{file}:{line}: " if line else f"{file}: "
         text = first_line(error)
         hint = ""
         if isinstance(error, ModuleNotFoundError):
@@ -278,9 +300,34 @@ class CallbackModules:
         return any(filename.startswith(os.path.join(place, "")) for place in self._places)
 
 
-def path_of(module: ModuleType) -> str:
-    """Return where a module comes from, for a message."""
-    return _path_of(module) or "built into Python"
+_SUSPECT = ("modules", "settrace", "setprofile", "meta_path", "path_hooks", "__import__")
+"""What a module has in hand that makes its import fail outside of it."""
+
+
+def _blame(dotted: str, error: MachineryBroken) -> str:
+    """Say which line of the user's has made unusable what imports need."""
+    words = [one.word for one in error.broken]
+    first = sources.read_from(dotted)
+    files = [first, *sources.being_read()] if first else sources.being_read()
+    places = ((file, line_of(file, words)) for file in files)
+    file, line = next(((f, n) for f, n in places if n), (first or dotted, None))
+    return (
+        f"{file}:{line or 1}: it breaks {error}, which every import in the server needs; that was "
+        "put back"
+    )
+
+
+def path_of(module: ModuleType, function: str = "") -> str:
+    """Return where a module comes from, for a message.
+
+    Args:
+        module: The module, or what it has put in its place.
+        function: The dotted name of a function in it.
+    """
+    parts = function.split(".")[:-1]
+    names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    known = next((path for path in map(sources.origin_of, names) if path is not None), None)
+    return known or _path_of("", module) or "built into Python"
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
@@ -299,36 +346,55 @@ def first_line(error: BaseException, limit: int = 200) -> str:
 
 def submodules(module: ModuleType) -> Iterable[str]:
     """Return the names of the modules in a package; none if it is no package."""
-    return {found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ()))}
+    return {found.name for found in pkgutil.iter_modules(sources.paths_of(module))}
 
 
 def _loaded() -> list[tuple[str, ModuleType | None]]:
-    return list(sys.modules.copy().items())
+    return [entry for entry in sys.modules.copy().items() if isinstance(entry[0], str)]
 
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _path_of(module: ModuleType) -> str | None:
-    file = getattr(module, "__file__", None)
-    if isinstance(file, str):
+def _namespace(module: object) -> dict[str, Any]:
+    """Return what is in a module, whatever its class makes of looking at it."""
+    try:
+        found = _dict_of_module(module)
+    except TypeError:  # something else, in the place of a module
+        try:
+            found = vars(module)
+        except Exception:
+            found = {}
+    return found if isinstance(found, dict) else {}
+
+
+_dict_of_module: Any = vars(ModuleType)["__dict__"].__get__
+
+
+def file_of(name: str, module: object) -> str | None:
+    """Return the file of a module, and not what it says of itself where we know."""
+    file = sources.origin_of(name) or _namespace(module).get("__file__")
+    return file if isinstance(file, str) else None
+
+
+def _path_of(name: str, module: object) -> str | None:
+    """Return the file or folder of a module."""
+    file = file_of(name, module)
+    if file is not None:
         return file
-    paths = _search_paths(module)
+    paths = sources.paths_of(module)
     return paths[0] if paths else None
 
 
-def _search_paths(module: object) -> list[str]:
-    try:
-        return [path for path in getattr(module, "__path__", None) or () if isinstance(path, str)]
-    except Exception:  # a lazy module of somebody else's
-        return []
-
-
-def _folder_of(module: ModuleType) -> str | None:
+def _folder_of(name: str, module: object) -> str | None:
     """Return the folder in which a top-level module or package stands."""
-    namespace = getattr(module, "__dict__", {})
-    paths = _search_paths(module) if "__path__" in namespace else []
+    origin = sources.origin_of(name)
+    if origin is not None:
+        folder, file = os.path.split(origin)
+        return os.path.dirname(folder) if file == "__init__.py" else folder
+    namespace = _namespace(module)
+    paths = sources.paths_of(module) if "__path__" in namespace else []
     path = paths[0] if paths else namespace.get("__file__")
     return os.path.dirname(path) if isinstance(path, str) else None
 
@@ -354,18 +420,18 @@ def _exists(dotted: str) -> bool:
     if dotted in sys.modules:
         return True
     try:
-        return importlib.util.find_spec(dotted) is not None
+        return find_spec(dotted) is not None
     except (ImportError, AttributeError, ValueError):
         return False
 
 
-def _stamp_of(module: ModuleType) -> Stamp | None:
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str):
+def _stamp_of(name: str, module: ModuleType) -> Stamp | None:
+    file = file_of(name, module)
+    if file is None:
         return None
     try:
         status = os.stat(file)
-    except OSError:
+    except (OSError, ValueError):
         return (file, 0, 0)
     return (file, status.st_mtime_ns, status.st_size)
 
@@ -377,10 +443,10 @@ def _forget(name: str) -> None:
     # `from package import name` would find the old module as an attribute of its package.
     parent, _, child = name.rpartition(".")
     package = sys.modules.get(parent)
-    if module is not None and getattr(package, "__dict__", {}).get(child) is module:
-        with contextlib.suppress(AttributeError):
+    if module is not None and _namespace(package).get(child) is module:
+        with contextlib.suppress(Exception):
             delattr(package, child)
-    file = getattr(module, "__file__", None)
+    file = sources.read_from(name) or _namespace(module).get("__file__")
     if isinstance(file, str):
         _drop_bytecode(file)
 
@@ -389,4 +455,4 @@ def _drop_bytecode(file: str) -> None:
     # Python takes cached bytecode for current if the source has the same size and the same
     # second of change, as after a quick repair.
     with contextlib.suppress(OSError, NotImplementedError, ValueError):
-        os.unlink(importlib.util.cache_from_source(file))
+        os.unlink(cache_from_source(file))

@@ -11,7 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType, ModuleType
+
+from . import sources
+from .machinery import Broken, Machinery, MachineryBroken
 
 IMPORT_LIMIT = 60.0
 """Seconds that a callback module may take to be imported."""
@@ -37,6 +41,7 @@ class _Import:
         self.abandoned = False
         self.module: ModuleType | None = None
         self.error: BaseException | None = None
+        self.broken: list[Broken] = []
         self.done = threading.Event()
         self._late = late
         self._loop = _current_loop()
@@ -50,10 +55,13 @@ class _Import:
     def _run(self) -> None:
         # A module may ask for the loop as it is imported, as in the thread that waits for it.
         asyncio.set_event_loop(self._loop)
+        machinery = Machinery()
         try:
-            self.module = importlib.import_module(self.name)
+            self.module = import_module(self.name)
         except BaseException as error:
             self.error = error
+        try:
+            self.broken = machinery.mend()
         finally:
             asyncio.set_event_loop(None)
             self.done.set()
@@ -93,11 +101,12 @@ def import_within(
 
     Raises:
         ImportAbandoned: It did not end; says where it stood.
+        MachineryBroken: It has made unusable what imports need; that was put back.
         BaseException: Whatever the module raises.
     """
     found = sys.modules.get(name)
     if found is not None and not _initializing(found):
-        return importlib.import_module(name)
+        return found
     call = _Import(name, late)
     call.thread.start()
     began = time.monotonic()
@@ -114,10 +123,25 @@ def import_within(
             break
         _free_names(is_mine)
         raise ImportAbandoned(f"{reason}{f'; it is at {place}' if place else ''}")
-    if call.error is not None:
+    if call.error is not None and not (call.broken and not _is_the_users(call.error, is_mine)):
         raise call.error
-    assert call.module is not None
+    if call.broken:
+        raise MachineryBroken(call.broken)
+    if call.module is None:
+        raise MachineryBroken([Broken("its own place in sys.modules", "modules")])
     return call.module
+
+
+def _is_the_users(error: BaseException, is_mine: Callable[[str], bool]) -> bool:
+    """Say whether an exception comes from a line of the user's, or is about one."""
+    if isinstance(error, SyntaxError):
+        return True
+    traceback = error.__traceback__
+    while traceback is not None:
+        if is_mine(traceback.tb_frame.f_code.co_filename):
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _current_loop() -> asyncio.AbstractEventLoop | None:
@@ -130,7 +154,10 @@ def _current_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _initializing(module: ModuleType) -> bool:
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+    try:
+        return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+    except Exception:  # it has put something else in the place of its spec
+        return False
 
 
 def _free_names(is_mine: Callable[[str], bool]) -> None:
@@ -141,7 +168,7 @@ def _free_names(is_mine: Callable[[str], bool]) -> None:
     """
     locks = getattr(importlib._bootstrap, "_module_locks", {})
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and is_mine(file) and _initializing(module):
+        file = sources.origin_of(name) if isinstance(name, str) else None
+        if file is not None and is_mine(file) and _initializing(module):
             sys.modules.pop(name, None)
             locks.pop(name, None)

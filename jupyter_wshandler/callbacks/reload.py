@@ -19,6 +19,7 @@ from ..config.model import Config, FunctionSpec, Place, RouteConfig
 from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
+from .modules import file_of
 from .resolve import Resolver
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
 
@@ -152,10 +153,10 @@ class RouteLoader:
     def look(self) -> tuple[str, ...]:
         """Return the files that have changed since they were read, appeared or went."""
         if self.resolver is not None:
-            for module in self.resolver.modules().values():
+            for name, module in self.resolver.modules().items():
                 # A function may have imported it only now.
-                file = getattr(module, "__file__", None)
-                if isinstance(file, str) and file not in self._code:
+                file = file_of(name, module)
+                if file is not None and file not in self._code:
                     self._code[file] = read_stamp(file) or stamp_of(file)
         return self._changed(self._yaml) + self._changed(self._code)
 
@@ -170,9 +171,9 @@ class RouteLoader:
         """Take what was read last for what the files are."""
         self._code = reading.expected()
         assert self.resolver is not None
-        for module in self.resolver.modules().values():
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str):
+        for name, module in self.resolver.modules().items():
+            file = file_of(name, module)
+            if file is not None:
                 # Not read this time, because the import ended before: an attempt was made.
                 self._code.setdefault(file, stamp_of(file))
 

@@ -13,6 +13,7 @@ from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
 from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
+from .errorlog import place_of
 from .modules import CallbackModules, first_line, path_of, submodules
 from .shadows import calls_of_open
 
@@ -194,15 +195,19 @@ def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[...
             raise CallbackError(_missing(name, module, found, path[:index], part)) from None
         except Exception as error:
             what = f"{type(error).__name__}: {first_line(error)}"
-            raise CallbackError(f"{name}: reading {part} raises {what}") from None
+            line = place_of(error)
+            raise CallbackError(f"{name}: reading {part} raises {what}, at {line}") from None
     if inspect.ismodule(found):
         functions = ", ".join(_functions_in(found)) or "none so far"
         message = f"{name} is a module; name one of its functions ({functions})"
     elif inspect.isclass(found):
-        message = f"{name} is a class, in {path_of(module)}; name a function, or a method of it"
+        message = (
+            f"{name} is a class, in {path_of(module, name)}; name a function, or a method of it"
+        )
     elif not callable(found):
         message = (
-            f"expected a function, but {name} is {_a(type(found).__name__)}, in {path_of(module)}"
+            f"expected a function, but {name} is {_a(type(found).__name__)}, "
+            f"in {path_of(module, name)}"
         )
     else:
         function: Callable[..., Any] = found
@@ -216,7 +221,7 @@ def _missing(name: str, module: ModuleType, owner: Any, above: Sequence[str], wa
     if owner is module:
         names = [*names, *submodules(module)]
     hint = suggest(wanted, names) if names else "there is no function in it"
-    return f"{name}: there is no {wanted} in {inside}{path_of(module)}; {hint}"
+    return f"{name}: there is no {wanted} in {inside}{path_of(module, name)}; {hint}"
 
 
 def _functions_in(owner: Any) -> list[str]:

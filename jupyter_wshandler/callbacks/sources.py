@@ -37,6 +37,11 @@ _read: dict[str, Stamp] = {}
 
 _readings: list[Reading] = []
 
+_origins: dict[str, str] = {}
+"""Where the module of a name was read from, whatever it says of itself since."""
+
+_open = open
+
 
 class Reading:
     """Collect what imports depend on, while `recorded` has it.
@@ -64,9 +69,17 @@ class Reading:
             if module is None:
                 for candidate in candidates:
                     expected[candidate] = self.found.get(candidate)
-            elif path in list(getattr(module, "__path__", ())):
+            elif path in paths_of(module):
                 expected[path] = stamp_of(path)
         return expected
+
+
+def paths_of(module: object) -> list[str]:
+    """Return where the modules of a package are looked for; nothing for what is none."""
+    try:
+        return [path for path in getattr(module, "__path__", None) or () if isinstance(path, str)]
+    except Exception:  # a lazy module of somebody else's, or one that says nonsense of itself
+        return []
 
 
 @contextmanager
@@ -90,6 +103,27 @@ def stamp_of(path: str) -> Stamp | None:
 def read_stamp(path: str) -> Stamp | None:
     """Return what a file was when it was read as source; None if it never was."""
     return _read.get(path)
+
+
+def origin_of(name: str) -> str | None:
+    """Return the file that the module of a name was read from; None if none was, or it is gone."""
+    path = _origins.get(name)
+    return path if path is not None and name in sys.modules else None
+
+
+def read_from(name: str) -> str | None:
+    """Return the file from which the module of a name was read last, imported or not."""
+    return _origins.get(name)
+
+
+def being_read() -> list[str]:
+    """Return the files that imports which run now have read."""
+    return [path for reading in list(_readings) for path in reading.files.copy()]
+
+
+def is_root(folder: str) -> bool:
+    """Say whether a folder is read this way."""
+    return folder in _roots
 
 
 def saved_since() -> bool:
@@ -123,6 +157,8 @@ def release(folders: Sequence[str]) -> None:
         if not _roots[folder]:
             del _roots[folder]
             _forget_finders(folder)
+            for name in [name for name, path in _origins.items() if _is_below(path, folder)]:
+                del _origins[name]
     if not _roots and _hook in sys.path_hooks:
         sys.path_hooks.remove(_hook)
 
@@ -168,7 +204,8 @@ class _Source(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        with open(path, "rb") as file:
+        _origins[fullname] = path
+        with _open(path, "rb") as file:
             stamp = _stamp(os.fstat(file.fileno()))
             data = file.read()
         _read[path] = stamp
