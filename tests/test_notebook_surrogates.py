@@ -96,3 +96,25 @@ def test_an_event_that_cannot_be_sent_costs_itself_and_not_the_way_to_the_server
             assert socket.recv(timeout=10) == "x"
     assert book.run("print(wsh.serve('/later', f).state)").text == "live\n"
     assert cell.error is None
+
+
+def test_what_a_timer_of_a_notebooks_bot_raises_is_shown_below_its_cell_and_remembered(
+    server, book
+):
+    cell = book.run(
+        "import asyncio\nfrom tornado.ioloop import IOLoop\n"
+        "def fail():\n    raise ValueError('of a timer')\n"
+        "async def on_message(handler, message):\n"
+        "    IOLoop.current().call_later(0.01, fail)\n"
+        "    asyncio.get_running_loop().call_later(0.01, fail)\n"
+        "    return message\n"
+        "bot = wsh.serve('/timers', on_message=on_message)"
+    )
+    with server.connect_sync("/timers") as socket:
+        socket.send("x")
+        assert socket.recv(timeout=10) == "x"
+        eventually(lambda: cell.text.count("timers: timer fail failed for ") == 2, cell.text)
+    assert "the connection stays open" in cell.text
+    assert book.run("print([str(e.exception) for e in bot.errors])").text == (
+        "['of a timer', 'of a timer']\n"
+    )
