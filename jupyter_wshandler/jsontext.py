@@ -68,7 +68,7 @@ def to_json(value: object) -> str:
     """
     try:
         text = _ENCODER.encode(value)
-    except (_Unknown, TypeError, ValueError, OverflowError, RecursionError):
+    except Exception:  # noqa: S110 - whatever it is comes again, and with its path
         pass
     else:
         # Of two keys that are the same in JSON one would be lost. To look at each costs several
@@ -84,15 +84,13 @@ def _keeps_its_keys(value: Any) -> bool:
     waiting = [value]
     for one in waiting:  # which grows meanwhile
         kind = type(one)
-        if kind is dict:
+        if kind is dict or isinstance(one, Mapping):
             kinds = set(map(type, one))
             if len(kinds) > 1 or not kinds <= _DISTINCT:
                 return False
             parts = one.values()
         elif kind is list or kind is tuple:
             parts = one
-        elif isinstance(one, Mapping):
-            return False
         else:
             parts = [part for _, part in _parts(one)]
         if not _SCALARS.issuperset(map(type, parts)):
@@ -156,6 +154,12 @@ def _plain(value: Any, path: str, above: dict[int, str]) -> Any:
             simpler = _by_msgspec(value, path, above)
         except _Unfit as error:
             raise ValueError(f"{path} {error}") from None
+        except Exception as error:
+            # Its own code has said no: a model of pydantic that contains itself, say.
+            why = _cut(f"{type(error).__name__}: {error}", 100)
+            raise ValueError(
+                f"{path} is of type {_name(type(value))}, which cannot be turned into JSON: {why}"
+            ) from error
         return _plain(simpler, path, above)
     finally:
         above.pop(id(value), None)

@@ -244,6 +244,32 @@ def test_what_is_nested_too_deeply_is_told_with_the_beginning_of_its_path() -> N
         assert len(str(caught.value)) < 300
 
 
+class Linked(pydantic.BaseModel):
+    next: "Linked | None" = None
+
+
+class Refusing:
+    dtype = None
+
+    def __array__(self) -> None: ...
+
+    def tolist(self) -> None:
+        raise KeyError("no")
+
+
+def test_what_refuses_itself_is_named_by_its_path() -> None:
+    model = Linked()
+    model.next = model
+    for value, words in (
+        ({"m": [model]}, "$.m[0] is of type"),
+        ({"m": Refusing()}, "$.m is of type"),
+    ):
+        with pytest.raises(ValueError, match="which cannot be turned into JSON: ") as caught:
+            to_json(value)
+        assert str(caught.value).startswith(words)
+        assert caught.value.__cause__ is not None
+
+
 HUGE = 10**5000
 
 
