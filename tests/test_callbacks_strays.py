@@ -18,6 +18,16 @@ class Wrong(Exception):
     pass
 
 
+TIMERS: list[PeriodicCallback] = []
+
+
+@pytest.fixture(autouse=True)
+def stop_timers():
+    yield
+    while TIMERS:
+        TIMERS.pop().stop()
+
+
 def fails(*args):
     raise Wrong("secret detail")
 
@@ -44,15 +54,13 @@ def tornado_spawn_callback():
 
 
 def tornado_periodic():
-    timer = PeriodicCallback(fails, 10)
-    timer.start()
-    IOLoop.current().call_later(0.015, timer.stop)
+    TIMERS.append(PeriodicCallback(fails, 10))
+    TIMERS[-1].start()
 
 
 def tornado_periodic_of_a_coroutine():
-    timer = PeriodicCallback(fails_later, 10)
-    timer.start()
-    IOLoop.current().call_later(0.015, timer.stop)
+    TIMERS.append(PeriodicCallback(fails_later, 10))
+    TIMERS[-1].start()
 
 
 def asyncio_call_later():
@@ -111,6 +119,8 @@ async def test_what_a_timer_raises_is_told_as_an_error_of_its_bot(
     visitor = Visitor(manager, bot, current_user=type("U", (), {"username": "zoe"})()).open()
     visitor.send("x")
     await until(lambda: told(caplog, "Error "))
+    while TIMERS:
+        TIMERS.pop().stop()
     check(
         manager,
         caplog,
