@@ -140,13 +140,14 @@ class Worker:
     `line` are the calls that wait for it, as those of their connections before.
     """
 
-    __slots__ = ("abandoned", "fresh", "homed", "job", "line", "thread", "wake")
+    __slots__ = ("abandoned", "fresh", "homed", "job", "line", "own_turn", "thread", "wake")
 
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
         self.line: Line[Job] = Line()
-        self.fresh = 0.0  # when it was woken
+        self.fresh = 0.0  # when it was woken, or has looked last who waits
+        self.own_turn = False  # whether the last call came from its own line
         self.homed = 0  # which one in turn it was when it became a home last; 0: never
         self.wake = threading.Lock()
         self.wake.acquire()

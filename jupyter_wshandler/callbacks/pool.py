@@ -39,7 +39,7 @@ LOOK = 0.01
 
 STREAK = 0.02
 """Seconds that a thread takes the calls of its own connections one after the other, which costs no
-wake-up, before it looks who has waited in line for longest."""
+wake-up, before it looks who has waited in line for longest; then every second is one of its own."""
 
 
 def _never_bound(keeper: Any, args: tuple[Any, ...]) -> bool:
@@ -544,7 +544,8 @@ class ThreadPool:
                 return None, False
             if worker.line or self._pending or self._starved:
                 now = time.monotonic()
-                if worker.line and now - worker.fresh < STREAK:
+                worker.own_turn = not worker.own_turn
+                if worker.line and (worker.own_turn or now - worker.fresh < STREAK):
                     job = worker.line.next(self._shares)
                     if job is not None:
                         self._dequeue(job)
