@@ -184,15 +184,29 @@ def test_a_page_may_be_a_folder_with_an_index(
     assert route_of(load_text(text)).page == f"{tmp_path / 'dist'}/"
 
 
+@pytest.mark.parametrize("written", [".", "..", "link", "/"])
+def test_a_folder_that_holds_the_configuration_and_the_bots_is_no_page(
+    load_text: Load, tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path.parent):
+        (folder / "index.html").touch()
+    found = messages(load_text(SEED + f"      page: {written}\n"))[0]
+    (tmp_path.parent / "index.html").unlink()
+    expected = "without an index.html" if written == "/" else "expected a folder of its own"
+    assert expected in found
+
+
 @pytest.mark.parametrize("pattern", ["/a/.*", "/.*", "/a(?:/.*)?", "/(.+)"])
 def test_a_folder_below_a_pattern_that_takes_its_files_is_refused(
     load_text: Load, tmp_path: Path, pattern: str
 ) -> None:
-    (tmp_path / "index.html").touch()
-    text = SEED.replace("/pingbot", f"'{pattern}'") + "      page: .\n"
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "index.html").touch()
+    text = SEED.replace("/pingbot", f"'{pattern}'") + "      page: dist\n"
     assert "this pattern takes the paths of its files" in messages(load_text(text))[0]
     (tmp_path / "page.html").touch()
-    assert not messages(load_text(text.replace("page: .", "page: page.html")))
+    assert not messages(load_text(text.replace("page: dist", "page: page.html")))
 
 
 @pytest.mark.parametrize("page", ["missing.html", ".", "", "a\0b", 7])

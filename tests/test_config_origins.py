@@ -301,3 +301,24 @@ def test_an_entry_is_either_refused_with_a_sentence_or_usable(entry: str) -> Non
         assert len(refused) > 30
     else:
         assert rules.matches("null") is (entry == "*")
+
+
+@pytest.mark.parametrize(
+    ("entries", "origin", "named", "admitted"),
+    [
+        (("*",), "https://example.org", False, True),
+        (("*",), "null", False, True),
+        (("*", "example.org"), "https://example.org", True, True),
+        (("*", "example.org"), "https://other.example", False, True),
+        (("*.example.org",), "http://a.example.org", True, True),
+        (("localhost:5173",), "http://localhost:5173", True, True),
+        (("localhost:5173",), "http://localhost:5174", False, False),
+        (("localhost:5173",), "null", False, False),
+        (("vscode-webview://*",), "vscode-webview://abc", True, True),
+    ],
+)
+def test_only_an_entry_that_says_which_pages_names_an_origin(
+    entries: tuple[str, ...], origin: str, named: bool, admitted: bool
+) -> None:
+    rules = OriginRules(entries)
+    assert (rules.names(origin), rules.matches(origin)) == (named, admitted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -243,6 +244,14 @@ class KwargsReader(LimitChecks):
             return None
         path = os.path.abspath(os.path.join(value.folder, node.value))
         if os.path.isdir(path) and os.path.isfile(os.path.join(path, "index.html")):
+            if _holds(path, value.folder):
+                self._report.problem(
+                    node.place,
+                    f"expected a folder of its own, found {path!r}, from which every visitor could "
+                    "read this configuration and what lies beside it; move the page's files into a "
+                    "folder such as dist",
+                )
+                return None
             return {name: os.path.join(path, "")}
         if not os.path.isfile(path):
             folder = os.path.isdir(path)
@@ -387,3 +396,8 @@ CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None
     "ratelimit": KwargsReader._ratelimit,
 }
 """What checks each key; a test compares it with the keys of `KwargsEntry`."""
+
+
+def _holds(folder: str, path: str) -> bool:
+    """Say whether a path is a folder, or lies in it, whatever links lead there."""
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
