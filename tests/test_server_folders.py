@@ -9,6 +9,9 @@ from playwright.sync_api import expect
 from support.browser import errors_of
 from support.server import raw_request, running_server
 
+from jupyter_wshandler.config.model import Place, RouteConfig
+from jupyter_wshandler.notebook.serve import _page
+from jupyter_wshandler.routes import Route
 from jupyter_wshandler.server.folder import content_type
 
 YAML = """
@@ -320,3 +323,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_file_leaves_no_error(server):
         sock.close()
     assert server.fetch("/open/big.bin")[2] == FILES["big.bin"]
     assert "Traceback" not in server.log_text()
+
+
+def test_a_cells_bot_cannot_have_a_folder_as_its_page_and_is_told_what_it_can(tmp_path):
+    config = RouteConfig(
+        name="bot", pattern="/bot", place=Place("a cell"), page=f"{tmp_path}{os.sep}"
+    )
+    with pytest.raises(ValueError, match="is a folder, and a cell's page is one file"):
+        _page(Route(config))
