@@ -55,14 +55,18 @@ def _lists(manager: WebSocketManager) -> set[tuple[str, ...]]:
 
 
 def let_read(handler: JupyterHandler, origin: str, *, cookies: bool) -> None:
-    """Let scripts of an origin read an answer, where Jupyter's own settings say nothing of it.
+    """Let scripts of an origin read an answer.
+
+    What Jupyter's own settings say stands, but for answers to a login: a browser shows those only
+    where the origin is named, and not for ``*``.
 
     Args:
         handler: Answers.
         origin: The value of the Origin field.
         cookies: Whether also one to a request with the user's cookies.
     """
-    if ALLOW not in handler._headers or handler._headers[ALLOW] == origin:
+    if cookies:
         handler.set_header(ALLOW, origin)
-        if cookies:
-            handler.set_header("Access-Control-Allow-Credentials", "true")
+        handler.set_header("Access-Control-Allow-Credentials", "true")
+    elif ALLOW not in handler._headers:
+        handler.set_header(ALLOW, origin)
