@@ -17,6 +17,9 @@ from support.chatpage import STATIC
 from support.frontend import EXAMPLE, copied_to, run
 from support.server import free_port, running_server, wait_for
 
+# npm may have to install first, and the compiler of TypeScript is slow on a machine that is busy.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parent.parent
 TYPES = STATIC / "wshandler.d.ts"
 

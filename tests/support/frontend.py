@@ -97,7 +97,7 @@ def run(folder: Path, *command: str) -> str:
     done = subprocess.run(
         [str(folder / "node_modules" / ".bin" / command[0]), *command[1:]],
         cwd=folder,
-        timeout=120,
+        timeout=250,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
