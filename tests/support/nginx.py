@@ -85,13 +85,13 @@ def make_certificate(folder: Path, host: str = HOST) -> tuple[Path, Path]:
 
 
 def write_configuration(
-    folder: Path, upstream_port: int, plain: int, tls: int, host: str = HOST
+    folder: Path, upstream_port: int, plain: int, tls: int, host: str = HOST, http2: bool = False
 ) -> Path:
     """Write the example's files with ports and paths replaced; return the main file."""
     certificate, key = make_certificate(folder, host)
     changes = [
         ("listen 80;", f"listen 127.0.0.1:{plain};", 1),
-        ("listen 443 ssl;", f"listen 127.0.0.1:{tls} ssl;", 1),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{tls} ssl{' http2' * http2};", 1),
         (f"/etc/ssl/certs/{host}.pem", str(certificate), 1),
         (f"/etc/ssl/private/{host}.key", str(key), 1),
     ]
@@ -125,18 +125,21 @@ def write_configuration(
 
 
 @contextmanager
-def running_nginx(folder: Path, upstream_port: int, host: str = HOST) -> Iterator[RunningNginx]:
+def running_nginx(
+    folder: Path, upstream_port: int, host: str = HOST, *, http2: bool = False
+) -> Iterator[RunningNginx]:
     """Start an nginx in front of a server and stop it at the end.
 
     Args:
         folder: Where its files go.
         upstream_port: The port on loopback of the Jupyter server, or of the Hub's proxy.
         host: `HOST`, or `HUB_HOST` for the configuration in front of a Hub.
+        http2: Whether it speaks HTTP/2 to its clients, where there is TLS.
     """
     program = need("nginx")
     folder.mkdir(parents=True, exist_ok=True)
     plain, tls = free_port(), free_port()
-    main = write_configuration(folder, upstream_port, plain, tls, host)
+    main = write_configuration(folder, upstream_port, plain, tls, host, http2)
     nginx = RunningNginx(plain, tls, folder / "certificate.pem", folder / "nginx.log", host)
     with nginx.log_path.open("wb") as log:
         process = subprocess.Popen(
