@@ -102,7 +102,8 @@ test: packages proxy frontend lint types examples ## everything: style, layers, 
 
 .PHONY: packages
 packages: ## install the Debian packages that tests need, where this user may
-	@PYTHON=$(PYTHON) .ci/debian-packages venv chromium firefox nginx proxies openssl compiler
+	@PYTHON=$(PYTHON) .ci/debian-packages \
+	  venv chromium firefox curl nginx proxies openssl compiler
 
 .PHONY: proxy
 proxy: $(VENV)/.installed-proxy ## install JupyterHub's proxy, where npm is there

@@ -15,6 +15,7 @@ REMEDIES = {
     "chromium": "on Debian: apt-get install chromium",
     "configurable-http-proxy": "install node and npm, on Debian: apt-get install nodejs npm; "
     "then run make proxy",
+    "curl": "on Debian: apt-get install curl",
     "firefox-esr": "on Debian: apt-get install firefox-esr",
     "gcc": "on Debian: apt-get install gcc libc6-dev zlib1g-dev",
     "haproxy": "on Debian: apt-get install haproxy",
