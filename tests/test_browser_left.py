@@ -238,4 +238,3 @@ def test_coming_back_to_a_server_that_was_restarted_or_that_has_signed_one_out(k
                 "You are signed out.",
                 "Sign in",
             ]
-            screenshot(page, "left-signed-out")
