@@ -224,6 +224,7 @@ class Bot extends EventTarget {
     // A browser that does not let the page connect has thrown, or it says so and never closes.
     let silence = 0;
     socket.onerror = () => {
+      if (turn.openedAt) return;
       silence = setTimeout(ours(() => this.#ended(forbidden(address))), SILENCE * 1000);
     };
     socket.binaryType = 'arraybuffer';
