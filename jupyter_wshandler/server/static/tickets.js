@@ -18,7 +18,8 @@ let hub = false;  // whether this is a server of JupyterHub's: they say so in ev
 // without the paths. JupyterHub's servers look for one that they have signed, Tornado takes the
 // last: in this order the first is almost always right, and 403 leads to the next.
 function xsrfValues() {
-  const found = (globalThis.document?.cookie ?? '').split(/; */).filter((pair) => /^_xsrf=[!-~]+$/.test(pair));
+  const pairs = (globalThis.document?.cookie ?? '').split(/; */);
+  const found = pairs.filter((pair) => /^_xsrf=[!-~]+$/.test(pair));
   const values = found.map((pair) => pair.slice(6));
   const plain = values.filter((value) => value.startsWith('2|')).reverse();
   const signed = values.filter((value) => !value.startsWith('2|'));
