@@ -17,6 +17,7 @@ MUST = {
     "each close code, with its reason": YES,
     "1007, 1008 and 1011 of the server's own": YES,
     "20 MB to a route that takes 1 MiB: 1009 with its reason": f"{AGAIN} of {AGAIN}",
+    "who is slow in the middle of such a message is not cut off": YES,
     "the client's own code and reason reach `on_close`": YES,
     "the session cookie is `Secure`": YES,
     "refusals: 403, 404, 429": YES,

@@ -23,9 +23,12 @@ import websockets.asyncio.client
 import websockets.sync.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from support import frames
+from support.frames import CLOSE
 from support.http2 import Http2
 from support.proxies import HOST, PROXIES, SILENCE, RunningProxy, running_proxy
 from support.server import RunningServer, running_server
+from support.wire import KEY
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy" / "proxies.md"
 BEGIN, END = "<!-- measured by make proxies -->", "<!-- end of what is measured -->"
@@ -160,6 +163,9 @@ async def closes(proxy: RunningProxy, server: RunningServer) -> dict[str, str]:
     expected = (1009, "message over 1048576 bytes")
     whole = sum(end == expected for end in ends)
     found["20 MB to a route that takes 1 MiB: 1009 with its reason"] = f"{whole} of {AGAIN}"
+    found["who is slow in the middle of such a message is not cut off"] = yes_if(
+        [await asyncio.to_thread(slow_in_the_middle, proxy, server)]
+    )
     async with connected(proxy, server, "/echo") as client:
         await client.close(4005, REASON)
     async with connected(proxy, server, "/end") as client:
@@ -198,6 +204,40 @@ def too_much(proxy: RunningProxy, server: RunningServer) -> tuple[int | None, st
             client.send("x" * SIZE)
             client.recv(timeout=20)
         return client.close_code, client.close_reason or ""
+
+
+def slow_in_the_middle(proxy: RunningProxy, server: RunningServer) -> bool:
+    """Send half of what is too large, the rest after our close frame; return whether it passes."""
+    fields = {
+        "Host": f"{HOST}:{proxy.port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": KEY,
+        "Sec-WebSocket-Version": "13",
+        **server.headers(),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+    with proxy.tls_context().wrap_socket(plain, server_hostname=HOST) as sock:
+        sock.sendall(f"GET /small HTTP/1.1\r\n{lines}\r\n".encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(65536)
+        data = data.partition(b"\r\n\r\n")[2]
+        try:
+            sock.sendall(b"\x82\xff" + SIZE.to_bytes(8, "big") + bytes(4) + bytes(SIZE // 2))
+            while len(data) < 4 and (chunk := sock.recv(65536)):
+                data += chunk
+            time.sleep(0.5)
+            sock.sendall(bytes(SIZE - SIZE // 2) + frames.close(1009))
+        except OSError:
+            return False
+        if (data[:1], data[2:4]) != (bytes([0x80 | CLOSE]), (1009).to_bytes(2, "big")):
+            return False
+        with contextlib.suppress(OSError):  # a proxy need not end TLS as it should
+            while sock.recv(65536):
+                pass
+        return True
 
 
 async def refusals(proxy: RunningProxy, server: RunningServer) -> dict[str, str]:
