@@ -157,10 +157,10 @@ def measure_both(theirs: Target, ours: Target, one: Case) -> tuple[Outcome, Outc
 
 
 def ending(wire: Wire) -> str:
-    """Read to the end of the stream; say how the server ended it."""
+    """Read to the close frame, or to the end of the stream; say how the server ended it."""
     codes, answers = [], 0
     try:
-        while (got := wire.frame()) is not None:
+        while not codes and (got := wire.frame()) is not None:
             if got.opcode == CLOSE:
                 codes.append(got.code)
             answers += got.opcode in (TEXT, BINARY)
@@ -316,6 +316,8 @@ def unanswered_close(target: Target) -> str:
         wire.send(text("close, please"))
         wire.sock.settimeout(12)
         said = ending(wire)
+        while wire.frame() is not None:
+            pass
         seconds = round(elapsed(begun))
     if not said.startswith("close 4000"):
         return said
