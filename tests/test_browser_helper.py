@@ -86,12 +86,12 @@ PAGE = """<!doctype html>
   window.start = (where, options) => {
     window.bot = connect(where ?? undefined, options);
     window.opened = 0;
-    for (const kind of ['got', 'states', 'unsent']) window[kind] = [];
+    for (const kind of ['got', 'states', 'causes', 'unsent']) window[kind] = [];
     bot.onopen = () => { opened += 1; };
     bot.onmessage = ({data}) => {
       got.push(typeof data === 'string' ? data : [...new Uint8Array(data)]);
     };
-    bot.onstate = () => states.push(bot.state);
+    bot.onstate = () => { states.push(bot.state); causes.push(bot.cause); };
     bot.addEventListener('unsent', ({detail}) => unsent.push(detail));
   };
   window.loaded = true;
@@ -685,6 +685,148 @@ def test_a_stopped_server_is_told_from_everything_else_and_found_again(
     page.until("bot.state === 'open'")
     assert page.call("bot.link") is None
     page.echoes("hello")
+
+
+def knows_nobody(route: Route) -> None:
+    """Answer as a server that was started again does, to a browser with the login of before."""
+    body = {"message": "log in first, or send a token", "reason": None}
+    route.fulfill(status=403, headers=HUB, json=body)
+
+
+def answer_all(page: Visit, tell) -> None:
+    page.page.unroute_all()
+    for pattern in (TICKETS, ME):
+        page.page.route(pattern, tell)
+
+
+ENDS = {
+    "the bot is told": (1001, None),
+    "the route is restarted": (1012, None),
+    "the Hub answers": (1011, hub_says(424)),
+    "the Hub refuses": (1011, hub_says(403)),
+    "nobody answers": (1011, lambda route: route.abort("connectionrefused")),
+    "it is about to start": (1011, lambda route: route.fulfill(status=503, body="")),
+}
+"""How a page learns that its server has ended: the close code, and what its questions meet."""
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_end_of_a_server_never_reads_as_a_sign_out_and_the_page_comes_back(visit, server, end):
+    code, between = ENDS[end]
+    page = visit("guarded").opened()
+    if between is None:
+        answer_all(page, knows_nobody)
+    else:
+        answer_all(page, between)
+    page.call(f"bot.send('close {code}')")
+    if between is not None:
+        page.until("bot.attempts > 1")
+        answer_all(page, knows_nobody)
+    words = "The server was started again, and does not know this page yet."
+    assert page.ended("waiting", "renewed") == words
+    assert page.call("bot.link") == {"href": f"{server.url}guarded", "text": "Sign in"}
+    sockets = len(page.sockets)
+    page.until("bot.attempts > 1")
+    assert page.call("bot.cause") == "renewed"
+    assert len(page.sockets) == sockets, "a socket that cannot open is not tried"
+    assert 4401 not in page.call("causes")
+    # Somebody signs in in another tab.
+    page.page.unroute_all()
+    page.until("bot.state === 'open'")
+    assert page.call("[bot.link, bot.words]") == [None, ""]
+    page.echoes("hello")
+
+
+def test_a_server_that_ends_again_before_anybody_has_signed_in_is_said_to_be_stopped(visit):
+    page = visit("guarded").opened()
+    answer_all(page, knows_nobody)
+    page.call("bot.send('close 1001')")
+    page.ended("waiting", "renewed")
+    answer_all(page, hub_says(424))
+    page.ended("waiting", "stopped")
+    answer_all(page, knows_nobody)
+    page.ended("waiting", "renewed")
+
+
+@pytest.mark.parametrize("by", ["asking", "the close code"])
+def test_a_page_that_is_signed_out_comes_back_by_itself_when_it_is_not_any_more(visit, by):
+    page = visit("guarded").opened()
+    answer_all(page, knows_nobody)
+    page.call(f"bot.send('close {1011 if by == 'asking' else 4401}')")
+    assert page.ended("closed", 4401) == "You are signed out."
+    sockets = len(page.sockets)
+    with page.page.expect_response(TICKETS):
+        pass
+    assert page.call("[bot.state, bot.cause]") == ["closed", 4401]
+    assert len(page.sockets) == sockets
+    page.page.unroute_all()
+    page.until("bot.state === 'open'")
+    page.echoes("hello")
+
+
+def test_a_close_with_4401_while_the_hub_cannot_be_asked_is_asked_about_again(visit):
+    page = visit("guarded").opened()
+    body = {"message": "the Hub cannot be asked who you are; try again", "reason": None}
+    answer_all(page, lambda route: route.fulfill(status=503, headers=HUB, json=body))
+    page.call("bot.send('close 4401 nobody could be asked about your login for 10 s')")
+    page.ended("closed", 4401)
+    with page.page.expect_response(TICKETS):
+        pass
+    page.page.unroute_all()
+    page.until("bot.state === 'open'")
+
+
+def test_a_hidden_tab_that_is_signed_out_does_not_ask_until_it_is_shown(visit):
+    page = visit("guarded")
+    page.page.clock.install()
+    page.call("Object.defineProperty(document, 'hidden', {get: () => window.away})")
+    page.opened()
+    answer_all(page, knows_nobody)
+    page.call("window.away = true")
+    page.call("bot.send('close 4401')")
+    page.ended("closed", 4401)
+    for _ in range(5):
+        page.page.clock.fast_forward(60_000)
+    assert len(page.posts) == 1
+    page.page.unroute_all()
+    page.call("{ away = false; document.dispatchEvent(new Event('visibilitychange')); }")
+    page.until("bot.state === 'open'")
+
+
+def test_who_leaves_while_it_is_asked_about_a_login_stays_away(visit):
+    page = visit("guarded").opened()
+    answer_all(page, knows_nobody)
+    page.call("bot.send('close 4401')")
+    page.ended("closed", 4401)
+    with page.page.expect_response(TICKETS):
+        pass
+    held: list[Route] = []
+    page.page.unroute_all()
+    page.page.route(TICKETS, lambda route: held.append(route))
+    while not held:
+        page.page.wait_for_timeout(20)
+    page.call("bot.close()")
+    with page.page.expect_response(TICKETS):
+        held[0].continue_()
+    assert page.call("[bot.state, bot.cause]") == ["closed", "left"]
+    page.page.unroute_all()
+
+
+def test_a_server_that_is_replaced_between_ticket_and_socket_does_not_forbid_anything(visit):
+    page = visit()
+    answers = [lambda route: route.fulfill(json={"ticket": None, "expires_in": 30})]
+    page.page.route(TICKETS, lambda route: (answers.pop(0) if answers else knows_nobody)(route))
+    page.page.route(ME, knows_nobody)
+    page.start("/members")
+    assert page.ended("closed", 4401) == "You are signed out."
+
+
+def test_a_hub_that_cannot_say_who_asks_forbids_nothing(visit):
+    page = visit()
+    page.page.route(TICKETS, lambda route: route.fulfill(status=403, headers=HUB, body=""))
+    page.page.route(ME, lambda route: route.fulfill(status=500, headers=HUB, body=""))
+    page.start()
+    page.ended("waiting", "unready")
 
 
 def test_a_proxy_that_answers_for_a_dead_server_of_a_hub_means_that_it_is_stopped(visit):

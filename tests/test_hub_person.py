@@ -115,6 +115,25 @@ def test_a_server_that_is_stopped_says_so_and_the_page_connects_when_it_is_back(
     say(page, "after")
 
 
+def test_a_server_that_somebody_else_has_started_again_is_no_sign_out(hub, browser):
+    """The Hub forgets a server's logins with the server, and its users have not signed out."""
+    page = open_chat(browser, hub)
+    say(page, "before")
+    hub.stop("ada")
+    expect(notice(page)).to_have_text("The server is stopped.")
+    hub.start("ada")
+    words = "The server was started again, and does not know this page yet."
+    expect(notice(page)).to_have_text(words, timeout=60_000)
+    expect(page.get_by_role("status")).to_have_text("Reconnecting")
+    screenshot(page, "hub-4-renewed")
+    with browser.expect_page() as opened:
+        page.get_by_role("link", name="Sign in").click()
+    # The Hub asks nothing of somebody who is signed in there; the page notices by itself.
+    expect(opened.value.get_by_role("status")).to_have_text("Connected", timeout=60_000)
+    expect(page.get_by_role("status")).to_have_text("Connected", timeout=60_000)
+    say(page, "after")
+
+
 def test_a_silent_chat_is_closed_and_opens_again_when_somebody_writes(hub, browser):
     page = open_chat(browser, hub)
     page.goto(hub.door.url(hub.start("ada").at("sleepy")))

@@ -98,8 +98,9 @@ async function forTicket(url) {
   // Whoever is signed out may still use a public route.
   if (me.redirected || [401, 403].includes(me.status)) return {cause: 4401, anyway: true};
   // A worker cannot read the _xsrf cookie that a ticket is asked for with; most routes need none.
-  if (status === 403 && !globalThis.document) return {};
-  if (status === 403) return {cause: 4403, detail: said, anyway: true};
+  if (status === 403 && me.status < 500) {
+    return globalThis.document ? {cause: 4403, detail: said, anyway: true} : {};
+  }
   // The proxy answers for a server that has died, until the Hub has noticed.
   if (hub && status >= 502 && me.status >= 502 && !said) return {cause: 'stopped'};
   return {cause: 'unready', detail: said || String(status)};
@@ -138,7 +139,12 @@ async function whyRefused(url) {
   if (!SAME || url.searchParams.has('token')) return whetherThere(url);
   const {status, redirected, said} = await ask(url);
   if (redirected) return {cause: 1006};
-  if (status === 403) return {cause: 4403, detail: said};
+  if (status === 424) return {cause: 'stopped'};
+  // Between ticket and socket one server may have ended, and the next one knows nobody yet.
+  if (status === 403) {
+    const {cause, ...more} = await forTicket(url);
+    return cause && cause !== 4403 ? {cause, ...more} : {cause: 4403, detail: said};
+  }
   if (status === 404) return {cause: 'missing'};
   return status >= 500 ? {cause: 'unready', detail: said || String(status)} : {cause: 'refused'};
 }

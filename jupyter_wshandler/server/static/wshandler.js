@@ -31,6 +31,7 @@ import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
 const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
 const LONGEST_WAIT = 15;  // seconds
+const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
 const STABLE = 5;         // seconds after which a connection counts as good again
 const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
 
@@ -59,6 +60,7 @@ export const MEANINGS = {
     detailed: true},
   unreachable: {words: 'The server cannot be reached'},
   stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
+  renewed: {words: 'The server was started again, and does not know this page yet', link: 'Sign in'},
   unready: {words: 'The server is not ready', detailed: true},
   missing: {words: 'Nothing answers at this address'},
   limit: {words: 'The bot takes no more connections', detailed: true},
@@ -75,6 +77,8 @@ export const MEANINGS = {
 const COVERED = {
   1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], stopped: ['unready'],
 };
+// A server that ends takes its logins along: who has to sign in to the next one has not signed out.
+const ENDS = [1001, 1012, 'stopped', 'unreachable', 'unready', 'renewed'];
 const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
     && ![1005, 1006, 4401].includes(old));
@@ -199,6 +203,7 @@ class Bot extends EventTarget {
 
   #rest() {
     clearTimeout(this.#timer);
+    this.#timer = 0;
     waiting.delete(this);
     this.#due = 0;
   }
@@ -210,7 +215,7 @@ class Bot extends EventTarget {
     // Whoever has just made the bot hears of what the browser says at once.
     const found = await (this.#asks ? askForTicket(this.url) : {});
     if (this.#turn !== turn) return;
-    if (found.cause && !found.anyway) return void this.#ended(found);
+    if (found.cause && !(found.anyway && this.cause !== 'renewed')) return void this.#ended(found);
     const address = new URL(this.url);
     if (found.ticket) address.searchParams.set('ws_token', found.ticket);
     address.protocol = address.protocol.replace('http', 'ws');
@@ -252,15 +257,19 @@ class Bot extends EventTarget {
     });
   }
 
-  #ended({cause, detail = ''}) {
+  #ended({cause, detail = '', anyway = false}) {
     this.#turn = null;
+    if (cause === 4401 && anyway && ENDS.includes(this.cause)) cause = 'renewed';
+    if (cause === 'renewed' && this.cause !== cause) this.attempts = 0;
     // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
-    const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready'].includes(cause);
+    const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready', 'renewed']
+      .includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
       : this.#because(cause, detail);
     if (state === 'waiting') {
       // Spread over time, so that the pages of a restarted server do not all come back at once.
-      const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts) * 1000;
+      const longest = 1000 * (cause === 'renewed' ? SLOW * 2 ** this.attempts
+        : Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts));
       const wait = longest * (0.5 + Math.random() / 2);
       this.attempts += 1;
       this.#due = performance.now() + wait;
@@ -269,11 +278,23 @@ class Bot extends EventTarget {
     } else if (cause === 4401) {
       // Who comes back to this tab may have signed in in another.
       waiting.set(this, (type) => { if (type !== 'online') this.#attempt(); });
+      if (this.#asks) this.#linger(SLOW, anyway);
     }
     if (state !== 'waiting') live.delete(this);
     // It connects again at once, and then the page shows nothing of it any more.
     if (cause === 1011) console.warn(this.words);
     this.#show(state);
+  }
+
+  // Ask less and less often whether somebody is signed in again: one who was seen not to be.
+  #linger(wait, missed) {
+    const timer = this.#timer = setTimeout(async () => {
+      if (page?.hidden) return;  // it is asked when the tab is shown
+      const {cause} = await askForTicket(this.url);
+      if (this.#timer !== timer) return;
+      if (cause) this.#linger(2 * wait, true);
+      else if (missed) this.#attempt();
+    }, wait * 1000);
   }
 
   #because(cause, detail) {
