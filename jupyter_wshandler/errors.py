@@ -11,8 +11,8 @@
     ├── ConnectionClosed      something was sent to a connection that is closing or closed
     ├── ConnectionRefused     a route's own rule refuses this connection
     ├── RouteRefused          a kernel may not serve the route that it asks for
-    ├── PoolBusy              no callback thread became free in time
     ├── NoAnswer              a function that takes part in a handshake took too long
+    ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
     └── ServerNotFound        the client does not know which server is meant
