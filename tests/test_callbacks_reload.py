@@ -15,7 +15,7 @@ import pytest
 
 from jupyter_wshandler.callbacks import served
 from jupyter_wshandler.callbacks.sources import Reading, recorded
-from jupyter_wshandler.callbacks.watch import FileWatch
+from jupyter_wshandler.callbacks.watch import FileWatch, places_of
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.engine.protocol import Protocol
 from jupyter_wshandler.manager import WebSocketManager
@@ -738,8 +738,8 @@ async def test_a_watch_tells_of_its_files_only_and_not_of_each_write(tmp_path):
         return times
 
     try:
-        assert watch.follow([str(tmp_path / "bot.py"), str(tmp_path / "none" / "x.py")])
-        assert not watch.follow([str(tmp_path / "bot.py")])
+        assert watch.follow(places_of([str(tmp_path / "bot.py"), str(tmp_path / "none" / "x.py")]))
+        assert not watch.follow(places_of([str(tmp_path / "bot.py")]))
         # The thread begins to listen in its own time: write until it is heard.
         for _ in range(100):
             (tmp_path / "bot.py").write_text("x")
@@ -767,7 +767,124 @@ async def test_a_system_that_cannot_watch_is_said_and_looked_at_instead(tmp_path
     monkeypatch.setattr(watchfiles, "watch", refuse)
     reasons: list[str] = []
     watch = FileWatch(lambda: None, reasons.append)
-    watch.follow([str(tmp_path / "bot.py")])
+    watch.follow(places_of([str(tmp_path / "bot.py")]))
     await until(lambda: reasons)
     assert "limit of watches" in reasons[0]
     watch.join()
+
+
+# ---- looks that fail ----------------------------------------------------------------------------
+
+
+async def test_a_look_that_fails_says_so_once_for_each_reason_and_when_it_works_again(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(served, "LOOK_POLL", 0.01)
+    site = Site(tmp_path, "poll")
+    await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
+    loader, looks = site.manager.served._loader, 0
+    look = loader.look
+
+    def fail(reason):
+        nonlocal looks
+        looks += 1
+        raise OSError(reason)
+
+    try:
+        for reason in ("Stale file handle", "Input/output error"):
+            monkeypatch.setattr(loader, "look", partial(fail, reason))
+            seen = looks
+            await until(lambda seen=seen: looks > seen + 5)
+        assert site.answer("a") == "v1"
+        monkeypatch.setattr(loader, "look", look)
+        site.write("one.py", ECHO.format(answer="v2"))
+        await until(lambda: site.answer("a") == "v2")
+    finally:
+        await site.manager.stop(2)
+    for reason in ("Stale file handle", "Input/output error"):
+        assert (
+            caplog.text.count(
+                f"cannot be looked at; what is served goes on, and changes are "
+                f"not noticed meanwhile: OSError: {reason}"
+            )
+            == 1
+        )
+    assert caplog.text.count("The files of the routes can be looked at again") == 1
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_file_system_that_does_not_answer_is_named_and_so_is_its_return(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(served, "LOOK_POLL", 0.01)
+    monkeypatch.setattr(served, "SLOW", 0.05)
+    site = Site(tmp_path, "poll")
+    await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
+    loader, answers = site.manager.served._loader, threading.Event()
+    look = loader.look
+
+    def hang():
+        answers.wait(30)
+        return look()
+
+    monkeypatch.setattr(loader, "look", hang)
+    try:
+        await until(lambda: "the file system has not answered" in caplog.text)
+        assert "imported again" not in caplog.text
+        answers.set()
+        await until(lambda: "can be looked at again" in caplog.text)
+    finally:
+        answers.set()
+        await site.manager.stop(2)
+
+
+@pytest.mark.parametrize("name", ["one.py", "site.yaml"])
+async def test_permissions_that_are_given_back_are_noticed_though_nothing_else_has_changed(
+    site, monkeypatch, name
+):
+    await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
+    path = str(site.folder / name)
+    refused = {path}
+    access, opened = os.access, open
+
+    def refuse(file, *args, **options):
+        if str(file) in refused:
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, *args, **options)
+
+    # As root may read everything, the file system's part is played.
+    monkeypatch.setattr(
+        os, "access", lambda file, mode: str(file) not in refused and access(file, mode)
+    )
+    monkeypatch.setattr("builtins.open", refuse)
+    refused.clear()
+    site.write("one.py", ECHO.format(answer="v2"))
+    site.yaml.write_text(routes(a=bot("one"), b=bot("one")))
+    refused.add(path)
+    for _ in range(3):
+        await site.manager.reload()
+    (error,) = site.manager.reload_errors
+    assert "Permission denied" in error
+    assert name in error
+    assert "sources.py" not in error
+    refused.clear()
+    result = await site.manager.reload()
+    assert name in result.files
+    assert site.manager.reload_errors == ()
+    assert site.answer("b") == "v2"
+
+
+async def test_a_folder_that_cannot_be_listed_keeps_nobody_from_importing(site, monkeypatch):
+    await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
+    os.rename(site.folder / "one.py", site.folder.parent / "one.py")
+    config = site.folder.parent / "kept"
+    os.rename(site.folder, config)
+    os.symlink(site.folder, site.folder)  # a link to itself: not "missing", but an error
+    try:
+        with pytest.raises(ModuleNotFoundError):
+            __import__("there_is_no_such_module_anywhere")
+    finally:
+        os.unlink(site.folder)
+        os.rename(config, site.folder)

@@ -66,7 +66,10 @@ class CallbackModules:
             return
         self._closed = True
         sources.release(self.folders)
-        mine = self.modules()
+        # Before any is forgotten: a package's folder is asked for each of its modules.
+        homes = {
+            name: _folder_of(_top(name), sys.modules.get(_top(name))) for name in self.modules()
+        }
         for folder in self.folders:
             if folder not in _users:
                 continue
@@ -77,11 +80,7 @@ class CallbackModules:
             with contextlib.suppress(ValueError):
                 sys.path.remove(folder)
             places = {folder, os.path.realpath(folder)}
-            gone = [
-                name
-                for name in mine
-                if _folder_of(_top(name), sys.modules.get(_top(name))) in places
-            ]
+            gone = [name for name, home in homes.items() if home in places]
             for name in sorted(gone, reverse=True):
                 _forget(name)
 
@@ -271,12 +270,20 @@ class CallbackModules:
             return f"{name}: there is no module {top} among the installed ones"
         names = {module.name for module in pkgutil.iter_modules(self.folders)}
         hint = f"; {suggest(top, names)}" if names else ""
+        unreadable = list(filter(None, map(_why_unreadable, self.folders)))
+        if unreadable:
+            return f"{name}: the module {top} cannot be looked for: {'; '.join(unreadable)}"
         where = " and ".join(self.folders)
         return f"{name}: there is no module {top} in {where}, nor among the installed ones{hint}"
 
     def _failure(self, error: BaseException, dotted: str) -> str:
         """Say what went wrong in a module, and in which of the user's lines."""
-        frames = traceback.extract_tb(error.__traceback__)
+        # Where a source cannot be read, the last frame is the one that reads it.
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename != sources.__file__
+        ]
         mine = [frame for frame in frames if self._is_mine(frame.filename)]
         for frame in mine:
             _drop_bytecode(frame.filename)
@@ -347,6 +354,15 @@ def first_line(error: BaseException, limit: int = 200) -> str:
 def submodules(module: ModuleType) -> Iterable[str]:
     """Return the names of the modules in a package; none if it is no package."""
     return {found.name for found in pkgutil.iter_modules(sources.paths_of(module))}
+
+
+def _why_unreadable(folder: str) -> str:
+    """Return why a folder cannot be listed; nothing where it can."""
+    try:
+        with os.scandir(folder):
+            return ""
+    except OSError as error:
+        return f"the folder {folder} cannot be read: {error.strerror}"
 
 
 def _loaded() -> list[tuple[str, ModuleType | None]]:

@@ -20,7 +20,7 @@ from ..types import CloseCode
 from .pool import ThreadPool
 from .reload import Loaded, Reload, RouteLoader, Source, same
 from .routelog import RouteLog
-from .watch import FileWatch
+from .watch import FileWatch, places_of
 
 Watching = Literal["auto", "poll", "off"]
 
@@ -33,6 +33,9 @@ LOOK_POLL = 1.0
 
 SLOW = 10.0
 """Seconds after which a reload that still runs is named in a warning."""
+
+LOOKING = "a look at the files"
+"""What a look is called where it does not end."""
 
 HEAL = 2.0
 """Seconds that a handshake waits for the functions of a broken route."""
@@ -198,9 +201,18 @@ class ServedRoutes:
         # Where the watching ends meanwhile, nobody asks what became of it.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         done, _ = await asyncio.wait([future], timeout=SLOW)
-        if not done:
+        if not done and label == LOOKING:
+            self.log.warning(
+                "The files of the routes cannot be looked at: the file system has not answered for "
+                "%d s; changes are not noticed meanwhile",
+                SLOW,
+            )
+        elif not done:
             self.log.warning("The callback modules take over %d s to be imported again", SLOW)
-        return await future
+        result = await future
+        if not done and label == LOOKING:
+            self.log.info("The files of the routes can be looked at again")
+        return result
 
     def _swap(self, loaded: Loaded) -> Reload:
         files = tuple(self._shown(path) for path in loaded.files if not os.path.isdir(path))
@@ -393,10 +405,10 @@ class ServedRoutes:
             told.set()
 
         watch = FileWatch(lambda: notify(told.set), lambda why: notify(failed, why))
+        failing = ""
         try:
             while True:
-                if self.watching == "auto" and watch.follow(self._loader.files()):
-                    told.set()  # something may have changed before the watch began
+                await self._listen(watch, told)
                 period = LOOK_AUTO if self.watching == "auto" else LOOK_POLL
                 with contextlib.suppress(TimeoutError):
                     # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
@@ -409,16 +421,56 @@ class ServedRoutes:
                         if not was_told:
                             watch.stop()  # it is deaf, as after its folder was replaced
                         await self._reload_safely()
-                except Exception:  # a file system may say anything; the next look may be better
-                    self.log.exception("The files of the routes could not be looked at")
+                except Exception as error:
+                    # A file system may say anything; the next look may be better.
+                    failing = self._say_failing(error, failing)
+                else:
+                    failing = self._say_failing(None, failing)
         finally:
             watch.stop()
             while watch.running:  # noqa: ASYNC110 # a thread of compiled code sets no event
                 await asyncio.sleep(0.01)
 
+    async def _listen(self, watch: FileWatch, told: asyncio.Event) -> None:
+        """Let the system tell of changes, where it is asked to."""
+        if self.watching != "auto":
+            return
+        try:
+            async with self._lock:
+                files = self._loader.files()
+                places = await self._in_thread(places_of, files, label=LOOKING)
+        except Exception as error:  # the look that follows tells what there is to tell
+            self.log.debug("The folders of the routes' files cannot be asked for: %s", error)
+            return
+        if watch.follow(places):
+            told.set()  # something may have changed before the watch began
+
+    def _say_failing(self, error: Exception | None, before: str) -> str:
+        """Write that the files cannot be looked at, once for each reason, and that they can again.
+
+        Args:
+            error: What a look has ended with; None if it went well.
+            before: What was written last; "" if that they can be looked at.
+
+        Returns:
+            What is written now.
+        """
+        if error is None:
+            if before:
+                self.log.info("The files of the routes can be looked at again")
+            return ""
+        reason = f"{type(error).__name__}: {error}"
+        if reason != before:
+            self.log.error(
+                "The files of the routes cannot be looked at; what is served goes on, and changes "
+                "are not noticed meanwhile: %s",
+                reason,
+            )
+        return reason
+
     async def _look(self) -> bool:
         async with self._lock:
-            return bool(await self._in_thread(self._loader.look, label="a look at the files"))
+            return bool(await self._in_thread(self._loader.look, label=LOOKING))
 
     async def _reload_safely(self) -> None:
         try:

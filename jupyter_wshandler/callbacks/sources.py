@@ -26,8 +26,9 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
-Stamp = tuple[int, int, int]
-"""Time of change (ns), size and inode of a file; a folder has zeros."""
+Stamp = tuple[int, int, int, int, bool]
+"""Time of change (ns), size, inode and device of a file, and whether it may be read; a folder has
+zeros. Where a link is swapped for another one, the inode or the device tells."""
 
 _roots: dict[str, int] = {}
 """Folders that are read this way, and how many use each."""
@@ -95,7 +96,8 @@ def recorded(reading: Reading) -> Iterator[Reading]:
 def stamp_of(path: str) -> Stamp | None:
     """Return what a file is now; None where there is none that can be looked at."""
     try:
-        return _stamp(os.stat(path))
+        # Permissions that are given back change neither time nor size.
+        return _stamp(os.stat(path), os.access(path, os.R_OK))
     except (OSError, ValueError):
         return None
 
@@ -135,10 +137,10 @@ def saved_since() -> bool:
     )
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def _stamp(status: os.stat_result, readable: bool) -> Stamp:
     if stat.S_ISDIR(status.st_mode):  # what happens in it is seen in its files
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+        return (0, 0, 0, 0, True)
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev, readable)
 
 
 def register(folders: Sequence[str]) -> None:
@@ -189,7 +191,12 @@ class _Finder(FileFinder):
     """Find modules as Python does, and note what was asked for."""
 
     def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        spec = super().find_spec(fullname, target)
+        try:
+            spec = super().find_spec(fullname, target)
+        except OSError:
+            # A folder that cannot be listed must not keep the server from importing its own
+            # modules: Python asks every folder of `sys.path`.
+            spec = None
         for reading in _readings:
             reading.asked[self.path, fullname.rpartition(".")[2]] = fullname
             if spec is not None and spec.origin is not None:
@@ -206,7 +213,7 @@ class _Source(SourceFileLoader):
         path = self.get_filename(fullname)
         _origins[fullname] = path
         with _open(path, "rb") as file:
-            stamp = _stamp(os.fstat(file.fileno()))
+            stamp = _stamp(os.fstat(file.fileno()), True)
             data = file.read()
         _read[path] = stamp
         for reading in _readings:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 STEP = 100
 """Milliseconds of quiet that end a burst of changes, so that it is told once."""
@@ -14,7 +14,67 @@ STEP = 100
 BURST = 800
 """Milliseconds after which a burst is told even if it goes on."""
 
+MOST_LINKS = 40
+"""Links that are followed to one file, as many as Linux follows."""
+
 _JOIN = 2.0
+
+
+class Places(NamedTuple):
+    """What to watch: names of entries, and the folders in which they may appear."""
+
+    names: frozenset[str]
+    folders: frozenset[str]
+
+
+def places_of(files: Iterable[str]) -> Places:
+    """Return what to watch to hear of a change of files, whether they exist or not.
+
+    It is the folder of each, and where links lead to it, the folder of each link: Kubernetes
+    changes a ConfigMap by swapping the link ``..data`` that all of its files lead through, and
+    others swap a link some folders above.
+
+    Args:
+        files: Absolute paths.
+    """
+    entries: set[tuple[str, str]] = set()
+    links: dict[str, bool] = {}
+    for path in files:
+        entries.update(_entries_on_the_way(path, links))
+    folders = frozenset(folder for folder, _ in entries if os.path.isdir(folder))
+    return Places(frozenset(name for _, name in entries), folders)
+
+
+def _entries_on_the_way(path: str, links: dict[str, bool]) -> Iterator[tuple[str, str]]:
+    """Yield folder and name of every link that leads to a file, and of the file at the end."""
+    for _ in range(MOST_LINKS):
+        link = next((part for part in _parts(path) if _is_link(part, links)), None)
+        if link is None:
+            break
+        yield os.path.split(link)
+        try:
+            target = os.readlink(link)
+        except OSError:  # gone meanwhile
+            break
+        # What stands before the first link has none, so that `..` means what it says.
+        rest = path[len(link) :].lstrip(os.sep)
+        path = os.path.normpath(os.path.join(os.path.dirname(link), target, rest))
+    yield os.path.split(path)
+
+
+def _parts(path: str) -> Iterator[str]:
+    """Yield a path's folders, the topmost first, and the path."""
+    position = path.find(os.sep, 1)
+    while position > 0:
+        yield path[:position]
+        position = path.find(os.sep, position + 1)
+    yield path
+
+
+def _is_link(path: str, known: dict[str, bool]) -> bool:
+    if path not in known:
+        known[path] = os.path.islink(path)
+    return known[path]
 
 
 class FileWatch:
@@ -42,18 +102,17 @@ class FileWatch:
         """Whether a thread is there, possibly on its way to end."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def follow(self, files: Iterable[str]) -> bool:
-        """Watch for these files, whether they exist or not, and for no others.
+    def follow(self, places: Places) -> bool:
+        """Watch these places and no others.
 
         Args:
-            files: Absolute paths.
+            places: What `places_of` returned.
 
         Returns:
             Whether the set of watched folders changed: a change before that was not heard.
         """
-        files = tuple(files)
-        self._names = frozenset(os.path.basename(path) for path in files)
-        folders = frozenset(filter(os.path.isdir, map(os.path.dirname, files)))
+        self._names = places.names
+        folders = places.folders
         if folders == self._folders:
             return False
         self.stop()

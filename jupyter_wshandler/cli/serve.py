@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.logicalpath import absolute
+
 
 def serve(file: str, options: Sequence[str]) -> int:
     """Start a Jupyter server that serves the routes of a file, until it is stopped.
@@ -29,6 +31,6 @@ def serve(file: str, options: Sequence[str]) -> int:
 
     WSHandlerApp.announces = True
     WSHandlerApp.launch_instance(  # type: ignore[no-untyped-call]
-        [f"--WSHandlerApp.config_file={path.resolve()}", *options]
+        [f"--WSHandlerApp.config_file={absolute(path)}", *options]
     )
     return 0

@@ -35,6 +35,7 @@ from traitlets.config import Config as TraitConfig
 from ..callbacks.run import ANSWER_TIMEOUT
 from ..callbacks.served import Watching
 from ..config.loader import load
+from ..config.logicalpath import absolute
 from ..config.nodes import suggest
 from ..engine.handover import CARRIERS
 from ..kernels.details import why_not_header
@@ -216,7 +217,7 @@ class WSHandlerApp(ExtensionApp):
         given = self.config_file
         files = [given] if isinstance(given, str) and given else list(given or ())
         # A callback may change the working directory before the files are read again.
-        return [os.path.abspath(path) for path in files]
+        return [absolute(path) for path in files]
 
     def watching(self) -> Watching:
         """Return how changes of files are noticed."""
@@ -373,17 +374,23 @@ class WSHandlerApp(ExtensionApp):
         """Let a further signal to stop do nothing while the server stops.
 
         jupyter_server begins to stop anew at each: kernels are shut down twice at the same time,
-        and the loop ends with the first, in the middle of the others.
+        and the loop ends with the first, in the middle of the others. A stop that has failed may
+        be tried again.
         """
-        stop = serverapp.stop
+        stop, is_stopping = serverapp._stop, False
 
-        def first(*args: Any, **kwargs: Any) -> None:
-            if kwargs.get("from_signal") and getattr(serverapp, "_stopping", False):
+        async def stop_unless_stopping() -> None:
+            nonlocal is_stopping
+            if is_stopping:
                 self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
-            else:
-                stop(*args, **kwargs)
+                return
+            is_stopping = True
+            try:
+                await stop()
+            finally:
+                is_stopping = False
 
-        serverapp.stop = first
+        serverapp._stop = stop_unless_stopping
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..config.logicalpath import absolute
+
 if TYPE_CHECKING:
     from ..client import Connector
 
@@ -322,13 +324,13 @@ def _config_file(
         places = [Path(folder or "."), Path(".")]
         for path in (place / config for place in places):
             if path.is_file():
-                return path.resolve(), None
+                return Path(absolute(path)), None
         raise FileNotFoundError(
             f"expected a YAML file with routes at {places[0] / config}, found none"
         )
     file = own / "wshandler.yaml"
     file.write_text(text, encoding="utf-8")
-    return file, Path(folder or ".").resolve()
+    return file, Path(absolute(folder or "."))
 
 
 def free_port() -> int:
