@@ -20,7 +20,7 @@ from typing import Any
 
 from ..config.nodes import suggest
 from ..errors import CallbackError
-from . import sources
+from . import sources, twins
 from .machinery import MachineryBroken, line_of
 from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 
@@ -92,11 +92,12 @@ class CallbackModules:
             name: module for name, module in _loaded() if _top(name) in tops and module is not None
         }
 
-    def load(self, name: str) -> tuple[ModuleType, tuple[str, ...]]:
+    def load(self, name: str, home: str = "") -> tuple[ModuleType, tuple[str, ...]]:
         """Import the module that a dotted name begins with.
 
         Args:
             name: ``module.function``, or deeper.
+            home: The folder of the config file that names it; "" where no file does.
 
         Returns:
             The module, and the rest of the name: attributes, at least one.
@@ -106,10 +107,15 @@ class CallbackModules:
         """
         invalidate_caches()
         parts = name.split(".")
-        self._check_name(name, parts)
+        self._check_name(name, parts, home)
         before = set(self.modules())
         try:
             found = self._import(name, parts)
+            wrong = twins.imports_of_twins(
+                home, self.folders, filter(None, map(sources.origin_of, self.modules()))
+            )
+            if wrong is not None:
+                raise CallbackError(f"{name}: {wrong}")
         except BaseException:
             for new in sorted(set(self.modules()) - before, reverse=True):
                 _forget(new)
@@ -172,19 +178,22 @@ class CallbackModules:
 
     # ---- names that are taken --------------------------------------------------------------
 
-    def _check_name(self, name: str, parts: Sequence[str]) -> None:
+    def _check_name(self, name: str, parts: Sequence[str], home: str) -> None:
         top = parts[0]
         mine = []
         for folder in self.folders:
             spec = PathFinder.find_spec(top, [folder])
             if spec is not None and (spec.origin is not None or _portion_has(spec, parts[1])):
-                mine.append(spec)
+                mine.append((folder, spec))
         if not mine:
             return
-        other = _where(mine[1]) if len(mine) > 1 else self._elsewhere(top, mine[0])
+        wrong = twins.in_the_way(name, home, [(folder, _where(spec)) for folder, spec in mine])
+        if wrong is not None:
+            raise CallbackError(wrong)
+        other = self._elsewhere(top, mine[0][1])
         if other is not None:
             raise CallbackError(
-                f"{name}: {_where(mine[0])} has the same name as {other}, and Python would "
+                f"{name}: {_where(mine[0][1])} has the same name as {other}, and Python would "
                 f"take one for the other; rename the first and use its new name here"
             )
 

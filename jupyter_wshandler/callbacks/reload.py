@@ -20,7 +20,7 @@ from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
 from .modules import file_of
-from .resolve import Resolver
+from .resolve import Resolver, home_of
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
 
 Source = Callable[[], Config]
@@ -88,6 +88,7 @@ class _Attempt:
 
     routes: list[Route] = field(default_factory=list)
     failed: dict[tuple[str, str], CallbackError] = field(default_factory=dict)
+    homes: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class RouteLoader:
@@ -260,6 +261,7 @@ class RouteLoader:
                 callbacks[event] = self._resolve(spec, event, config.run, attempt)
             except CallbackError as error:
                 attempt.failed[config.name, event] = error
+                attempt.homes[config.name, event] = home_of(spec)
                 errors.append(f"{spec.place}: {error}")
         route.callbacks = callbacks
         route.error = "\n".join(errors)
@@ -272,9 +274,9 @@ class RouteLoader:
         top = module.partition(".")[0]
         if top not in sys.modules:
             # A module that cannot be imported is not run again for each of its functions.
-            for other in attempt.failed.values():
+            for key, other in attempt.failed.items():
                 name, _, why = str(other).partition(": ")
-                if name.rpartition(".")[0] == module:
+                if name.rpartition(".")[0] == module and attempt.homes[key] == home_of(spec):
                     raise CallbackError(f"{spec.function}: {why}")
         return self.resolver.resolve(spec, event, run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Literal
@@ -113,7 +114,7 @@ class Resolver:
         if self._refreshes and self._failed and self._modules.refresh():
             self._failed = False
         try:
-            module, path = self._modules.load(spec.function)
+            module, path = self._modules.load(spec.function, home_of(spec))
             function = _look_up(spec.function, module, path)
             check_function(spec, event, function)
         except CallbackError:
@@ -157,6 +158,12 @@ class Resolver:
         )
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+def home_of(spec: FunctionSpec) -> str:
+    """Return the folder of the file that names a function; "" where no file does."""
+    source = spec.place.source
+    return os.path.dirname(os.path.abspath(source)) if spec.place.line is not None else ""
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:
