@@ -20,7 +20,7 @@ from support.memory import (
 
 from jupyter_wshandler.callbacks import run
 from jupyter_wshandler.callbacks.fairness import Line, Owner, Shares
-from jupyter_wshandler.callbacks.pool import WAITING
+from jupyter_wshandler.callbacks.job import WAITING
 from jupyter_wshandler.errors import ConnectionClosed, NoAnswer, PoolBusy
 
 pytestmark = pytest.mark.timeout(30)
@@ -53,12 +53,15 @@ def test_the_handshakes_of_a_user_count_for_the_user_and_the_route_as_well():
     asking = Owner("chat", "ada", asking=True)
     assert sum(shares.take(asking) for _ in range(CROWD)) == 8
     assert sum(shares.take(Owner("chat", "ada")) for _ in range(CROWD)) == 1  # nine are a user's
-    assert sum(shares.take(Owner("chat", "bob")) for _ in range(CROWD)) == 3  # twelve are a route's
+    # Twelve are a route's, and the last three are for users who hold none.
+    others = [Owner("chat", name) for name in ("bob", "carol", "dan", "erin")]
+    assert [sum(shares.take(one) for _ in range(CROWD)) for one in others] == [1, 1, 1, 0]
     for _ in range(8):
         shares.give_back(asking)
     shares.give_back(Owner("chat", "ada"))
-    for _ in range(3):
-        shares.give_back(Owner("chat", "bob"))
+    for one in others[:3]:
+        shares.give_back(one)
+    assert shares._held == 0
     assert (shares._asking, shares._routes, shares._users, shares._owners) == (0, {}, {}, {})
 
 
@@ -68,7 +71,12 @@ def test_a_message_waits_for_one_handshake_at_most_and_not_for_all_that_came_bef
         line.add(SimpleNamespace(owner=Owner("chat", f"guest-{n}", asking=True)))
     line.add(SimpleNamespace(owner=Owner("chat", "ada")))
     shares = Shares(16, shared=True)
-    taken = [line.take(shares).owner.asking for _ in range(2)]
+    taken = []
+    for _ in range(2):
+        job = line.next(shares)
+        line.remove(job)
+        assert shares.take(job.owner)
+        taken.append(job.owner.asking)
     assert taken == [True, False]
     assert len(line) == CROWD - 1
 

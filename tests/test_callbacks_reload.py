@@ -859,6 +859,7 @@ async def test_permissions_that_are_given_back_are_noticed_though_nothing_else_h
         os, "access", lambda file, mode: str(file) not in refused and access(file, mode)
     )
     monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("jupyter_wshandler.callbacks.sources._open", refuse)
     refused.clear()
     site.write("one.py", ECHO.format(answer="v2"))
     site.yaml.write_text(routes(a=bot("one"), b=bot("one")))

@@ -1,8 +1,9 @@
 // What wshandler.js offers, for TypeScript and for editors. The words are explained there.
 
 /** Why a bot is not connected: a close code (RFC 6455 section 7.4), or a word of the helper's. */
-export type Cause = number | 'idle' | 'left' | 'limit' | 'missing' | 'origin' | 'refused'
-  | 'stopped' | 'token' | 'unreachable' | 'unready' | (string & {});
+export type Cause = number | 'away' | 'forbidden' | 'idle' | 'left' | 'limit' | 'missing' | 'origin'
+  | 'refused' | 'renewed' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
+  | (string & {});
 
 export type State = 'connecting' | 'open' | 'waiting' | 'idle' | 'closed';
 
