@@ -11,6 +11,7 @@ import itertools
 import sqlite3
 import threading
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -201,6 +202,19 @@ async def test_each_connection_has_its_home_and_homes_are_spread_over_the_thread
     for _ in range(5):
         again = await asyncio.gather(*(call(pool, keeper) for keeper in keepers))
         assert again == homes
+
+
+async def test_many_that_come_at_once_are_spread_over_the_threads_as_well(pools) -> None:
+    pool, owner = pools(16, shared=True), Owner("chat", "ada")
+    gates = [Gate() for _ in range(9)]  # as many threads as a user may hold
+    held = [call(pool, Keeper(), gate.wait, owner=owner) for gate in gates]
+    new = [call(pool, Keeper(), owner=owner) for _ in range(15)]
+    gates[0].open()
+    homes = await asyncio.wait_for(asyncio.gather(*new), 10)
+    assert max(Counter(homes).values()) <= 3
+    for gate in gates:
+        gate.open()
+    await asyncio.gather(*held)
 
 
 async def test_behind_a_young_call_it_waits_and_behind_an_old_one_it_moves_and_stays(pools) -> None:

@@ -252,7 +252,9 @@ class ThreadPool:
         if home is not None and home in idle:
             self._give(job, home, here)
             return True
-        if here is not None and here in idle:
+        # The thread that is at work goes on without a wake-up; but it would be the home of many
+        # that come at once, and that wait in line while each of them is opened.
+        if here is not None and here in idle and not _is_new(job):
             self._give(job, here, here)
             return True
         worker: Worker | None = None
@@ -571,6 +573,10 @@ class ThreadPool:
             box, left = self._box, self._left
         if box is not None and left is not None:
             box.call(left.set)
+
+
+def _is_new(job: Job) -> bool:
+    return job.keeper is not None and job.keeper._home is None
 
 
 def _homed(worker: Worker) -> int:
