@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .guard import is_interrupt
+
 WRONG_THREAD = "can only be used in that same thread"
 """A part of what `sqlite3` says of an object that another thread has made."""
 
@@ -31,6 +33,12 @@ CHAIN = 20
 """Causes and members of groups that are looked at."""
 
 
+_cause_of = BaseException.__dict__["__cause__"].__get__
+_context_of = BaseException.__dict__["__context__"].__get__
+_args_of = BaseException.__dict__["args"].__get__
+_members_of = BaseExceptionGroup.__dict__["exceptions"].__get__
+
+
 def advise(error: BaseException) -> None:
     """Add to a library's words about threads what to do here; a traceback shows it below them.
 
@@ -45,14 +53,17 @@ def advise(error: BaseException) -> None:
                 return
             continue
         try:
-            waiting += (one.__cause__, one.__context__)
-            if isinstance(one, BaseExceptionGroup):
-                waiting += one.exceptions[:CHAIN]
-            words = " ".join(part for part in one.args if type(part) is str)
+            # As Python has them: a class of the user's may raise SystemExit for each attribute.
+            waiting += (_cause_of(one), _context_of(one))
+            if issubclass(type(one), BaseExceptionGroup):
+                waiting += _members_of(one)[:CHAIN]
+            words = " ".join(part for part in _args_of(one) if type(part) is str)
             for part, advice in ADVICE:
                 if part in words:
                     if advice not in getattr(one, "__notes__", ()):
                         one.add_note(advice)
                     return
-        except Exception:
+        except BaseException as unreadable:
+            if is_interrupt(unreadable):
+                raise
             return  # an exception that cannot be looked at is shown as such

@@ -116,6 +116,10 @@ def test_a_bot_does_not_call_itself_live_while_its_server_is_silent(tmp_path_fac
             "threading.Thread(target=watch, daemon=True).start()"
         )
         eventually(lambda: states.exists() and "live: " in states.read_text(), "live")
+        # A server that is stopped before it has said for the first time that it is there says
+        # nothing that could be missed.
+        heard = "import sys\nprint(sys.modules['jupyter_wshandler.notebook.serve']._link._beat)"
+        eventually(lambda: book.run(heard).text == "0.2\n", "the first beat")
         os.kill(server.process.pid, signal.SIGSTOP)
         try:
             eventually(
