@@ -10,21 +10,20 @@ WRONG_THREAD = "can only be used in that same thread"
 ADVICE = (
     (
         WRONG_THREAD,
-        "A `def` callback runs in a thread of a pool, an `async def` on the event loop. Open it "
-        "with sqlite3.connect(..., check_same_thread=False), keep it in handler.state and make "
-        "the callbacks that use it all `def`, or write `run: loop` for the route "
-        "(see docs/threads.md)",
+        "A `def` callback runs in a thread of a pool, an `async def` or a `@gen.coroutine` on the "
+        "event loop. Open it with sqlite3.connect(..., check_same_thread=False), keep it in "
+        "handler.state and make the callbacks that use it all plain `def`, or write `run: loop` "
+        "for the route",
     ),
     (
         "signal only works in main thread",
         "A `def` callback runs in a thread of a pool; signals belong to the whole process, so set "
-        "them where the server is started (see docs/threads.md)",
+        "them where the server is started",
     ),
     (
         "annot switch to a different thread",  # greenlet's, which Playwright's sync API uses
         "A `def` callback runs in a thread of a pool. Make it and use it in one callback, or "
-        "write `threads: 1` for the route: its callbacks then share one thread "
-        "(see docs/threads.md)",
+        "write `threads: 1` for the route: its callbacks then share one thread",
     ),
 )
 """What to do where a library says that it is in the wrong thread: a part of its message, advice."""

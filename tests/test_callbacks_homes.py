@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 from support.memory import Gate, Visitor, bound, route, running_manager, until, warnings_in
 
-from jupyter_wshandler.advice import advise
+from jupyter_wshandler.advice import ADVICE, advise
 from jupyter_wshandler.callbacks.bound import is_bound
 from jupyter_wshandler.callbacks.fairness import NOBODY, Owner
 from jupyter_wshandler.callbacks.pool import ThreadPool
@@ -601,7 +601,8 @@ def test_an_error_that_cannot_be_looked_at_is_no_obstacle_and_one_gets_its_advic
     assert len(error.__notes__) == 1
     signals = ValueError("signal only works in main thread of the main interpreter")
     advise(signals)
-    assert "docs/threads.md" in signals.__notes__[0]
+    assert "where the server is started" in signals.__notes__[0]
+    assert not any("docs/" in advice for _, advice in ADVICE)  # who installs has no docs/
 
 
 async def test_on_the_loop_output_that_is_redirected_is_the_visitors_own(manager) -> None:

@@ -306,6 +306,63 @@ def test_a_decorator_that_adds_arguments_is_judged_by_what_it_takes(bots: Bots) 
     assert bots.find("wsbot.f").call(None, None) == "database"
 
 
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        ("one", "one(handler)"),
+        ("Bot.one", "one(handler)"),
+        ("bot.one", "one(handler)"),
+        ("bot", "bot(handler)"),
+        ("partial", "partial(handler)"),
+    ],
+)
+def test_a_tornado_coroutine_is_judged_by_the_function_that_it_decorates(
+    bots: Bots, function: str, found: str
+) -> None:
+    bots.write(
+        "wsbot.py",
+        """
+        import functools
+        from tornado.gen import coroutine
+
+        @coroutine
+        def one(handler): yield
+
+        @coroutine
+        def both(handler, message): return message
+
+        class Bot:
+            @staticmethod
+            @coroutine
+            def one(handler): yield
+            @coroutine
+            def both(self, handler, message): return message
+            @coroutine
+            def __call__(self, handler): yield
+
+        class Instance:
+            @coroutine
+            def one(self, handler): yield
+
+        @coroutine
+        def extra(n, handler): yield
+
+        bot = Bot()
+        instance = Instance()
+        partial = functools.partial(extra, 1)
+        """,
+    )
+    text = bots.refusal(f"wsbot.{function}")
+    short = function.rpartition(".")[2]
+    assert text.startswith(f"wsbot.{function}: expected {short}(handler, message), found {found}")
+    assert "in wsbot.py:" in text
+    handed = {"args": (), "kwargs": {"handler": HANDLER, "message": MESSAGE}}
+    assert "found one(handler)" in bots.refusal("wsbot.instance.one", **handed)
+    for good in ("both", "bot.both"):
+        assert bots.find(f"wsbot.{good}").kind == "async"
+        assert bots.find(f"wsbot.{good}", **handed).kind == "async"
+
+
 def test_row_capture_groups_are_on_the_handler_and_never_extra_arguments(bots: Bots) -> None:
     bots.write("wsbot.py", "def open_(handler): pass\ndef wants(handler, room): pass\n")
     assert bots.find("wsbot.open_", "open").kind == "plain"

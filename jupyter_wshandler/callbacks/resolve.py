@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import os
+import types
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Literal
@@ -190,6 +191,30 @@ def _is_tornado_coroutine(function: Callable[..., Any]) -> bool:
     )
 
 
+def _written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what ``@tornado.gen.coroutine`` passes a call on to, which is what its author wrote.
+
+    The decorator's own function takes any arguments, and fails once it hands them on. What other
+    decorators make is returned as it is: they may change the arguments.
+    """
+    if isinstance(function, functools.partial):
+        inner = _written(function.func)
+        if inner is function.func:
+            return function
+        return functools.partial(inner, *function.args, **function.keywords)
+    if inspect.ismethod(function):
+        inner = _written(function.__func__)
+        return (
+            function if inner is function.__func__ else types.MethodType(inner, function.__self__)
+        )
+    if not inspect.isroutine(function):
+        bound: Any = function.__call__  # type: ignore[operator]
+        coroutine = _is_tornado_coroutine(type(function).__call__)
+        return _written(bound) if coroutine else function
+    decorated: Any = getattr(function, "__wrapped__", None)
+    return decorated if _is_tornado_coroutine(function) and callable(decorated) else function
+
+
 # ---- from a module to a function -----------------------------------------------------------
 
 
@@ -277,6 +302,7 @@ def _check_kind(name: str, function: Callable[..., Any], event: str) -> None:
 
 
 def _check_signature(spec: FunctionSpec, event: str, function: Callable[..., Any]) -> None:
+    function = _written(function)
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # a function written in C may have none

@@ -147,7 +147,7 @@ class CallbackThreads:
             self._log.warning(
                 "Route %s: the thread of connection %s was not free for %s. It keeps an sqlite3 "
                 "object that no other thread may use, so it waited for its own. Make that with "
-                "check_same_thread=False; see docs/threads.md",
+                "check_same_thread=False",
                 c.route,
                 c.id,
                 callback.name,
