@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import at_least
 
-from jupyter_wshandler.config.patterns import MAX_PATH, PatternError, analyse_pattern
+from jupyter_wshandler.config.patterns import (
+    MAX_PATH,
+    PatternError,
+    address_of,
+    analyse_pattern,
+    below_base,
+)
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -66,6 +72,25 @@ def test_braces_around_anything_but_a_name_are_refused(pattern: str) -> None:
 def test_the_variable_for_the_base_is_dropped(base: str) -> None:
     assert matches(f"{base}/echo", "/echo")
     assert matches(base, "/")
+    assert below_base(f"{base}/echo") == "/echo"
+    assert below_base(base) == "/"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "address"),
+    [
+        ("/echo", "/echo"),
+        (r"/v1\.0/{room}/{who_is}", "/v1.0/{room}/{who_is}"),
+        ("/two words/{room}", "/two%20words/{room}"),
+        (r"/chat/(\w+)", None),
+        ("/v{2}/{room}", None),
+        ("/echo/?", None),
+    ],
+)
+def test_only_a_path_with_named_segments_is_shown_as_an_address(
+    pattern: str, address: str | None
+) -> None:
+    assert address_of(pattern) == address
 
 
 @pytest.mark.parametrize("pattern", ["/$HOME", "/x/${YAMLPATH}", "/x$YAMLURL", "/$YAMLURLX"])

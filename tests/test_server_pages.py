@@ -47,6 +47,16 @@ url:
     handler: WebSocketHandler
     kwargs: {on_mesage: {function: pagebot.on_message}}
 """
+PATTERNS = r"""
+  gramex:
+    pattern: /$YAMLURL/guide
+    handler: WebSocketHandler
+    kwargs: {on_message: {function: pagebot.on_message}}
+  words:
+    pattern: /words/(\w+)
+    handler: WebSocketHandler
+    kwargs: {on_message: {function: pagebot.on_message}}
+"""
 MODULES = {
     "pagebot.py": "def on_message(handler, message):\n"
     "    said = handler.args if message == 'args' else message\n"
@@ -153,7 +163,7 @@ def test_somebody_logged_out_is_led_to_the_login_and_back_to_the_chat(chromium, 
 
 
 def test_serve_ends_its_start_with_the_address_of_each_bot(tmp_path):
-    for name, text in {**MODULES, "bots.yaml": YAML}.items():
+    for name, text in {**MODULES, "bots.yaml": YAML + PATTERNS}.items():
         (tmp_path / name).write_text(text)
     port = free_port()
     log = tmp_path / "log"
@@ -176,6 +186,11 @@ def test_serve_ends_its_start_with_the_address_of_each_bot(tmp_path):
         assert found, text
         assert f"    bare      ws://localhost:{port}/base/bare?token=" in text
         assert "/base/room/{room}?token=" in text
+        assert re.search(rf"    gramex +http://localhost:{port}/base/guide\?token=", text)
+        assert "Route gramex serves /guide\n" in text
+        shown = re.search(r"    words +http://localhost:\d+(/base/words/\w+)\?token=\w+ (.*)", text)
+        assert shown[2] == r" (one that the pattern /words/(\w+) matches)"
+        assert "YAMLURL" not in text
         assert re.search(r"    misspelt +is broken", text)
     finally:
         process.terminate()

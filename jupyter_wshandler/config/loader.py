@@ -36,7 +36,12 @@ from jupyter_wshandler.config.nodes import (
     shorten,
     suggest,
 )
-from jupyter_wshandler.config.patterns import CompiledPattern, PatternError, analyse_pattern
+from jupyter_wshandler.config.patterns import (
+    CompiledPattern,
+    PatternError,
+    analyse_pattern,
+    below_base,
+)
 from jupyter_wshandler.config.reader import read_file
 from jupyter_wshandler.config.values import KwargsReader
 
@@ -351,7 +356,7 @@ class _Loading:
             report.problem(pattern.place, f"{expected}, found {describe(pattern)}")
             return None, None
         try:
-            return pattern.value, analyse_pattern(pattern.value)
+            return below_base(pattern.value), analyse_pattern(pattern.value)
         except PatternError as error:
             report.problem(pattern.place, str(error))
             return pattern.value, None

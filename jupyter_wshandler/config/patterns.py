@@ -64,6 +64,29 @@ class CompiledPattern:
         return (-priority, -self.slashes, self.wildcards, -self.literals, name)
 
 
+def below_base(pattern: str) -> str:
+    """Return a pattern without the ``$YAMLURL`` in front, which means the base.
+
+    Args:
+        pattern: As written.
+    """
+    base = _BASE.match(pattern)
+    return pattern[base.end() :] or "/" if base else pattern
+
+
+def address_of(pattern: str) -> str | None:
+    """Return the path that a pattern matches, its ``{name}`` segments as written.
+
+    Args:
+        pattern: A valid pattern.
+
+    Returns:
+        A path, or None for any other regular expression, which is no address.
+    """
+    compiled = analyse_pattern(_SEGMENT.sub(r"~~\1~~", pattern))
+    return compiled.literal and re.sub(r"~~(\w+?)~~", r"{\1}", compiled.literal)
+
+
 def analyse_pattern(pattern: str) -> CompiledPattern:
     """Compile the pattern of a route and say what orders it.
 
@@ -75,8 +98,7 @@ def analyse_pattern(pattern: str) -> CompiledPattern:
     """
     if len(pattern) > MAX_PATTERN:
         raise PatternError(f"the pattern has {len(pattern)} characters, at most {MAX_PATTERN}")
-    base = _BASE.match(pattern)
-    path = pattern[base.end() :] or "/" if base else pattern
+    path = below_base(pattern)
     variable = _VARIABLE.search(path)
     if variable:
         raise PatternError(

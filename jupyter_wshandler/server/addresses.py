@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from ..config.patterns import address_of
 from ..routes import Route
 from . import pages
 
@@ -40,5 +41,12 @@ def _address(route: Route, serverapp: Any) -> str:
     identity = serverapp.identity_provider
     if identity.token and identity.token_generated and route.config.auth.required:
         query = urlencode({"token": identity.token})
-    path = serverapp.base_url.rstrip("/") + route.config.pattern
-    return str(urlunsplit((scheme, host, path, query, "")))
+    path, rest = address_of(route.config.pattern), ""
+    if path is None:
+        # What an expression matches can be tried with one example, if the example is right.
+        path = route.sample_path()
+        if not route.regex.match(path):
+            return f"is where the pattern {route.config.pattern} matches"
+        rest = f"  (one that the pattern {route.config.pattern} matches)"
+    path = serverapp.base_url.rstrip("/") + path
+    return str(urlunsplit((scheme, host, path, query, ""))) + rest
