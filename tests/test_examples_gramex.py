@@ -52,6 +52,24 @@ def test_the_guide_answers_and_speaks_first_when_its_visitor_is_silent(server):
     assert "Traceback" not in server.log_text()
 
 
+def test_two_tabs_of_a_browser_share_a_conversation_until_the_last_one_closes(server):
+    with server.connect_sync("/guide") as first:
+        assert first.recv(timeout=20) in constant("GREETINGS")
+        fields = first.response.headers.get_all("Set-Cookie")
+        cookies = "; ".join(field.partition(";")[0] for field in fields)
+        with server.connect_sync("/guide", headers={"Cookie": cookies}) as second:
+            assert second.recv(timeout=20) in constant("GREETINGS")
+            assert not second.response.headers.get_all("Set-Cookie")  # it is the same session
+        first.send("library?")
+        assert first.recv(timeout=20) == constant("PLACES")["library"]
+        assert first.recv(timeout=20) in constant("IDLE")
+    with server.connect_sync("/guide", headers={"Cookie": cookies}) as again:
+        assert again.recv(timeout=20) in constant("GREETINGS")
+        again.send("exit")
+        assert again.recv(timeout=20) == constant("PLACES")["exit"]
+    assert "Traceback" not in server.log_text()
+
+
 def test_the_guide_forgets_who_has_left_and_its_timer_ends(server):
     with connect("/guide", server=server.url, token=server.token, timeout=20) as visitor:
         assert visitor.recv() in constant("GREETINGS")

@@ -1,10 +1,12 @@
 """A guide that speaks first when its visitor is silent: functions, a dict, and a Tornado timer.
 
 Nothing here knows where it runs. The dict of conversations is the module's, its keys are sessions,
-and the timer is set in a plain function, as one does in Gramex.
+and the timer is set in a plain function, as one does in Gramex. All tabs of a browser have one
+session, so they share its conversation; what is one tab's own is an attribute of its handler.
 """
 
 import random
+import threading
 
 from tornado.ioloop import PeriodicCallback
 
@@ -18,25 +20,29 @@ PLACES = {
 }
 
 conversations = {}
+lock = threading.Lock()  # two tabs may come and go at the same time
 
 
 def open(handler):
-    talk = conversations[handler.session["id"]] = {"asked": 0, "quiet": True}
+    with lock:
+        talk = conversations.setdefault(handler.session["id"], {"asked": 0, "tabs": 0})
+        talk["tabs"] += 1
+    handler.quiet = True
 
     def nudge():
-        if talk["quiet"]:
+        if handler.quiet:
             handler.write_message(random.choice(IDLE))
-        talk["quiet"] = True
+        handler.quiet = True
 
-    talk["timer"] = PeriodicCallback(nudge, SILENCE)
-    talk["timer"].start()
+    handler.timer = PeriodicCallback(nudge, SILENCE)
+    handler.timer.start()
     handler.write_message(random.choice(GREETINGS))
 
 
 def on_message(handler, message):
-    talk = conversations[handler.session["id"]]
-    talk["asked"] += 1
-    talk["quiet"] = False
+    with lock:
+        conversations[handler.session["id"]]["asked"] += 1
+    handler.quiet = False
     for place, way in PLACES.items():
         if place in message.lower():
             handler.write_message(way)
@@ -45,4 +51,9 @@ def on_message(handler, message):
 
 
 def on_close(handler):
-    conversations.pop(handler.session["id"])["timer"].stop()
+    handler.timer.stop()
+    with lock:
+        talk = conversations[handler.session["id"]]
+        talk["tabs"] -= 1
+        if not talk["tabs"]:  # the last tab of this browser
+            del conversations[handler.session["id"]]
