@@ -157,6 +157,53 @@ def test_what_is_wrong_with_a_function_does_not_wait_for_the_routes_other_mistak
     assert flat.count("auth, compression") == 1
 
 
+def test_what_is_outside_the_routes_is_counted_apart_from_what_is_in_them(tmp_path: Path) -> None:
+    text = "import: [more.yaml]\n" + GOOD
+    status, output = run(tmp_path, text)
+    assert status == 1
+    assert output.endswith("FAILED: 1 problem outside the routes; the routes work\n")
+    status, output = run(tmp_path, text.replace("bot.ping", "bot.missing"))
+    assert output.endswith(
+        "FAILED: 2 problems: 1 in 1 of 2 routes, 1 outside the routes; the other routes work\n"
+    )
+
+
+def test_the_table_counts_the_problems_of_a_route_as_they_are_printed_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(self: object, spec: object, event: str, default_run: str) -> None:
+        function = spec.function  # type: ignore[attr-defined]
+        raise CallbackError(f"{function}: the module bot cannot be imported")
+
+    monkeypatch.setattr(FakeResolver, "resolve", resolve)
+    status, output = run(tmp_path, GOOD)
+    assert status == 1
+    assert output.count("BROKEN: 1 problem, see below") == 2
+    assert output.endswith("FAILED: 1 problem in 2 of 2 routes\n")
+
+
+@pytest.mark.parametrize(
+    ("origins", "noted"),
+    [
+        ("[gramener.com]", True),
+        ("['https://*.example.org', 'vscode-webview://*']", True),
+        ("[gramener.com, localhost]", False),
+        ("['http://127.0.0.1:8888']", False),
+        ("['*']", False),
+        ("[]", False),
+    ],
+)
+def test_a_page_that_its_own_routes_origins_leave_out_is_noted(
+    tmp_path: Path, origins: str, noted: bool
+) -> None:
+    (tmp_path / "own.html").write_text("<p>own")
+    kwargs = f"{{on_message: bot.ping, page: own.html, origins: {origins}}}"
+    status, output = run(tmp_path, GOOD.replace("{on_message: bot.ping}", kwargs))
+    assert status == 0
+    said = "page: is a page of this server, and origins admits" in " ".join(output.split())
+    assert said is noted
+
+
 def test_a_package_that_is_missing_is_one_problem_for_all_functions_that_need_it(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,7 @@ from jupyter_wshandler.config.model import (
     Problem,
     RouteConfig,
 )
+from jupyter_wshandler.config.origins import parse_entry
 from jupyter_wshandler.config.reserved import unreachable
 from jupyter_wshandler.config.summary import printable, route_table
 from jupyter_wshandler.errors import CallbackError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 96
 _INDENT = "    "
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_OF_PAGES = (None, "http", "https")
 
 _MODULE = re.compile(r"([\w.]+): (the module .*)", re.DOTALL)
 """A message about a function whose module is at fault, so that it is the same for all in it."""
@@ -49,9 +53,10 @@ def check(
     hidden = [*unreachable(config), *config.hidden]
     problems = _merged(_all_problems(config, hidden))
     told = {str(Problem(problem.place, problem.message)) for problem in hidden}
-    notes = [note for note in dict.fromkeys([*config.notes, *warnings]) if note not in told]
+    notes = [*config.notes, *_own_pages(config), *warnings]
+    notes = [note for note in dict.fromkeys(notes) if note not in told]
     printer = _Printer(stream or sys.stdout)
-    printer.table(config)
+    printer.table(_counted(config))
     printer.notes(notes)
     printer.problems(problems)
     printer.verdict(config, problems, notes)
@@ -128,6 +133,32 @@ def _merged(problems: Iterable[Problem]) -> list[Problem]:
             message = f"{text}. Needed by {', '.join(waiting)}"
             merged[at] = structs.replace(merged[at], message=message)
     return merged
+
+
+def _counted(config: Config) -> Config:
+    """Return the configuration with each route's problems as they are printed, for the table."""
+    broken = [
+        structs.replace(route, problems=tuple(_merged(dict.fromkeys(route.problems))))
+        for route in config.broken
+    ]
+    return structs.replace(config, broken=tuple(broken))
+
+
+def _own_pages(config: Config) -> list[str]:
+    """Say which pages of this server are hardly among the `origins` of their own route."""
+    notes = []
+    for route in config.routes:
+        if not isinstance(route.page, str) or not route.origins:
+            continue
+        rules = [parse_entry(entry) for entry in route.origins]
+        if any(rule.host in (None, *_LOOPBACK) and rule.scheme in _OF_PAGES for rule in rules):
+            continue
+        notes.append(
+            f"{route.place}: page: is a page of this server, and origins admits pages of "
+            f"{', '.join(route.origins)} only; if people reach the server at another address, such "
+            "as localhost:8888, the page cannot connect: list that address, too"
+        )
+    return notes
 
 
 def _all_problems(config: Config, hidden: Iterable[Problem]) -> list[Problem]:
@@ -224,11 +255,18 @@ class _Printer:
             return
         affected = {route.name for route in config.broken}
         affected |= {problem.route for problem in problems if problem.route is not None}
+        shared = {problem for route in config.broken for problem in route.problems}
+        outside = [p for p in problems if p.route is None and p not in shared]
+        where, rest = "", ""
         if affected:
             where = f" in {len(affected)} of {_count(total, 'route')}"
             rest = "; the other routes work" if len(affected) < total else ""
-        else:
-            where, rest = "", ""
+            if outside:
+                inside = len(problems) - len(outside)
+                where = f": {inside}{where}, {len(outside)} outside the routes"
+        elif total:
+            where = " outside the routes"
+            rest = "; the routes work" if total > 1 else "; the route works"
         self._print(f"FAILED: {_count(len(problems), 'problem')}{where}{rest}")
 
 
