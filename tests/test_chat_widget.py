@@ -35,6 +35,7 @@ url:
     kwargs:
       on_message: {function: widgetbot.on_message}
       auth: {condition: {function: widgetbot.is_open}}
+      timeout: 200ms
   notebook:
     pattern: /notebook
     handler: WebSocketHandler
@@ -49,10 +50,13 @@ url:
       page: page.html
 """
 BOT = """
+import time
 from pathlib import Path
 
 def is_open(handler):
-    return not Path("shut").exists()
+    while Path("shut").exists():  # no answer is 503: "no" would be for good
+        time.sleep(0.02)
+    return True
 
 def on_message(handler, message):
     word, _, rest = message.partition(" ")
