@@ -254,7 +254,9 @@ def test_a_whole_url_with_a_token_needs_no_ticket(visit, server):
     assert page.posts == []
 
 
-def test_the_six_lines_of_the_docs_are_a_page(browser, server):
+def test_the_first_lines_of_the_docs_are_a_page_that_keeps_the_answer_and_links_to_the_login(
+    browser, server
+):
     page = browser.new_page()
     errors = errors_of(page)
     page.goto(f"{server.url}docs?token={server.token}")
@@ -262,6 +264,12 @@ def test_the_six_lines_of_the_docs_are_a_page(browser, server):
     page.keyboard.press("Enter")
     expect(page.locator("output")).to_have_text("Got message: hello")
     expect(page.locator("input")).to_have_value("")
+    expect(page.locator("a")).to_be_hidden()
+    page.locator("input").fill("close 4401")
+    page.keyboard.press("Enter")
+    expect(page.locator("p")).to_have_text("You are signed out.")
+    expect(page.locator("output")).to_have_text("Got message: hello")
+    expect(page.get_by_role("link", name="Sign in")).to_have_attribute("href", f"{server.url}docs")
     assert errors == []
 
 
@@ -407,6 +415,19 @@ def test_options_may_stand_alone_for_the_bot_at_the_pages_own_address(visit):
     page.until("bot.state === 'open'")
     page.call("bot.send('close 4001')")
     assert page.ended("closed", 4001) == "The table is full (4001)."
+
+
+def test_a_mistyped_option_is_named_in_the_console(visit):
+    page = visit()
+    with page.page.expect_console_message(lambda message: "no option 'protocol'" in message.text):
+        page.call("start('/chat', {protocol: ['chat']})")
+    page.until("bot.state === 'open'")
+
+
+def test_words_of_a_pages_own_may_stand_alone(visit):
+    page = visit().opened(meanings={"4002": {"words": "Over", "detailed": False}})
+    page.call("bot.send('close 4002 no seat')")
+    assert page.ended("closed", 4002) == "Over."
 
 
 def test_a_failure_of_the_bot_stays_in_the_console(visit):

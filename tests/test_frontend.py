@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,53 @@ def test_the_built_page_is_served_behind_the_login_and_talks_to_its_bot(browser,
     assert errors == []
 
 
+def test_the_built_page_waits_for_a_server_that_does_not_answer(browser, server):
+    page = browser.new_page()
+    page.route("**/wshandler.js", lambda route: route.abort())
+    page.goto(f"{server.url}pingbot/?token={server.token}")
+    expect(page.get_by_role("status")).to_have_text("The server does not answer. Trying again…")
+    page.unroute("**/wshandler.js")
+    talks(page, "hello")
+
+
+def test_a_failure_of_the_bot_stays_on_the_built_page(browser, project, tmp_path):
+    shutil.copytree(project / "dist", tmp_path / "dist")
+    config = (EXAMPLE / "wshandler.yaml").read_text()
+    failing = {
+        "pingbot.py": "def on_message(handler, message):\n    return message[int(message)]\n"
+    }
+    with running_server(config, folder=tmp_path, host="localhost", modules=failing) as server:
+        page = browser.new_page()
+        page.goto(f"{server.url}pingbot/?token={server.token}")
+        expect(page.get_by_role("status")).to_have_text("Connected.")
+        page.get_by_label("Message").fill("7")
+        page.keyboard.press("Enter")
+        expect(page.locator("li").last).to_have_text(
+            re.compile(r"^The bot has stumbled; go on: .+ \(1011\)\.$")
+        )
+        expect(page.get_by_role("status")).to_have_text("Connected.")
+        expect(page.locator("li")).to_have_count(2)
+
+
+def test_the_address_that_the_tools_server_prints_leads_through_the_login(project, server):
+    with working(project, f"http://localhost:{server.port}") as origin:
+        port = int(origin.rpartition(":")[2])
+
+        def opened(path: str, **headers: str):
+            connection = http.client.HTTPConnection("localhost", port, timeout=30)
+            with closing(connection):
+                connection.request("GET", path, headers={"Sec-Fetch-Dest": "document", **headers})
+                answer = connection.getresponse()
+                return answer.status, answer.headers, answer.read()
+
+        status, headers, _ = opened("/pingbot/")
+        assert (status, headers["Location"]) == (302, "/login?next=%2Fpingbot%2F")
+        status, headers, page = opened(f"/pingbot/?token={server.token}")
+        assert (status, b"/pingbot/src/main.ts" in page) == (200, True)
+        status, _, again = opened("/pingbot/", Cookie=headers["Set-Cookie"].partition(";")[0])
+        assert (status, b"/pingbot/src/main.ts" in again) == (200, True)
+
+
 def test_the_page_under_work_logs_in_talks_to_the_bot_and_shows_what_is_saved(
     browser, project, server
 ):
@@ -98,8 +147,6 @@ def test_the_page_under_work_logs_in_talks_to_the_bot_and_shows_what_is_saved(
     errors = errors_of(page)
     with working(project, f"http://localhost:{server.port}") as origin:
         page.goto(f"{origin}/pingbot/")
-        expect(page.get_by_role("status")).to_have_text("You are signed out.")
-        page.goto(f"{origin}/login?next=%2Fpingbot%2F")
         log_in(page, server)
         talks(page, "hello")
         assert page.url == f"{origin}/pingbot/"
@@ -121,6 +168,8 @@ def test_the_types_of_the_helper_take_what_the_docs_show_and_refuse_what_is_wron
     lines = {int(n) for n in re.findall(r"src/uses\.ts\((\d+),", str(caught.value))}
     wrong = {n for n, line in enumerate(MISUSES.splitlines(), 1) if line.endswith("// wrong")}
     assert lines == wrong
+    # The sentence about a wrong option names the options.
+    assert "'meaning' does not exist in type 'Options'" in str(caught.value)
 
 
 USES = """
@@ -132,7 +181,7 @@ connect(new URL('wss://example.org/pingbot'), {meanings: {
   4002: {words: 'The cards are shuffled', state: 'waiting'},
   1012: (detail) => `Back in a minute: ${detail.trim()}`,
 }});
-connect({meanings: {1000: 'That was it'}});
+connect({meanings: {1000: 'That was it', 4003: {words: 'Over', detailed: false, link: 'More'}}});
 own.onmessage = ({data}) => { const text: string | ArrayBuffer = data; void text; };
 own.addEventListener('message', (event) => event.data.slice(0));
 own.addEventListener('unsent', ({detail}) => own.send(detail));
@@ -150,6 +199,7 @@ const bot = connect();
 bot.state = 'open'; // wrong
 connect(7); // wrong
 connect('/x', {protocol: ['chat']}); // wrong
+connect({meaning: {1000: 'That was it'}}); // wrong
 if (bot.state === 'broken') bot.connect(); // wrong
 bot.close('now'); // wrong
 bot.onmessage = ({data}) => data.nothing; // wrong
@@ -158,8 +208,9 @@ export {};
 
 
 def test_the_types_are_served_beside_the_helper_and_the_example_has_them(server):
-    status, _, body = server.fetch("/static/wshandler/wshandler.d.ts", token=False)
+    status, headers, body = server.fetch("/static/wshandler/wshandler.d.ts", token=False)
     assert (status, body) == (200, TYPES.read_bytes())
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
     assert (EXAMPLE / "src" / "wshandler.d.ts").read_text() == TYPES.read_text()
 
 

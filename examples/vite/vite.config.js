@@ -3,6 +3,12 @@ import {defineConfig} from 'vite';
 // Where the Jupyter server is, and the bot's address there.
 const server = process.env.JUPYTER_URL ?? 'http://localhost:8888';
 const path = '/pingbot/';
+const {get} = await import(server.startsWith('https:') ? 'node:https' : 'node:http');
+
+// Ask Jupyter for the page: whoever is not signed in is led to the login and back, as without Vite.
+const ask = ({headers, url}) => new Promise((done) => {
+  get(new URL(url, server), {headers}, (answer) => done(answer.resume())).on('error', () => done());
+});
 
 export default defineConfig(({command}) => ({
   // Built, the page finds its files wherever the server is; worked on, it has the bot's address.
@@ -15,8 +21,14 @@ export default defineConfig(({command}) => ({
       [path]: {
         target: server,
         ws: true,
-        bypass: ({headers, url}, response) => {
+        bypass: async (request, response) => {
+          const {headers, url} = request;
           const own = /^vite-/.test(headers['sec-websocket-protocol'] ?? '');
+          const page = response && headers['sec-fetch-dest'] === 'document';
+          const answer = page ? await ask(request) : undefined;
+          const {location, 'set-cookie': cookies} = answer?.headers ?? {};
+          if (cookies) response.setHeader('set-cookie', cookies);
+          if (answer?.statusCode === 302) response.writeHead(302, {location}).end();
           return response || own ? url : undefined;
         },
       },

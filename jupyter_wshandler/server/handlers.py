@@ -438,6 +438,13 @@ class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):
         if origin and crossorigin.admitted(self.manager, origin):
             crossorigin.let_read(self, origin, cookies=False)
 
+    def get_content_type(self) -> str:
+        """Return the type of a file; that of TypeScript's declarations is plain text."""
+        # Machines' tables know the ending as another program's, or as that of a film.
+        if str(self.absolute_path).endswith(".d.ts"):
+            return "text/plain; charset=utf-8"
+        return super().get_content_type()
+
     async def prepare(self) -> None:  # type: ignore[override]
         """Refuse a body."""
         self.lets_body_in = not has_body(self.request.headers)

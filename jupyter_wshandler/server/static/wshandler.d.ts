@@ -11,7 +11,10 @@ export type State = 'connecting' | 'open' | 'waiting' | 'idle' | 'closed';
 export interface Meaning {
   words: string | ((detail: string) => string);
   state?: 'waiting' | 'idle' | 'closed';
-  /** Whether what the server has said belongs to the words. */
+  /**
+   * Whether the words go on with what the server has said, and with the code: 'The table is full: no
+   * seat (4001).' false: the words alone. As in MEANINGS by default, and true for a bot's own codes.
+   */
   detailed?: boolean;
   /** The text of a link to the page's own address. */
   link?: string;
@@ -80,10 +83,10 @@ export interface Bot extends EventTarget {
   ): void;
 }
 
-/** Connect to the bot at the page's own address. */
-export function connect(options?: Options): Bot;
 /** Connect to a bot: a path below the server's base_url, as in `pattern:`, or a whole URL. */
 export function connect(where: string | URL | undefined, options?: Options): Bot;
+/** Connect to the bot at the page's own address. */
+export function connect(options?: Options): Bot;
 
 /** What each cause means. */
 export const MEANINGS: Record<string | number, Meaning>;

@@ -9,8 +9,8 @@
 // connect(where, {meanings, protocols}), or connect({...}) for the page's own address: `where` is a
 // path below the server's base_url, as in `pattern:`, or a whole URL, which a worker has to say;
 // `meanings` are {cause: words}
-// or {cause: {words, state}} in place of those in MEANINGS; `protocols` are the subprotocols to
-// offer. The bot has
+// or {cause: {words, state, detailed, link}} in place of those in MEANINGS, where `detailed: false`
+// leaves out what the server has said; `protocols` are the subprotocols to offer. The bot has
 //   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
 //                being opened is open; false: not connected, and nothing was sent
 //   connect()    connect now, whatever has happened;  close(code, reason)  leave, and stay away
@@ -29,6 +29,7 @@
 
 import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
+const OPTIONS = ['meanings', 'protocols'];
 const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
 const LONGEST_WAIT = 15;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
@@ -144,6 +145,10 @@ class Bot extends EventTarget {
 
   constructor(where, options = {}) {
     super();
+    for (const name of Object.keys(options)) {
+      if (OPTIONS.includes(name)) continue;
+      console.warn(`connect(): there is no option '${name}'; there are ${OPTIONS.join(' and ')}`);
+    }
     this.#options = options;
     if (where === undefined && !page) throw new TypeError("connect('/path'): say which bot");
     if (where === undefined) this.url = pageAddress();
