@@ -65,6 +65,12 @@ class Answers:
         finally:
             codec.of, codec.json = 0, False
 
+    def goes_on(self) -> bool:
+        """Return whether a generator is asked for its next item; one that is not was stopped."""
+        if self.stopping:
+            self._how = "stopped"
+        return not self.stopping
+
     def failed(self) -> None:
         """Take note that the callback has raised something."""
         if self._how == "done":
@@ -101,7 +107,8 @@ class Answers:
         """Stop the answer to a message, or take it from the inbox where it waits.
 
         A coroutine is cancelled, and with it the generator that it waits for. A thread cannot be
-        interrupted: there a generator is closed between two items, and a function runs to its end.
+        interrupted: there a generator is closed between two items, and a function runs to its end
+        and was not stopped.
 
         Args:
             number: The message's id; one that is answered, or never came, is ignored.
@@ -110,8 +117,8 @@ class Answers:
         if number != self.current:
             self.skip(number)
         elif c._running is not None:
-            self._how = "stopped"
             if c._running.inline or c._streaming:
+                self._how = "stopped"
                 c.cancel("stopped")
             else:
                 self.stopping = True

@@ -106,6 +106,11 @@ async def slow(handler, message):
         raise
 
 def plain(handler, message):
+    if message == "until noted":
+        while not noted.exists():
+            time.sleep(0.02)
+        handler.write_message("ran on")
+        return None
     if message == "fail":
         raise RuntimeError("a secret")
     if message == "protocol":
@@ -250,6 +255,18 @@ def test_a_stop_closes_the_generator_and_the_next_message_is_answered(host, path
         if path == "/thread":
             say(socket, 2, "hi")
             assert until_end(socket, 2)[-1] == {"end": 2, "how": "done"}
+
+
+def test_a_function_in_a_thread_that_a_stop_cannot_end_is_not_called_stopped(host):
+    with chat(host, "/plain") as socket:
+        say(socket, 1, "until noted")
+        assert receive(socket) == {"begin": 1}
+        socket.send('{"stop": 1}')
+        say(socket, 2, "hi")
+        socket.send('{"stop": 2}')
+        assert receive(socket) == {"end": 2, "how": "stopped"}  # so the first stop has come
+        (host.folder / "noted").touch()
+        assert until_end(socket, 1) == [{"message": "ran on"}, {"end": 1, "how": "done"}]
 
 
 def test_a_stop_cancels_a_coroutine_and_overtakes_the_messages_that_wait(host):

@@ -431,7 +431,7 @@ class CallbackRunner:
                 await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
-        return c._answers is None or not c._answers.stopping
+        return c._answers is None or c._answers.goes_on()
 
     # ---- what goes wrong ----------------------------------------------------------------------
 

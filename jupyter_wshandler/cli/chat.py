@@ -199,7 +199,8 @@ class _Conversation:
                 return None  # a server that does not say where an answer ends
             if isinstance(event, Ended):
                 if event.number == self._number:
-                    return self._judge(event)
+                    code = self._judge(event)
+                    return INTERRUPTED if stopped and not self._typing else code
             elif isinstance(event, _Closed):
                 # All that has come is printed; whether there was more to say, the lines know.
                 return self._ended_early() if self._typing or self._unwell() else None
