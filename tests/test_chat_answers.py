@@ -204,6 +204,40 @@ def test_markdown_is_shown_as_such_and_html_is_not(opened):
     screenshot(page, "answer-markdown")
 
 
+def test_a_table_is_shown_as_one_and_what_only_looks_like_one_is_not(opened):
+    page, _ = opened
+    shown = page.evaluate(
+        """async (texts) => {
+          const base = document.querySelector('script[src]').src;
+          const {Markdown} = await import(new URL('markdown.js', base));
+          return texts.map((text) => {
+            const element = document.createElement('div');
+            const markdown = new Markdown(element);
+            for (let at = 0; at < text.length; at += 3) markdown.append(text.slice(at, at + 3));
+            const cells = [...element.querySelectorAll('th, td')];
+            return [element.querySelectorAll('table').length,
+              cells.map((cell) => cell.className + cell.innerHTML)];
+          });
+        }""",
+        [
+            "Here:\n| a | n |\n|:--|--:|\n| **x** | 1 |\n| p\\|q | <b> | more |\n| short |\n\nend",
+            "a|b\n-|-\n1|2",
+            "> | a | b |\n> |---|---|\n> | 1 | 2 |",
+            "| a | b |\n|---|\n| 1 | 2 |",
+            "a | b\nc | d",
+            "a | b\n---\nc",
+            "```\n| a |\n|---|\n```",
+        ],
+    )
+    assert shown[0] == [
+        1,
+        ["a", "numbern", "<strong>x</strong>", "number1", "p|q", "number&lt;b&gt;", "short"],
+    ]
+    assert shown[1] == [1, ["a", "b", "1", "2"]]
+    assert shown[2] == [1, ["a", "b", "1", "2"]]
+    assert shown[3:] == [[0, []]] * 4
+
+
 def test_what_is_finished_stays_as_it_is_while_the_rest_is_written(opened):
     page, _ = opened
     kept = page.evaluate(
@@ -224,7 +258,11 @@ def test_what_is_finished_stays_as_it_is_while_the_rest_is_written(opened):
 
 
 @pytest.mark.parametrize(
-    "text", ["**" * 10000, "`" * 20000, "[" * 20000, "> " * 10000, "- " * 10000]
+    "text",
+    [
+        *("**" * 10000, "`" * 20000, "[" * 20000, "> " * 10000, "- " * 10000),
+        *("a|b\n" + "-" * 20000 + "x|", "|" * 10000 + "\n" + "|-" * 5000, "|-|\n" * 5000),
+    ],
 )
 def test_no_text_makes_the_page_slow(opened, text):
     page, _ = opened

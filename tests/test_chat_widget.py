@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from contextlib import contextmanager
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from support.browser import errors_of, profile, screenshot
 from support.chatpage import (
@@ -79,6 +82,10 @@ def on_message(handler, message):
         return None
     if word == "tokens":
         return ({"token": f"{number} "} for number in range(int(rest)))
+    if word == "slow":
+        while not Path("go").exists():
+            time.sleep(0.02)
+        return "slow done"
     if word == "three":
         for part in ("one", "two", "three"):
             handler.write_message(part)
@@ -163,6 +170,24 @@ def test_no_key_that_is_pressed_in_the_chat_reaches_the_notebook(notebook):
     notebook.call("document.activeElement.blur()")
     notebook.page.keyboard.press("q")
     assert notebook.call("return keys").count("q") == 3
+
+
+def test_keys_with_ctrl_that_edit_no_text_reach_the_notebook_and_its_shortcuts(notebook):
+    chat = notebook.connected()
+    # Lumino, too, looks at the attribute on the key's way down through the document.
+    notebook.call(
+        """window.free = [];
+        document.addEventListener("keydown", ({key, target}) => {
+          if (!target.closest("[data-lm-suppress-shortcuts]")) free.push(key);
+        }, true);"""
+    )
+    field(chat).fill("half a sent")
+    for key in ("Control+s", "Control+Shift+S", "d", "Control+a", "Control+c", "Control+Alt+q"):
+        field(chat).press(key)
+    assert notebook.call("return free") == ["s", "S"]
+    assert set(notebook.call("return keys")) == {"s", "S"}
+    expect(field(chat)).to_have_value("half a sentd")
+    expect(chat).to_have_attribute("data-lm-suppress-shortcuts", "true")
 
 
 # ---- the same chat in a new output ---------------------------------------------------------
@@ -315,28 +340,41 @@ def test_the_handle_of_mount_sends_and_closes(notebook):
 
 def test_a_restarted_kernel_is_named_and_waited_for_and_no_text_is_lost(notebook):
     words = "The notebook's kernel has restarted; run the cell again."
-    chat = notebook.connected("doorbot")
-    with shut(notebook.server):
-        say(chat, "close 1012")
-        expect(state(chat)).to_have_text("reconnecting…")
-        expect(reason(chat)).to_have_text(words)
-        say(chat, "for later")
-        expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
-        expect(field(chat)).to_have_value("for later")
-        send = chat.get_by_role("button", name="Send")
-        expect(send).to_have_attribute("aria-disabled", "true")
-        screenshot(notebook.page, "restarted")
-        # It goes on trying.
-        known = len(notebook.sockets)
-        with notebook.page.expect_event("websocket"):
-            pass
-        assert len(notebook.sockets) > known
-        expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
+    chat = notebook.connected()
+    tickets = "**/wshandler/api/tickets"
+    notebook.page.route(tickets, lambda route: route.fulfill(status=404))
+    say(chat, "close 1012")
+    expect(state(chat)).to_have_text("reconnecting…")
+    expect(reason(chat)).to_have_text(words)
+    say(chat, "for later")
+    expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
+    expect(field(chat)).to_have_value("for later")
+    send = chat.get_by_role("button", name="Send")
+    expect(send).to_have_attribute("aria-disabled", "true")
+    screenshot(notebook.page, "restarted")
+    with notebook.page.expect_response(tickets):  # it goes on trying
+        pass
+    expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
+    notebook.page.unroute_all()
     expect(state(chat)).to_have_text("connected")
     expect(chat.locator(".trouble")).to_be_hidden()
     expect(chat.locator(".notice")).to_have_text([f"{words} Connected again."])
     field(chat).press("Enter")
     expect(answers(chat)).to_have_text(["Got message: for later"])
+
+
+def test_a_bot_that_was_stopped_is_called_so_until_its_cell_is_run_again(notebook):
+    chat = notebook.connected()
+    tickets = "**/wshandler/api/tickets"
+    notebook.page.route(tickets, lambda route: route.fulfill(status=404))
+    say(chat, "close 1012 this route is gone")
+    expect(reason(chat)).to_contain_text("This bot is not served any more; run its cell")
+    expect(state(chat)).to_have_text("stopped")
+    with notebook.page.expect_response(tickets):  # it is looked for all the same
+        pass
+    expect(state(chat)).to_have_text("stopped")
+    notebook.page.unroute_all()
+    expect(state(chat)).to_have_text("connected")
 
 
 def test_a_connection_that_is_lost_comes_back_at_once_when_the_cell_is_run_again(notebook):
@@ -611,6 +649,96 @@ def test_a_reader_of_older_messages_is_not_moved_and_is_told_of_new_ones(noteboo
     expect(answers(chat).last).to_be_in_viewport()
 
 
+def test_the_log_is_at_its_end_when_a_picture_has_come(notebook):
+    chat = notebook.connected()
+    log = chat.get_by_role("log")
+    for number in range(5):
+        notebook.call(SHOW_PICTURE, [picture(), f"below {number}"])
+        expect(answers(chat).last).to_have_text(f"below {number}")
+        expect(chat.locator("img")).to_have_count(number + 1)
+        assert short_of_its_end(log) < 2
+
+
+def test_a_picture_does_not_move_who_reads_older_messages(notebook):
+    chat = notebook.connected()
+    say(chat, "lines 60")
+    expect(answers(chat).last).to_have_text("line 59")
+    log = chat.get_by_role("log")
+    log.hover()
+    notebook.page.mouse.wheel(0, -5000)
+    expect(log).to_have_js_property("scrollTop", 0)
+    notebook.call(SHOW_PICTURE, [picture(), "below"])
+    expect(answers(chat).last).to_have_text("below")
+    assert short_of_its_end(log) > 500
+    expect(log).to_have_js_property("scrollTop", 0)
+
+
+SHOW_PICTURE = """
+    const {log} = __wshandlerChats.get("k");
+    log.receive(Uint8Array.from(atob(argument[0]), (byte) => byte.charCodeAt(0)).buffer);
+    log.receive(argument[1]);
+"""
+
+
+def picture() -> str:
+    """Return a PNG that is wider than high, in base64."""
+    file = io.BytesIO()
+    Image.effect_noise((600, 250), 90).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def short_of_its_end(log) -> float:
+    """Return how far a log is from its end, in pixels, once its pictures have their size."""
+    return log.evaluate(
+        """async (log) => {
+          await Promise.all([...log.querySelectorAll("img")].map((image) => image.decode()));
+          for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+          return log.scrollHeight - log.scrollTop - log.clientHeight;
+        }"""
+    )
+
+
+def test_a_chat_that_grows_at_the_windows_edge_keeps_the_field_in_view(notebook):
+    chat = notebook.connected()
+    add_space_above(notebook, 380)
+    say(chat, "lines 60")
+    expect(answers(chat).last).to_have_text("line 59")
+    expect(field(chat)).to_be_in_viewport(ratio=1)
+    assert chat.get_by_role("log").evaluate("(log) => log.clientHeight") > 350
+
+
+def test_a_chat_that_grows_out_of_sight_moves_nobody(notebook):
+    chat = notebook.connected()
+    add_space_above(notebook, 900)
+    say(chat, "hi")
+    expect(answers(chat)).to_have_count(1)
+    notebook.page.mouse.wheel(0, -5000)
+    expect(field(chat)).not_to_be_in_viewport()
+    notebook.call("__wshandlerChats.get('k').log.receive('one more\\n\\n'.repeat(20))")
+    expect(answers(chat)).to_have_count(2)
+    short_of_its_end(chat.get_by_role("log"))
+    assert notebook.call("return scrollY") == 0
+    expect(field(chat)).to_be_focused()
+
+
+def add_space_above(notebook, pixels: int) -> None:
+    """Move the chat down the page."""
+    space = f'Object.assign(document.createElement("div"), {{style: "height: {pixels}px"}})'
+    notebook.call(f"document.body.prepend({space})")
+
+
+def test_a_plain_function_that_cannot_be_stopped_is_not_called_stopped(notebook):
+    chat = notebook.connected()
+    go = notebook.server.folder / "go"
+    go.unlink(missing_ok=True)
+    say(chat, "slow")
+    chat.get_by_role("button", name="Stop").click()
+    expect(chat.get_by_role("button", name="Stopping…")).to_be_visible()
+    go.touch()
+    expect(answers(chat)).to_have_text(["slow done"])
+    expect(chat.locator(".notice")).to_have_text(["It could not be stopped, and ran to its end."])
+
+
 # ---- how it looks --------------------------------------------------------------------------
 
 LAB = {
@@ -701,6 +829,15 @@ def test_the_page_of_a_bot_is_its_chat_and_fits_a_narrow_screen(chromium, server
         assert errors == []
 
 
+def test_a_phone_is_not_told_of_keys_that_it_has_not(chromium, server):
+    phone = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
+    with profile(chromium, **phone) as context:
+        page = context.new_page()
+        page.goto(f"{server.url}pagebot?token={server.token}")
+        expect(page.locator(".empty")).to_contain_text("Write below, and tap Send.")
+        expect(page.locator(".empty")).not_to_contain_text("Shift")
+
+
 def test_a_narrow_cell_shows_everything(chromium, server):
     with profile(chromium, viewport={"width": 320, "height": 568}) as context:
         notebook = Notebook(context, server).open()
@@ -708,5 +845,5 @@ def test_a_narrow_cell_shows_everything(chromium, server):
         say(chat, "a-long-word-" * 20)
         expect(answers(chat)).to_have_count(1)
         assert notebook.page.evaluate("document.documentElement.scrollWidth") <= 320
-        assert chat.bounding_box()["height"] <= 22 * 16 + 8
+        assert chat.bounding_box()["height"] <= 0.8 * 568 + 8
         screenshot(notebook.page, "cell-narrow")

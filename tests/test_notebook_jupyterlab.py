@@ -130,6 +130,21 @@ def test_the_open_chat_below_a_cell_gets_new_answers_when_the_cell_is_edited_and
     screenshot(notebook.page, f"lab-{'magic' if '%' in cell else 'serve'}-edited")
 
 
+def test_ctrl_and_s_in_the_chat_save_the_notebook(lab):
+    notebook = lab(IMPORT, FUNCTION.replace("/pingbot", "/saved"))
+    notebook.run(0)
+    notebook.run(1)
+    chat = connected(notebook)
+    field(chat).fill("half a sent")
+    dirty = "() => jupyterapp.shell.currentWidget.context.model.dirty"
+    assert notebook.page.evaluate(dirty)
+    field(chat).press("ControlOrMeta+s")
+    notebook.page.wait_for_function(f"() => !({dirty})()")
+    field(chat).press_sequentially("ddx")
+    expect(field(chat)).to_have_value("half a sentddx")
+    expect(notebook.panel.locator(".jp-Cell")).to_have_count(3)  # the last is one that Lab has made
+
+
 def test_the_chat_links_to_a_page_of_its_own_where_the_bot_answers_as_well(lab, server):
     notebook = lab(IMPORT, FUNCTION.replace("/pingbot", "/linked"))
     notebook.run(0)

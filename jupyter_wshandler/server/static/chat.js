@@ -24,10 +24,11 @@ const OUT_OF_PAGE = 30;  // seconds that a chat outside the document keeps its s
 
 const STATES = {
   connecting: 'connecting…', open: 'connected', waiting: 'reconnecting…', idle: 'paused',
-  closed: 'closed',
+  closed: 'closed', stopped: 'stopped',
 };
 const MOVED = 'This chat has moved to its newest output';
 const KEPT = 'Your text is kept.';
+const UNSTOPPED = 'It could not be stopped, and ran to its end.';
 
 // What a bot that lives in a kernel may be missing for.
 const MEANINGS = {
@@ -37,6 +38,25 @@ const MEANINGS = {
     : 'The notebook\'s kernel has restarted; run the cell again'),
   missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
 };
+
+// Whether the bot itself was stopped: nothing comes back until somebody runs a cell.
+const isGone = (bot) => bot?.cause === 1012 && /gone/.test(bot.detail);
+
+// Keys with Ctrl or Cmd that move or edit text are the chat's; others, such as "save", are not.
+// AltGr is Ctrl and Alt for some systems, and on a Mac Ctrl alone moves the cursor.
+const MAC = /^Mac/.test(navigator.platform);
+const isForNotebook = ({key, ctrlKey, metaKey, altKey}) => (
+  (MAC ? metaKey && !ctrlKey : ctrlKey && !metaKey) && !altKey && /^[bd-uw]$/i.test(key));
+
+// Lumino looks for its shortcuts at the document, before anybody else there sees a key, and not
+// where this attribute is; the window comes before the document.
+const SUPPRESS = 'data-lm-suppress-shortcuts';
+globalThis.addEventListener('keydown', (event) => {
+  const host = event.target?.closest?.('.wshandler-chat');
+  if (!host?.shadowRoot) return;
+  if (isForNotebook(event)) host.removeAttribute(SUPPRESS);
+  else host.setAttribute(SUPPRESS, 'true');
+}, {capture: true});
 
 // ---- the chats of this page ------------------------------------------------------------------
 
@@ -112,6 +132,7 @@ class Chat {
   log = new Log();
   bot = null;      // the connection
   state = '';
+  label = '';      // the state as it is shown
   reason = '';     // why it is not connected
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
@@ -119,6 +140,7 @@ class Chat {
   asked = 0;       // messages that were sent on this connection
   open = new Set();  // those that are not answered to the end
   current = 0;     // the one that is being answered
+  stopping = 0;    // the one that somebody wants stopped
   patience = 0;
   place = null;
   address = '';
@@ -126,9 +148,8 @@ class Chat {
 
   constructor(key, full) {
     this.key = key;
-    // Lumino looks for its shortcuts before anybody else sees a key; the attribute forbids it.
     this.host = make('div', {className: 'wshandler-chat', attributes: {
-      'data-lm-suppress-shortcuts': 'true', ...(full && {'data-full': ''})}});
+      [SUPPRESS]: 'true', ...(full && {'data-full': ''})}});
     this.build(full);
     this.listen();
     this.show('connecting');
@@ -165,6 +186,18 @@ class Chat {
     this.shadow = this.host.attachShadow({mode: 'open'});
     this.shadow.adoptedStyleSheets = [SHEET];
     this.shadow.append($.frame);
+    if (!full) this.keepInView();
+  }
+
+  // Whoever writes sees where they write, also when an answer makes the chat grow.
+  keepInView() {
+    const {text, form, frame} = this.$;
+    let seen = false;  // when the page was drawn last
+    new IntersectionObserver((entries) => { seen = entries.at(-1).intersectionRatio >= 0.5; },
+      {threshold: [0, 0.5, 1]}).observe(text);
+    new ResizeObserver(() => {
+      if (seen && this.shadow.activeElement) form.scrollIntoView({block: 'nearest'});
+    }).observe(frame);
   }
 
   name(path, title = 'bot') {
@@ -198,7 +231,9 @@ class Chat {
     });
     // A "d" that is meant for the bot must not delete the reader's cells.
     for (const kind of ['keydown', 'keypress', 'keyup']) {
-      this.host.addEventListener(kind, (event) => event.stopPropagation());
+      this.host.addEventListener(kind, (event) => {
+        if (!isForNotebook(event)) event.stopPropagation();
+      });
     }
     $.again.addEventListener('click', () => {
       this.tried = true;
@@ -281,7 +316,7 @@ class Chat {
   }
 
   opened() {
-    this.asked = 0;
+    this.asked = this.stopping = 0;
     this.idle();
     const {hurry} = this;
     if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
@@ -312,10 +347,13 @@ class Chat {
   show(state, why = '') {
     const $ = this.$;
     const link = this.bot?.link;
-    this.state = $.frame.dataset.state = state;
+    this.state = state;
+    // It is looked for now and then, and the label does not change for that.
+    const sought = ['waiting', 'connecting'].includes(state);
+    this.label = $.frame.dataset.state = sought && isGone(this.bot) ? 'stopped' : state;
     if (this.kept && $.text.value.trim()) why = `${why || 'Not connected yet.'} ${KEPT}`;
     // A live region that is written again is read out again.
-    if ($.words.textContent !== STATES[state]) $.words.textContent = STATES[state];
+    if ($.words.textContent !== STATES[this.label]) $.words.textContent = STATES[this.label];
     if ($.why.textContent !== why) $.why.textContent = why;
     const leftAlone = this.shadow.activeElement === $.again && !why;
     $.trouble.hidden = !why;
@@ -331,7 +369,7 @@ class Chat {
   ready() {
     const open = ['open', 'idle'].includes(this.state);
     this.$.send.setAttribute('aria-disabled', String(!open || !this.$.text.value.trim()));
-    this.$.send.title = open ? '' : `${STATES[this.state]} ${KEPT}`;
+    this.$.send.title = open ? '' : `${STATES[this.label]} ${KEPT}`;
   }
 
   // ---- what a person says --------------------------------------------------------------------
@@ -378,6 +416,7 @@ class Chat {
     else if (message !== undefined) this.log.receive(message);
     else if (end) {
       this.log.end(end, how);
+      if (end === this.stopping && how === 'done') this.log.notice(UNSTOPPED);
       this.open.delete(end);
       if (end === this.current) this.begun(0);
       this.log.work(this.open.size > 0);
@@ -403,6 +442,7 @@ class Chat {
   stop() {
     if (!this.current || !this.bot?.send(JSON.stringify({stop: this.current}))) return;
     // A function in a thread cannot be interrupted: it may take until its next item.
+    this.stopping = this.current;
     this.$.stop.textContent = 'Stopping…';
   }
 

@@ -5,6 +5,7 @@ const LONGEST_TEXT = 20000;  // characters of one message that are shown
 const LONGEST_JSON = 4000000;  // characters of JSON, which may hold a picture
 const TOKENS = 'tokens';     // the stream of a bot that says itself where it ends
 const NEAR = 40;             // pixels from the end that count as the end
+const TOUCH = matchMedia('(pointer: coarse)').matches;  // a phone's keyboard has no Shift+Enter
 
 import {bytesPart, forget, jsonPart} from './chatparts.js';
 import {make} from './make.js';
@@ -45,6 +46,8 @@ export class Log {
   #working = false;   // whether the bot is at work, and nothing of it is to be seen yet
   #pinned = true;     // whether the reader is at the end
   #scrolled = 0;
+  // A picture has its size when it has come: until then the end is not where it will be.
+  #pictures = new ResizeObserver(() => { if (this.#pinned) this.settle(); });
 
   title = '';
 
@@ -52,7 +55,8 @@ export class Log {
     this.older = make('p', {className: 'older', hidden: true}, 'older messages are not shown');
     this.hello = make('strong');
     this.empty = make('p', {className: 'empty'},
-      this.hello, 'Enter sends. Shift+Enter starts a new line.');
+      this.hello, TOUCH ? 'Write below, and tap Send.'
+        : 'Enter sends. Shift+Enter starts a new line.');
     this.element = make('div', {className: 'log', tabIndex: 0, attributes: {
       role: 'log', 'aria-live': 'polite', 'aria-label': 'Conversation'}}, this.older, this.empty);
     this.typing = make('p', {className: 'typing', hidden: true}, make('i'), make('i'), make('i'),
@@ -171,7 +175,7 @@ export class Log {
       return;
     }
     if (kind === 'piece' && this.#streams.has(of)) {
-      this.#streams.get(of).write(text, part);
+      this.#write(this.#streams.get(of), text, part);
       return;
     }
     if (kind !== 'piece' || of === TOKENS) this.#finish(TOKENS);
@@ -188,11 +192,19 @@ export class Log {
       return;
     }
     const bubble = new Bubble();
-    bubble.write(text, part);
+    this.#write(bubble, text, part);
     this.#turn.append(bubble.element);
     if (kind !== 'piece') return;
     this.#streams.set(of, bubble);
     bubble.element.setAttribute('aria-busy', 'true');
+  }
+
+  #write(bubble, text, part) {
+    bubble.write(text, part);
+    if (!part) return;
+    for (const image of bubble.element.lastElementChild.querySelectorAll('img')) {
+      this.#pictures.observe(image);
+    }
   }
 
   #finish(of) {

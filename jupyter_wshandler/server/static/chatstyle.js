@@ -23,8 +23,8 @@ SHEET.replaceSync(`
     --wait: var(--jp-warn-color1, light-dark(#a16207, #facc15));
     --bad: var(--jp-error-color1, light-dark(#b91c1c, #fca5a5));
     --gap: .75rem; --tall: 2.1rem; --round: .5rem;
-    position: relative; display: flex; flex-direction: column; max-height: 22rem;
-    overflow: hidden; scrollbar-color: var(--field-line) transparent;
+    position: relative; display: flex; flex-direction: column; overflow: hidden;
+    max-height: max(15rem, min(32rem, 80vh)); scrollbar-color: var(--field-line) transparent;
     border: 1px solid var(--line); border-radius: var(--round);
     background: var(--surface); color: var(--text); text-align: start; white-space: normal;
     font: var(--jp-ui-font-size1, 13px)/1.45 var(--jp-ui-font-family, system-ui, -apple-system,
@@ -56,6 +56,7 @@ SHEET.replaceSync(`
   .dot { flex: none; width: .6em; height: .6em; border-radius: 50%; background: var(--wait); }
   [data-state="open"] .dot { background: var(--good); }
   [data-state="closed"] .dot { background: var(--bad); }
+  [data-state="stopped"] .dot { background: var(--quiet); }
   :is([data-state="connecting"], [data-state="waiting"]) .dot {
     animation: pulse 1.2s ease-in-out infinite;
   }
@@ -119,7 +120,7 @@ SHEET.replaceSync(`
   .picture img { display: block; max-width: 100%; max-height: 20rem; border-radius: .3rem; }
   table { border-collapse: collapse; }
   th, td { padding: .2em .6em; border: 1px solid var(--line); text-align: start; }
-  td.number { text-align: end; font-variant-numeric: tabular-nums; }
+  .number { text-align: end; font-variant-numeric: tabular-nums; }
   .typing { display: flex; gap: .3em; padding: .6em .3em; }
   .typing i {
     width: .45em; height: .45em; border-radius: 50%; background: var(--quiet);
@@ -133,6 +134,7 @@ SHEET.replaceSync(`
     vertical-align: text-bottom; background: var(--accent); animation: pulse 1s steps(2) infinite;
   }
 
+  form { scroll-margin: .6rem; }
   .trouble, form {
     flex: none; display: flex; align-items: flex-end; gap: .5rem; padding: .5rem var(--gap);
     border-top: 1px solid var(--line);

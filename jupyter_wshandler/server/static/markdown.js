@@ -2,20 +2,22 @@
 //
 //   const text = new Markdown(element);  text.append('Some **bo');  text.append('ld** words');
 //
-// Paragraphs (line breaks kept), headings, lists, quotes, fenced code, rules; bold, italic, struck
-// out, code, and links to http and https. No HTML and no pictures: what is no Markdown of these is
-// shown as it stands. Everything goes in as text, nothing through innerHTML.
+// Paragraphs (line breaks kept), headings, lists, quotes, fenced code, rules, tables; bold, italic,
+// struck out, code, and links to http and https. No HTML and no pictures: what is no Markdown of
+// these is shown as it stands. Everything goes in as text, nothing through innerHTML.
 
 import {make} from './make.js';
 
 const REACH = 1000;   // characters that a pair of marks spans at most: work stays linear
 const DEEPEST = 6;    // quotes and lists in each other
+const MOST_COLUMNS = 30;
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
 const HEADING = /^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*$/;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])[ \t]+(?=\S)/;
+const BELOW_HEAD = /^:?-+:?$/;  // a cell of the line between a table's head and its rows
 
 export class Markdown {
   source = '';
@@ -68,6 +70,9 @@ function blocks(text) {
       at += 1;
       // The page and the chat have headings of their own, above these.
       add('heading', [line], () => make(`h${Math.min(6, marks.length + 2)}`, {}, ...inline(words)));
+    } else if (startsTable(lines, at)) {
+      const rows = take((each, index) => index < 2 || each.includes('|'));
+      add('table', rows, () => table(rows));
     } else if (RULE.test(line)) {
       at += 1;
       add('rule', [line], () => make('hr'));
@@ -82,7 +87,8 @@ function blocks(text) {
       add('list', listed, (depth) => list(listed, ordered, depth));
     } else {
       const words = take((each, index) => each.trim() && (index === 0 || !(FENCE.test(each)
-        || HEADING.test(each) || RULE.test(each) || QUOTE.test(each) || ITEM.test(each))));
+        || HEADING.test(each) || RULE.test(each) || QUOTE.test(each) || ITEM.test(each)
+        || startsTable(lines, at))));
       add('text', words, () => make('p', {}, ...inline(words.join('\n'))));
     }
   }
@@ -107,6 +113,27 @@ function list(lines, ordered, depth) {
   const first = ordered ? parseInt(ITEM.exec(lines[0])[2], 10) : 1;
   return make(ordered ? 'ol' : 'ul', ordered ? {start: first} : {},
     ...items.map((item) => make('li', {}, ...inside(item, depth))));
+}
+
+// The cells of a line of a table; a "|" that belongs to a cell has a backslash before it.
+const cellsOf = (line) => line.trim().replace(/^\|/, '').replace(/(?<!\\)\|$/, '')
+  .split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
+
+function startsTable(lines, at) {
+  const below = lines[at + 1] ?? '';
+  if (![lines[at], below].every((line) => line.includes('|')) || /[^\s|:-]/.test(below)) return false;
+  const marks = cellsOf(below);
+  return marks.length <= MOST_COLUMNS && marks.every((mark) => BELOW_HEAD.test(mark))
+    && cellsOf(lines[at]).length === marks.length;
+}
+
+function table([head, marks, ...rows]) {
+  const right = cellsOf(marks).map((mark) => mark.endsWith(':') && !mark.startsWith(':'));
+  const row = (tag, line) => make('tr', {}, ...cellsOf(line).slice(0, right.length).map(
+    (cell, index) => make(tag, {className: right[index] ? 'number' : ''}, ...inline(cell))));
+  return make('div', {className: 'wide', tabIndex: 0}, make('table', {},
+    make('thead', {}, row('th', head)),
+    make('tbody', {}, ...rows.map((line) => row('td', line)))));
 }
 
 // ---- words -----------------------------------------------------------------------------------
