@@ -32,13 +32,6 @@ url:
     handler: WebSocketHandler
     kwargs:
       on_message: {function: widgetbot.on_message}
-  doorbot:
-    pattern: /doorbot
-    handler: WebSocketHandler
-    kwargs:
-      on_message: {function: widgetbot.on_message}
-      auth: {condition: {function: widgetbot.is_open}}
-      timeout: 200ms
   notebook:
     pattern: /notebook
     handler: WebSocketHandler
@@ -55,11 +48,6 @@ url:
 BOT = """
 import time
 from pathlib import Path
-
-def is_open(handler):
-    while Path("shut").exists():  # no answer is 503: "no" would be for good
-        time.sleep(0.02)
-    return True
 
 def on_message(handler, message):
     word, _, rest = message.partition(" ")
@@ -93,6 +81,8 @@ def on_message(handler, message):
     return "Got message: " + message
 """
 
+TICKETS = "**/wshandler/api/tickets"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -117,14 +107,13 @@ def serving(folder, *, base_url="/", **options):
 
 
 @contextmanager
-def shut(server):
-    """Let the server refuse the handshakes of "doorbot" for a while."""
-    sign = server.folder / "shut"
-    sign.touch()
+def no_bot(notebook):
+    """Let the server know of no bot for a while."""
+    notebook.page.route(TICKETS, lambda route: route.fulfill(status=404))
     try:
         yield
     finally:
-        sign.unlink()
+        notebook.page.unroute(TICKETS)
 
 
 @pytest.fixture
@@ -341,21 +330,19 @@ def test_the_handle_of_mount_sends_and_closes(notebook):
 def test_a_restarted_kernel_is_named_and_waited_for_and_no_text_is_lost(notebook):
     words = "The notebook's kernel has restarted; run the cell again."
     chat = notebook.connected()
-    tickets = "**/wshandler/api/tickets"
-    notebook.page.route(tickets, lambda route: route.fulfill(status=404))
-    say(chat, "close 1012")
-    expect(state(chat)).to_have_text("reconnecting…")
-    expect(reason(chat)).to_have_text(words)
-    say(chat, "for later")
-    expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
-    expect(field(chat)).to_have_value("for later")
-    send = chat.get_by_role("button", name="Send")
-    expect(send).to_have_attribute("aria-disabled", "true")
-    screenshot(notebook.page, "restarted")
-    with notebook.page.expect_response(tickets):  # it goes on trying
-        pass
-    expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
-    notebook.page.unroute_all()
+    with no_bot(notebook):
+        say(chat, "close 1012")
+        expect(state(chat)).to_have_text("reconnecting…")
+        expect(reason(chat)).to_have_text(words)
+        say(chat, "for later")
+        expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
+        expect(field(chat)).to_have_value("for later")
+        send = chat.get_by_role("button", name="Send")
+        expect(send).to_have_attribute("aria-disabled", "true")
+        screenshot(notebook.page, "restarted")
+        with notebook.page.expect_response(TICKETS):  # it goes on trying
+            pass
+        expect(reason(chat)).to_have_text(f"{words} Your text is kept.")
     expect(state(chat)).to_have_text("connected")
     expect(chat.locator(".trouble")).to_be_hidden()
     expect(chat.locator(".notice")).to_have_text([f"{words} Connected again."])
@@ -365,26 +352,24 @@ def test_a_restarted_kernel_is_named_and_waited_for_and_no_text_is_lost(notebook
 
 def test_a_bot_that_was_stopped_is_called_so_until_its_cell_is_run_again(notebook):
     chat = notebook.connected()
-    tickets = "**/wshandler/api/tickets"
-    notebook.page.route(tickets, lambda route: route.fulfill(status=404))
-    say(chat, "close 1012 this route is gone")
-    expect(reason(chat)).to_contain_text("This bot is not served any more; run its cell")
-    expect(state(chat)).to_have_text("stopped")
-    with notebook.page.expect_response(tickets):  # it is looked for all the same
-        pass
-    expect(state(chat)).to_have_text("stopped")
-    notebook.page.unroute_all()
+    with no_bot(notebook):
+        say(chat, "close 1012 this route is gone")
+        expect(reason(chat)).to_contain_text("This bot is not served any more; run its cell")
+        expect(state(chat)).to_have_text("stopped")
+        with notebook.page.expect_response(TICKETS):  # it is looked for all the same
+            pass
+        expect(state(chat)).to_have_text("stopped")
     expect(state(chat)).to_have_text("connected")
 
 
 def test_a_connection_that_is_lost_comes_back_at_once_when_the_cell_is_run_again(notebook):
     notebook.page.clock.install()
-    chat = notebook.connected("doorbot")
-    with shut(notebook.server):
+    chat = notebook.connected()
+    with no_bot(notebook):
         say(chat, "close 1012")
         stop_the_clock(notebook)
     expect(state(chat)).to_have_text("reconnecting…")
-    expect(state(notebook.run("doorbot"))).to_have_text("connected")
+    expect(state(notebook.run())).to_have_text("connected")
 
 
 def stop_the_clock(notebook):
@@ -397,8 +382,8 @@ def stop_the_clock(notebook):
 @pytest.mark.parametrize("event", ["online", "visibilitychange"])
 def test_a_machine_that_is_back_is_reconnected_without_waiting(notebook, event):
     notebook.page.clock.install()
-    chat = notebook.connected("doorbot")
-    with shut(notebook.server):
+    chat = notebook.connected()
+    with no_bot(notebook):
         say(chat, "close 1012")
         stop_the_clock(notebook)
     expect(state(chat)).to_have_text("reconnecting…")
