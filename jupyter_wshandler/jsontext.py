@@ -25,7 +25,15 @@ import msgspec
 DEPTH = 200
 """Levels of nesting that a message may have where it is not made of plain dicts and lists."""
 
-ADVICE = "turn it into str, a number, a list or a dict first"
+ADVICE = "turn it into str, bytes, a number, a list or a dict first"
+
+PICTURES = (
+    # Told by what they can do: none of these libraries is imported to find out.
+    (("savefig",), "fig.savefig(buffer, format='png')"),
+    (("get_figure", "plot"), "ax.figure.savefig(buffer, format='png')"),
+    (("save", "thumbnail"), "picture.save(buffer, format='PNG')"),
+)
+"""Attributes of objects that show a picture, and how such a one becomes what can be sent."""
 
 
 SMALL = 4096
@@ -158,7 +166,8 @@ def _plain(value: Any, path: str, above: dict[int, str]) -> Any:
             # Its own code has said no: a model of pydantic that contains itself, say.
             why = _cut(f"{type(error).__name__}: {error}", 100)
             raise ValueError(
-                f"{path} is of type {_name(type(value))}, which cannot be turned into JSON: {why}"
+                f"{_subject(path)} is of type {_name(type(value))}, which cannot be turned into "
+                f"JSON: {why}"
             ) from error
         return _plain(simpler, path, above)
     finally:
@@ -173,8 +182,8 @@ def _plain_mapping(value: Mapping[Any, Any], path: str, above: dict[int, str]) -
         text = _key_text(simple, path)
         if text in texts:
             raise ValueError(
-                f"{path} has two keys that are the same in JSON, {_shown(texts[text])} and "
-                f"{_shown(key)}: both are {_cut(text)!r}; leave one out, or name it differently"
+                f"{_subject(path)} has two keys that are the same in JSON, {_shown(texts[text])} "
+                f"and {_shown(key)}: both are {_cut(text)!r}; leave one out, or name it differently"
             )
         texts[text] = key
         plain[simple] = _plain(entry, f"{path}{_step(key)}", above)
@@ -201,7 +210,7 @@ def _check_digits(value: int, path: str) -> None:
     except ValueError:
         digits = int(value.bit_length() * 0.30103) + 1
         raise ValueError(
-            f"{path} is a whole number of about {digits} digits, of "
+            f"{_subject(path)} is a whole number of about {digits} digits, of "
             f"{sys.get_int_max_str_digits()} at most; send it as text (hex() writes it), or as a "
             "float"
         ) from None
@@ -237,9 +246,26 @@ def _by_msgspec(value: Any, path: str, above: dict[int, str]) -> Any:
         raise
     except (_Unknown, TypeError):
         raise TypeError(
-            f"{path} is of type {_name(type(value))}, which has no JSON form; {ADVICE}"
+            f"{_subject(path)} is of type {_name(type(value))}, which has no JSON form; "
+            f"{_advice(value)}"
         ) from None
     return strangers.put_back(found) if strangers.found else found
+
+
+def _subject(path: str) -> str:
+    """Return what an error says of the object at a path: of the whole value there is none."""
+    return "the value" if path == "$" else path
+
+
+def _advice(value: object) -> str:
+    """Return what to do with an object that has no JSON form."""
+    for attributes, call in PICTURES:
+        if all(hasattr(type(value), name) for name in attributes):
+            return (
+                f"a picture is sent as PNG bytes: buffer = io.BytesIO(), {call}, and send "
+                "buffer.getvalue()"
+            )
+    return ADVICE
 
 
 def _find_the_depth(value: Any, path: str, above: dict[int, str]) -> None:
@@ -308,8 +334,8 @@ def _key(key: Any, path: str) -> Any:
     if type(simpler) in (str, bool, int, float):
         return simpler
     raise TypeError(
-        f"{path} has a key of type {_name(type(key))}; the keys of a JSON object are text: "
-        "use str keys"
+        f"{_subject(path)} has a key of type {_name(type(key))}; the keys of a JSON object are "
+        "text: use str keys"
     ) from None
 
 

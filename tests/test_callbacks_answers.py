@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from pathlib import Path
 
 import pytest
 from support.memory import (
@@ -15,7 +16,9 @@ from support.memory import (
     warnings_in,
 )
 
+from jupyter_wshandler.callbacks.errorlog import place_of, users_part
 from jupyter_wshandler.config.model import QueueConfig
+from jupyter_wshandler.notebook.output import format_error
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -83,10 +86,46 @@ async def test_row_on_message_returns_what_has_no_json_form_is_a_clear_error_and
     assert (await visitor.closed_by_server()).code == 1011
     error = next(r for r in caplog.records if r.exc_info)
     assert isinstance(error.exc_info[1], TypeError)
-    where = "$" if type(value) is object else "$.rows[1].when"
-    kind = "object" if where == "$" else "complex"
+    where = "the value" if type(value) is object else "$.rows[1].when"
+    kind = "object" if type(value) is object else "complex"
     words = f"{how} what cannot be sent: {where} is of type {kind}"
     assert words in str(error.exc_info[1])
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_a_value_that_cannot_be_sent_is_traced_to_the_yield_and_to_nothing_of_ours(
+    manager, kind, caplog
+) -> None:
+    def yielding(handler, message):
+        yield "before"
+        yield object()  # this line
+
+    async def yielding_async(handler, message):
+        yield "before"
+        yield object()  # this line
+
+    function = yielding if kind == "def" else yielding_async
+    visitor = Visitor(manager, route(on_message=function)).open()
+    visitor.send("x")
+    assert (await visitor.closed_by_server()).code == 1011
+    error = next(r for r in caplog.records if r.exc_info).exc_info[1]
+    own = users_part(error.__traceback__)
+    assert own.tb_next is None
+    lines = Path(__file__).read_text().splitlines()
+    assert lines[own.tb_lineno - 1].endswith("# this line")
+    assert place_of(error) == f"{__file__}:{own.tb_lineno}"
+
+
+async def test_a_returned_value_that_cannot_be_sent_is_shown_in_one_line_in_a_notebook(
+    manager, caplog
+) -> None:
+    visitor = Visitor(manager, route(on_message=lambda handler, message: object())).open()
+    visitor.send("x")
+    assert (await visitor.closed_by_server()).code == 1011
+    error = next(r for r in caplog.records if r.exc_info).exc_info[1]
+    (line,) = format_error(None, error).splitlines()
+    assert line.startswith("TypeError: ")
+    assert "returned what cannot be sent: the value is of type object" in line
 
 
 async def test_returns_ignore_sends_nothing_that_is_returned_or_yielded(manager) -> None:

@@ -366,7 +366,7 @@ def test_row_on_message_returns_anything_else_and_it_is_a_clear_error_with_1011(
     code, reason = end_of(socket)
     assert code == 1011
     journal.wait(tag, ["close", 1011, reason])
-    where = {"object": "$ is of type object", "deep": "$[0].when is of type complex"}[value]
+    where = {"object": "the value is of type object", "deep": "$[0].when is of type complex"}[value]
     wait_for(lambda: f"returned what cannot be sent: {where}" in server.log_text())
 
 

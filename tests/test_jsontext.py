@@ -167,8 +167,8 @@ class Hostile:
         ({"two words": {7: Hostile}}, "$['two words']['7'] is of type type"),
         ([Struct(print)], "$[0].firstName is of type builtin_function_or_method"),
         ({"f": lambda: 1}, "$.f is of type function"),
-        ((x for x in "ab"), "$ is of type generator"),
-        (np.complex64(1), "$ is of type complex"),
+        ((x for x in "ab"), "the value is of type generator"),
+        (np.complex64(1), "the value is of type complex"),
         (pd.DataFrame({"a": [1j]}), "$[0].a is of type complex"),
         ({"x": {(1, 2): 3}}, "$.x has a key of type tuple; the keys of a JSON object are text"),
         ({"x": [{(): 1}]}, "$.x[0] has a key of type tuple"),
@@ -182,6 +182,41 @@ def test_what_has_no_json_form_is_named_by_path_and_type(value: object, words: s
     assert words in str(caught.value)
     assert len(str(caught.value)) < 300
     assert "turn it into" in str(caught.value) or "use str keys" in str(caught.value)
+
+
+class Figure:
+    def savefig(self, file: object, **options: object) -> None: ...
+
+
+class Axes:
+    def get_figure(self) -> Figure: ...
+
+    def plot(self) -> None: ...
+
+
+class Image:
+    def save(self, file: object, **options: object) -> None: ...
+
+    def thumbnail(self, size: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("picture", "call"),
+    [
+        (Figure(), "fig.savefig(buffer, format='png')"),
+        (Axes(), "ax.figure.savefig(buffer, format='png')"),
+        (Image(), "picture.save(buffer, format='PNG')"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_picture_is_refused_with_how_its_bytes_are_made(
+    picture: object, call: str, inside: bool
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        to_json({"plot": picture} if inside else picture)
+    words = str(caught.value)
+    assert words.startswith("$.plot is of type" if inside else "the value is of type")
+    assert f"a picture is sent as PNG bytes: buffer = io.BytesIO(), {call}" in words
 
 
 @dataclasses.dataclass
@@ -276,8 +311,8 @@ HUGE = 10**5000
 @pytest.mark.parametrize(
     ("value", "place"),
     [
-        (HUGE, "$ is"),
-        (-HUGE, "$ is"),
+        (HUGE, "the value is"),
+        (-HUGE, "the value is"),
         ({"rows": [1, HUGE]}, "$.rows[1] is"),
         ([Row(HUGE)], "$[0].when is"),
         ({"x": Whole(HUGE)}, "$.x is"),

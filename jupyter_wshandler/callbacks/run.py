@@ -16,7 +16,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from types import CoroutineType
+from types import CoroutineType, FrameType, TracebackType
 from typing import Any
 
 import msgspec
@@ -375,7 +375,7 @@ class CallbackRunner:
         c._streaming = callback.event != "on_close"
         try:
             async for item in items:
-                if not await self._yielded(c, callback, item):
+                if not await self._yielded(c, callback, items, item):
                     return
         finally:
             self._streamed(c, callback)
@@ -401,7 +401,7 @@ class CallbackRunner:
                     item = next(items, _DONE)
                 else:
                     item = await self._threads.call(c, callback, context, next, items, _DONE)
-                if item is _DONE or not await self._yielded(c, callback, item):
+                if item is _DONE or not await self._yielded(c, callback, items, item):
                     return
         finally:
             self._streamed(c, callback)
@@ -412,7 +412,7 @@ class CallbackRunner:
                 else:
                     await self._threads.call(c, callback, context, items.close)
 
-    async def _yielded(self, c: Connection, callback: Callback, item: Any) -> bool:
+    async def _yielded(self, c: Connection, callback: Callback, items: Any, item: Any) -> bool:
         """Send one item; return whether there is anybody to send the next one to."""
         if self._left and asyncio.current_task() in self._left:
             return False
@@ -425,9 +425,8 @@ class CallbackRunner:
                 try:
                     sent = c.write_message(item) if answers is None else answers.write(item)
                 except TypeError as error:
-                    raise TypeError(
-                        f"{callback.name} yielded what cannot be sent: {error}"
-                    ) from None
+                    unsent = TypeError(f"{callback.name} yielded what cannot be sent: {error}")
+                    raise unsent.with_traceback(_at_its_yield(items)) from None
                 await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
@@ -659,6 +658,14 @@ def _naming(c: Connection, context: contextvars.Context) -> contextvars.Context:
     copy = context.copy()
     copy.run(current_connection.set, c)
     return copy
+
+
+def _at_its_yield(items: Any) -> TracebackType | None:
+    """Return a traceback of the line at which a generator stands, or None for another iterator."""
+    frame = getattr(items, "ag_frame", None) or getattr(items, "gi_frame", None)
+    if not isinstance(frame, FrameType):
+        return None
+    return TracebackType(None, frame, frame.f_lasti, frame.f_lineno)
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
