@@ -153,7 +153,7 @@ def test_what_is_wrong_with_a_function_does_not_wait_for_the_routes_other_mistak
     assert status == 1
     assert "there is no bot.missing" in flat
     assert "unknown key 'zzzz'; valid here: auth, compression" in flat
-    assert "unknown key 'qqqq'; valid are the keys listed above" in flat
+    assert "unknown key 'qqqq'; valid are those listed above" in flat
     assert flat.count("auth, compression") == 1
 
 
@@ -246,6 +246,43 @@ def test_a_missing_file_is_a_problem() -> None:
     stream = io.StringIO()
     assert check(["/nowhere/w.yaml"], stream=stream) == 1
     assert "does not exist" in stream.getvalue()
+
+
+def test_a_missing_file_is_named_whole_and_its_path_is_what_is_to_be_corrected(
+    tmp_path: Path,
+) -> None:
+    stream = io.StringIO()
+    missing = tmp_path / ("a-path-with-hyphens-" * 6) / "not-here.yaml"
+    assert check([str(missing)], stream=stream) == 1
+    assert "create it or correct its path" in stream.getvalue()
+    assert "config_file" not in stream.getvalue()
+
+
+def test_a_path_in_a_message_is_not_broken_at_its_hyphens_or_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/some-where/" + "a-folder-of-a-long-name/" * 8 + "bot.py"
+
+    def resolve(self: object, spec: object, event: str, default_run: str) -> None:
+        raise CallbackError(f"there is no function in {path}, though it was looked for")
+
+    monkeypatch.setattr(FakeResolver, "resolve", resolve)
+    _, output = run(tmp_path, GOOD)
+    assert path in output
+
+
+def test_two_functions_that_a_module_does_not_have_are_told_what_it_has_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(self: object, spec: object, event: str, default_run: str) -> None:
+        raise CallbackError(f"there is no {spec.function}; valid here: alpha, beta")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(FakeResolver, "resolve", resolve)
+    _, output = run(tmp_path, GOOD)
+    flat = " ".join(output.split())
+    assert flat.count("valid here: alpha, beta") == 1
+    assert "there is no bot.close; valid are those listed above" in flat
+    assert "keys" not in flat
 
 
 def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:

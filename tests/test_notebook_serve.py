@@ -877,9 +877,11 @@ def test_the_open_of_ipython_is_not_taken_for_the_callback(server, book):
         ("%%websocket /m every=30s\ndef on_message(h, m): pass", ["every", "30s:tick"]),
         ("%%websocket /m every=30s:nix\ndef on_message(h, m): pass", ["'nix'", "found nothing"]),
         ("%%websocket /m every=x:print\ndef on_message(h, m): pass", ["every", "'x'"]),
-        ("%%websocket\ndef on_message(h, m): pass", ["pattern"]),
+        ("%%websocket\ndef on_message(h, m): pass", ["an address", "as in: %%websocket /mybot"]),
         ("%%websocket /m max_message\ndef on_message(h, m): pass", ["option=value"]),
-        ("%%websocket /m\nx = 1", ["defines no callback"]),
+        ("%%websocket /m\nx = 1", ["defines no callback", "expected a function named open"]),
+        ("%%websocket /m\ndef on_mesage(h, m): pass", ["did you mean on_message?"]),
+        ("%%websocket /m\ndef onMessage(h, m): pass", ["found onMessage", "mean on_message?"]),
         ("%%websocket /m name=x\ndef on_message(h, m): pass", ["--name"]),
         ("%%websocket /m 'x\ndef on_message(h, m): pass", ["quotation"]),
         ("%%websocket /m\nawait x\ndef on_message(h, m): pass", ["await"]),
@@ -892,6 +894,14 @@ def test_the_magic_says_what_is_wrong_with_its_cell(server, book, cell, words):
     ended = book.run(cell, fails=True)
     shown = (ended.error or "") + ended.text
     assert all(word in shown for word in words), shown
+
+
+def test_a_callback_with_a_slip_in_its_name_is_named_where_the_cell_has_another_one(server, book):
+    book.run("%reload_ext jupyter_wshandler")
+    cell = book.run("%%websocket /slip\ndef open(h): pass\ndef on_mesage(h, m): pass")
+    assert "never called: found on_mesage; did you mean on_message?" in cell.text
+    assert "never called" not in book.run("%%websocket /slip\ndef on_message(h, m): pass").text
+    book.run("bot.stop()")
 
 
 def test_a_traceback_names_the_cell_of_the_magic_by_its_own_number(server, book):

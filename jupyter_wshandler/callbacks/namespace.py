@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from typing import Any
 
@@ -75,9 +76,34 @@ def collect(source: object = None, /, **given: object) -> Functions:
         where = f" in {_name(source)}" if source is not None else ""
         raise CallbackError(
             f"expected at least one callback{where}, found none; "
-            f"define on_message(handler, message), or another of {', '.join(EVENTS)}"
+            + (
+                misspelt(_names(source))
+                or f"define on_message(handler, message), or another of {', '.join(EVENTS)}"
+            )
         )
     return functions
+
+
+def misspelt(names: Iterable[str]) -> str:
+    """Return which of some names is meant to be a callback's and is not, in words; or nothing.
+
+    Args:
+        names: What somebody has defined.
+    """
+    for name in sorted(names):
+        if name in (*EVENTS, "on_open") or not name.lower().startswith("on"):
+            continue
+        near = difflib.get_close_matches(name.lower(), EVENTS[1:], n=1, cutoff=0.8)
+        if near:
+            return f"found {name}; did you mean {near[0]}?"
+    return ""
+
+
+def _names(source: object) -> list[str]:
+    if source is None or inspect.isroutine(source):
+        return []
+    names = source if isinstance(source, Mapping) else getattr(source, "__dict__", {})
+    return [name for name in names if isinstance(name, str)]
 
 
 def _has_callbacks(source: object) -> bool:

@@ -194,17 +194,17 @@ class _Printer:
             self._print(printable(f"{place}:{key}"))
             self._excerpt(problem)
             message = self._shortened(problem.message)
-            for line in textwrap.wrap(message, _WIDTH - len(_INDENT)) or [""]:
+            for line in _wrapped(message, _WIDTH - len(_INDENT)) or [""]:
                 self._print(_INDENT + printable(line))
             self._print()
 
     def _shortened(self, message: str) -> str:
-        """Leave out a list of all keys that stands above already."""
+        """Leave out a list of all keys, or of a module's functions, that stands above already."""
         head, mark, names = message.partition("; valid here: ")
         if not mark or names not in self._lists:
             self._lists.add(names)
             return message
-        return f"{head}; valid are the keys listed above"
+        return f"{head}; valid are those listed above"
 
     def _excerpt(self, problem: Problem) -> None:
         """Show the line with a mark below the place, as compilers do."""
@@ -235,14 +235,7 @@ class _Printer:
     def notes(self, notes: Iterable[str]) -> None:
         for note in notes:
             lead = "note: "
-            wrapped = textwrap.wrap(
-                lead + printable(note),
-                _WIDTH,
-                subsequent_indent=" " * len(lead),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for line in wrapped:
+            for line in _wrapped(lead + printable(note), _WIDTH, " " * len(lead)):
                 self._print(line)
         if notes:
             self._print()
@@ -268,6 +261,17 @@ class _Printer:
             where = " outside the routes"
             rest = "; the routes work" if total > 1 else "; the route works"
         self._print(f"FAILED: {_count(len(problems), 'problem')}{where}{rest}")
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Break a text into lines, but no path or name in it: who copies one needs it whole."""
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -68,7 +68,7 @@ def read_file(path: str) -> Tree:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE + 1)
     except FileNotFoundError:
-        return failed("the file does not exist; create it or correct config_file")
+        return failed("the file does not exist; create it or correct its path")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return failed(f"the file cannot be read: {reason}")

@@ -141,9 +141,9 @@ class KernelRoutes:
         if rivals and not claim.replace:
             other, taken = rivals[0]
             raise RouteRefused(
-                f"{taken.config.pattern} is served by {other.label}; stop it there, "
-                "choose another pattern (one for each visitor where each has a kernel, as in "
-                "Voila), or pass replace=True to take it over"
+                f"{taken.config.pattern} is served by {other.label}; choose another pattern, stop "
+                "it there, or pass replace=True to take it over (one for each visitor: see "
+                "docs/notebooks.md)"
             )
         twin = self._twin(bridge, route)
         if twin is not None and not claim.replace:

@@ -17,9 +17,10 @@ import yaml
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 
-from ..callbacks.namespace import EVENTS
+from ..callbacks.namespace import EVENTS, misspelt
 from ..errors import WSHandlerError
 from .bot import Bot
+from .output import write_below
 from .serve import kernel_at_hand, serve
 
 _NAMES = frozenset({*EVENTS, "on_open"})
@@ -27,6 +28,8 @@ _NAMES = frozenset({*EVENTS, "on_open"})
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
+        if "required: pattern" in message:
+            message = "expected an address (a pattern), as in: %%websocket /mybot"
         raise UsageError(f"%%websocket: {message}\n{self.format_usage()}")
 
 
@@ -64,7 +67,8 @@ class WebSocketMagics(Magics):
         arguments = _parser().parse_intermixed_args(_split(line))
         options, every = _options(arguments.options)
         shell: Any = self.shell
-        names = _defined(shell.transform_cell(cell))
+        defined = _defined(shell.transform_cell(cell))
+        names = sorted(defined & _NAMES)
         before = {name: shell.user_ns.get(name) for name in names}
         with _number_of_the_cell(shell):
             ended = shell.run_cell(cell, store_history=False)
@@ -76,11 +80,14 @@ class WebSocketMagics(Magics):
             del shell.user_ns["open"]
             if before["open"] is not None and before["open"] is not found["open"]:
                 shell.user_ns["open"] = before["open"]
+        odd = misspelt(defined)
         if not found:
             raise UsageError(
-                "%%websocket: this cell defines no callback; expected a function named "
-                f"{', '.join(EVENTS)}"
+                "%%websocket: this cell defines no callback; "
+                + (odd or f"expected a function named {', '.join(EVENTS)}")
             )
+        if odd:
+            write_below(f"%%websocket: never called: {odd}\n")
         if every:
             options["every"] = {period: _function(shell, name) for period, name in every.items()}
         try:
@@ -174,17 +181,16 @@ def _option(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def _defined(cell: str) -> list[str]:
-    """Return the names of callbacks that a cell binds outside its functions and classes."""
+def _defined(cell: str) -> set[str]:
+    """Return the names that a cell binds outside its functions and classes."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         code = compile(cell, "<cell>", "exec", flags)
     except SyntaxError:  # running it will show it
-        return []
+        return set()
     if code.co_flags & inspect.CO_COROUTINE:
         raise UsageError(
             "%%websocket: a cell that is served cannot await at its top level; "
             "await in another cell, or call wsh.serve()"
         )
-    stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
-    return sorted(stored & _NAMES)
+    return {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
