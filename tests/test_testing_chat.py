@@ -162,6 +162,8 @@ def test_an_open_of_ones_own_is_taken_from_a_namespace_whatever_it_is():
 
 
 def test_what_cannot_be_a_bot_is_refused_in_words():
+    with pytest.raises(CallbackError, match=r"found on_mesage; did you mean on_message\?"):
+        Chat({"on_mesage": print, "opened": 1})
     with pytest.raises(CallbackError, match="at least one callback"):
         Chat({})
     with pytest.raises(CallbackError, match="did you mean on_message"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import types
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.modelserver import KEY, MODEL, STORY, Model, running_model
 from support.notebook import notebook
-from support.server import running_server, wait_for
+from support.server import free_port, running_server, wait_for
 
 from jupyter_wshandler.testing import Chat
 
@@ -28,7 +30,7 @@ def block(label: str) -> str:
 
 
 MODULE = block("file: modelbot.py")
-WITH_STOP = f"{MODULE}\n\n{block('more: modelbot.py')}"
+WITH_STOP = block("file: stoppable.py")
 GOOD_MORNING = ["You ", "said: ", "Good ", "morning "]
 FAILED = {"error": "The model has not answered. Try again."}
 
@@ -51,8 +53,13 @@ def modelbot(model, monkeypatch):
 
     def imported(code: str = MODULE) -> types.ModuleType:
         module = types.ModuleType("modelbot")
-        exec(compile(code, "modelbot.py", "exec"), module.__dict__)
-        return module
+        exec(compile(MODULE, "modelbot.py", "exec"), module.__dict__)
+        if code is MODULE:
+            return module
+        monkeypatch.setitem(sys.modules, "modelbot", module)
+        other = types.ModuleType("stoppable")
+        exec(compile(code, "stoppable.py", "exec"), other.__dict__)
+        return other
 
     return imported
 
@@ -249,6 +256,57 @@ def test_the_files_are_checked_served_and_tested_with_the_commands_of_the_page(m
             assert json.loads(bot.recv(timeout=20)) == FAILED
         assert "The model has failed" in server.log_text()
         assert KEY not in server.log_text()
+
+
+def test_the_bot_that_stops_at_a_word_leaves_the_test_of_the_page_as_it_is(model, tmp_path):
+    for label in ("modelbot.py", "stoppable.py", "wshandler.yaml", "test_modelbot.py"):
+        (tmp_path / label).write_text(block(f"file: {label}"))
+    config = tmp_path / "wshandler.yaml"
+    line = "on_message: {function: modelbot.on_message}"
+    assert line in config.read_text()
+    other = line.replace("modelbot", "stoppable")
+    assert f"`{other}`" in PAGE.read_text()
+    config.write_text(config.read_text().replace(line, other))
+    for module in (["pytest", "-q"], ["jupyter_wshandler", "check", "wshandler.yaml"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", *module],
+            cwd=tmp_path,
+            env={**os.environ, **environment(model)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_stand_in_of_the_page_answers_the_bot_of_the_page(modelbot, monkeypatch, tmp_path):
+    port = free_port()
+    code = block("file: standin.py")
+    assert code.count("8001") == 1
+    assert "http://127.0.0.1:8001/v1" in PAGE.read_text()
+    (tmp_path / "standin.py").write_text(code.replace("8001", str(port)))
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    with subprocess.Popen(
+        [sys.executable, "standin.py"], cwd=tmp_path, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            wait_for(lambda: _listens(port), what="the stand-in")
+            with Chat(modelbot(), timeout=20) as chat:
+                chat.send("Good morning")
+                assert chat.received == GOOD_MORNING
+                assert [m["content"] for m in chat.state["talk"]] == [
+                    "Good morning",
+                    "You said: Good morning ",
+                ]
+        finally:
+            process.kill()
+        assert b"Traceback" not in process.stderr.read()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def test_no_code_of_the_page_holds_a_key():
