@@ -38,6 +38,13 @@ async def story(handler, message):
             await asyncio.sleep(0.02)
 
 
+async def tell(handler):
+    for word in ("told ", "beside"):
+        await asyncio.sleep(0.3)
+        handler.write_message({"token": word})
+    handler.write_message({"done": True})
+
+
 async def odd(handler, message):
     if message == "fail":
         raise RuntimeError("on purpose")
@@ -62,6 +69,8 @@ async def odd(handler, message):
         handler.write_message("first")
         handler.write_message("")
         handler.write_message("line\\nline")
+    elif message == "beside":
+        handler.start_task(tell(handler))
     elif message == "late":
         asyncio.get_running_loop().call_later(0.2, handler.write_message, "by the way")
         asyncio.get_running_loop().call_later(0.4, handler.close, 4002, "too late")
@@ -250,6 +259,67 @@ def test_what_comes_while_somebody_types_keeps_the_line_and_an_end_ends_the_prom
         screen.until("the bot has closed the connection: 4002 too late")
         assert screen.end() == 1, screen.text
         assert "Traceback" not in screen.text
+
+
+def test_at_a_terminal_a_bot_that_has_failed_is_connected_again(served):
+    with terminal(["/odd"], beside(served)) as screen:
+        screen.until("you > ")
+        for _ in range(2):
+            screen.type("fail\n")
+            screen.until("1011 internal error.*; the server's log has the error")
+            screen.until(r"\[connected again\]")
+            screen.until("you > ")
+        screen.type("json\n")
+        screen.until(r'bot < \{"rows":\[1,2\]\}')
+        screen.until("you > ")
+        screen.type("\x04")
+        assert screen.end() == 0, screen.text
+        assert "Traceback" not in screen.text
+
+
+def test_at_a_terminal_a_server_that_comes_back_is_connected_again(tmp_path):
+    port = free_port()
+
+    def echo(socket) -> None:
+        for message in socket:
+            if message == "go":
+                socket.close(1012)
+                return
+            socket.send("got " + message)
+
+    def started() -> websockets.sync.server.Server:
+        server = websockets.sync.server.serve(echo, "127.0.0.1", port)
+        threading.Thread(target=server.serve_forever).start()
+        return server
+
+    server = started()
+    try:
+        with terminal([f"ws://127.0.0.1:{port}/x"], environment(tmp_path)) as screen:
+            screen.until("you > ")
+            screen.type("go\n")
+            screen.until("1012")
+            server.shutdown()
+            screen.until("connecting again")
+            server = started()
+            screen.until(r"\[connected again\]")
+            screen.until("you > ")
+            screen.type("hello\n")
+            screen.until("got hello")
+    finally:
+        server.shutdown()
+
+
+def test_from_a_pipe_an_answer_that_a_task_sends_is_waited_for(served):
+    ended = piped(["/odd"], "beside\njson\n", beside(served))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.decode().splitlines() == ["told beside", '{"rows":[1,2]}']
+
+
+def test_from_a_pipe_a_line_that_gets_no_answer_is_no_success(served):
+    ended = piped(["/odd"], "nothing\nnothing\njson\n", beside(served))
+    assert ended.returncode == 1
+    assert ended.stdout.decode().splitlines() == ['{"rows":[1,2]}']
+    assert ended.stderr.decode().count("[no answer within 5 s") == 1
 
 
 def test_from_a_pipe_each_line_waits_for_its_answer_and_only_answers_are_put_out(served):

@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from ..client import Client, connect
+from ..client import Client, Connector, connect
 from ..engine.chat import LAST, SUBPROTOCOL
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
 from ..servers import Server, running_servers, runtime_dir
@@ -32,6 +33,18 @@ QUIET = 1.0
 
 PATIENCE = 30.0
 """Seconds that such a server has for its first word."""
+
+LATE = 5.0
+"""Seconds that a message has for its answer after its callback has ended: a task may send it."""
+
+AGAIN = (1001, 1006, 1011, 1012, 1013)
+"""Close codes after which a terminal connects again, as a page does."""
+
+TRIES = 9
+"""Attempts in a row to connect again; the pauses between them add up to some 60 s."""
+
+LONGEST = 15.0
+"""Seconds between two attempts, at most."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell's own."""
@@ -82,14 +95,15 @@ def chat(target: str, *, url: str = "", token: str | None = None) -> int:
         return _complain(_of_the_command_line(str(error)))
     except ValueError as error:
         return _complain(_of_the_command_line(str(error)), 2)
-    return _Conversation(client).hold()
+    return _Conversation(client, connector).hold()
 
 
 class _Conversation:
     """Hold one conversation, from the first prompt to the end."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, connector: Connector) -> None:
         self._client = client
+        self._connector = connector
         self._chats = client.subprotocol == SUBPROTOCOL
         self._typing = sys.stdin is not None and sys.stdin.isatty()
         self._shown = self._typing and sys.stdout.isatty()
@@ -101,20 +115,25 @@ class _Conversation:
         self._lock = threading.RLock()  # who writes, and whether a line is waited for
         self._number = 0
         self._failures = 0
+        self._said = 0  # what the bot had said before this message
+        self._silent = False  # a message has got no answer: the next is not waited for as long
+        self._tries = 0  # to connect again, since something was said
         prefix = BOT if self._shown else ""
         self._transcript = Transcript(self._write, prefix, chats=self._chats)
 
     def hold(self) -> int:
         """Talk until somebody ends it; return the exit code."""
         before = signal.signal(signal.SIGINT, self._interrupted)
-        reader = threading.Thread(target=self._read, name="wshandler chat", daemon=True)
         try:
             if self._shown:
                 self._edit_lines()
                 path = self._client.url.partition("?")[0]
                 self._say(f"{path}: Ctrl-C stops an answer, Ctrl-D ends.")
-            reader.start()
-            return self._talk()
+            self._listen()
+            code = self._talk()
+            while self._typing and self._closed and self._connect_again():
+                code = self._talk()
+            return code
         except KeyboardInterrupt:
             return INTERRUPTED
         finally:
@@ -124,11 +143,48 @@ class _Conversation:
                 self._client.close()
             signal.signal(signal.SIGINT, before)
 
+    def _listen(self) -> None:
+        self._reader = threading.Thread(target=self._read, name="wshandler chat", daemon=True)
+        self._reader.start()
+
+    def _connect_again(self) -> bool:
+        """Connect again after an end that need not be one; return whether it has worked."""
+        if self._closed is None or self._closed.code not in AGAIN:
+            return False
+        self._reader.join(1)
+        while self._tries < TRIES:
+            self._tries += 1
+            try:
+                self._waiting = True  # Ctrl-C ends it
+                time.sleep(min(0.25 * 2**self._tries, LONGEST) if self._tries > 1 else 0)
+                client = self._connector.open()
+            except KeyboardInterrupt:
+                return False
+            except HandshakeRefused as error:
+                if error.status in (401, 403):
+                    self._say(harmless(_of_the_command_line(str(error))))
+                    return False
+                continue  # it may be on its way, as a bot whose kernel is restarted is
+            except (ConnectError, ServerNotFound, TimeoutError):
+                continue
+            finally:
+                self._waiting = False
+            with contextlib.suppress(Exception):
+                self._client.close()
+            self._client, self._closed, self._events = client, None, SimpleQueue()
+            self._number = 0
+            self._say("[connected again]")
+            self._listen()
+            return True
+        self._say("[cannot connect again]")
+        return False
+
     # ---- the main thread -----------------------------------------------------------------------
 
     def _talk(self) -> int:
         for line in self._lines():
-            self._interrupts = 0
+            self._interrupts = self._tries = 0
+            self._said = self._transcript.shown
             self._number = self._number % LAST + 1
             try:
                 if self._chats:
@@ -195,11 +251,12 @@ class _Conversation:
         patience = None if self._chats else (LOOK if self._shown else PATIENCE)
         while True:
             event = self._next(patience)
-            if event is None:
-                return None  # a server that does not say where an answer ends
+            if event is None:  # a server that does not say where an answer ends
+                self._check_answered(PATIENCE)
+                return None
             if isinstance(event, Ended):
                 if event.number == self._number:
-                    code = self._judge(event)
+                    code = self._hear_late() if self._is_unanswered(event) else self._judge(event)
                     return INTERRUPTED if stopped and not self._typing else code
             elif isinstance(event, _Closed):
                 # All that has come is printed; whether there was more to say, the lines know.
@@ -214,6 +271,36 @@ class _Conversation:
                 stopped, self._interrupts = True, 0
                 with contextlib.suppress(ConnectionClosed):
                     self._client.send({"stop": self._number})
+
+    def _is_unanswered(self, event: Ended) -> bool:
+        return not self._typing and event.how == "done" and self._transcript.shown == self._said
+
+    def _hear_late(self) -> int | None:
+        """Wait for an answer that a task sends; return as `_hear_out` does."""
+        while True:
+            if self._transcript.shown == self._said:
+                patience = 0.0 if self._silent else LATE
+            else:
+                patience = PATIENCE if self._transcript.in_line else QUIET
+            event = self._next(patience)
+            if event is None:
+                self._check_answered(LATE)
+                return None
+            if isinstance(event, _Closed):
+                return self._ended_early() if self._unwell() else None
+            if event == "gone":
+                return self._nobody_reads()
+            if event == "interrupt":
+                return INTERRUPTED
+
+    def _check_answered(self, patience: float) -> None:
+        """Say that a line from a pipe has got no answer, and count it."""
+        if self._typing or self._transcript.shown > self._said:
+            return
+        self._failures += 1
+        if not self._silent:
+            self._silent = True
+            self._say(f"[no answer within {patience:g} s; the next ones are waited for less long]")
 
     def _judge(self, event: Ended) -> int | None:
         if event.how == "stopped":
@@ -255,7 +342,8 @@ class _Conversation:
         return self._closed is not None and self._closed.code not in ENDS_WELL
 
     def _ended_early(self) -> int:
-        self._say(f"{self._closed}" + _after(self._closed))
+        again = self._typing and self._closed is not None and self._closed.code in AGAIN
+        self._say(f"{self._closed}" + _after(self._closed, again))
         return 0 if self._typing and not self._unwell() else 1
 
     def _nobody_reads(self) -> int:
@@ -346,8 +434,10 @@ def _typed() -> str:
     return str(readline.get_line_buffer()) if readline is not None else ""
 
 
-def _after(closed: _Closed | None) -> str:
+def _after(closed: _Closed | None, again: bool) -> str:
     """Return what to do after a close code, as the end of a sentence."""
+    if again and closed is not None and closed.code != 1011:
+        return "; connecting again, Ctrl-C ends"
     advice = {
         1011: "; the server's log has the error",
         1012: "; start the command again",

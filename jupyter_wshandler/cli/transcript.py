@@ -34,6 +34,9 @@ class Transcript:
         write: Writes text, at once.
         prefix: What stands before each answer.
         chats: Whether the frames are those of `engine.chat`.
+
+    Attributes:
+        shown: How many messages and pieces the bot has said so far.
     """
 
     def __init__(self, write: Callable[[str], object], prefix: str, *, chats: bool) -> None:
@@ -42,6 +45,7 @@ class Transcript:
         self._chats = chats
         self._open: int | None = None  # the answer whose line is not ended yet
         self._at_start = True  # of a line
+        self.shown = 0
 
     @property
     def in_line(self) -> bool:
@@ -77,11 +81,12 @@ class Transcript:
             self._at_start = True
 
     def _show(self, what: Message, number: int, *, whole: bool = False) -> None:
+        value = {} if isinstance(what, bytes) else _object(what)
+        self.shown += value != {"done": True}
         if isinstance(what, bytes):
             text = f"[{len(what)} bytes]"
             self._line(text)
             return
-        value = _object(what)
         token = value.get("token")
         if isinstance(token, str):
             self._piece(token, number or TOKENS)
