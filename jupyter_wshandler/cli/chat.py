@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
@@ -20,8 +19,9 @@ from typing import Any
 from ..client import Client, Connector, connect
 from ..engine.chat import LAST, SUBPROTOCOL
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
-from ..servers import Server, running_servers, runtime_dir
+from ..servers import running_servers
 from .transcript import Ended, Transcript, harmless
+from .words import complain, no_server, of_the_command_line
 
 YOU, BOT = "you > ", "bot < "
 
@@ -88,13 +88,13 @@ def chat(target: str, *, url: str = "", token: str | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except ServerNotFound:
-        return _complain(_no_server(target, running_servers()))
+        return complain(no_server(target, running_servers()))
     except HandshakeRefused as error:
-        return _complain(_of_the_command_line(str(error)))
+        return complain(of_the_command_line(str(error)))
     except (ConnectError, TimeoutError) as error:
-        return _complain(_of_the_command_line(str(error)))
+        return complain(of_the_command_line(str(error)))
     except ValueError as error:
-        return _complain(_of_the_command_line(str(error)), 2)
+        return complain(of_the_command_line(str(error)), 2)
     return _Conversation(client, connector).hold()
 
 
@@ -162,7 +162,7 @@ class _Conversation:
                 return False
             except HandshakeRefused as error:
                 if error.status in (401, 403):
-                    self._say(harmless(_of_the_command_line(str(error))))
+                    self._say(harmless(of_the_command_line(str(error))))
                     return False
                 continue  # it may be on its way, as a bot whose kernel is restarted is
             except (ConnectError, ServerNotFound, TimeoutError):
@@ -445,38 +445,3 @@ def _after(closed: _Closed | None, again: bool) -> str:
         4401: "; log in again",
     }
     return advice.get(closed.code, "") if closed else ""
-
-
-def _complain(sentence: str, code: int = 1) -> int:
-    print(f"jupyter wshandler chat: {harmless(sentence)}", file=sys.stderr)
-    return code
-
-
-def _of_the_command_line(text: str) -> str:
-    """Return a sentence of the client's with the words of the command line."""
-    for function, option in (
-        (
-            "pass ssl=ssl.create_default_context(cafile='the-certificate.pem')",
-            "set SSL_CERT_FILE=the-certificate.pem",
-        ),
-        ("pass token=os.environ['JUPYTER_TOKEN']", 'pass --token "$JUPYTER_TOKEN"'),
-        ("as server=", "as --url"),
-        ("token=...", "--token TOKEN"),
-    ):
-        text = text.replace(function, option)
-    return text
-
-
-def _no_server(target: str, alive: list[Server]) -> str:
-    path = target if target.isprintable() else "PATH"
-    if alive:
-        lines = "".join(f"\n  {server.url}  (folder {server.root_dir})" for server in alive)
-        return (
-            f"say which Jupyter server, of those that run here:{lines}\n"
-            f"  jupyter wshandler chat {path} --url {alive[0].url}"
-        )
-    return (
-        f"no Jupyter server of yours runs on this machine (looked in {Path(runtime_dir())}). Start "
-        "one (jupyter wshandler serve FILE, or jupyter lab), or name one elsewhere:\n"
-        f"  jupyter wshandler chat {path} --url http://host:8888/ --token TOKEN"
-    )
