@@ -175,6 +175,8 @@ class SendingHalf(Familiar):
     def ping(self, data: bytes | str = b"") -> None:
         """Send a ping; the answer reaches ``on_pong``.
 
+        While the queue is full of what the peer has not taken, none is sent.
+
         Args:
             data: At most 125 bytes.
 
@@ -259,7 +261,8 @@ class SendingHalf(Familiar):
             self._send(message)
 
     def _ping(self, payload: bytes) -> None:
-        if OPEN <= self._phase <= PEER_CLOSED:
+        # One that would wait behind a full queue says nothing about the peer, and takes memory.
+        if OPEN <= self._phase <= PEER_CLOSED and not self._is_stuffed():
             self._transport.write(self._protocol.encode_ping(payload))
 
     def _refuse(self, wait: float, close: bool) -> None:
@@ -280,14 +283,16 @@ class SendingHalf(Familiar):
             frames > queue.messages * factor or transport.queued_bytes > queue.bytes * factor
         )
 
-    def _queued(self) -> Sent:
-        if not self._full():
-            return SENT
-        if self._host.io.batching:
+    def _is_stuffed(self) -> bool:
+        """Return whether the queue is full, also after what a batch holds back has been sent."""
+        if self._full() and self._host.io.batching:
             self._host.io.end_batch()
             self._host.io.begin_batch()
-            if not self._full():
-                return SENT
+        return self._full()
+
+    def _queued(self) -> Sent:
+        if not self._is_stuffed():
+            return SENT
         if not self._over:
             self._host.io.loop.call_soon(self._apply_policy_soon)
         self._over += 1

@@ -483,3 +483,14 @@ def test_what_is_no_close_code_or_no_reason_is_refused_in_words(code, reason, er
     with pytest.raises(error, match=words) as raised:
         check_close(code, reason)
     assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("queue", [{"messages": 4}, {"bytes": 1000}])
+async def test_pings_to_a_peer_that_reads_nothing_are_bounded_by_its_queue(queue) -> None:
+    visitor = visit(room=0, **queue)
+    for _ in range(1000):
+        visitor.connection.ping(b"p" * 125)
+    transport = visitor.connection._transport
+    assert 4 <= transport.queued_frames <= 9
+    assert transport.queued_bytes < 2000
+    assert not visitor.connection.closed

@@ -7,7 +7,7 @@ the threads is for routes that hold none yet, and of a route's part for its user
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -65,6 +65,7 @@ class Shares:
     """
 
     __slots__ = (
+        "_askers",
         "_asking",
         "_counts",
         "_held",
@@ -75,6 +76,7 @@ class Shares:
         "_users",
         "most",
         "most_asking",
+        "most_asking_of_one",
         "most_of_owner",
     )
 
@@ -87,7 +89,9 @@ class Shares:
         self._of_route = self.most_of_owner if size >= FEW else size
         self._held = 0
         self.most_asking = max(1, int(size * ASKING_SHARE))
+        self.most_asking_of_one = max(1, int(self.most_asking * SHARE)) if shared else size
         self._asking = 0
+        self._askers: Counter[tuple[str, str]] = Counter()  # by route, and by user
         self._routes: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._owners: dict[Owner, int] = {}
@@ -100,7 +104,7 @@ class Shares:
     def allow(self, owner: Owner) -> bool:
         """Return whether an owner may hold one thread more."""
         if owner.asking:
-            if not self.allow_asking():
+            if not self._allow_asker(owner):
                 return False
             owner = Owner(owner.route, owner.user)
         if not self._counts or not owner.route:
@@ -115,9 +119,23 @@ class Shares:
             and (of_route < self._of_route or not of_owner)
         )
 
-    def allow_asking(self) -> bool:
-        """Return whether handshakes may hold one thread more."""
-        return self._asking < self.most_asking
+    def allow_asking(self, route: str) -> bool:
+        """Return whether handshakes of a route may hold one thread more."""
+        askers = self._askers["route", route] if route else 0
+        return self._asking < self.most_asking and askers < self.most_asking_of_one
+
+    def _allow_asker(self, owner: Owner) -> bool:
+        return (
+            self.allow_asking(owner.route)
+            and self._askers["user", owner.user] < self.most_asking_of_one
+        )
+
+    def _count_asker(self, owner: Owner, more: int) -> None:
+        self._asking += more
+        for key in (("route", owner.route), ("user", owner.user)):
+            self._askers[key] += more
+            if not self._askers[key]:
+                del self._askers[key]
 
     def take(self, owner: Owner) -> bool:
         """Count one thread more, if the route and the user may hold it; return whether they may.
@@ -126,11 +144,12 @@ class Shares:
         """
         route, user, asking = owner
         if asking:
-            if self._asking >= self.most_asking:
+            if not self._allow_asker(owner):
                 return False
             owner = Owner(route, user)
         if not self._counts or not route:
-            self._asking += asking
+            if asking:
+                self._count_asker(owner, 1)
             return True
         of_route = self._routes.get(route, 0)
         of_user = self._users.get(user, 0)
@@ -140,7 +159,8 @@ class Shares:
         if of_route and (self._held >= self._of_all or (of_owner and of_route >= self._of_route)):
             return False
         self._held += 1
-        self._asking += asking
+        if asking:
+            self._count_asker(owner, 1)
         self._routes[route] = of_route + 1
         self._users[user] = of_user + 1
         self._owners[owner] = of_owner + 1
@@ -150,8 +170,8 @@ class Shares:
         """Count one thread less."""
         route, user, asking = owner
         if asking:
-            self._asking -= 1
             owner = Owner(route, user)
+            self._count_asker(owner, -1)
         if not self._counts or not route:
             return
         self._held -= 1
@@ -203,7 +223,7 @@ class Line(Generic[J]):
         """
         for line, users in self._routes.items():
             route, asking = line
-            if asking and not shares.allow_asking():
+            if asking and not shares.allow_asking(route):
                 continue
             if route and not shares.allow_route(route):
                 continue

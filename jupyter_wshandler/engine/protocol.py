@@ -71,6 +71,9 @@ MAX_FRAMES = 128
 network's holds up to 10,922 of six bytes."""
 NO_LIMIT = sys.maxsize
 """A number of bytes that nothing reaches."""
+MAX_SKIMMED = 8192
+"""Frames per chunk that are looked at after a violation, for the peer's close frame."""
+
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 
@@ -419,13 +422,19 @@ class Protocol:
     def _skim(self, data: bytes) -> None:
         # Finds the peer's close frame among what nobody reads any more, so that the stream can
         # be ended as soon as the peer will send no more. What cannot be a client's frame is
-        # the end of looking: then nobody knows where the next one begins.
+        # the end of looking: then nobody knows where the next one begins. So is a chunk of very
+        # many small frames, which nobody sends who waits for an answer.
         if self.answered is not None:
             return
         if self._held:
             data, self._held = self._held + data, b""
         at, end = self._left, len(data)
+        looks = MAX_SKIMMED
         while at < end:
+            looks -= 1
+            if not looks:
+                self.answered = False
+                return
             size, body = (data[at + 1] & 0x7F, at + 6) if end - at > 1 else (0, end + 1)
             if size >= 126:
                 body += 2 if size == 126 else 8
