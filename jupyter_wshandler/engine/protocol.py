@@ -66,7 +66,7 @@ FAILED = 4
 MAX_EMPTY = 1024
 """Fragments without a byte that may follow each other in one message: others bring what counts
 against its size, these would go on for ever."""
-MAX_FRAMES = 128
+MAX_FRAMES = 64
 """Frames of any kind that are parsed before other connections get a turn. One chunk of the
 network's holds up to 10,922 of six bytes."""
 NO_LIMIT = sys.maxsize
