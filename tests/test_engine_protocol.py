@@ -363,15 +363,15 @@ def test_a_message_may_have_1024_empty_fragments_in_a_row_and_no_more() -> None:
     ],
     ids=["ping", "pong", "fragment", "long ping"],
 )
-def test_others_get_a_turn_after_128_small_frames(small: bytes) -> None:
+def test_others_get_a_turn_after_64_small_frames(small: bytes) -> None:
     p = protocol()
     p.receive(frame(TEXT, b"begin", fin=False))
     chunk = small * 1000 + frame(CONT, b"end") + text("next") + close()
     turns = [p.receive(chunk)]
     while p.pending:
         turns.append(p.receive(b""))
-    assert len(turns) == 8
-    assert all(len(events) <= 128 for events in turns)
+    assert len(turns) == 16
+    assert all(len(events) <= 64 for events in turns)
     events = [event for turn in turns for event in turn if not isinstance(event, Pong)]
     x = 1000 if small[0] == 0 else 0
     assert events == ["begin" + "x" * x + "end", "next", Close(1000, "")]
@@ -385,7 +385,7 @@ def test_small_frames_behind_our_close_are_skipped_in_turns_too() -> None:
     while p.pending:
         events = p.receive(b"")
         turns += 1
-    assert turns == 8
+    assert turns == 16
     assert events == [Close(1000, "")]
 
 

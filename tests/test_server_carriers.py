@@ -513,6 +513,7 @@ def echoed_meanwhile(server, wire: Wire, data: bytes) -> tuple[Frame | None, flo
         return answer, percentile(pulse.take(), 95)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", [64, 256, 1024, 4096])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
 def test_4_mib_in_small_fragments_come_back_whole_while_others_are_served(server, opcode, size):
@@ -526,6 +527,7 @@ def test_4_mib_in_small_fragments_come_back_whole_while_others_are_served(server
     assert p95 < UNHURT
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
 def test_4_mib_compressed_in_small_fragments_come_back_whole(server, opcode):
     words = "".join(random.Random(4).choices("0123456789abcdef", k=MANY)).encode()
