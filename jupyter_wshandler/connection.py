@@ -18,6 +18,7 @@ from .answers import Answers
 from .background import Timer
 from .engine.chat import ChatCodec
 from .engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
+from .engine.reset import was_reset
 from .handler import Handler
 from .request import Request
 from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
@@ -543,6 +544,9 @@ class Connection(Handler):
         """
         phase = self._phase
         if phase == OPEN:
+            if self._paused and was_reset(self._transport.fileno()):
+                self.vanish()
+                return
             if self._active or self._running is not None:  # a callback at work is no idleness
                 self._active = False
                 self._last_message = now

@@ -135,6 +135,9 @@ class Transport(Protocol):
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame that has not begun to leave; return its size, or 0."""
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 where there is none."""
+
     def pause_reading(self) -> None:
         """Stop reading; the peer's TCP window fills."""
 

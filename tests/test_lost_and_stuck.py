@@ -257,6 +257,22 @@ def test_a_user_who_was_lost_behind_slow_messages_comes_back_at_once(server, whe
     assert heard.count(f"closed {n}") == 1
 
 
+@pytest.mark.parametrize("kind", ["def", "async"])
+def test_a_user_who_was_lost_behind_more_than_the_inbox_holds_comes_back_as_well(
+    server, where, kind
+):
+    n = f"{where}{kind}many"
+    socket = server.connect_sync(f"{where}/{kind}?n={n}").__enter__()
+    for number in range(300):  # it is not read to the end, and so its end is not met
+        socket.send(f"{n} {number}")
+    wait_for(lambda: f"slow {n} 0" in said(server, where), 10, "the first message")
+    cut(socket)
+    assert comes_back(server, f"{where}/{kind}?n=again", 3.0) < 3.0
+    wait_for(lambda: f"closed {n}" in said(server, where), 10, "its on_close")
+    heard = said(server, where)
+    assert len([line for line in heard if line.startswith(f"slow {n} ")]) < 10
+
+
 def test_a_route_that_says_so_handles_what_a_lost_client_has_sent(server, where):
     n = f"{where}handled"
     socket = server.connect_sync(f"{where}/handled?n={n}").__enter__()

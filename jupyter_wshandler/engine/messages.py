@@ -241,6 +241,10 @@ class MessageTransport:
                 return max(1, len(frame))
         return 0
 
+    def fileno(self) -> int:
+        """Return -1: there is no socket."""
+        return -1
+
     def pause_reading(self) -> None:
         """Do nothing: the peer waits for what it has sent to be handled."""
 

@@ -183,6 +183,9 @@ class MemoryTransport:
     def drop_oldest(self) -> int:
         return self._queue.drop_oldest()
 
+    def fileno(self) -> int:
+        return -1
+
     def pause_reading(self) -> None:
         self.reading = False
 
