@@ -337,6 +337,7 @@ def test_a_public_route_takes_100_messages_a_second_by_default_and_a_private_one
 # ---- descriptors -------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_new_sockets_get_503_over_80_percent_of_the_descriptors_and_jupyter_goes_on(tmp_path):
     with running_server(
         "url: {free: {pattern: /free, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}}",

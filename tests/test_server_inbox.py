@@ -110,6 +110,7 @@ def growth_of(server, path: str, what: str) -> int:
 @pytest.mark.parametrize(
     ("carrier", "what"), [("direct", "texts"), ("direct", "binaries"), ("stream", "texts")]
 )
+@pytest.mark.alone
 def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
     tmp_path, carrier, what
 ) -> None:
