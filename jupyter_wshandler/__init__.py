@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .connection.connection import Connection
     from .errors import (
         CallbackError,
         ConfigError,
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
         RouteRefused,
         WSHandlerError,
     )
-    from .manager import WebSocketManager
+    from .manager.manager import WebSocketManager
+    from .manager.push import connections, send
     from .notebook.bot import Bot
     from .notebook.serve import bots, serve
-    from .push import connections, send
     from .types import CloseCode
 
 __all__ = [
@@ -46,15 +46,15 @@ _HOMES = {
     "CallbackError": "errors",
     "CloseCode": "types",
     "ConfigError": "errors",
-    "Connection": "connection",
+    "Connection": "connection.connection",
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
     "RouteRefused": "errors",
     "WSHandlerError": "errors",
-    "WebSocketManager": "manager",
+    "WebSocketManager": "manager.manager",
     "bots": "notebook.serve",
-    "connections": "push",
-    "send": "push",
+    "connections": "manager.push",
+    "send": "manager.push",
     "serve": "notebook.serve",
 }
 

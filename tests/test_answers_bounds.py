@@ -10,8 +10,8 @@ import pytest
 from support.memory import Host, Visitor, look_late, route, running_manager, turns, until
 
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.connection import INBOX_BYTES, LIGHT
-from jupyter_wshandler.rates import Meter, TokenBucket
+from jupyter_wshandler.connection.connection import INBOX_BYTES, LIGHT
+from jupyter_wshandler.limits.rates import Meter, TokenBucket
 from jupyter_wshandler.types import Question
 
 pytestmark = pytest.mark.timeout(20)

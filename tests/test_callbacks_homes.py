@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 from support.memory import Gate, Visitor, bound, route, running_manager, until, warnings_in
 
-from jupyter_wshandler.advice import ADVICE, advise
+from jupyter_wshandler.callbacks.advice import ADVICE, advise
 from jupyter_wshandler.callbacks.bound import is_bound
 from jupyter_wshandler.callbacks.fairness import NOBODY, Owner
 from jupyter_wshandler.callbacks.pool import ThreadPool

@@ -12,8 +12,9 @@ import time
 import pytest
 from test_callbacks_reload import ECHO, bot, routes, site, until  # noqa: F401
 
-from jupyter_wshandler.callbacks import modules, patience
+from jupyter_wshandler.callbacks import patience
 from jupyter_wshandler.cli.check import check
+from jupyter_wshandler.functions import modules
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from functools import partial
 
 import pytest
 
-from jupyter_wshandler.callbacks import served
-from jupyter_wshandler.callbacks.sources import Reading, recorded
-from jupyter_wshandler.callbacks.watch import FileWatch, places_of
 from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
-from jupyter_wshandler.manager import WebSocketManager
-from jupyter_wshandler.request import Request
+from jupyter_wshandler.functions.sources import Reading, recorded
+from jupyter_wshandler.functions.watch import FileWatch, places_of
+from jupyter_wshandler.manager import WebSocketManager, served
 
 ECHO = "def on_message(handler, message):\n    return {answer!r}\n"
 
@@ -862,7 +861,7 @@ async def test_permissions_that_are_given_back_are_noticed_though_nothing_else_h
         os, "access", lambda file, mode: str(file) not in refused and access(file, mode)
     )
     monkeypatch.setattr("builtins.open", refuse)
-    monkeypatch.setattr("jupyter_wshandler.callbacks.sources._open", refuse)
+    monkeypatch.setattr("jupyter_wshandler.functions.sources._open", refuse)
     refused.clear()
     site.write("one.py", ECHO.format(answer="v2"))
     site.yaml.write_text(routes(a=bot("one"), b=bot("one")))

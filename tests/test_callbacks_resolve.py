@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from jupyter_wshandler.callbacks.resolve import BoundCallback, Resolver
 from jupyter_wshandler.config.model import FunctionSpec, Place, Variable
 from jupyter_wshandler.errors import CallbackError
+from jupyter_wshandler.functions.resolve import BoundCallback, Resolver
 
 HANDLER, MESSAGE = Variable("handler"), Variable("message")
 PLACE = Place("test.yaml", 1, 1)

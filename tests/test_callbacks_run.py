@@ -20,9 +20,9 @@ from support.memory import (
 )
 from tornado.gen import coroutine
 
+from jupyter_wshandler.connection.sending import OPEN
 from jupyter_wshandler.errors import ConnectionClosed
-from jupyter_wshandler.manager import WebSocketManager, current_manager
-from jupyter_wshandler.sending import OPEN
+from jupyter_wshandler.manager.manager import WebSocketManager, current_manager
 
 pytestmark = pytest.mark.timeout(30)
 

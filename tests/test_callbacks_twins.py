@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_wshandler.callbacks.reload import RouteLoader
 from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.functions.reload import RouteLoader
 
 YAML = """
 url:

@@ -44,7 +44,7 @@ class FakeResolver:
 
 @pytest.fixture(autouse=True)
 def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("jupyter_wshandler.callbacks.resolve")
+    module = types.ModuleType("jupyter_wshandler.functions.resolve")
     module.Resolver = FakeResolver  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
 

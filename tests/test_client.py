@@ -23,13 +23,13 @@ from support.nginx import make_certificate
 from support.server import TOKEN, free_port, running_server, wait_for
 
 from jupyter_wshandler.client import AsyncClient, Client, connect
+from jupyter_wshandler.client.servers import find_server, hub_server, resolve, running_servers
 from jupyter_wshandler.errors import (
     ConnectError,
     ConnectionClosed,
     HandshakeRefused,
     ServerNotFound,
 )
-from jupyter_wshandler.servers import find_server, hub_server, resolve, running_servers
 
 YAML = """\
 url:

@@ -11,17 +11,17 @@ from support import frames
 from support.frames import CLOSE, PING, TEXT
 from support.memory import Host, Visitor, route, turns, until
 
-from jupyter_wshandler.connection import (
+from jupyter_wshandler.connection.connection import (
     CLOSE_TIMEOUT,
     INBOX,
     INBOX_BYTES,
     LINGER,
     LINGER_AT_MOST,
 )
+from jupyter_wshandler.connection.request import Request
+from jupyter_wshandler.connection.sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
 from jupyter_wshandler.engine.protocol import Pong
 from jupyter_wshandler.errors import ConnectionClosed
-from jupyter_wshandler.request import Request
-from jupyter_wshandler.sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -498,7 +498,7 @@ async def test_a_peer_that_sends_no_frames_of_a_client_is_not_waited_for() -> No
 
 @pytest.mark.parametrize("closed", [False, True], ids=["violation", "closed by us"])
 async def test_a_peer_that_sends_very_much_after_our_close_is_cut_off(closed, monkeypatch) -> None:
-    monkeypatch.setattr("jupyter_wshandler.connection.LINGER_BYTES", 100_000)
+    monkeypatch.setattr("jupyter_wshandler.connection.connection.LINGER_BYTES", 100_000)
     visitor = visit(max_message=1000)
     if closed:
         visitor.connection.close(4000)

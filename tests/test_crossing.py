@@ -15,7 +15,7 @@ from support.server import running_server
 from support.usage import MIB, watched
 from support.wire import Wire
 
-from jupyter_wshandler.crossing import Crossing
+from jupyter_wshandler.connection.crossing import Crossing
 
 BOT = """
 import asyncio, threading, time

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from support.memory import turns, until
 from tornado.iostream import IOStream
 
-from jupyter_wshandler.engine.direct import DirectTransport
-from jupyter_wshandler.engine.handover import take_over
-from jupyter_wshandler.engine.loopio import RECEIVE_SIZE, LoopIO
-from jupyter_wshandler.engine.queue import JOIN_SIZE, FrameQueue
-from jupyter_wshandler.engine.stream import StreamTransport
+from jupyter_wshandler.transports.direct import DirectTransport
+from jupyter_wshandler.transports.handover import take_over
+from jupyter_wshandler.transports.loop import RECEIVE_SIZE, LoopIO
+from jupyter_wshandler.transports.queue import JOIN_SIZE, FrameQueue
+from jupyter_wshandler.transports.stream import StreamTransport
 
 pytestmark = pytest.mark.timeout(30)
 

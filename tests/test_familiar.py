@@ -10,9 +10,9 @@ from jupyter_server.auth import User
 from support.memory import Host, route
 
 from jupyter_wshandler.connection import Connection
-from jupyter_wshandler.familiar import INSTEAD
-from jupyter_wshandler.request import Request
-from jupyter_wshandler.user import with_keys
+from jupyter_wshandler.connection.familiar import INSTEAD
+from jupyter_wshandler.connection.request import Request
+from jupyter_wshandler.connection.user import with_keys
 
 
 def connection(uri: str = "/x", headers=(), user=None) -> Connection:

@@ -19,7 +19,7 @@ import pandas as pd
 import pydantic
 import pytest
 
-from jupyter_wshandler.jsontext import to_json
+from jupyter_wshandler.engine.jsontext import to_json
 
 
 class Text(str):
@@ -384,7 +384,7 @@ def test_a_table_with_two_columns_of_one_name_is_refused_with_its_path(columns: 
 def test_none_of_the_libraries_is_loaded_for_values_that_are_not_theirs() -> None:
     program = (
         "import sys, decimal\n"
-        "from jupyter_wshandler.jsontext import to_json\n"
+        "from jupyter_wshandler.engine.jsontext import to_json\n"
         "to_json({None: [decimal.Decimal(1), {1, 2}]})\n"
         "print([n for n in ('numpy', 'pandas', 'pydantic', 'attr') if n in sys.modules])\n"
     )

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from support.memory import until
 
-from jupyter_wshandler.connection import INBOX
+from jupyter_wshandler.connection.connection import INBOX
+from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
 from jupyter_wshandler.kernels.batches import NotABatch, read_batch
@@ -19,7 +20,6 @@ from jupyter_wshandler.kernels.courier import OutOfStep
 from jupyter_wshandler.kernels.details import describe, why_not_header
 from jupyter_wshandler.kernels.routes import KernelRoutes
 from jupyter_wshandler.manager import WebSocketManager
-from jupyter_wshandler.request import Request
 
 CLAIM = {"pattern": "/bot", "events": ["on_message", "on_pong"]}
 

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from jupyter_wshandler.callbacks.served import ServedRoutes
 from jupyter_wshandler.config.loader import load, load_route
 from jupyter_wshandler.errors import RouteRefused
 from jupyter_wshandler.kernels import rivals
 from jupyter_wshandler.kernels.routes import Claim, KernelRoutes
+from jupyter_wshandler.manager.served import ServedRoutes
 from jupyter_wshandler.routes import Route, RouteTable
 
 

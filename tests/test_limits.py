@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_wshandler.config.model import MaxConnections, Place, Rate, Ratelimit, RouteConfig
 from jupyter_wshandler.errors import HandshakeError, LimitReached
-from jupyter_wshandler.limits import (
+from jupyter_wshandler.limits.connections import (
     LINGERING,
     ConnectionCounter,
     DescriptorGuard,

@@ -21,8 +21,8 @@ MODULES = (
     "jupyter_wshandler.cli",
     "jupyter_wshandler.callbacks.run",
     "jupyter_wshandler.config.loader",
-    "jupyter_wshandler.engine.handover",
-    "jupyter_wshandler.sessions",
+    "jupyter_wshandler.transports.handover",
+    "jupyter_wshandler.sessions.manager",
 )
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_wshandler import rates
 from jupyter_wshandler.config.model import Rate, Ratelimit
 from jupyter_wshandler.engine.protocol import Close, Pong
-from jupyter_wshandler.rates import Meter, RateLimiter, TokenBucket
+from jupyter_wshandler.limits import rates
+from jupyter_wshandler.limits.rates import Meter, RateLimiter, TokenBucket
 
 MIB = 1024 * 1024
 RATES = st.floats(0.001, 1e6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_wshandler.request import Headers, Request
+from jupyter_wshandler.connection.request import Headers, Request
 
 
 def test_header_fields_are_found_in_any_case_and_repeated_ones_are_joined() -> None:

@@ -13,9 +13,9 @@ from jupyterhub.singleuser.extension import JupyterHubIdentityProvider
 from tornado.web import Application, HTTPError
 
 from jupyter_wshandler.config.model import AuthConfig
+from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.metrics import Metrics
-from jupyter_wshandler.request import Request
-from jupyter_wshandler.server.recheck import Recheck
+from jupyter_wshandler.server.access.recheck import Recheck
 
 PERIOD = 0.2
 
@@ -229,7 +229,7 @@ async def test_stop_ends_whatever_happens_in_its_last_moments(turns):
 
 
 async def test_a_hub_that_is_down_is_no_busy_loop(house, monkeypatch):
-    monkeypatch.setattr("jupyter_wshandler.server.hub.RETRY", 0.0)
+    monkeypatch.setattr("jupyter_wshandler.server.access.hub.RETRY", 0.0)
     one = await house.open("a")
 
     async def down(method, url, /, **kwargs):

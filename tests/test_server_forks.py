@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 BOTS = '''
 import asyncio, atexit, multiprocessing, os, subprocess, sys, time
-from jupyter_wshandler.push import send
+from jupyter_wshandler.manager.push import send
 import jupyter_wshandler as wsh
 
 FORK = multiprocessing.get_context("fork")

@@ -8,7 +8,7 @@ import pytest
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import HTTPError
 
-from jupyter_wshandler.server.hub import HubLogins
+from jupyter_wshandler.server.access.hub import HubLogins
 
 
 class Hub(HubOAuth):
@@ -42,7 +42,7 @@ def logins(hub):
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("jupyter_wshandler.server.hub.monotonic", lambda: now[0])
+    monkeypatch.setattr("jupyter_wshandler.server.access.hub.monotonic", lambda: now[0])
     return now
 
 
@@ -113,7 +113,7 @@ async def test_a_hub_that_is_down_is_not_asked_by_every_handshake(hub, logins, c
 
 
 async def test_a_hub_that_does_not_answer_is_given_up(hub, logins, monkeypatch):
-    monkeypatch.setattr("jupyter_wshandler.server.hub.PATIENCE", 0.05)
+    monkeypatch.setattr("jupyter_wshandler.server.access.hub.PATIENCE", 0.05)
 
     async def silence(method, url, /, **kwargs):
         await asyncio.Event().wait()

@@ -9,7 +9,7 @@ from jupyter_server.auth import User
 
 from jupyter_wshandler.config.model import AuthConfig
 from jupyter_wshandler.kernels.details import describe_user
-from jupyter_wshandler.server.identity import complete, is_allowed, user_key
+from jupyter_wshandler.server.access.identity import complete, is_allowed, user_key
 
 
 def hub_user(name="ada", **model):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.server import WITHOUT_LAB, running_server, wait_for
 
-from jupyter_wshandler.callbacks.watch import places_of
 from jupyter_wshandler.config.logicalpath import absolute
+from jupyter_wshandler.functions.watch import places_of
 
 KINDS = ["link", "above", "relative", "map", "files"]
 

@@ -8,7 +8,7 @@ import pytest
 from support.server import running_server, wait_for
 from support.visitor import Visitor, rest
 
-from jupyter_wshandler.server.tickets import FOR_EACH_USER, PATHS, SECONDS, WARNINGS, Tickets
+from jupyter_wshandler.server.access.tickets import FOR_EACH_USER, PATHS, SECONDS, WARNINGS, Tickets
 
 PASSWORD = "a-password-only-tests-know"
 
@@ -220,7 +220,7 @@ def test_enforce_requires_a_ticket_of_every_route(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("jupyter_wshandler.server.tickets.monotonic", lambda: now[0])
+    monkeypatch.setattr("jupyter_wshandler.server.access.tickets.monotonic", lambda: now[0])
     return now
 
 

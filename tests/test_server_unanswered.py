@@ -15,11 +15,11 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError
 
 from jupyter_wshandler.config.model import AuthConfig
+from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.metrics import Metrics
-from jupyter_wshandler.request import Request
-from jupyter_wshandler.server import asking
-from jupyter_wshandler.server.recheck import Recheck
-from jupyter_wshandler.server.refusals import UNANSWERED
+from jupyter_wshandler.server.access import asking
+from jupyter_wshandler.server.access.recheck import Recheck
+from jupyter_wshandler.server.access.refusals import UNANSWERED
 
 PERIOD = 0.1
 
@@ -211,7 +211,7 @@ async def test_a_fault_of_our_own_is_named_as_ours_and_has_an_end_too(house, cap
     def fails(*args):
         raise AttributeError("a fault of ours")
 
-    monkeypatch.setattr("jupyter_wshandler.server.recheck.is_allowed", fails)
+    monkeypatch.setattr("jupyter_wshandler.server.access.recheck.is_allowed", fails)
     await until(lambda: house.events)
     assert house.events[0]["asked"] == "jupyter_wshandler"
     assert "a fault of ours" in caplog.text

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_wshandler import sessions
-from jupyter_wshandler.sessions import MemoryStore, Session, SessionManager, open_store
+from jupyter_wshandler.sessions import manager as sessions
+from jupyter_wshandler.sessions.manager import MemoryStore, Session, SessionManager, open_store
 
 LOG = logging.getLogger("test-sessions")
 USER = "user:alice"
@@ -705,7 +705,7 @@ async def test_two_servers_share_a_session_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     code = """
         import asyncio, logging, sys
-        from jupyter_wshandler.sessions import SessionManager, open_store
+        from jupyter_wshandler.sessions.manager import SessionManager, open_store
 
         async def main():
             manager = SessionManager(open_store(sys.argv[1]), log=logging.getLogger())

@@ -17,8 +17,8 @@ from support.server import running_server, wait_for
 from support.visitor import Visitor
 from test_sessions import LOG, USER, Store, forgotten, until
 
-from jupyter_wshandler import sessions
-from jupyter_wshandler.sessions import MAX_SIZE, SessionManager
+from jupyter_wshandler.sessions import manager as sessions
+from jupyter_wshandler.sessions.manager import MAX_SIZE, SessionManager
 
 
 @pytest.fixture

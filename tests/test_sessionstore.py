@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_wshandler import sessionstore
-from jupyter_wshandler.sessionstore import MemoryStore, SessionStore, SQLiteStore, open_store
+from jupyter_wshandler.sessions import stores as sessionstore
+from jupyter_wshandler.sessions.stores import MemoryStore, SessionStore, SQLiteStore, open_store
 
 FAR = time.time() + 86400
 
@@ -198,7 +198,7 @@ def test_a_write_waits_for_another_server_that_writes(sqlite: SQLiteStore, file:
 def test_two_processes_share_a_file(sqlite: SQLiteStore, file: Path) -> None:
     code = """
         import sys, time
-        from jupyter_wshandler.sessionstore import SQLiteStore
+        from jupyter_wshandler.sessions.stores import SQLiteStore
         store = SQLiteStore(sys.argv[1])
         for n in range(200):
             store.save({f"{sys.argv[2]}{n}": ('{"n":%d}' % n, time.time() + 1000)})

@@ -24,10 +24,10 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any
 
-from ..advice import WRONG_THREAD
+from .advice import WRONG_THREAD
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..connection.connection import Connection
 
 LOOKED_AT = 250
 """Objects that are looked at, at most; it is done only where a thread is held by another's call."""

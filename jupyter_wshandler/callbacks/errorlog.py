@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from ..connection import Connection
+from ..connection.connection import Connection
 from ..guard import kind_of as name_of_kind
 from ..guard import tamed
 from .showing import Shower

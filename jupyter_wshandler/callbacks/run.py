@@ -21,17 +21,17 @@ from typing import Any
 
 import msgspec
 
-from ..advice import advise
-from ..background import Timer
-from ..connection import Connection
+from ..connection.background import Timer
+from ..connection.connection import Connection
+from ..connection.sending import CLOSED, OPEN
 from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, NoAnswer, PoolBusy
 from ..forks import leave_if_copy
 from ..guard import guarded, is_being_closed, is_interrupt, tamed
 from ..metrics import Metrics
-from ..sending import CLOSED, OPEN
 from ..types import Callback, CloseCode, Question
+from .advice import advise
 from .errorlog import ErrorLog, ErrorSink, Failure
 from .job import WAITING
 from .threadloop import current_connection

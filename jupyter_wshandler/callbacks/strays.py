@@ -18,7 +18,7 @@ from ..errors import ConnectionClosed
 from .threadloop import current_connection
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..connection.connection import Connection
 
 OWNER = "_wshandler_owner"
 """Attribute of a task of the user's: the connection that it was made for, and its function."""

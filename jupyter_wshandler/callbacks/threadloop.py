@@ -26,8 +26,8 @@ from ..errors import ConnectionClosed
 from ..guard import guarded, sheltered
 
 if TYPE_CHECKING:
-    from ..background import Background
-    from ..connection import Connection
+    from ..connection.background import Background
+    from ..connection.connection import Connection
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..connection import Connection
+from ..connection.connection import Connection
+from ..connection.sending import OPENING
 from ..errors import PoolBusy
-from ..sending import OPENING
 from ..types import Callback
 from .bound import is_bound
 from .fairness import Owner

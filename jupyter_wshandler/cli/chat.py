@@ -16,10 +16,10 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from ..client import Client, Connector, connect
+from ..client.client import Client, Connector, connect
+from ..client.servers import running_servers
 from ..engine.chat import LAST, SUBPROTOCOL
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
-from ..servers import running_servers
 from .transcript import Ended, Transcript, harmless
 from .words import complain, no_server, of_the_command_line
 

@@ -24,7 +24,7 @@ from jupyter_wshandler.config.summary import printable, route_table
 from jupyter_wshandler.errors import CallbackError
 
 if TYPE_CHECKING:
-    from jupyter_wshandler.callbacks.resolve import Resolver
+    from jupyter_wshandler.functions.resolve import Resolver
 
 _WIDTH = 96
 _INDENT = "    "
@@ -66,7 +66,7 @@ def check(
 def _with_callbacks(config: Config) -> tuple[Config, list[str]]:
     """Import every callback; a route of which one fails becomes a broken one."""
     # Imported here: a configuration without functions needs none of it.
-    from jupyter_wshandler.callbacks.resolve import Resolver
+    from jupyter_wshandler.functions.resolve import Resolver
 
     resolver = Resolver(config.folders)
     routes: list[RouteConfig] = []
@@ -94,7 +94,7 @@ def _with_callbacks(config: Config) -> tuple[Config, list[str]]:
 
 
 def _callback_problems(route: RouteConfig, resolver: Resolver) -> list[Problem]:
-    from jupyter_wshandler.callbacks.reload import functions
+    from jupyter_wshandler.functions.reload import functions
 
     return _function_problems(route.name, functions(route), route.run, resolver)
 

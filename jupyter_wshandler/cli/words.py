@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..servers import Server, runtime_dir
+from ..client.servers import Server, runtime_dir
 from .transcript import harmless
 
 

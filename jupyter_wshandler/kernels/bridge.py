@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..connection import Connection
-from ..engine.loopio import LoopIO
+from ..connection.connection import Connection
+from ..connection.sending import CLOSED, CLOSING, SENT, Sent, check_close
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
-from ..sending import CLOSED, CLOSING, SENT, Sent, check_close
-from ..sessions import Session
+from ..sessions.manager import Session
+from ..transports.loop import LoopIO
 from ..types import Callback, CloseCode, Question
 from .batches import (
     Batch,

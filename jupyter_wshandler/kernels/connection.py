@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..answers import Answers
-from ..connection import Connection
+from ..connection.answers import Answers
+from ..connection.connection import Connection
+from ..connection.sending import PEER_CLOSED, Sent
 from ..engine.chat import ChatCodec
-from ..sending import PEER_CLOSED, Sent
 from ..types import Codec
 
 WINDOW = 64

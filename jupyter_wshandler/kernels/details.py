@@ -8,7 +8,7 @@ import re
 from collections.abc import Set
 from typing import Any
 
-from ..connection import Connection
+from ..connection.connection import Connection
 
 HEADERS = frozenset(
     (

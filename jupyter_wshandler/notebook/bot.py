@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
-from ..connection import Connection
+from ..connection.connection import Connection
+from ..engine.payload import to_message
 from ..errors import ConnectionClosed
-from ..payload import to_message
 from ..types import Sendable
 from .output import LiveOutput, bot_logger, format_error, write_below
 

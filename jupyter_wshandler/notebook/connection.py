@@ -8,9 +8,9 @@ from contextvars import Context
 from typing import Any
 
 from ..callbacks.errorlog import ErrorSink
-from ..connection import Connection
-from ..manager import WebSocketManager
-from ..sessions import Sessions
+from ..connection.connection import Connection
+from ..manager.manager import WebSocketManager
+from ..sessions.manager import Sessions
 from ..types import Question
 from .output import bot_logger
 from .sessions import KernelSessions

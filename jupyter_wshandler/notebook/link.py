@@ -21,9 +21,11 @@ import msgspec
 
 from ..callbacks.errorlog import ErrorSink
 from ..config.model import AuthConfig
-from ..connection import Connection
+from ..connection.connection import Connection
+from ..connection.request import Request
 from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
+from ..engine.texts import printable
 from ..guard import run_to_its_end
 from ..kernels.courier import (
     KERNEL_IN_FLIGHT,
@@ -38,10 +40,8 @@ from ..kernels.courier import (
     OutOfStep,
     with_buffers,
 )
-from ..manager import current_manager
-from ..request import Request
+from ..manager.manager import current_manager
 from ..routes import Route
-from ..texts import printable
 from ..types import CloseCode, Codec
 from .claims import Answer, Asked, Claims
 from .comms import Comms

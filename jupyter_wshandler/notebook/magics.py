@@ -17,8 +17,8 @@ import yaml
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 
-from ..callbacks.namespace import EVENTS, misspelt
 from ..errors import WSHandlerError
+from ..functions.namespace import EVENTS, misspelt
 from .bot import Bot
 from .output import write_below
 from .serve import kernel_at_hand, serve

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..callbacks import run
 from ..callbacks.errorlog import on_one_line, place_of, users_part
-from ..texts import printable
+from ..engine.texts import printable
 
 
 def cell_context(shell: Any) -> contextvars.Context:

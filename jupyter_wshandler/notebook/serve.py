@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ..callbacks.namespace import collect, name_of, route_at_hand
+from ..client.servers import hindrances
 from ..config.nodes import shorten
+from ..engine.texts import unwritable
 from ..errors import RouteRefused
+from ..functions.namespace import collect, name_of, route_at_hand
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..kernels.routes import paths_of
 from ..routes import Route, compile_pattern
-from ..servers import hindrances
-from ..texts import unwritable
 from .bot import Bot, BotErrors
 from .link import Link
 from .output import cell_context, write_below

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..engine.texts import is_writable, unwritable
 from ..kernels.batches import MAX_CHANGES
-from ..sessions import MAX_REST, Session
-from ..sessionstore import (
+from ..sessions.manager import MAX_REST, Session
+from ..sessions.stores import (
     Log,
     StoreThread,
     TooLarge,
@@ -20,7 +21,6 @@ from ..sessionstore import (
     to_json_in_pieces,
     why_not_json,
 )
-from ..texts import is_writable, unwritable
 
 _RETRIES = 20
 

@@ -33,18 +33,22 @@ from traitlets import (
 from traitlets.config import Config as TraitConfig
 
 from ..callbacks.run import ANSWER_TIMEOUT
-from ..callbacks.served import Watching
 from ..config.loader import load
 from ..config.logicalpath import absolute
 from ..config.nodes import suggest
-from ..engine.handover import CARRIERS
 from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
-from ..manager import WebSocketManager
+from ..manager.manager import WebSocketManager
+from ..manager.served import Watching
 from ..routes import Route
+from ..transports.handover import CARRIERS
+from .access.identity import hub_auth_of
+from .access.recheck import Recheck
+from .access.refusals import Refusals
+from .access.tickets import Tickets
 from .addresses import addresses
-from .api import TicketsHandler, rules
-from .bodies import Leftovers, rules_for
+from .api.bodies import Leftovers, rules_for
+from .api.tickets import TicketsHandler, rules
 from .configfiles import unloaded
 from .handlers import (
     PrivateRouteHandler,
@@ -53,14 +57,10 @@ from .handlers import (
     PublicRouteHandlerWithBody,
     StaticHandler,
 )
-from .identity import hub_auth_of
 from .jupytersettings import without_effect
-from .kernels import KernelWatch
+from .kernels.wire import KernelWatch
 from .metrics import ManagerCollector
-from .recheck import Recheck
-from .refusals import Refusals
 from .routing import FolderMatcher, RouteMatcher, answered_by, insert_rules, unreachable
-from .tickets import Tickets
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""

@@ -14,7 +14,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from ..config.origins import OriginRules
 
 if TYPE_CHECKING:
-    from ..manager import WebSocketManager
+    from ..manager.manager import WebSocketManager
     from ..routes import Route
 
 ALLOW = "Access-Control-Allow-Origin"

@@ -7,7 +7,7 @@ from asyncio import to_thread
 from tornado.iostream import StreamClosedError
 
 from . import folder, pages
-from .admission import AdmissionHandler, Refused
+from .access.admission import AdmissionHandler, Refused
 
 
 class FolderHandler(AdmissionHandler):

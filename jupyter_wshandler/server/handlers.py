@@ -15,10 +15,10 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..callbacks.errorlog import write_whole
 from ..config.paths import as_escaped, normal_path
-from ..connection import Connection
+from ..connection.connection import Connection
+from ..connection.request import Request
 from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
-from ..engine.handover import take_over
 from ..engine.handshake import (
     Handshake,
     check_upgrade,
@@ -28,19 +28,19 @@ from ..engine.handshake import (
 from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
 from ..guard import sheltered
-from ..manager import WebSocketManager
-from ..request import Request
+from ..manager.manager import WebSocketManager
+from ..transports.handover import take_over
 from ..types import Codec
 from . import crossorigin, pages
-from .admission import BROKEN, Refused, StaleLogin
-from .asking import ClientGone
-from .bodies import Leftovers, UnreadBody, has_body
+from .access.admission import BROKEN, Refused, StaleLogin
+from .access.asking import ClientGone
+from .access.identity import session_id, user_key, user_keys
+from .access.inquiry import InquiringHandler
+from .access.recheck import Recheck
+from .access.refusals import Refusal
+from .api.bodies import Leftovers, UnreadBody, has_body
 from .folderhandler import FolderHandler
 from .hints import lost_upgrade
-from .identity import session_id, user_key, user_keys
-from .inquiry import InquiringHandler
-from .recheck import Recheck
-from .refusals import Refusal
 
 
 class RouteHandler(FolderHandler):

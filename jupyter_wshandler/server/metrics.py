@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..manager import WebSocketManager
+from ..manager.manager import WebSocketManager
 
 
 class ManagerCollector(Collector):

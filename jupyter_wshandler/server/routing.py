@@ -9,10 +9,10 @@ from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
 from ..config.paths import as_escaped, path_below
-from .asking import Nowhere
+from .access.asking import Nowhere
 
 if TYPE_CHECKING:
-    from ..manager import WebSocketManager
+    from ..manager.manager import WebSocketManager
 
 
 class RouteMatcher(Matcher):

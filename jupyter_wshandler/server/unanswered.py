@@ -7,11 +7,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..callbacks.errorlog import kind_of, place_of, write_whole
-from .refusals import UNANSWERED, Refusals
+from .access.refusals import UNANSWERED, Refusals
 
 if TYPE_CHECKING:
-    from ..manager import WebSocketManager
-    from .asking import Unanswered
+    from ..manager.manager import WebSocketManager
+    from .access.asking import Unanswered
 
 PERIOD = 60.0
 """Seconds in which one kind of fault is written once."""

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
-from ..sessions import Session
+from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .chat import close_all
 from .steps import run_async

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from ..sessions import Session
+from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .steps import Steps, run
 from .traces import brief

@@ -20,13 +20,13 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..callbacks.errorlog import Failure, users_part
-from ..connection import Connection
+from ..connection.connection import Connection
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
 from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
-from ..manager import WebSocketManager
+from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions import MemoryStore, SessionManager, Sessions
+from ..sessions.manager import MemoryStore, SessionManager, Sessions
 from ..types import Callback
 from .steps import Watch
 from .visit import Visit, groups_of, user_of

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..connection.sending import check_close
 from ..engine.frames import Close, Pong
 from ..engine.messages import Frame, Ping
+from ..engine.payload import to_message
 from ..errors import ConnectionClosed
-from ..payload import to_message
-from ..sending import check_close
-from ..sessions import Session
+from ..sessions.manager import Session
 from ..types import CloseCode, Message, Sendable
 from .matching import describe, match, shown
 from .stage import ChatConnection, ChatTransport, Stage

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..callbacks.errorlog import Failure
-from ..connection import Connection
-from ..sessions import Session
-from ..state import State
+from ..connection.connection import Connection
+from ..connection.state import State
+from ..sessions.manager import Session
 from ..types import Message
 from .stage import Stage
 from .talk import Talk

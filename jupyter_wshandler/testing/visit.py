@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from ..callbacks.namespace import collect, name_of, route_at_hand
 from ..config.patterns import analyse_pattern
-from ..request import Request
+from ..connection.request import Request
+from ..functions.namespace import collect, name_of, route_at_hand
 from ..routes import Route, RouteTable
-from ..sessions import Session, SessionManager
+from ..sessions.manager import Session, SessionManager
 
 Who = str | Mapping[str, Any] | object | None
 """A user's name, the attributes of one, a user object, or None for a visitor without a login."""

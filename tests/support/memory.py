@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from jupyter_wshandler.callbacks.resolve import BoundCallback
 from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.connection import Connection
-from jupyter_wshandler.engine.loopio import LoopIO
+from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
-from jupyter_wshandler.engine.queue import FrameQueue
+from jupyter_wshandler.functions.resolve import BoundCallback
 from jupyter_wshandler.manager import WebSocketManager
-from jupyter_wshandler.request import Request
 from jupyter_wshandler.routes import Route, RouteTable
+from jupyter_wshandler.transports.loop import LoopIO
+from jupyter_wshandler.transports.queue import FrameQueue
 from jupyter_wshandler.types import Receiver
 from support import frames
 from support.frames import BINARY, CLOSE, PING, PONG, TEXT

@@ -1,0 +1,440 @@
+"""A client for notebooks and scripts that finds its server, and its login, by itself.
+
+::
+
+    with connect("/pingbot") as bot:             bot = connect("/pingbot").open()
+        bot.send("hello")                        ...
+        print(bot.recv())                        bot.close()
+
+    async with connect("/pingbot") as bot:       bot = await connect("/pingbot")
+        await bot.send("hello")                  ...
+        print(await bot.recv())                  await bot.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
+
+from ..engine.payload import to_message
+from ..errors import ConnectionClosed
+from ..types import CloseCode, Message, Sendable
+from .opening import open_async, open_sync
+from .servers import Endpoint, resolve
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+    from websockets.asyncio.client import ClientConnection as AsyncSocket
+    from websockets.sync.client import ClientConnection as SyncSocket
+
+TIMEOUT = 10.0
+"""Seconds that opening, receiving and closing may each take by default."""
+
+MAX_SIZE = 16 * 2**20
+"""Bytes of the largest message that is taken by default."""
+
+MAX_REASON = 123
+"""Bytes of a close frame's reason (RFC 6455 section 5.5: 125, less the code)."""
+
+ENDED = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS)
+"""How a connection ends without a failure: a loop over its messages just stops."""
+
+
+class _Unset(Enum):
+    DEFAULT = "the connection's own"
+
+
+DEFAULT: Final = _Unset.DEFAULT
+Timeout: TypeAlias = float | Literal[_Unset.DEFAULT] | None
+
+
+def connect(
+    target: str,
+    *,
+    args: Mapping[str, Any] | None = None,
+    server: str | None = None,
+    token: str | None = None,
+    timeout: float | None = TIMEOUT,
+    headers: Mapping[str, str] | None = None,
+    subprotocols: Sequence[str] | None = None,
+    max_size: int | None = MAX_SIZE,
+    compression: Literal["deflate"] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+) -> Connector:
+    """Prepare a connection; ``with``, ``async with``, ``await`` or `open()` opens it.
+
+    Args:
+        target: A path below the server's base URL, as in "/pingbot" or "room?name=blue", or a
+            whole ws, wss, http or https URL.
+        args: Query arguments; a list gives several values of one name.
+        server: Base URL of the server, as Jupyter prints it; found where None.
+        token: The token to send, "" for none; found where None. It is found for a server of
+            this user's on this machine, and never sent to any other address.
+        timeout: Seconds for opening, for each `recv` and for closing; None for no limit.
+        headers: More header fields of the handshake; an Authorization replaces the token.
+        subprotocols: Subprotocols to offer, the preferred one first.
+        max_size: Bytes of the largest message to take; None for no limit.
+        compression: "deflate" to offer permessage-deflate (RFC 7692).
+        ssl: How to check the certificate of a wss or https server.
+
+    Returns:
+        What opens the connection, as often as it is used.
+    """
+    options: dict[str, Any] = {
+        "additional_headers": dict(headers or {}),
+        "subprotocols": list(subprotocols) if subprotocols else None,
+        "max_size": max_size,
+        "compression": compression,
+        "open_timeout": timeout,
+        "close_timeout": timeout,
+        **({"ssl": ssl} if ssl else {}),
+    }
+    return Connector(functools.partial(resolve, target, args, server, token), options, timeout)
+
+
+class Connector:
+    """Open connections to one target; what `connect` returns.
+
+    Args:
+        find: Returns where to connect to; looks at the environment each time.
+        options: Keyword arguments for the `websockets` library.
+        timeout: Seconds, or None.
+    """
+
+    def __init__(
+        self, find: Callable[[], Endpoint], options: dict[str, Any], timeout: float | None
+    ) -> None:
+        self._find = find
+        self._options = options
+        self._timeout = timeout
+        self._clients: list[Client] = []
+        self._async_clients: list[AsyncClient] = []
+
+    def open(self) -> Client:
+        """Open a connection that blocks while it waits; close it with its `close()`.
+
+        Raises:
+            ServerNotFound: There is no server, or several and nothing that tells which.
+            HandshakeRefused: The server answers with an HTTP status.
+            ConnectError: It cannot be reached, or is no such server.
+            TimeoutError: It does not answer in time.
+            RuntimeError: It would wait for the very event loop that it blocks.
+        """
+        endpoint = self._find()
+        if endpoint.server and endpoint.server.pid == os.getpid() and _in_event_loop():
+            raise RuntimeError(
+                "this code runs on the event loop of the server that it wants to talk to, and "
+                "would wait for itself: use `async with connect(...)`, or a thread"
+            )
+        return Client(open_sync(endpoint, self._options), endpoint.url, self._timeout)
+
+    async def _open(self) -> AsyncClient:
+        # It reads files, and a home folder may be on a network.
+        endpoint = await asyncio.to_thread(self._find)
+        socket = await open_async(endpoint, self._options)
+        return AsyncClient(socket, endpoint.url, self._timeout)
+
+    def __await__(self) -> Generator[Any, None, AsyncClient]:
+        return self._open().__await__()
+
+    def __enter__(self) -> Client:
+        self._clients.append(self.open())
+        return self._clients[-1].__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._clients.pop().__exit__(kind, error, tb)
+
+    async def __aenter__(self) -> AsyncClient:
+        self._async_clients.append(await self._open())
+        return await self._async_clients[-1].__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._async_clients.pop().__aexit__(kind, error, tb)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = ""
+            if not name.startswith("_") and hasattr(Client, name):
+                hint = (
+                    "; it is not open yet: write `with connect(...) as bot:`, "
+                    "`bot = connect(...).open()` or `bot = await connect(...)`"
+                )
+            raise AttributeError(f"a connector has no {name!r}{hint}")
+
+
+class _Connection:
+    """What both kinds of client have; `timeout` is the default of `recv`, in seconds."""
+
+    def __init__(self, socket: Any, url: str, timeout: float | None) -> None:
+        self._socket = socket
+        self.url = url
+        self.timeout = timeout
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose."""
+        chosen: str | None = self._socket.subprotocol
+        return chosen
+
+    @property
+    def close_code(self) -> int | None:
+        """How the connection ended (RFC 6455 section 7.1.5); None while it is open."""
+        code: int | None = self._socket.close_code
+        return code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that came with it; None while it is open."""
+        reason: str | None = self._socket.close_reason
+        return reason
+
+    def __repr__(self) -> str:
+        state = "open" if self.close_code is None else f"closed {self.close_code}"
+        return f"<{type(self).__name__} {self.url.partition('?')[0]} {state}>"
+
+    def _wait(self, timeout: Timeout) -> float | None:
+        return self.timeout if timeout is DEFAULT else timeout
+
+    @contextmanager
+    def _translated(self, timeout: float | None = None) -> Iterator[None]:
+        """Raise this package's exceptions in place of the library's."""
+        from websockets.exceptions import ConnectionClosed as SocketClosed
+
+        try:
+            yield
+        except SocketClosed as error:
+            raise self._closed(error) from None
+        except TimeoutError:
+            raise TimeoutError(
+                f"no message from {self.url.partition('?')[0]} within {timeout or 0:g} s; "
+                "recv(timeout=60) waits longer, timeout=None without end"
+            ) from None
+
+    def _closed(self, error: Any) -> ConnectionClosed:
+        code, reason = self.close_code or CloseCode.ABNORMAL, self.close_reason or ""
+        ours = error.sent is not None and not error.rcvd_then_sent
+        if ours and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+            # The peer may answer with any code, or not at all; why it ended is known here.
+            code, reason = CloseCode.MESSAGE_TOO_BIG, "a message was larger than max_size"
+        text = f"the connection to {self.url.partition('?')[0]} is closed: {code}"
+        return ConnectionClosed(f"{text} {reason}".rstrip() + _after(code, ours), code, reason)
+
+
+class Client(_Connection):
+    """Talk to a route and wait for each step; what ``with connect(...)`` gives.
+
+    Attributes:
+        url: The socket's URL; it holds no token.
+        timeout: Seconds that `recv` waits by default, or None for no limit.
+    """
+
+    _socket: SyncSocket
+
+    def send(self, message: Sendable, binary: bool | None = None) -> None:
+        """Send one message; waits for as long as the server has no room for it.
+
+        Args:
+            message: str (text), bytes (binary), or what has a JSON form, as for
+                `handler.write_message`.
+            binary: True or False forces the frame's type for str and bytes.
+
+        Raises:
+            ConnectionClosed: The connection is closed.
+            TypeError: The message is None, or holds what has no JSON form.
+        """
+        encoded = to_message(message, binary)
+        with self._translated():
+            self._socket.send(encoded)
+
+    def recv(self, timeout: Timeout = DEFAULT) -> Message:
+        """Return the next message.
+
+        Args:
+            timeout: Seconds to wait at most, None for no limit; `self.timeout` by default.
+
+        Raises:
+            ConnectionClosed: The connection is closed, and all messages were taken.
+            TimeoutError: None came in time; the connection stays open.
+        """
+        wait = self._wait(timeout)
+        with self._translated(wait):
+            return self._socket.recv(wait)
+
+    def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
+        """Return what the next message holds as JSON; raise as `recv`, and ValueError."""
+        return _decoded(self.recv(timeout))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close the connection and wait for the server's answer; do nothing if it is closed.
+
+        Args:
+            code: The close code: 1000, or one of your own from 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code may not be sent, or the reason is too long.
+        """
+        _check_close(code, reason)
+        # What nobody has read stands before the server's answer, and the library reads on only
+        # as its queue is emptied.
+        reader = threading.Thread(target=self._drain, name="wshandler client close", daemon=True)
+        reader.start()
+        self._socket.close(code, reason)
+        reader.join()
+
+    def _drain(self) -> None:
+        from websockets.exceptions import ConcurrencyError, ConnectionClosed
+
+        with suppress(ConnectionClosed, ConcurrencyError):
+            while True:
+                self._socket.recv()
+
+    def __iter__(self) -> Client:
+        """Return the messages one by one, however long each takes, until the end."""
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            return self.recv(None)
+        except ConnectionClosed as error:
+            if error.code in ENDED:
+                raise StopIteration from None
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close(CloseCode.INTERNAL_ERROR if kind else CloseCode.NORMAL)
+
+
+class AsyncClient(_Connection):
+    """Talk to a route on an event loop; the same words as `Client`, awaited.
+
+    Attributes:
+        url: The socket's URL; it holds no token.
+        timeout: Seconds that `recv` waits by default, or None for no limit.
+    """
+
+    _socket: AsyncSocket
+
+    async def send(self, message: Sendable, binary: bool | None = None) -> None:
+        """Send one message; see `Client.send`."""
+        encoded = to_message(message, binary)
+        with self._translated():
+            await self._socket.send(encoded)
+
+    async def recv(self, timeout: Timeout = DEFAULT) -> Message:
+        """Return the next message; see `Client.recv`."""
+        wait = self._wait(timeout)
+        with self._translated(wait):
+            async with asyncio.timeout(wait):
+                return await self._socket.recv()
+
+    async def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
+        """Return what the next message holds as JSON; see `Client.recv_json`."""
+        return _decoded(await self.recv(timeout))
+
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close the connection; see `Client.close`."""
+        _check_close(code, reason)
+        reader = asyncio.create_task(self._drain(), name="wshandler client close")
+        try:
+            await self._socket.close(code, reason)
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+
+    async def _drain(self) -> None:
+        from websockets.exceptions import ConcurrencyError, ConnectionClosed
+
+        with suppress(ConnectionClosed, ConcurrencyError):
+            while True:
+                await self._socket.recv()
+
+    def __aiter__(self) -> AsyncClient:
+        """Return the messages one by one, however long each takes, until the end."""
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self.recv(None)
+        except ConnectionClosed as error:
+            if error.code in ENDED:
+                raise StopAsyncIteration from None
+            raise
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.close(CloseCode.INTERNAL_ERROR if kind else CloseCode.NORMAL)
+
+
+def _after(code: int, ours: bool) -> str:
+    """Return what to do after a close code, as the end of a sentence."""
+    advice: dict[int, str] = {
+        CloseCode.MESSAGE_TOO_BIG: "; connect(..., max_size=...) takes larger ones" if ours else "",
+        CloseCode.INTERNAL_ERROR: "" if ours else "; the server's log has the error",
+        CloseCode.SERVICE_RESTART: "; connect again",
+        CloseCode.TRY_AGAIN_LATER: "; connect again later",
+        CloseCode.LOGGED_OUT: "; log in again",
+    }
+    return advice.get(code, "")
+
+
+def _decoded(message: Message) -> Any:
+    try:
+        return json.loads(message)
+    except ValueError as error:
+        raise ValueError(f"expected JSON, found {message[:80]!r} ({error})") from None
+
+
+def _check_close(code: int, reason: str) -> None:
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
+    if not isinstance(reason, str):
+        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
+    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        raise ValueError(f"close code {code} may not be sent; use 1000, or 3000 to 4999")
+    size = len(reason.encode())
+    if size > MAX_REASON:
+        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}")
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

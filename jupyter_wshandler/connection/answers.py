@@ -1,0 +1,152 @@
+"""Answers of one connection for a client that wants to know where each ends, and to stop it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ..engine.chat import ChatCodec, How
+from ..engine.payload import to_message
+from ..errors import ConnectionClosed
+from ..types import Question, Sendable
+from .sending import CLOSING, OPEN, SENT, Sent
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+class Answers:
+    """Mark what callbacks send with the message that it answers, and stop an answer.
+
+    One callback of a connection runs at a time, so there is one answer at a time. Plain clients
+    have no such object, and get plain frames.
+
+    Args:
+        connection: The connection.
+        codec: Writes the envelopes.
+    """
+
+    __slots__ = ("_codec", "_connection", "_how", "_streams", "current", "stopping")
+
+    def __init__(self, connection: Connection, codec: ChatCodec) -> None:
+        self._connection = connection
+        self._codec = codec
+        self._streams = 0  # generators that answered no message
+        self._how: How = "done"
+        self.current = 0
+        """The message that is being answered; below 0 for a stream of another callback."""
+        self.stopping = False
+        """Whether a generator is to be closed at its next item."""
+
+    # ---- driven by callbacks/run.py --------------------------------------------------------
+
+    def begin(self, question: Question) -> str:
+        """Take note that a message is being handled; return it as the callback gets it."""
+        self.current = question.number
+        self._mark({"begin": question.number})
+        return question.text
+
+    def write(self, item: Sendable) -> Sent:
+        """Send what a generator has yielded, as a piece of the answer.
+
+        Args:
+            item: What `write_message` takes.
+        """
+        if self.stopping:
+            return SENT
+        if not self.current:
+            self._streams += 1
+            self.current = -self._streams
+        codec = self._codec
+        text = isinstance(item, (str, bytes, bytearray, memoryview))
+        codec.of, codec.json = self.current, not text
+        try:
+            return self._connection.write_message(item if text else to_message(item))
+        finally:
+            codec.of, codec.json = 0, False
+
+    def goes_on(self) -> bool:
+        """Return whether a generator is asked for its next item; one that is not was stopped."""
+        if self.stopping:
+            self._how = "stopped"
+        return not self.stopping
+
+    def failed(self) -> None:
+        """Take note that the callback has raised something."""
+        if self._how == "done":
+            self._how = "failed"
+
+    def over(self) -> Sent:
+        """Tell the client that a callback has run to its end."""
+        number, how = self.current, self._how
+        self.current, self._how, self.stopping = 0, "done", False
+        return self.end(number, how) if number else SENT
+
+    async def finish(self) -> None:
+        """Tell the client that a callback has run to its end, and wait until there is room.
+
+        Else one that reads nothing, and sends, would fill the memory with ends.
+        """
+        if self.current:
+            with contextlib.suppress(ConnectionClosed):
+                await self.over()
+        else:
+            self._how, self.stopping = "done", False
+
+    # ---- driven by the client --------------------------------------------------------------
+
+    def admits_stop(self) -> bool:
+        """Return whether the route's `ratelimit` lets one more stop pass; it counts as a ping."""
+        c = self._connection
+        if c._meter is None or c._meter.take_control(c._host.io.loop.time()):
+            return True
+        c._refuse_control(1)
+        return False
+
+    def stop(self, number: int) -> None:
+        """Stop the answer to a message, or take it from the inbox where it waits.
+
+        A coroutine is cancelled, and with it the generator that it waits for. A thread cannot be
+        interrupted: there a generator is closed between two items, and a function runs to its end
+        and was not stopped.
+
+        Args:
+            number: The message's id; one that is answered, or never came, is ignored.
+        """
+        c = self._connection
+        if number != self.current:
+            self.skip(number)
+        elif c._running is not None:
+            if c._running.inline or c._streaming:
+                self._how = "stopped"
+                c.cancel("stopped")
+            else:
+                self.stopping = True
+
+    def skip(self, number: int) -> bool:
+        """Take a message from the inbox; return whether it was there."""
+        for message in self._connection._inbox:
+            if type(message) is Question and message.number == number:
+                self._connection._skip(message)
+                self.end(number, "stopped")
+                return True
+        return False
+
+    # ---- to the client ---------------------------------------------------------------------
+
+    def end(self, number: int, how: How) -> Sent:
+        """Tell the client that nothing more comes in answer to a message.
+
+        Returns:
+            What `write_message` does: ignored, a full queue is handled by the route's `queue`.
+        """
+        self._mark({"end": number, "how": how})
+        c = self._connection
+        if c._phase < CLOSING and c._transport.queued_bytes:
+            return c._queued()
+        return SENT
+
+    def _mark(self, envelope: dict[str, object]) -> None:
+        c = self._connection
+        if OPEN <= c._phase < CLOSING:
+            c._transport.write(self._codec.mark(envelope))

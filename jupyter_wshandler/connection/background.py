@@ -1,0 +1,146 @@
+"""Work that a callback leaves behind: tasks and timers that end with their connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ..guard import guarded
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+GRACE = 1.0
+"""Seconds for a task to end after its connection has."""
+
+EVERY = "every "
+"""What a route calls a timer of its own, before the seconds."""
+
+
+class Timer:
+    """Deliver a callback again and again, in order with the connection's messages.
+
+    A turn that is due while the last one has not run yet is left out, so a slow callback is
+    never called twice in a row for one wait.
+
+    Args:
+        background: Owns the timer.
+        seconds: Time between two turns.
+        callback: A `types.Callback` for the connection.
+    """
+
+    __slots__ = ("_background", "_handle", "_seconds", "callback", "waiting")
+
+    def __init__(self, background: Background, seconds: float, callback: Any) -> None:
+        self._background = background
+        self._seconds = seconds
+        self.callback = callback
+        self.waiting = False
+        self._handle: asyncio.TimerHandle | None = None
+        self._arm()
+
+    def _arm(self) -> None:
+        loop = self._background.loop
+        self._handle = loop.call_later(self._seconds, self._due)
+
+    def _due(self) -> None:
+        self._arm()
+        if not self.waiting:
+            self.waiting = True
+            self._background.deliver(self)
+
+    def cancel(self) -> None:
+        """Deliver no more turns."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class Background:
+    """Own the tasks and timers of one connection.
+
+    Args:
+        loop: The event loop.
+        connection: Whose they are.
+        failed: Called with a task's name and exception.
+    """
+
+    __slots__ = ("_connection", "_handles", "_tasks", "_timers", "failed", "loop")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self.loop = loop
+        self._connection = connection
+        self.failed = failed
+        self._handles: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._timers: list[Timer] = []
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a task that is cancelled when the connection ends; its failure is logged.
+
+        Args:
+            coroutine: What to run.
+            name: The task's name.
+        """
+        task = self.loop.create_task(guarded(coroutine, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        task.add_done_callback(lambda _: coroutine.close())  # one that was never begun
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failed(task.get_name(), task.exception())  # type: ignore[arg-type]
+
+    def every(self, seconds: float, callback: Any) -> Timer:
+        """Deliver a callback every so many seconds, for as long as the connection lives.
+
+        Args:
+            seconds: Time between two turns, above 0.
+            callback: A `types.Callback`.
+        """
+        timer = Timer(self, seconds, callback)
+        self._timers.append(timer)
+        return timer
+
+    def hold(self, handle: asyncio.TimerHandle) -> None:
+        """Cancel a timer of the user's own when the connection ends."""
+        self._handles.add(handle)
+
+    def let_go(self, handle: asyncio.TimerHandle) -> None:
+        """Forget a timer that has run or was cancelled."""
+        self._handles.discard(handle)
+
+    def deliver(self, timer: Timer) -> None:
+        """Put a turn of a timer in line."""
+        self._connection.deliver(timer)
+
+    def end(self) -> None:
+        """Cancel everything."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        for handle in tuple(self._handles):
+            handle.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            self.loop.call_later(GRACE, self._name_those_left)
+
+    def _name_those_left(self) -> None:
+        for task in self._tasks:
+            self.failed(
+                task.get_name(),
+                TimeoutError(
+                    f"it was cancelled with its connection and has not ended within {GRACE:g} s; "
+                    "it is left to itself"
+                ),
+            )

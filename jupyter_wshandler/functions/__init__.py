@@ -1,0 +1,1 @@
+"""From a name to a function, and again when its file changes."""

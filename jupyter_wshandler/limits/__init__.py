@@ -1,0 +1,1 @@
+"""What bounds how many connections are open, and what they send."""

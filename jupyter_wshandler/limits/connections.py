@@ -1,0 +1,295 @@
+"""How many connections may be open: of a user, an address, a route, and of the process.
+
+What an open one may send is in `rates.py`; a `Seat` stands for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+
+from jupyter_wshandler.config.model import MaxConnections, RouteConfig
+from jupyter_wshandler.errors import LimitReached
+from jupyter_wshandler.limits.rates import Meter, RateLimiter
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
+RETRY_AFTER = 10
+"""Seconds after which a refused client may ask again; nobody knows when a place is free."""
+
+SHARE = 0.8
+"""Part of the process's descriptors that connections may bring into use."""
+
+LINGERING = 64
+"""Connections of the process that may have given their place back while they still end."""
+
+QUIET = 60.0
+"""Seconds between two lines in the log about the same limit."""
+
+
+class ConnectionCounter:
+    """Count the open connections of one route: all, by user and by address."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.users: dict[str, int] = {}
+        self.addresses: dict[str, int] = {}
+
+    def reached(self, limits: MaxConnections, user: str, address: str) -> str:
+        """Say which limit another connection would break; empty where none.
+
+        Args:
+            limits: The route's `max_connections`.
+            user: Names the user, or the visitor without a login.
+            address: The peer's address.
+        """
+        if limits.user and self.users.get(user, 0) >= limits.user:
+            return f"you have {limits.user} open here already, which is the most a user may have"
+        if limits.address and self.addresses.get(address, 0) >= limits.address:
+            return f"{limits.address} are open from this address already, which is the most"
+        if limits.route and self.total >= limits.route:
+            return f"{limits.route} are open here already, which is the most this route takes"
+        return ""
+
+    def add(self, user: str, address: str) -> None:
+        """Count one connection."""
+        self.total += 1
+        self.users[user] = self.users.get(user, 0) + 1
+        self.addresses[address] = self.addresses.get(address, 0) + 1
+
+    def remove(self, user: str, address: str) -> None:
+        """Take one connection out of the counts."""
+        self.total -= 1
+        for counts, key in ((self.users, user), (self.addresses, address)):
+            counts[key] -= 1
+            if not counts[key]:
+                del counts[key]
+
+
+class Seat:
+    """Be the place of one connection in its route's counts.
+
+    Attributes:
+        user: Names the user, or the visitor without a login.
+        meter: Weighs the connection's messages; None where the route has no `ratelimit`.
+    """
+
+    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "_lingers", "meter", "user")
+
+    def __init__(self, limits: Limits, counter: ConnectionCounter, user: str, address: str) -> None:
+        counter.add(user, address)
+        self._limits = limits
+        self._counter: ConnectionCounter | None = counter
+        self._limiter: RateLimiter | None = None
+        self._lingers = False
+        self.user = user
+        self._address = address
+        self._key = ""
+        self.meter: Meter | None = None
+
+    def adopt(self, config: RouteConfig, now: float) -> Meter | None:
+        """Go by a configuration, the first or a changed one; return the meter, if any.
+
+        Args:
+            config: The route's configuration.
+            now: The event loop's time, in seconds.
+        """
+        limiter = self._limits.limiter(config)
+        if self._counter is not None and limiter is not self._limiter:
+            if self._limiter is not None:
+                self._limiter.leave(self._key, now)
+            self._limiter, self.meter = limiter, None
+            if limiter is not None:
+                self.meter, self._key = limiter.join(self.user, self._address, now)
+        return self.meter
+
+    def linger(self, now: float) -> None:
+        """Give the place back though the socket is still open, unless too many have done so.
+
+        A client could otherwise hold any number of sockets by breaking the protocol on each.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        if self._counter is not None and self._limits.lingering < LINGERING:
+            self.leave(now)
+            self._limits.lingering += 1
+            self._lingers = True
+
+    def leave(self, now: float) -> None:
+        """Give the place back; again without effect.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        if self._lingers:
+            self._lingers = False
+            self._limits.lingering -= 1
+        counter, self._counter = self._counter, None
+        if counter is None:
+            return
+        counter.remove(self.user, self._address)
+        if self._limiter is not None:
+            self._limiter.leave(self._key, now)
+
+
+class DescriptorGuard:
+    """Keep part of the process's descriptors free, for Jupyter, files and kernels.
+
+    Counting walks a folder, so the count is kept for a short time, in which every connection
+    that is let in counts as one more.
+
+    Args:
+        count: Returns the open descriptors; None where the system does not tell.
+        limit: Returns the soft limit; None where there is none.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[], int | None] | None = None,
+        limit: Callable[[], int | None] | None = None,
+    ) -> None:
+        self._count = count or open_descriptors
+        self._limit = limit or descriptor_limit
+        self._stale_at = self._again_at = 0.0
+        self.open = 0
+        self.allowed: int | None = None
+
+    def reached(self, now: float) -> bool:
+        """Return whether the share is used up; where not, count one connection more.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        used_up = self.allowed is not None and self.open >= self.allowed
+        if now >= self._stale_at or (used_up and now >= self._again_at):
+            self._recount(now)
+            used_up = self.allowed is not None and self.open >= self.allowed
+        if not used_up:
+            self.open += 1
+        return used_up
+
+    def _recount(self, now: float) -> None:
+        start = time.perf_counter()
+        limit, count = self._limit(), self._count()
+        taken = time.perf_counter() - start
+        self.open = count or 0
+        self.allowed = None if limit is None or count is None else int(limit * SHARE)
+        # At most a twentieth of the time goes into counting, however many there are.
+        self._again_at = now + max(0.05, 20 * taken)
+        self._stale_at = now + max(1.0, 20 * taken)
+
+
+def open_descriptors() -> int | None:
+    """Return how many descriptors this process has open, or None where nobody knows."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(folder)) - 1  # one of them was there for reading the folder
+        except OSError:
+            continue
+    return None
+
+
+def descriptor_limit() -> int | None:
+    """Return how many descriptors this process may have open, or None for no limit."""
+    if resource is None:
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+class Limits:
+    """Decide whether one more connection may open; outlives a reload of the routes.
+
+    Args:
+        log: Where refusals are told, one line a minute for each limit.
+        descriptors: Guards the process's descriptors.
+
+    Attributes:
+        lingering: Connections that have given their place back and still end.
+    """
+
+    def __init__(
+        self,
+        log: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        descriptors: DescriptorGuard | None = None,
+    ) -> None:
+        self._log = log
+        self._descriptors = descriptors or DescriptorGuard()
+        self.lingering = 0
+        self._counters: dict[str, ConnectionCounter] = {}
+        self._limiters: dict[str, tuple[object, RateLimiter | None]] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def admit(self, config: RouteConfig, user: str, address: str, now: float) -> Seat:
+        """Count a connection that is about to open.
+
+        Args:
+            config: The route's configuration.
+            user: Names the user, or the visitor without a login.
+            address: The peer's address.
+            now: The event loop's time, in seconds.
+
+        Returns:
+            Its place, to be given back when it has closed or did not open after all.
+
+        Raises:
+            LimitReached: There is no place: 429 for `max_connections`, 503 for descriptors.
+        """
+        guard = self._descriptors
+        counter = self._counters.setdefault(config.name, ConnectionCounter())
+        reached = counter.reached(config.max_connections, user, address)
+        if reached:
+            self._tell(
+                config.name, now, "Route %s: 429 for %s: %s", config.name, _shown(user), reached
+            )
+            raise LimitReached(429, f"too many connections: {reached}", RETRY_AFTER)
+        if guard.reached(now):
+            self._tell(
+                "",
+                now,
+                "503 for new connections: %d descriptors are open, and %d (%d %% of the limit) may "
+                "be; raise the limit with `ulimit -n`",
+                guard.open,
+                guard.allowed,
+                SHARE * 100,
+            )
+            raise LimitReached(503, "the server is full; try again later", RETRY_AFTER)
+        seat = Seat(self, counter, user, address)
+        seat.adopt(config, now)
+        return seat
+
+    def limiter(self, config: RouteConfig) -> RateLimiter | None:
+        """Return what shares out a route's `ratelimit`; a new one where that has changed.
+
+        Args:
+            config: The route's configuration.
+        """
+        basis = (config.ratelimit, config.max_message)
+        known = self._limiters.get(config.name)
+        if known is None or known[0] != basis:
+            limit = config.ratelimit
+            limiter = None if limit is None else RateLimiter(limit, config.max_message)
+            known = self._limiters[config.name] = (basis, limiter)
+        return known[1]
+
+    def _tell(self, limit: str, now: float, line: str, *args: object) -> None:
+        """Write one line a minute about a limit; a client that is refused asks again."""
+        told_at, unsaid = self._told.get(limit, (-math.inf, 0))
+        if now - told_at < QUIET:
+            self._told[limit] = (told_at, unsaid + 1)
+            return
+        self._told[limit] = (now, 0)
+        self._log.warning(line + "%s", *args, f"; {unsaid} more before" if unsaid else "")
+
+
+def _shown(user: str) -> str:
+    """Return a name for a log line; what stands for a token is none of its business."""
+    kind, _, name = user.partition(":")
+    return "a token" if kind == "token" else name or user

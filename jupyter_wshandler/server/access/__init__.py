@@ -1,0 +1,1 @@
+"""Who may use a route, now and later."""

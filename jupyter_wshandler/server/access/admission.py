@@ -1,0 +1,344 @@
+"""Who may open a WebSocket, or see a route's page: decided before anything else of ours runs.
+
+No code of the user's runs here, but for the function that a route names for deciding (`condition`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado.httputil import url_concat
+from tornado.web import HTTPError
+
+from ...callbacks.errorlog import write_whole
+from ...config.origins import OriginRules
+from ...config.paths import as_escaped, normal_path
+from ...connection.connection import Connection
+from ...engine.handshake import is_upgrade
+from ...errors import ConnectionClosed, ConnectionRefused, NoAnswer, PoolBusy
+from ...guard import sheltered
+from ...manager.manager import WebSocketManager
+from ...routes import Route
+from .. import pages
+from ..api.bodies import Leftovers
+from ..forwarded import read_forwarded
+from ..hints import lost_upgrade, refused_origin
+from .asking import ClientGone, Unanswered
+from .identity import cookie_name, hub_auth_of, is_allowed, user_key
+from .inquiry import InquiringHandler
+from .recheck import Recheck
+from .refusals import Refusals
+from .tickets import ARGUMENT as TICKET
+from .tickets import Tickets
+
+SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
+
+UNASKED = "the Hub cannot be asked who you are; try again"
+
+BROKEN = "this route is broken; its error is in the server's log"
+
+
+class Refused(HTTPError):
+    """Refuse a request with a status and one sentence that the client may see.
+
+    Args:
+        status: The HTTP status.
+        sentence: Why, in words for the client.
+        headers: More header fields of the answer.
+        detail: More words, for the log alone.
+    """
+
+    cause = ""
+    """A word for programs, where the status leaves open what it was."""
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        *,
+        detail: str = "",
+    ) -> None:
+        super().__init__(status)
+        self.sentence = sentence
+        self.headers = headers or {}
+        self.detail = detail
+
+
+class WrongOrigin(Refused):
+    """Refuse a page of another origin.
+
+    Args:
+        detail: More words, for the log alone.
+    """
+
+    cause = "origin"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(403, "this origin is not allowed", detail=detail)
+
+
+class StaleLogin(Refused):
+    """Refuse a ticket or login that may have been good a moment ago."""
+
+    cause = "login"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(403, sentence)
+
+
+class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
+    """Decide who may use one route; a subclass says what is answered then."""
+
+    upgrading = False
+    """Whether a socket is asked for."""
+
+    page_wanted = False
+    """Whether the route has a page, and a browser asks for it."""
+
+    page_path: str | None = None
+    """What a path names in the folder that is the route's page; None at the route's address."""
+
+    silent = False
+    """Whether nothing more is logged: a reached limit has its own line, once a minute."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where lines about this request go, Jupyter's own included."""
+        return SILENCE if self.silent else super().log
+
+    @property
+    def accepted(self) -> list[str]:
+        """The values of the request's Accept fields."""
+        return self.request.headers.get_list("Accept")
+
+    def initialize(
+        self,
+        manager: WebSocketManager,
+        route: Route,
+        route_args: tuple[str, ...],
+        route_kwargs: dict[str, str],
+        page_path: str | None,
+        recheck: Recheck,
+        tickets: Tickets,
+        refusals: Refusals,
+        leftovers: Leftovers,
+        secure_cookie: bool | None = None,
+        carrier: str = "auto",
+        static_url: str = "",
+    ) -> None:
+        """Take what the matcher found."""
+        self.manager = manager
+        self.route = route
+        self.route_args = route_args
+        self.route_kwargs = route_kwargs
+        self.page_path = page_path
+        self.recheck = recheck
+        self.tickets = tickets
+        self.refusals = refusals
+        self.leftovers = leftovers
+        self.secure_cookie = secure_cookie
+        self.carrier = carrier
+        self.scripts = static_url
+
+    # ---- who may -------------------------------------------------------------------------
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide on identity, origin and authorization, before anything else runs."""
+        read_forwarded(self)
+        with self.answering():
+            await self.decide()
+
+    async def decide(self) -> None:
+        """Decide on identity, origin and authorization.
+
+        Raises:
+            HTTPError: The request is refused.
+            Unanswered: Somebody who was asked has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+        upgrade = is_upgrade(list(self.request.headers.get_all()))
+        self.upgrading = upgrade = upgrade and not pages.is_visit(self.request)
+        page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
+        # Whoever is logged out is led to the login where a person looks at the answer.
+        leads = page and (not self.page_path or pages.accepts_html(self.accepted))
+        await self.identify(leads)
+        if self._finished:
+            return
+        required = self.route.config.auth.required
+        user = self.current_user
+        if user is None and required:
+            if leads:
+                self.redirect_to_login()
+                return
+            raise Refused(403, "log in first, or send a token")
+        if upgrade and not self.origin_allowed():
+            raise WrongOrigin(self._origin_hint())
+        resource = f"wshandler:{self.route.config.name}"
+        if user is not None and not await self.may(user, "execute", resource):
+            raise Refused(403, "this user is not authorized for this route")
+        if upgrade and self.page_path:
+            raise Refused(404, "this is a file of a page; the WebSocket is at the page's address")
+        if upgrade:
+            self.check_ticket()
+
+    async def identify(self, redirect: bool) -> None:
+        """Let Jupyter find out who asks; the Hub's answer is no older than `recheck`.
+
+        Args:
+            redirect: Whether somebody who is not logged in is sent to the login.
+
+        Raises:
+            Refused: The Hub cannot be asked.
+        """
+        try:
+            with self.recheck.fresh(self.route.config.auth.recheck):
+                await self.find_out_who(
+                    lambda: JupyterHandler.prepare(self, _redirect_to_login=redirect)
+                )
+        except Unanswered as unanswered:
+            is_hub = hub_auth_of(self.identity_provider) is not None
+            if is_hub and unanswered.result == "unreachable":
+                raise self.unavailable(UNASKED) from None
+            raise
+        if self.recheck.is_overdue(self, self.route):
+            raise Refused(503, UNASKED, {"Retry-After": "5"})
+
+    @property
+    def named(self) -> str:
+        """What log lines call this request."""
+        return f"Route {self.route.config.name}"
+
+    def unavailable(self, sentence: str) -> HTTPError:
+        """Return the 503 for a client."""
+        return Refused(503, sentence, {"Retry-After": "5"})
+
+    def set_cookie(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Set a cookie, but none of JupyterHub's on a socket.
+
+        JupyterHub makes a login cookie of a token in the address of a page. It would not for a
+        socket either, and does not see that this is one.
+        """
+        if self.upgrading and self.recheck.hub is not None and name != cookie_name(self):
+            return
+        super().set_cookie(name, *args, **kwargs)
+
+    def redirect_to_login(self) -> None:
+        """Send a browser to Jupyter's login page and back."""
+        url = self.get_login_url()
+        # The Hub's has a query of its own, and remembers where its user came from.
+        self.redirect(url if "?" in url else url_concat(url, {"next": self.request.path}))
+
+    def origin_allowed(self) -> bool:
+        """Return whether the page that asks may use this route.
+
+        Nobody else checks: Tornado's check lives in its own WebSocketHandler.
+        """
+        origin = self.get_origin()
+        site = self.request.headers.get("Sec-Fetch-Site", "")
+        if origin is None:
+            # A script has neither field; a browser that hides its origin is refused.
+            return site not in ("cross-site", "same-site")
+        if len(self.request.headers.get_list("Origin")) > 1:
+            return False
+        if self.route.config.origins is not None:
+            return OriginRules.of(self.route.config.origins).matches(origin)
+        return bool(self.check_origin(origin))
+
+    def _origin_hint(self) -> str:
+        pattern = getattr(self.allow_origin_pat, "pattern", self.allow_origin_pat)
+        allow = self.allow_origin or str(pattern or "")
+        found = refused_origin(self.request, self.route.config.origins, allow)
+        return "; ".join(filter(None, (found, lost_upgrade(self.request))))
+
+    def check_ticket(self) -> None:
+        """Take the ticket of a browser that brings its login cookie, where the route wants one.
+
+        Raises:
+            Refused: There is none, or it is not good (any more).
+        """
+        config = self.route.config
+        if config.xsrf != "ticket" or not config.auth.required or self.token_authenticated:
+            return
+        text = self.get_query_argument(TICKET, "")
+        if not text:
+            raise StaleLogin("a ticket is needed; a page fetches it from wshandler/api/tickets")
+        who, path = user_key(self.current_user), normal_path(as_escaped(self.request.path))
+        if not self.tickets.take(text, who, config.name, path):
+            raise StaleLogin("the ticket is not good here, or not any more; fetch a new one")
+
+    def check_membership(self) -> None:
+        """Apply what the route says of its users: `users`, `groups`, `scopes`, `membership`.
+
+        Raises:
+            Refused: The user is none of them.
+        """
+        if not is_allowed(self.current_user, self.route.config.auth):
+            raise Refused(403, "this user may not use this route")
+
+    async def check_condition(self, connection: Connection) -> None:
+        """Ask the route's own function, its `condition`.
+
+        Raises:
+            Refused: It says no, it fails, or it does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+        auth = self.route.config.auth
+        if auth.condition is None:
+            return
+        if "condition" not in self.route.callbacks:
+            raise Refused(503, BROKEN)
+        try:
+            answer = await self.ask_route(connection, "condition")
+            allowed = sheltered("condition", bool, answer)
+        except ConnectionRefused as refusal:
+            raise Refused(403, _words_of(refusal) or "refused by the route's rule") from None
+        except (Refused, ClientGone):
+            raise
+        except Exception as error:
+            name = self.route.config.name
+            write_whole(self.log, f"Route {name}: its auth function failed", error)
+            raise Refused(403, "refused by the route's rule") from None
+        if not allowed:
+            raise Refused(403, "refused by the route's rule")
+
+    async def ask_route(self, connection: Connection, event: str, *args: Any) -> Any:
+        """Call a function of the route's that takes part in the handshake.
+
+        Args:
+            connection: The connection that is to open.
+            event: The function: "condition", or another one that `WebSocketManager.ask` takes.
+            args: What it gets after the connection.
+
+        Raises:
+            Refused: 503, it does not answer, or no thread is free for it.
+            ClientGone: Nobody waits for the answer.
+            Exception: Whatever the function raises.
+        """
+        try:
+            return await self.manager.ask(connection, event, *args, gone=self.gone)
+        except NoAnswer as error:
+            late = Unanswered(f"its {event}", error, late=True)
+            self.recheck.unanswered.request(late, self.named)
+            raise self.unavailable(
+                f"this route's {event} does not answer; try again later"
+            ) from None
+        except PoolBusy as error:
+            busy = Unanswered("the threads", error, late=True)
+            self.recheck.unanswered.request(busy, self.named)
+            raise self.unavailable("the server is busy; try again later") from None
+        except ConnectionClosed:
+            if self.gone.done():
+                raise ClientGone from None
+            raise
+
+
+def _words_of(refusal: ConnectionRefused) -> str:
+    """Return what a rule says to whom it refuses; nothing where even that fails."""
+    try:
+        return sheltered("condition", str, refusal)
+    except Exception:
+        return ""

@@ -1,0 +1,303 @@
+"""One question to the identity provider or the Authorizer, and what its answer means.
+
+They are somebody else's code, and may ask somebody else in turn. Who says no, by answering or by
+raising, has answered; who cannot be reached, and who fails, has not. Nothing of ours is called
+where their exceptions are caught, so that a fault of ours never reads as an answer of theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.call_context import CallContext
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.httpclient import HTTPClientError
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application, Finish, HTTPError
+
+from ...connection.request import Request
+from ...guard import is_interrupt
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds that an answer about an open connection may take."""
+
+IDENTITY, AUTHORIZER = "the identity provider", "the Authorizer"
+"""Who is asked."""
+
+_NETWORK = {
+    ("aiohttp", "ClientConnectionError"),
+    ("httpx", "TransportError"),
+    ("urllib3", "HTTPError"),
+}
+"""Exceptions of other HTTP clients that say that somebody cannot be reached, by package."""
+
+
+class Denied(Exception):
+    """Who was asked has said no by raising, or has answered the request itself.
+
+    Args:
+        error: What was raised: an HTTPError, or Finish.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Unanswered(Exception):
+    """Nobody has said yes or no.
+
+    Args:
+        asked: Who was asked.
+        error: What came instead of an answer.
+        late: Whether it is only that nothing came in time.
+    """
+
+    def __init__(self, asked: str, error: BaseException, *, late: bool = False) -> None:
+        super().__init__(f"{asked} has not answered")
+        self.asked = asked
+        self.error = error
+        self.late = late
+
+    @property
+    def result(self) -> str:
+        """Whether somebody cannot be reached, or code has failed."""
+        return "unreachable" if is_unreachable(self.error) else "failed"
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether an exception says that somebody who has to be asked cannot be.
+
+    Args:
+        error: What an identity provider or an Authorizer has raised.
+    """
+    if isinstance(error, HTTPError):
+        return error.status_code >= 500
+    if isinstance(error, HTTPClientError):
+        return error.code >= 500
+    if isinstance(error, OSError):
+        return True
+    names = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__}
+    return bool(names & _NETWORK)
+
+
+class Nowhere:
+    """Be the connection of a request that nobody sent."""
+
+    context = None
+
+    def set_close_callback(self, callback: Any) -> None:
+        """Ignore the callback: nothing is open."""
+
+
+class AskedAgain(JupyterHandler):
+    """A request of before: what is answered to it goes nowhere.
+
+    A provider may send a browser to its login, and nobody is there.
+    """
+
+    answered = False
+    """Whether there was an answer."""
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Drop what has been written."""
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def finish(self, chunk: Any = None) -> asyncio.Future[None]:
+        """Take note that there was an answer, and drop it."""
+        self.answered = self._finished = True
+        return self.flush()
+
+
+def handler_of(application: Application, request: Request) -> AskedAgain:
+    """Return a handler for an opening request of before, to ask about it again.
+
+    Its `current_user` has to be set before anything else is asked of it.
+
+    Args:
+        application: Jupyter's web application.
+        request: The opening request.
+    """
+    headers = HTTPHeaders()
+    for name, value in request.headers.items():
+        headers.add(name, value)
+    again = HTTPServerRequest(
+        start_line=RequestStartLine("GET", request._whole_uri, "HTTP/1.1"),
+        headers=headers,
+        connection=Nowhere(),  # type: ignore[arg-type]
+    )
+    again.remote_ip = request.remote_ip
+    again.protocol = request.protocol
+    handler = AskedAgain(application, again)
+    # Tornado sets these when it runs a handler, and what is asked may look at them.
+    handler.path_args, handler.path_kwargs = [], {}
+    return handler
+
+
+class Asker:
+    """Ask, and own what is not answered yet."""
+
+    def __init__(self) -> None:
+        self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()
+        self._stopped = False
+
+    async def who(self, handler: AskedAgain, patience: float = PATIENCE) -> Any:
+        """Ask the identity provider who a request is from, and let the handler know.
+
+        Args:
+            handler: From `handler_of`.
+            patience: Seconds that the answer may take.
+
+        Returns:
+            The user, or None for nobody.
+
+        Raises:
+            Unanswered: Nobody can say.
+        """
+        provider = handler.identity_provider
+        try:
+            user = await self.ask(IDENTITY, lambda: provider.get_user(handler), handler, patience)
+        except Denied:
+            user = None
+        if handler.answered:
+            # It has sent the browser elsewhere: to its login.
+            user = None
+        # Whatever else is asked of the handler goes by these; without them Jupyter raises.
+        handler.current_user = handler._jupyter_current_user = user
+        return user
+
+    async def may(
+        self, handler: JupyterHandler, action: str, resource: str, patience: float = PATIENCE
+    ) -> bool:
+        """Ask the Authorizer whether a handler's user may do something.
+
+        Args:
+            handler: A handler whose user is known.
+            action: What is to be done, such as "execute".
+            resource: To what.
+            patience: Seconds that the answer may take.
+
+        Raises:
+            Unanswered: Nobody can say.
+        """
+        authorizer, user = handler.authorizer, handler.current_user
+        try:
+            return bool(
+                await self.ask(
+                    AUTHORIZER,
+                    lambda: authorizer.is_authorized(handler, user, action, resource),
+                    handler,
+                    patience,
+                )
+            )
+        except Denied:
+            return False
+
+    async def ask(
+        self,
+        asked: str,
+        question: Callable[[], Any],
+        handler: JupyterHandler,
+        patience: float = PATIENCE,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Any:
+        """Ask a question, and return its answer.
+
+        Args:
+            asked: Who is asked.
+            question: Asks; may return an awaitable.
+            handler: The request that it is about.
+            patience: Seconds that the answer may take.
+            gone: Done when nobody waits for the answer any more.
+
+        Raises:
+            Denied: It has said no by raising.
+            Unanswered: It has failed, or has said nothing in time.
+            ClientGone: `gone` is done.
+        """
+        task = asyncio.get_running_loop().create_task(
+            _outcome(question, handler), name=f"wshandler asks {asked}"
+        )
+        self._questions.add(task)
+        task.add_done_callback(self._questions.discard)
+        ends: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
+        try:
+            await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
+        if not task.done() or task.cancelled():
+            if gone is not None and (gone.done() or self._stopped):
+                raise ClientGone
+            error = TimeoutError(f"no answer within {patience:g} s")
+            raise Unanswered(asked, error, late=True)
+        answer, raised = task.result()
+        if raised is None:
+            return answer
+        if isinstance(raised, Unanswered):
+            raise raised
+        if isinstance(raised, Finish):
+            raise Denied(raised)
+        if isinstance(raised, HTTPError) and raised.status_code < 500:
+            raise Denied(raised)
+        raise Unanswered(asked, raised)
+
+    async def stop(self) -> None:
+        """Give up on all questions."""
+        self._stopped = True
+        for question in self._questions:
+            question.cancel()
+        if self._questions:
+            # What does not let itself be cancelled must not keep the server from stopping.
+            await asyncio.wait(set(self._questions), timeout=1.0)
+
+
+def at_once(asked: str, question: Callable[..., T], *args: Any) -> T:
+    """Ask a question that is answered without waiting, and return its answer.
+
+    Args:
+        asked: Who is asked.
+        question: Asks.
+        args: What it gets.
+
+    Raises:
+        HTTPError: It has said no by raising.
+        Finish: It has answered the request itself.
+        Unanswered: It has failed.
+    """
+    try:
+        return question(*args)
+    except (Unanswered, Finish):
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        if isinstance(error, HTTPError) and error.status_code < 500:
+            raise
+        raise Unanswered(asked, error) from error
+
+
+async def _outcome(
+    question: Callable[[], Any], handler: JupyterHandler
+) -> tuple[Any, BaseException | None]:
+    """Return an answer, or what was raised instead: an exception that ends a loop included."""
+    CallContext.set(CallContext.JUPYTER_HANDLER, handler)
+    try:
+        return await ensure_async(question()), None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return None, error
+    except BaseException as error:
+        return None, error

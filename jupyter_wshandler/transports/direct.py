@@ -1,0 +1,223 @@
+"""The `direct` carrier: a plain socket on a selector event loop, with nothing in between."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+from ..types import Receiver
+from .loop import LoopIO
+from .queue import FrameQueue
+
+WRITES_PER_TURN = 16
+"""Chunks that one connection may write before another gets a turn."""
+
+
+class DirectTransport:
+    """Carry bytes over a non-blocking stream socket.
+
+    Reading goes into the loop's shared buffer; a frame is sent at once while nothing is queued,
+    and queued where the operating system is full or a batch is open.
+
+    Args:
+        sock: A connected socket that this object owns from now on.
+        io: What the connections of this loop share.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_fd",
+        "_io",
+        "_loop",
+        "_lost",
+        "_queue",
+        "_reading",
+        "_receiver",
+        "_sock",
+        "_writing",
+    )
+
+    def __init__(self, sock: socket.socket, io: LoopIO) -> None:
+        sock.setblocking(False)
+        # Nagle's algorithm holds a small message back until the last one is acknowledged.
+        with contextlib.suppress(OSError):  # a unix socket has no such option
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock: socket.socket | None = sock
+        self._fd = sock.fileno()
+        self._io = io
+        self._loop = io.loop
+        self._receiver: Receiver | None = None
+        self._queue: FrameQueue | None = None
+        self._reading = False
+        self._writing = False
+        self._ended = 0  # 1: close when the queue is empty; 2: write no more, but read on
+        self._lost = False
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        return self._queue.size if self._queue is not None else 0
+
+    @property
+    def queued_frames(self) -> int:
+        """Frames among them."""
+        return len(self._queue) if self._queue is not None else 0
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 where it is closed."""
+        return self._fd if self._sock is not None else -1
+
+    def start(self, receiver: Receiver, early: bytes) -> None:
+        """Begin to read; `early` is what arrived behind the handshake."""
+        self._receiver = receiver
+        if self._sock is None:  # a callback that ran first has met the end already
+            self._loop.call_soon(self._tell_lost)
+            return
+        self._reading = True
+        self._loop.add_reader(self._fd, self._readable)
+        if early:
+            receiver.data_received(early)
+
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        io = self._io
+        try:
+            count = sock.recv_into(io.buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        if count:
+            self._receiver.data_received(bytes(io.view[:count]))  # type: ignore[union-attr]
+        else:
+            self.abort()
+
+    def write(self, frame: bytes) -> None:
+        """Send one frame now, or queue it; never blocks and never raises."""
+        sock = self._sock
+        if sock is None or self._ended or not frame:
+            return
+        if self._queue is None:
+            if not self._io.batching:
+                try:
+                    count = sock.send(frame)
+                except (BlockingIOError, InterruptedError):
+                    count = 0
+                except OSError:
+                    self._loop.call_soon(self.abort)
+                    return
+                if count == len(frame):
+                    return
+                self._queue = FrameQueue()
+                self._queue.append(frame)
+                if count:
+                    self._queue.sent(count)
+                self._watch_writable()
+                return
+            self._queue = FrameQueue()
+            self._io.add(self)
+        self._queue.append(frame)
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the operating system takes it."""
+        sock, queue = self._sock, self._queue
+        if sock is None or queue is None:
+            return
+        try:
+            for _ in range(WRITES_PER_TURN):
+                if not queue.size:
+                    break
+                chunk = queue.chunk()
+                count = sock.send(chunk)
+                queue.sent(count)
+                if count < len(chunk):
+                    break
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._loop.call_soon(self.abort)
+            return
+        if queue.size:
+            self._watch_writable()
+        else:
+            self._drained()
+
+    def _watch_writable(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        self.flush()
+        if self._receiver is not None and not self._lost:
+            self._receiver.writing_resumed()
+
+    def _drained(self) -> None:
+        self._queue = None
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+        if self._ended == 1:
+            self.abort()
+
+    def drop_oldest(self) -> int:
+        """Drop the oldest queued frame of which nothing has left; return its size, or 0."""
+        return self._queue.drop_oldest() if self._queue is not None else 0
+
+    def pause_reading(self) -> None:
+        """Stop reading; the peer's TCP window fills."""
+        if self._reading and self._sock is not None:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._reading and self._sock is not None:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._readable)
+
+    def close(self) -> None:
+        """Send what is queued, then close the socket."""
+        if self._sock is None:
+            return
+        if self._queue is None:
+            self.abort()
+        else:
+            self._ended = 1
+
+    def end(self) -> None:
+        """Send what is queued, write no more, and read on.
+
+        A socket that is closed with unread bytes answers with a reset, and a reset can destroy
+        the close frame on its way to the peer (RFC 6455 section 7.1.1, RFC 1122 4.2.2.13). So
+        does a proxy that sees the end of our direction: it ends both sides at once, while the
+        peer still sends. Whoever calls this closes when the peer has answered, or after a while.
+        """
+        if self._sock is not None:
+            self._ended = 2
+            self.resume_reading()
+
+    def abort(self) -> None:
+        """Close the socket at once and drop what is queued."""
+        sock = self._sock
+        if sock is None:
+            return
+        self._sock = None
+        self._queue = None
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+        sock.close()
+        # Whoever is on the stack now (a callback that writes) must not meet its own end.
+        self._loop.call_soon(self._tell_lost)
+
+    def _tell_lost(self) -> None:
+        if not self._lost and self._receiver is not None:
+            self._lost = True
+            receiver, self._receiver = self._receiver, None
+            receiver.connection_lost()
