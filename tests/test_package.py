@@ -16,8 +16,8 @@ HEAVY = ("jupyter_server", "tornado.web", "tornado.websocket", "tornado.httpserv
 
 MODULES = (
     "jupyter_wshandler",
-    "jupyter_wshandler.connection",
-    "jupyter_wshandler.manager",
+    "jupyter_wshandler.connection.connection",
+    "jupyter_wshandler.manager.manager",
     "jupyter_wshandler.cli",
     "jupyter_wshandler.callbacks.run",
     "jupyter_wshandler.config.loader",
@@ -56,7 +56,7 @@ def test_every_public_name_can_be_imported_and_is_listed() -> None:
 
 def test_using_every_public_name_loads_no_server() -> None:
     loaded = loaded_by("from jupyter_wshandler import *")
-    assert "jupyter_wshandler.manager" in loaded
+    assert "jupyter_wshandler.manager.manager" in loaded
     assert not loaded.intersection(HEAVY)
 
 

@@ -18,11 +18,11 @@ from importlib.util import cache_from_source, find_spec
 from types import ModuleType
 from typing import Any
 
-from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 from ..config.nodes import suggest
 from ..errors import CallbackError
 from . import sources, twins
 from .machinery import MachineryBroken, line_of
+from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 
 Stamp = tuple[str, int, int]
 """A file, when it was changed (ns), and its size."""

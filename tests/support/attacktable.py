@@ -119,7 +119,7 @@ def notice_well(ground: Ground, one: Attack, enough: float = ENOUGH, **options: 
 HEAD = """
 ## What others notice
 
-<!-- Written by `make abuse`; tests/test_server_attacks.py runs each line again. -->
+<!-- Written by `make abuse`; tests/server/test_attacks.py runs each line again. -->
 
 Each attack is one user's. Meanwhile somebody else has a connection that asks for an echo every
 5 ms, and 20 that are idle; none of them was closed. p95 is what 95 % of those echoes took at most,
