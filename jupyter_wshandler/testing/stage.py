@@ -26,7 +26,8 @@ from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions.manager import MemoryStore, SessionManager, Sessions
+from ..sessions.manager import SessionManager, Sessions
+from ..sessions.stores import MemoryStore
 from ..types import Callback
 from .steps import Watch
 from .visit import Visit, groups_of, user_of

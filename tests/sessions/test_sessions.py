@@ -18,8 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_wshandler.sessions import encoding
 from jupyter_wshandler.sessions import manager as sessions
-from jupyter_wshandler.sessions.manager import MemoryStore, Session, SessionManager, open_store
+from jupyter_wshandler.sessions.cookies import cookie_value, id_from_cookie, new_id
+from jupyter_wshandler.sessions.manager import Session, SessionManager
+from jupyter_wshandler.sessions.stores import MemoryStore, open_store
 
 LOG = logging.getLogger("test-sessions")
 USER = "user:alice"
@@ -151,17 +154,17 @@ def test_a_copy_is_a_plain_dict() -> None:
 
 
 def test_new_ids_are_long_and_differ() -> None:
-    names = {SessionManager.new_id() for _ in range(1000)}
+    names = {new_id() for _ in range(1000)}
     assert len(names) == 1000
     assert {len(name) for name in names} == {32}
 
 
 def test_a_cookie_names_the_session_for_the_user_it_was_made_for_and_for_nobody_else() -> None:
     for _ in range(50):
-        name = SessionManager.new_id()
-        value = SessionManager.cookie_value(name, USER)
+        name = new_id()
+        value = cookie_value(name, USER)
         assert USER not in value
-        find = SessionManager.id_from_cookie
+        find = id_from_cookie
         assert find(value, [USER]) == name
         assert find(value, ["token:xyz", USER]) == name
         assert find(value, ["user:mallory"]) is None
@@ -173,13 +176,13 @@ def test_a_cookie_names_the_session_for_the_user_it_was_made_for_and_for_nobody_
     ["", ".", "abc", "abc.", ".abc", "abc.0000", "\ufffd.\ufffd", "a b.c", "x" * 500 + ".a", "é.b"],
 )
 def test_what_is_no_cookie_of_ours_names_no_session(value: str) -> None:
-    assert SessionManager.id_from_cookie(value, [USER, ""]) is None
+    assert id_from_cookie(value, [USER, ""]) is None
 
 
 def test_a_binding_of_one_session_does_not_fit_another() -> None:
-    value = SessionManager.cookie_value("first", USER)
-    assert SessionManager.id_from_cookie(value.replace("first", "other"), [USER]) is None
-    assert SessionManager.cookie_value("ab", "c") != SessionManager.cookie_value("a", "bc")
+    value = cookie_value("first", USER)
+    assert id_from_cookie(value.replace("first", "other"), [USER]) is None
+    assert cookie_value("ab", "c") != cookie_value("a", "bc")
     assert len(value.rpartition(".")[2]) >= 16
 
 
@@ -490,7 +493,7 @@ async def test_a_session_over_its_size_keeps_what_was_stored_before(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_SIZE", 100)
+    monkeypatch.setattr(encoding, "MAX_SIZE", 100)
     session = await manager.attach("s1", USER)
     manager.touch(session)
     session["n"] = "small"
@@ -705,7 +708,8 @@ async def test_two_servers_share_a_session_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     code = """
         import asyncio, logging, sys
-        from jupyter_wshandler.sessions.manager import SessionManager, open_store
+        from jupyter_wshandler.sessions.manager import SessionManager
+        from jupyter_wshandler.sessions.stores import open_store
 
         async def main():
             manager = SessionManager(open_store(sys.argv[1]), log=logging.getLogger())
