@@ -12,6 +12,7 @@ from .values import MAX_REST, MAX_SIZE, TooLarge, to_json_in_pieces, why_not_jso
 from .values import to_json as to_json_at_once
 
 _RETRIES = 20
+"""Attempts to read a session that a thread changes at the same time."""
 
 
 class SessionEncoder:

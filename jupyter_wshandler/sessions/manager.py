@@ -39,13 +39,13 @@ _JOIN = 1.0
 
 
 class SessionManager:
-    """Own the sessions that are in use, and bring them to the store and back.
+    """The owner of the sessions that are in use, who brings them to the store and back.
 
     All methods but `touch` belong to the event loop. The store is called in one thread of its
     own, in order.
 
     Args:
-        store: Where sessions are kept; see `open_store`.
+        store: Where sessions are kept; see `stores.open_store`.
         log: Where problems go.
         max_age: Seconds that a stored session is kept after it last changed.
     """
@@ -56,13 +56,15 @@ class SessionManager:
         self._max_age = max_age
         self._worker = StoreThread()
         self._encoder = SessionEncoder(log)
+        # Heavy sessions are encoded in a thread of their own: one that takes seconds would hold
+        # up the loop, and in the store's thread everybody who waits for the store.
         self._encoding_worker = StoreThread("wshandler-sessions-json")
         self._hung = False
         self.hangs = 0
         self._live: dict[str, LiveSession] = {}
         self._touched: dict[str, Session] = {}
-        self._ending: list[LiveSession] = []
-        self._unsaved: dict[str, LiveSession] = {}
+        self._ending: list[LiveSession] = []  # saved together, at the loop's next turn
+        self._unsaved: dict[str, LiveSession] = {}  # ended, and the store did not take them
         self._writes: set[asyncio.Future[None]] = set()
         self._failing: set[str] = set()
         self._look_at_all = 0.0
@@ -86,7 +88,7 @@ class SessionManager:
             live = self._live[session_id] = LiveSession(Session(session_id), user_key)
             live.storable = new  # what exists in the store may be written over once it was read
             if not new and not self._stopped:
-                live.session._gone = set()
+                live.session.expect_stored()
                 self._load(live)
         self._unsaved.pop(session_id, None)
         live.references += 1
@@ -128,13 +130,15 @@ class SessionManager:
             session: What `attach` returned.
         """
         self._touched[session.id] = session
-        session._used = True
+        session.used = True
 
     async def flush(self, *, wait: bool = True) -> None:
         """Save every session that was touched and has changed since it was last saved.
 
-        Most of those in use are idle. What was not touched for `WATCHED` seconds may still be
-        changed by who has a value of it in hands, and is looked at as seldom.
+        A session cannot say that it has changed: ``session["items"].append(1)`` calls no method
+        of it. So changes are found by looking. As most sessions in use are idle, only those that
+        were touched within the last `WATCHED` seconds are looked at each time; the others, of
+        which somebody may still have a value in hands, every `WATCHED` seconds.
 
         Args:
             wait: Whether to return only when the store has taken them.
@@ -152,15 +156,16 @@ class SessionManager:
             if live is None:  # a thread came too late: the session has ended
                 self._touched.pop(name, None)
                 continue
-            if session._used:
-                session._used = False  # before it is looked at: what follows counts again
-                session._watched_until = now + WATCHED
-            if everything or now < session._watched_until:
+            if session.used:
+                session.used = False  # before it is looked at: what follows counts again
+                live.watched_until = now + WATCHED
+            if everything or now < live.watched_until:
                 touched.append(live)
         candidates = list(dict.fromkeys([*touched, *self._unsaved.values()]))
         for live in candidates:
             if not live.storable and live.loading is None:
-                self._load(live)
+                self._load(live)  # again: it could not be read, and must be before it is saved
+        # In batches, as looking takes the event loop's time: others get turns in between.
         for start in range(0, len(candidates), _BATCH):
             self._save(candidates[start : start + _BATCH], patient=not wait)
             await asyncio.sleep(0)
@@ -228,25 +233,25 @@ class SessionManager:
             self._failing.discard("read")
             live.saved = future.result()
             live.storable = True
-            if live.saved is not None:
-                self._fill(live, live.saved)
-            live.session._gone = None
+            self._fill(live, live.saved)
         if not live.references:
             if not self._stopped and live.session.id in self._touched:
                 self._save([live])
             self._settle(live)
 
-    def _fill(self, live: LiveSession, text: str) -> None:
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
-            values = None
-        if isinstance(values, dict):
-            live.session._join(values)
-        else:
+    def _fill(self, live: LiveSession, text: str | None) -> None:
+        values: object = {}
+        if text is not None:
+            try:
+                values = json.loads(text)
+            except (ValueError, RecursionError):
+                values = None
+        if not isinstance(values, dict):
             self._log.warning(
                 "The stored session of %s is no JSON object; it begins anew", live.user
             )
+            values = {}
+        live.session.merge_stored(values)
 
     # ---- to the store ------------------------------------------------------------------------
 
@@ -268,7 +273,7 @@ class SessionManager:
         for live in lives:
             if not live.storable:
                 continue
-            if live.saving:  # one write at a time: a store that hangs must not pile them up
+            if live.saving:  # one save at a time: a store that hangs must not pile them up
                 live.again = True
             elif is_heavy(live.session):
                 if patient and time.monotonic() < live.rest_until:
@@ -279,6 +284,7 @@ class SessionManager:
                 self._writes.add(text)
                 text.add_done_callback(functools.partial(self._encoded, live))
             else:
+                # The mark costs a tenth of the JSON, and mostly shows that nothing has changed.
                 mark = mark_of(live.session)
                 if mark is None or mark != live.mark or live.saved == UNKNOWN:
                     live.mark = mark
@@ -302,6 +308,7 @@ class SessionManager:
         for live, text in ready:
             if text == live.saved:
                 continue
+            # An empty session takes no room in the store: whoever never wrote has no row.
             if text is None:
                 gone.append(live.session.id)
             else:

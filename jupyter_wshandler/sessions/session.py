@@ -9,23 +9,28 @@ _ALL = object()  # stands for every key
 
 
 class Session(dict[str, Any]):
-    """Hold what survives reconnects: a dict whose values are JSON.
+    """What survives reconnects: a dict whose values are JSON.
 
     ``session["id"]`` is always there and cannot be changed; `clear` leaves it. What is read
     back after a restart has gone through JSON: tuples are lists, and keys of dicts are str.
 
     Args:
         id: The session's name.
+
+    Attributes:
+        used: Whether it was written, or handed to a callback, since whoever saves it last looked
+            and set this back. Only the package needs it.
     """
 
-    __slots__ = ("_gone", "_id", "_used", "_watched_until")
+    __slots__ = ("_id", "_removed", "used")
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self._id = id
-        self._used = False  # since `flush` last looked
-        self._watched_until = 0.0  # looked at by each `flush`; afterwards by some
-        self._gone: set[object] | None = None  # removed while what is stored has not been read
+        self.used = False
+        # Keys removed since `expect_stored`: the stored values come later and must not bring
+        # back what a callback has removed meanwhile. None where nothing is to come.
+        self._removed: set[object] | None = None
 
     @property
     def id(self) -> str:
@@ -33,7 +38,7 @@ class Session(dict[str, Any]):
         return self._id
 
     def _check(self, key: object, *value: object) -> None:
-        self._used = True
+        self.used = True
         if key == "id" and value != (self._id,):
             raise TypeError(
                 "session['id'] cannot be changed; keep your own value under another key"
@@ -45,8 +50,8 @@ class Session(dict[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         self._check(key)
-        if self._gone is not None:
-            self._gone.add(key)
+        if self._removed is not None:
+            self._removed.add(key)
         super().__delitem__(key)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -54,12 +59,12 @@ class Session(dict[str, Any]):
         values = dict(*args, **kwargs)
         if "id" in values:
             self._check("id", values["id"])
-        self._used = True
+        self.used = True
         super().update(values)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return a value, and set it where there is none, as `dict.setdefault` does."""
-        self._used = True
+        self.used = True
         return super().setdefault(key, default)
 
     def __ior__(self, other: Any) -> Session:  # type: ignore[override,misc]
@@ -69,8 +74,8 @@ class Session(dict[str, Any]):
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a value and return it, as `dict.pop` does."""
         self._check(key)
-        if self._gone is not None:
-            self._gone.add(key)
+        if self._removed is not None:
+            self._removed.add(key)
         return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
@@ -82,9 +87,9 @@ class Session(dict[str, Any]):
 
     def clear(self) -> None:
         """Remove everything but the id."""
-        self._used = True
-        if self._gone is not None:
-            self._gone.add(_ALL)
+        self.used = True
+        if self._removed is not None:
+            self._removed.add(_ALL)
         super().clear()
         super().__setitem__("id", self._id)
 
@@ -92,17 +97,27 @@ class Session(dict[str, Any]):
         # A copy is a plain dict: there is one object of a session.
         return dict, (dict(self),)
 
-    def _join(self, values: Mapping[str, Any]) -> None:
-        """Take what was stored, but for what was written or removed before it came."""
-        gone, self._gone = self._gone or (), None
-        if _ALL not in gone:
+    def expect_stored(self) -> None:
+        """Remember from now on what is removed: `merge_stored` follows. For the package only."""
+        self._removed = set()
+
+    def merge_stored(self, values: Mapping[str, Any]) -> None:
+        """Take what was stored, but for what was written or removed before it came.
+
+        For the package only.
+
+        Args:
+            values: What the store holds; empty where it holds nothing.
+        """
+        removed, self._removed = self._removed or (), None
+        if _ALL not in removed:
             for key, value in values.items():
-                if key not in gone:
+                if key not in removed:
                     self.setdefault(key, value)
 
 
 class Sessions(Protocol):
-    """Own the sessions that are in use.
+    """The owner of the sessions that are in use.
 
     Attributes:
         hangs: How often the store has not answered for `PATIENCE` seconds.

@@ -37,7 +37,7 @@ CREATE INDEX IF NOT EXISTS wshandler_sessions_expires ON wshandler_sessions (exp
 
 
 class SessionStore(Protocol):
-    """Keep the values of sessions as JSON text; one thread at a time calls it, not the loop's."""
+    """What keeps sessions as JSON text; one thread at a time calls it, never the loop's."""
 
     def load(self, session_id: str) -> str | None:
         """Return what is stored for a session and has not expired, or None."""
@@ -53,7 +53,7 @@ class SessionStore(Protocol):
 
 
 class MemoryStore:
-    """Keep sessions until the process ends."""
+    """Sessions that are kept until the process ends."""
 
     def __init__(self, *, limit: int = MAX_IN_MEMORY) -> None:
         self._limit = limit
@@ -87,7 +87,7 @@ class MemoryStore:
 
 
 class SQLiteStore:
-    """Keep sessions in one SQLite file, which several servers of one machine may share.
+    """Sessions in one SQLite file, which several servers of one machine may share.
 
     The file is readable by its owner only. One that is damaged is moved aside, with a warning,
     and a new one is begun. SQLite's locks do not hold on network file systems.

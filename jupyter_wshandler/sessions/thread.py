@@ -14,7 +14,14 @@ _Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class StoreThread:
-    """Call a store in one daemon thread, in order; it starts when it is first needed."""
+    """One daemon thread that makes calls in order; it starts when it is first needed.
+
+    `concurrent.futures` joins its threads when the interpreter exits, so a file system that hangs
+    would keep the process from ending.
+
+    Args:
+        name: The thread's name.
+    """
 
     def __init__(self, name: str = "wshandler-sessions") -> None:
         self._name = name

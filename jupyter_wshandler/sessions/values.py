@@ -19,7 +19,7 @@ def to_json(value: object) -> str:
 
 
 class TooLarge(Exception):
-    """Say that a session takes more than is stored of one."""
+    """A session that takes more than is stored of one."""
 
 
 MAX_SIZE = 1024 * 1024
