@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from jupyter_wshandler.config.model import MaxConnections, Place, Rate, Ratelimit, RouteConfig
 from jupyter_wshandler.errors import HandshakeError, LimitReached
-from jupyter_wshandler.limits.connections import (
-    LINGERING,
-    ConnectionCounter,
+from jupyter_wshandler.limits.connections import LINGERING, ConnectionCounter, Limits
+from jupyter_wshandler.limits.descriptors import (
     DescriptorGuard,
-    Limits,
     descriptor_limit,
     open_descriptors,
 )
