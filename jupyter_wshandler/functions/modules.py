@@ -24,12 +24,6 @@ from . import sources, twins
 from .machinery import MachineryBroken, line_of
 from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
 
-Stamp = tuple[str, int, int]
-"""A file, when it was changed (ns), and its size."""
-
-_stamps: dict[str, Stamp] = {}
-"""What each module imported here was read from."""
-
 _users: dict[str, int] = {}
 """How many open `CallbackModules` use a folder that was appended to `sys.path` here."""
 
@@ -120,26 +114,8 @@ class CallbackModules:
             for new in sorted(set(self.modules()) - before, reverse=True):
                 _forget(new)
             raise
-        self._stamp()
         self._served = self.modules()
         return found
-
-    def refresh(self) -> bool:
-        """Forget all modules of the folders if the file of any has changed since its import.
-
-        They are imported again together, as fresh objects, when they are needed.
-
-        Returns:
-            Whether they were forgotten.
-        """
-        mine = self.modules()
-        changed = any(
-            name in _stamps and _stamps[name] != _stamp_of(name, m) for name, m in mine.items()
-        )
-        if changed:
-            for name in sorted(mine, reverse=True):
-                _forget(name)
-        return changed
 
     def set_aside(self) -> dict[str, ModuleType]:
         """Make the next imports from the folders fresh ones; the modules themselves stay whole.
@@ -152,7 +128,6 @@ class CallbackModules:
         self._served = {}
         for name in mine:
             sys.modules.pop(name, None)
-            _stamps.pop(name, None)
         invalidate_caches()
         return mine
 
@@ -161,13 +136,6 @@ class CallbackModules:
         self.set_aside()
         sys.modules.update(modules)
         self._served = dict(modules)
-
-    def _stamp(self) -> None:
-        for name, module in self.modules().items():
-            if name not in _stamps:
-                stamp = _stamp_of(name, module)
-                if stamp is not None:
-                    _stamps[name] = stamp
 
     def _tops(self) -> set[str]:
         return {
@@ -450,21 +418,9 @@ def _exists(dotted: str) -> bool:
         return False
 
 
-def _stamp_of(name: str, module: ModuleType) -> Stamp | None:
-    file = file_of(name, module)
-    if file is None:
-        return None
-    try:
-        status = os.stat(file)
-    except (OSError, ValueError):
-        return (file, 0, 0)
-    return (file, status.st_mtime_ns, status.st_size)
-
-
 def _forget(name: str) -> None:
     """Drop a module so that the next import reads its source again."""
     module = sys.modules.pop(name, None)
-    _stamps.pop(name, None)
     # `from package import name` would find the old module as an attribute of its package.
     parent, _, child = name.rpartition(".")
     package = sys.modules.get(parent)

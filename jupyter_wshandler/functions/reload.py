@@ -145,7 +145,7 @@ class RouteLoader:
         folders = tuple(config.folders)
         if self.resolver is None or folders != self._folders:
             before, self._folders = self.resolver, folders
-            self.resolver = Resolver(folders, refresh=False)
+            self.resolver = Resolver(folders)
             if before is not None:
                 before.close()
 

@@ -627,6 +627,7 @@ def test_row_function_missing_heals_when_it_is_added(bots: Bots) -> None:
     bots.find("wsbot.open", "open")
     bots.refusal("wsbot.on_message")
     change(lambda: bots.write("wsbot.py", SAMPLE))
+    bots.resolver.set_aside()
     # The server looks all callbacks of the route up again: they come from one module object.
     opener, receiver = bots.find("wsbot.open", "open"), bots.find("wsbot.on_message")
     assert opener.call.__globals__ is receiver.call.__globals__
@@ -667,6 +668,7 @@ def test_a_repaired_helper_heals_what_imports_it(bots: Bots) -> None:
     other = bots.find("wsbot_other.f")
     assert "cannot import name 'reply'" in bots.refusal("wsbot.f")
     change(lambda: bots.write("wsbot_helper.py", "reply = 'good'\n"))
+    bots.resolver.set_aside()
     assert bots.find("wsbot.f").call(None, None) == "good"
     assert not hasattr(other.call(None, None), "reply")
 
@@ -691,10 +693,9 @@ def test_a_forgotten_submodule_is_not_found_as_an_attribute_of_its_package(bots:
     bots.write("wsbot/chat.py", "from . import helper\ndef f(h, m): return helper.N\n")
     assert bots.find("wsbot.chat.f").call(None, None) == 1
     change(lambda: bots.write("wsbot/helper.py", "N = 2\n"))
-    assert bots.resolver.refresh() is True
+    assert set(bots.resolver.set_aside()) == {"wsbot", "wsbot.helper", "wsbot.chat"}
     assert bots.resolver.modules() == {}
     assert bots.find("wsbot.chat.f").call(None, None) == 2
-    assert bots.resolver.refresh() is False
 
 
 # ---- a callback named open -----------------------------------------------------------------------
