@@ -19,7 +19,7 @@ from ..config.model import Config, FunctionSpec, Place, RouteConfig
 from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
-from .modules import file_of
+from .places import file_of
 from .resolve import Resolver, home_of
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
 
@@ -32,7 +32,7 @@ TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Hold what one look at the files gave.
+    """What one look at the files gave.
 
     Attributes:
         config: The configuration to serve.
@@ -51,7 +51,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Say what a reload did.
+    """What a reload did.
 
     Attributes:
         files: The files that had changed.
@@ -84,7 +84,7 @@ class Reload:
 
 @dataclass(slots=True)
 class _Attempt:
-    """Collect the routes of a configuration and what went wrong with each function."""
+    """The routes of a configuration, and what went wrong with each function."""
 
     routes: list[Route] = field(default_factory=list)
     failed: dict[tuple[str, str], CallbackError] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class _Attempt:
 
 
 class RouteLoader:
-    """Make the routes of a configuration, and know which files they depend on.
+    """What makes the routes of a configuration, and knows which files they depend on.
 
     All methods but `close` may run in a thread, one at a time.
     """

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Literal
 
-from ..callbacks.errorlog import place_of
 from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
 from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
-from .modules import CallbackModules, first_line, path_of, submodules
+from ..guard import place_of
+from .faults import first_line
+from .modules import CallbackModules
+from .places import path_of, submodules
 from .shadows import calls_of_open
 
 Kind = Literal["async", "asyncgen", "gen", "plain"]
@@ -26,7 +28,7 @@ _ANSWERS = ("select_subprotocol", "get_compression_options", "condition")
 
 
 class BoundCallback:
-    """Be one function of the user's, ready to be called for one event.
+    """One function of the user's, ready to be called for one event.
 
     Attributes:
         name: The function's dotted name.
@@ -63,7 +65,7 @@ class BoundCallback:
 
 
 class AdHoc:
-    """Be a function that a callback hands over, rather than one that the configuration names.
+    """A function that a callback hands over, rather than one that the configuration names.
 
     Args:
         name: What to call it in log lines.
@@ -81,7 +83,7 @@ class AdHoc:
 
 
 class Resolver:
-    """Find the functions that a configuration names.
+    """What finds the functions that a configuration names.
 
     Args:
         folders: Folders of the config files, in which callback modules may stand. They are
