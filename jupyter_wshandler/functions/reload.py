@@ -185,6 +185,11 @@ class RouteLoader:
     ) -> Loaded:
         """Look at the files, and load again what has changed.
 
+        First the configuration, since it says which folders and functions there are. Then the
+        code: only where a module has changed, but then all modules, as one may hold objects of
+        another. Last the functions alone, where the configuration names others of the same code.
+        Each step that fails leaves what was served before.
+
         Args:
             source: Loads the configuration; None if it cannot change.
             config: The configuration that is served.
@@ -197,7 +202,7 @@ class RouteLoader:
             new = self._load_config(source)
             self._yaml_errors = unusable(new, config)
             if self._yaml_errors:
-                new = config
+                new = config  # a file that is half written must not take its routes away
         self._open(new)
         afresh: _Attempt | None = None
         if force or any(path in self._code for path in changed):
@@ -226,6 +231,8 @@ class RouteLoader:
         resolver = self.resolver
         assert resolver is not None
         for remaining in reversed(range(TRIES)):
+            # Connections go on with the old modules, which their callbacks refer to, while the
+            # fresh ones are imported.
             before = resolver.set_aside()
             is_good = False
             try:

@@ -18,7 +18,7 @@ from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
 from jupyter_wshandler.functions.sources import Reading, recorded
 from jupyter_wshandler.functions.watch import FileWatch, places_of
-from jupyter_wshandler.manager import WebSocketManager, served
+from jupyter_wshandler.manager import WebSocketManager, importing, watching
 
 ECHO = "def on_message(handler, message):\n    return {answer!r}\n"
 
@@ -651,7 +651,7 @@ async def test_what_happens_to_the_folder_itself_is_noticed(tmp_path, monkeypatc
     site = Site(folder, "auto")
     await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
     try:
-        monkeypatch.setattr(served, "LOOK_AUTO", 0.5)
+        monkeypatch.setattr(watching, "LOOK_AUTO", 0.5)
         shutil.copytree(folder, tmp_path / "copy")
         shutil.rmtree(folder)
         await until(lambda: site.manager.reload_errors)
@@ -659,7 +659,7 @@ async def test_what_happens_to_the_folder_itself_is_noticed(tmp_path, monkeypatc
         shutil.move(tmp_path / "copy", folder)
         await until(lambda: not site.manager.reload_errors)
         # From the second one on only the operating system can have told of it.
-        monkeypatch.setattr(served, "LOOK_AUTO", 3600)
+        monkeypatch.setattr(watching, "LOOK_AUTO", 3600)
         for version in ("v2", "v3", "v4"):
             site.write("one.py", ECHO.format(answer=version))
             await until(lambda version=version: site.answer("a") == version)
@@ -782,7 +782,7 @@ async def test_a_look_that_fails_says_so_once_for_each_reason_and_when_it_works_
     tmp_path, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(served, "LOOK_POLL", 0.01)
+    monkeypatch.setattr(watching, "LOOK_POLL", 0.01)
     site = Site(tmp_path, "poll")
     await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
     loader, looks = site.manager.served._loader, 0
@@ -820,8 +820,8 @@ async def test_a_file_system_that_does_not_answer_is_named_and_so_is_its_return(
     tmp_path, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(served, "LOOK_POLL", 0.01)
-    monkeypatch.setattr(served, "SLOW", 0.05)
+    monkeypatch.setattr(watching, "LOOK_POLL", 0.01)
+    monkeypatch.setattr(importing, "SLOW", 0.05)
     site = Site(tmp_path, "poll")
     await site.start(routes(a=bot("one")), one=ECHO.format(answer="v1"))
     loader, answers = site.manager.served._loader, threading.Event()
