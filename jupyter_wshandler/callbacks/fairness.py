@@ -23,7 +23,7 @@ ASKING_SHARE = 0.5
 
 
 class Owner(NamedTuple):
-    """Name whose call it is.
+    """Whose call it is.
 
     Attributes:
         route: The route's name.
@@ -41,7 +41,7 @@ NOBODY = Owner("", "")
 
 
 class Owned(Protocol):
-    """Be a call that has an owner."""
+    """A call that has an owner."""
 
     @property
     def owner(self) -> Owner:
@@ -52,7 +52,7 @@ J = TypeVar("J", bound=Owned)
 
 
 class Shares:
-    """Count how many threads each route and each user holds.
+    """How many threads each route and each user holds, counted.
 
     One thread can always be held. Of what a route may hold, one user of it may hold only a share
     again: so the others of the route find one free, and so do the user's own other routes. Once the
@@ -191,7 +191,7 @@ class Shares:
 
 
 class Line(Generic[J]):
-    """Keep the calls that wait for a thread; each route and each user of it has a line.
+    """The calls that wait for a thread; each route and each user of it has a line.
 
     The handshakes of a route have lines of their own, which take turns with those of its
     connections: however many knock, who is in need not wait for all of them.
