@@ -11,6 +11,7 @@ import functools
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .encoding import SessionEncoder
 from .live import UNKNOWN, LiveSession
@@ -240,7 +241,7 @@ class SessionManager:
             self._settle(live)
 
     def _fill(self, live: LiveSession, text: str | None) -> None:
-        values: object = {}
+        values: Any = {}
         if text is not None:
             try:
                 values = json.loads(text)
