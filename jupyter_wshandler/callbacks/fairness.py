@@ -13,10 +13,12 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
 """Part of the shared threads that one route, or one user, may hold; of a route's part, that one
-user may hold."""
+user may hold. The rest has to be kept free beforehand: a thread cannot be taken from a function
+that runs in it, so nobody can be let in later at the expense of who has too much."""
 
 FEW = 8
-"""Threads below which none is kept for routes and users that hold none."""
+"""Threads below which none is kept for routes and users that hold none: of a few, one that stands
+idle while calls wait costs more than it protects."""
 
 ASKING_SHARE = 0.5
 """Part of any threads that functions of handshakes may hold: who is in comes first."""
