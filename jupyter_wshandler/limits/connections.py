@@ -96,7 +96,7 @@ class Seat:
                 self._limiter.leave(self._key, now)
             self._limiter, self.meter = limiter, None
             if limiter is not None:
-                self.meter, self._key = limiter.join(self.user, self._address, now)
+                self.meter, self._key = limiter.enter(self.user, self._address, now)
         return self.meter
 
     def linger(self, now: float) -> None:

@@ -184,7 +184,7 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._shared)
 
-    def join(self, user: str, address: str, now: float) -> tuple[Meter, str]:
+    def enter(self, user: str, address: str, now: float) -> tuple[Meter, str]:
         """Return the meter of a new connection, and the key to `leave` with.
 
         Args:

@@ -116,7 +116,7 @@ class SessionManager:
         if live.references:
             return
         if session.id not in self._touched or self._stopped:
-            self._settle(live)
+            self._forget_if_unused(live)
             return
         if not self._ending:  # many may end together, and are saved together
             asyncio.get_running_loop().call_soon(self._end)
@@ -238,7 +238,7 @@ class SessionManager:
         if not live.references:
             if not self._stopped and live.session.id in self._touched:
                 self._save([live])
-            self._settle(live)
+            self._forget_if_unused(live)
 
     def _fill(self, live: LiveSession, text: str | None) -> None:
         values: Any = {}
@@ -261,7 +261,7 @@ class SessionManager:
         if not self._stopped:
             self._save(ending)
         for live in ending:
-            self._settle(live)
+            self._forget_if_unused(live)
 
     def _save(self, lives: Iterable[LiveSession], *, patient: bool = False) -> None:
         """Hand over to the store what has changed; `_saved` follows.
@@ -329,7 +329,7 @@ class SessionManager:
             if not self._stopped:
                 self._save([live])
         if not live.references:
-            self._settle(live)
+            self._forget_if_unused(live)
 
     def _write(self, texts: Mapping[str, tuple[str, float]], gone: Sequence[str]) -> None:
         """Call the store; runs in its thread."""
@@ -362,7 +362,7 @@ class SessionManager:
                 "The session store cannot be %s (%s: %s); %s", what, kind, error, meanwhile
             )
 
-    def _settle(self, live: LiveSession) -> None:
+    def _forget_if_unused(self, live: LiveSession) -> None:
         """Forget a session that no connection has, once the store has it."""
         if live.references or live.saving or live.loading is not None or live in self._ending:
             return
