@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -14,6 +15,7 @@ from functions.test_reload import ECHO, Site, bot, routes, until
 
 from jupyter_wshandler.functions.watch import FileWatch, places_of
 from jupyter_wshandler.manager import importing, watching
+from jupyter_wshandler.manager.watching import FileWatcher
 
 
 @pytest.mark.parametrize("watching", ["auto", "poll"])
@@ -226,3 +228,98 @@ async def test_a_file_system_that_does_not_answer_is_named_and_so_is_its_return(
     finally:
         answers.set()
         await site.manager.stop(2)
+
+
+# ---- the watcher by itself -----------------------------------------------------------------------
+
+
+class Files:
+    """One file that a watcher is asked to watch, and what becomes of its changes."""
+
+    def __init__(self, folder) -> None:
+        self.path = folder / "one.py"
+        self.path.write_text("")
+        self.known = self.path.stat().st_mtime_ns
+        self.reloads = 0
+        self.during = lambda: None
+
+    def change(self) -> None:
+        self.path.write_text("x" * self.reloads)
+        os.utime(self.path, ns=(self.known + 10**9, self.known + 10**9))
+
+    async def places(self):
+        return places_of([str(self.path)])
+
+    async def look(self) -> bool:
+        return self.path.stat().st_mtime_ns != self.known
+
+    async def reload(self) -> None:
+        self.known = self.path.stat().st_mtime_ns
+        self.reloads += 1
+        during, self.during = self.during, lambda: None
+        during()
+        await asyncio.sleep(0.01)  # a real one takes a while: what the system tells arrives
+
+    async def watched(self, condition, *, is_told: bool) -> None:
+        """Watch until a condition holds."""
+        watcher = FileWatcher(
+            logging.getLogger("test.watching"),
+            is_told=is_told,
+            places=self.places,
+            look=self.look,
+            reload=self.reload,
+        )
+        task = asyncio.create_task(watcher.run())
+        try:
+            await until(condition)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_what_changes_while_a_reload_runs_is_reloaded_without_waiting_for_the_next_look(
+    tmp_path, monkeypatch
+):
+    class System:
+        """What the system tells, at the moments that the test chooses."""
+
+        running = False
+
+        def __init__(self, notify, failed) -> None:
+            self.tell = notify
+            self.follows = False
+            files.during = self.change
+
+        def change(self) -> None:
+            files.change()
+            self.tell()
+
+        def follow(self, places) -> bool:
+            is_new, self.follows = not self.follows, True
+            return is_new
+
+        def stop(self) -> None:
+            self.follows = False
+
+    monkeypatch.setattr(watching, "LOOK_AUTO", 3600)
+    monkeypatch.setattr(watching, "FileWatch", System)
+    files = Files(tmp_path)
+    files.change()
+    await files.watched(lambda: files.reloads == 2, is_told=True)
+
+
+async def test_a_reload_that_fails_is_logged_and_the_watching_goes_on(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(watching, "LOOK_POLL", 0.01)
+    files = Files(tmp_path)
+
+    def fail():
+        files.change()
+        raise RuntimeError("no reload today")
+
+    files.during = fail
+    files.change()
+    await files.watched(lambda: files.reloads == 2, is_told=False)
+    assert caplog.text.count("The reload failed; the last good version goes on") == 1
+    assert "no reload today" in caplog.text
