@@ -189,7 +189,9 @@ class SendingHalf(Familiar):
         crossing, queue = self._crossings(), self._route.config.queue
         if crossing.ended:
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
-        entered = crossing.enter(size, queue.messages, queue.bytes, PATIENCE)
+        # What waits already, unread by the client, is of the same queue.
+        room = max(queue.bytes // 4, queue.bytes - self._transport.queued_bytes)
+        entered = crossing.enter(size, queue.messages, room, PATIENCE)
         if not entered and queue.slow == "drop_oldest":
             crossing.drop()
             return
