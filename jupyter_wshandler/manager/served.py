@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..config.model import Config
 from ..config.paths import path_below
 from ..connection.connection import Connection
-from ..connection.sending import CLOSING
+from ..connection.observer import Observer
 from ..functions.reload import Loaded, Reload, RouteLoader, Source, same
 from ..functions.watch import Places, places_of
 from ..routes import Match, Route, RouteTable
@@ -31,8 +31,8 @@ RETRY = 1.0
 """Seconds before a broken route's functions are looked up again."""
 
 
-class ServedRoutes:
-    """The owner of the route table, who loads it and swaps it under open connections.
+class ServedRoutes(Observer):
+    """The route table: loaded, loaded again, and swapped under open connections.
 
     Args:
         log: Where errors and warnings go.
@@ -308,13 +308,11 @@ class ServedRoutes:
         route = self.table.get(connection.route)
         if route is not None:
             route.connections += 1
-        self._move(connection)
+        if self._move(connection):
+            # It cannot be closed before it has started, in this turn of the loop.
+            asyncio.get_running_loop().call_soon(self._move, connection)
 
-    def settle(self, connection: Connection) -> None:
-        """Close a connection that has just started where its route changed in the handshake."""
-        self._move(connection)
-
-    def closed(self, connection: Connection) -> None:
+    def ended(self, connection: Connection) -> None:
         """Stop counting a connection."""
         same_route = self._by_route.get(connection.route, set())
         same_route.discard(connection)
@@ -330,8 +328,8 @@ class ServedRoutes:
         Returns:
             Whether it was closed.
         """
-        old, new = connection._route, self.table.get(connection.route)
-        if new is old or connection._phase >= CLOSING:
+        old, new = connection.entry, self.table.get(connection.route)
+        if new is old or connection.closed:
             return False
         match: Match | None = None
         if new is None:
@@ -351,7 +349,7 @@ class ServedRoutes:
         else:
             reason = ""
         if reason:
-            connection._close(CloseCode.SERVICE_RESTART, reason)
+            connection.end(CloseCode.SERVICE_RESTART, reason)
             return True
         if new is not None and match is not None and new.state == "ready":
             if old.config.pattern != new.config.pattern:
