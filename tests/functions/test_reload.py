@@ -608,7 +608,7 @@ async def test_a_handshake_that_began_before_the_reload_ends_with_the_new_route(
     site.open(goes)
     assert stays._route is manager.table.get("a")
     assert manager.table.get("a").connections == 1
-    assert goes.close_code == 1012
+    await until(lambda: goes.close_code == 1012)
 
 
 async def test_a_route_that_comes_back_counts_its_connections_right(site):
