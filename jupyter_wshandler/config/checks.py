@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_wshandler.config.keys import Key
+from jupyter_wshandler.config.described import Key
 from jupyter_wshandler.config.nodes import Node, Report, describe
 
 

@@ -7,7 +7,8 @@ import keyword
 import warnings
 from typing import Any, Literal, cast
 
-from jupyter_wshandler.config.keys import ErrorEntry, FunctionEntry, key_names
+from jupyter_wshandler.config.described import key_names
+from jupyter_wshandler.config.entries import ErrorEntry, FunctionEntry
 from jupyter_wshandler.config.model import FunctionSpec, Place, Variable
 from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
 

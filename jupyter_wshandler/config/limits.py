@@ -8,14 +8,10 @@ from typing import Any
 import msgspec
 
 from jupyter_wshandler.config.checks import Checks, Value
-from jupyter_wshandler.config.keys import (
-    GRAMEX_RATELIMIT,
-    Key,
-    KwargsEntry,
-    MaxConnectionsEntry,
-    RatelimitEntry,
-    keys_of,
-)
+from jupyter_wshandler.config.described import Key, keys_of
+from jupyter_wshandler.config.entries import MaxConnectionsEntry, RatelimitEntry
+from jupyter_wshandler.config.gramex import GRAMEX_RATELIMIT
+from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.model import MaxConnections, Rate, Ratelimit
 from jupyter_wshandler.config.nodes import Node, shorten, suggest
 from jupyter_wshandler.config.units import parse_duration, parse_rate

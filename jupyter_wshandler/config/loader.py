@@ -10,21 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_wshandler.config.checks import Value
+from jupyter_wshandler.config.described import key_names
 from jupyter_wshandler.config.gramex import (
     HANDLER,
     HANDLERS,
+    MEANINGLESS,
+    UNSUPPORTED,
     condition_of,
     conditions_in,
     looks_like_ours,
     skipped,
 )
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS,
-    UNSUPPORTED,
-    KwargsEntry,
-    RouteEntry,
-    key_names,
-)
+from jupyter_wshandler.config.keys import KwargsEntry, RouteEntry
 from jupyter_wshandler.config.model import BrokenRoute, Config, Place, Problem, RouteConfig
 from jupyter_wshandler.config.nodes import (
     Node,

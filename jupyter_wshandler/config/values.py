@@ -11,16 +11,11 @@ from typing import Any
 import msgspec
 
 from jupyter_wshandler.config.checks import Value
+from jupyter_wshandler.config.described import key_names, keys_of
+from jupyter_wshandler.config.entries import AuthEntry, ErrorEntry, QueueEntry
 from jupyter_wshandler.config.functions import parse_function
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS_AUTH,
-    AuthEntry,
-    ErrorEntry,
-    KwargsEntry,
-    QueueEntry,
-    key_names,
-    keys_of,
-)
+from jupyter_wshandler.config.gramex import MEANINGLESS_AUTH
+from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.limits import LimitChecks
 from jupyter_wshandler.config.model import (
     EVENTS,

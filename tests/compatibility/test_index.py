@@ -208,7 +208,8 @@ def test_every_test_of_a_row_on_a_real_server_is_in_the_index():
 
 
 def test_the_page_for_people_who_move_names_only_keys_that_exist():
-    from jupyter_wshandler.config.keys import KwargsEntry, key_names
+    from jupyter_wshandler.config.described import key_names
+    from jupyter_wshandler.config.keys import KwargsEntry
 
     page = PAGE.read_text()
     for key in ("max_message", "ping_interval", "compression", "subprotocols", "max_connections"):

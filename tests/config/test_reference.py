@@ -9,19 +9,11 @@ import msgspec
 import pytest
 
 from jupyter_wshandler.config import reference
+from jupyter_wshandler.config.described import key_names, keys_of
+from jupyter_wshandler.config.entries import AuthEntry, ErrorEntry, FunctionEntry, QueueEntry
 from jupyter_wshandler.config.functions import VARIABLES
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS,
-    UNSUPPORTED,
-    AuthEntry,
-    ErrorEntry,
-    FunctionEntry,
-    KwargsEntry,
-    QueueEntry,
-    RouteEntry,
-    key_names,
-    keys_of,
-)
+from jupyter_wshandler.config.gramex import MEANINGLESS, UNSUPPORTED
+from jupyter_wshandler.config.keys import KwargsEntry, RouteEntry
 from jupyter_wshandler.config.model import EVENTS, QueueConfig, RouteConfig
 from jupyter_wshandler.config.values import CONVERTERS
 
