@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ..client.client import Client, Connector, connect
-from ..client.servers import running_servers
+from ..client.running import running_servers
 from ..engine.chat import LAST, SUBPROTOCOL
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
 from .transcript import Ended, Transcript, harmless

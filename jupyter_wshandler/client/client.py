@@ -28,7 +28,7 @@ from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import CloseCode, Message, Sendable
 from .opening import open_async, open_sync
-from .servers import Endpoint, resolve
+from .targets import Endpoint, resolve
 
 if TYPE_CHECKING:
     import ssl as ssl_module

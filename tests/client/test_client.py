@@ -23,7 +23,9 @@ from support.nginx import make_certificate
 from support.server import TOKEN, free_port, running_server, wait_for
 
 from jupyter_wshandler.client import AsyncClient, Client, connect
-from jupyter_wshandler.client.servers import find_server, hub_server, resolve, running_servers
+from jupyter_wshandler.client.running import running_servers
+from jupyter_wshandler.client.servers import find_server, hub_server
+from jupyter_wshandler.client.targets import resolve
 from jupyter_wshandler.errors import (
     ConnectError,
     ConnectionClosed,
