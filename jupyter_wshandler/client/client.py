@@ -24,6 +24,7 @@ from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
+from ..engine.frames import check_close
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import CloseCode, Message, Sendable
@@ -41,9 +42,6 @@ TIMEOUT = 10.0
 
 MAX_SIZE = 16 * 2**20
 """Bytes of the largest message that is taken by default."""
-
-MAX_REASON = 123
-"""Bytes of a close frame's reason (RFC 6455 section 5.5: 125, less the code)."""
 
 ENDED = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS)
 """How a connection ends without a failure: a loop over its messages just stops."""
@@ -294,7 +292,7 @@ class Client(_Connection):
         Raises:
             ValueError: The code may not be sent, or the reason is too long.
         """
-        _check_close(code, reason)
+        check_close(code, reason)
         # What nobody has read stands before the server's answer, and the library reads on only
         # as its queue is emptied.
         reader = threading.Thread(target=self._drain, name="wshandler client close", daemon=True)
@@ -362,7 +360,7 @@ class AsyncClient(_Connection):
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection; see `Client.close`."""
-        _check_close(code, reason)
+        check_close(code, reason)
         reader = asyncio.create_task(self._drain(), name="wshandler client close")
         try:
             await self._socket.close(code, reason)
@@ -418,18 +416,6 @@ def _decoded(message: Message) -> Any:
         return json.loads(message)
     except ValueError as error:
         raise ValueError(f"expected JSON, found {message[:80]!r} ({error})") from None
-
-
-def _check_close(code: int, reason: str) -> None:
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
-    if not isinstance(reason, str):
-        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
-    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-        raise ValueError(f"close code {code} may not be sent; use 1000, or 3000 to 4999")
-    size = len(reason.encode())
-    if size > MAX_REASON:
-        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}")
 
 
 def _in_event_loop() -> bool:

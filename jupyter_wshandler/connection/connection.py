@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..engine.chat import ChatCodec
+from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Event, Failure, Pong, reply_code
 from ..transports.reset import was_reset
 from ..types import Callback, CloseCode, Codec, Message, Question, Transport
@@ -22,7 +23,7 @@ from .answers import Answers
 from .background import Timer
 from .face import Handler
 from .request import Request
-from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host, check_close
+from .sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED, PHASES, Host
 
 if TYPE_CHECKING:
     from ..limits.connections import Seat

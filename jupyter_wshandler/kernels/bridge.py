@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import msgspec
 
 from ..connection.connection import Connection
-from ..connection.sending import CLOSED, CLOSING, SENT, Sent, check_close
+from ..connection.sending import CLOSED, CLOSING, SENT, Sent
+from ..engine.frames import check_close
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..connection.sending import check_close
-from ..engine.frames import Close, Pong
+from ..engine.frames import Close, Pong, check_close
 from ..engine.messages import Frame, Ping
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed

@@ -13,7 +13,8 @@ from support.frames import CLOSE, PING, TEXT
 from support.memory import Host, Visitor, own_tasks, route, running_manager, turns, until
 
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.connection.sending import CLOSING, OPEN, SENT, check_close, to_message
+from jupyter_wshandler.connection.sending import CLOSING, OPEN, SENT, to_message
+from jupyter_wshandler.engine.frames import check_close
 from jupyter_wshandler.errors import ConnectionClosed
 
 pytestmark = pytest.mark.timeout(20)
