@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from ..client.client import Client, Connector, connect
+from ..client.client import Client
+from ..client.connector import Connector, connect
 from ..client.running import running_servers
 from ..engine.chat import LAST, SUBPROTOCOL
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
