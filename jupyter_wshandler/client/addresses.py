@@ -13,7 +13,7 @@ WILDCARDS = frozenset({"", "0.0.0.0", "*"})  # noqa: S104  # nothing is bound to
 
 @dataclass(frozen=True)
 class Server:
-    """Hold where a server listens and what it takes for a login.
+    """Where a server listens and what it takes for a login.
 
     Attributes:
         url: Its base URL with a final slash: http, https, or http+unix for a unix socket.

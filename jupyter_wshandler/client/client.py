@@ -91,7 +91,7 @@ class _Connection:
 
 
 class Client(_Connection):
-    """Talk to a route and wait for each step; what ``with connect(...)`` gives.
+    """A connection to a route that waits for each step; what ``with connect(...)`` gives.
 
     Attributes:
         url: The socket's URL; it holds no token.
@@ -184,7 +184,7 @@ class Client(_Connection):
 
 
 class AsyncClient(_Connection):
-    """Talk to a route on an event loop; the same words as `Client`, awaited.
+    """A connection to a route on an event loop; the same words as `Client`, awaited.
 
     Attributes:
         url: The socket's URL; it holds no token.

@@ -79,7 +79,7 @@ def connect(
 
 
 class Connector:
-    """Open connections to one target; what `connect` returns.
+    """What opens connections to one target; `connect` returns it.
 
     Args:
         find: Returns where to connect to; looks at the environment each time.

@@ -50,7 +50,7 @@ async def open_async(endpoint: Endpoint, options: dict[str, Any]) -> AsyncSocket
 
 
 class _Refused(Exception):
-    """Carry the server's answer out of the library, which would follow a redirect."""
+    """The server's answer on its way out of the library, which would follow a redirect."""
 
     def __init__(self, response: Response) -> None:
         self.response = response

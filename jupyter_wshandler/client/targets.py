@@ -20,7 +20,7 @@ server has it, or None. A kernel says so of its own bots that no server knows ye
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Hold all that a handshake needs to know of where it goes.
+    """All that a handshake needs to know of where it goes.
 
     Attributes:
         url: The socket's URL with its query, which never holds a token.

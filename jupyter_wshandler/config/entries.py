@@ -11,7 +11,7 @@ from jupyter_wshandler.config.described import Quantity, Scalar, doc
 
 
 class FunctionEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Name a function and say how to call it; the long form of a plain dotted name."""
+    """A function and how to call it; the long form of a plain dotted name."""
 
     function: Annotated[
         str,
@@ -45,7 +45,7 @@ class FunctionEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ErrorEntry(FunctionEntry, forbid_unknown_fields=True):
-    """Take a function's keys and `close`; `function` may be left out."""
+    """A function's keys and `close`; `function` may be left out."""
 
     function: Annotated[
         str | UnsetType,
@@ -67,7 +67,7 @@ class ErrorEntry(FunctionEntry, forbid_unknown_fields=True):
 
 
 class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Say which of the logged-in users may connect; everyone else gets 403.
+    """The logged-in users who may connect; everyone else gets 403.
 
     Every key that is given must match.
     """
@@ -148,7 +148,7 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Bound what waits to be sent to one connection whose client reads slowly."""
+    """Bounds for what waits to be sent to one connection whose client reads slowly."""
 
     messages: Annotated[
         int | UnsetType,
@@ -169,7 +169,7 @@ class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MaxConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Bound the connections of a route that are open at a time; one more is refused with 429.
+    """Bounds for the connections of a route that are open at a time; one more gets 429.
 
     A connection counts from its handshake until its `on_close` has ended.
     """
@@ -201,7 +201,7 @@ class MaxConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RatelimitEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Bound what clients may send per time; at least one of `messages` and `bytes` is given."""
+    """Bounds for what clients may send per time: of `messages`, of `bytes` or of both."""
 
     messages: Annotated[
         Quantity | UnsetType,

@@ -161,7 +161,7 @@ def _from_text(text: str, place: Place, event: str, report: Report) -> FunctionS
 
 
 class _NotACall(Exception):
-    """Say why a text is not a call of a dotted name with literals."""
+    """The reason why a text is not a call of a dotted name with literals."""
 
 
 def _parse_call(text: str, event: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:

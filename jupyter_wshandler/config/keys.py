@@ -23,7 +23,7 @@ def _function(description: str) -> Meta:
 
 
 class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Say what a route does. Callbacks see the mapping as `handler.kwargs`."""
+    """What a route does. Callbacks see the mapping as `handler.kwargs`."""
 
     open: Annotated[
         FunctionEntry | str | UnsetType,
@@ -241,7 +241,7 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RouteEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """Describe one route: an entry under `url:`, by a name of your choice."""
+    """One route: an entry under `url:`, by a name of your choice."""
 
     pattern: Annotated[
         str,
@@ -281,7 +281,7 @@ class RouteEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FileEntry(msgspec.Struct):
-    """Describe a configuration file; top-level keys other than `url` are skipped."""
+    """A configuration file; top-level keys other than `url` are skipped."""
 
     url: Annotated[
         dict[str, RouteEntry], doc("The routes by name.", "a mapping of names to routes")
