@@ -16,8 +16,9 @@ from ..connection.connection import Connection
 from ..connection.host import Host
 from ..connection.opening import Opening
 from ..connection.phase import CLOSED
-from ..connection.sending import SENT, Sent, check_close
+from ..connection.sending import SENT, Sent
 from ..connection.turns import begin_work, end_work, next_message, rest
+from ..engine.frames import check_close
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route

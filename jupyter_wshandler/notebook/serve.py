@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ..client.servers import hindrances
+from ..client.targets import hindrances
 from ..config.nodes import shorten
 from ..engine.texts import unwritable
 from ..errors import RouteRefused
