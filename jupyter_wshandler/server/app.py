@@ -47,8 +47,8 @@ from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .addresses import addresses
-from .api.bodies import Leftovers, rules_for
 from .api.tickets import TicketsHandler, rules
+from .bodies import Leftovers, rules_for
 from .configfiles import unloaded
 from .handlers import (
     PrivateRouteHandler,

@@ -38,7 +38,7 @@ from .access.identity import session_id, user_key, user_keys
 from .access.inquiry import InquiringHandler
 from .access.recheck import Recheck
 from .access.refusals import Refusal
-from .api.bodies import Leftovers, UnreadBody, has_body
+from .bodies import Leftovers, UnreadBody, has_body
 from .folderhandler import FolderHandler
 from .hints import lost_upgrade
 

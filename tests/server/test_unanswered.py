@@ -225,7 +225,7 @@ async def test_another_kind_of_fault_is_written_too_and_the_same_one_again_after
     house, caplog, monkeypatch
 ):
     now = [1000.0]
-    monkeypatch.setattr("jupyter_wshandler.server.unanswered.monotonic", lambda: now[0])
+    monkeypatch.setattr("jupyter_wshandler.server.access.unanswered.monotonic", lambda: now[0])
     await house.open()
     house.provider.raises = ZeroDivisionError()
     await questions(house, 3)

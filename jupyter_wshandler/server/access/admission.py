@@ -23,7 +23,7 @@ from ...guard import sheltered
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from .. import pages
-from ..api.bodies import Leftovers
+from ..bodies import Leftovers
 from ..forwarded import read_forwarded
 from ..hints import lost_upgrade, refused_origin
 from .asking import ClientGone, Unanswered

@@ -22,7 +22,6 @@ from ...connection.connection import Connection
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from ...types import CloseCode
-from ..unanswered import UnansweredLog
 from .asking import PATIENCE, AskedAgain, Asker, Unanswered, handler_of
 from .credentials import (
     cookie_digest,
@@ -35,6 +34,7 @@ from .credentials import (
 from .hub import HubLogins
 from .identity import complete, hub_auth_of, is_allowed
 from .refusals import Refusals
+from .unanswered import UnansweredLog
 
 REMEMBER_AT_MOST = 10_000
 """Logins remembered as ended by a logout; the oldest are forgotten first."""

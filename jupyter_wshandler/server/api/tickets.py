@@ -19,8 +19,8 @@ from .. import crossorigin
 from ..access.identity import is_allowed, user_key, user_keys
 from ..access.inquiry import InquiringHandler
 from ..access.tickets import SECONDS, Tickets
+from ..bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
 from ..forwarded import read_forwarded
-from .bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
 
 if TYPE_CHECKING:
     from ...manager.manager import WebSocketManager

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..callbacks.errorlog import kind_of, place_of, write_whole
-from .access.refusals import UNANSWERED, Refusals
+from ...callbacks.errorlog import kind_of, place_of, write_whole
+from .refusals import UNANSWERED, Refusals
 
 if TYPE_CHECKING:
-    from ..manager.manager import WebSocketManager
-    from .access.asking import Unanswered
+    from ...manager.manager import WebSocketManager
+    from .asking import Unanswered
 
 PERIOD = 60.0
 """Seconds in which one kind of fault is written once."""
