@@ -47,7 +47,8 @@ from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .addresses import addresses
-from .api.tickets import TicketsHandler, rules
+from .api.base import rules
+from .api.tickets import TicketsHandler
 from .bodies import Leftovers, rules_for
 from .configfiles import unloaded
 from .handlers import (
