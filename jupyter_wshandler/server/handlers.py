@@ -159,6 +159,7 @@ class RouteHandler(FolderHandler):
         try:
             self.manager.admit(connection, self._visitor())
         except LimitReached as error:
+            # A reached limit has a line of its own, once a minute.
             self.silent = True
             raise Refused(error.status, error.reason, error.headers) from None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
 from ..config.paths import as_escaped, path_below
-from .access.asking import Nowhere
+from .requests import without_client
 
 if TYPE_CHECKING:
     from ..manager.manager import WebSocketManager
@@ -122,11 +122,7 @@ def answered_by(application: Application, path: str) -> str | None:
         application: Jupyter's web application, complete.
         path: The path, with the server's base URL.
     """
-    request = HTTPServerRequest(
-        start_line=RequestStartLine("GET", path, "HTTP/1.1"),
-        headers=HTTPHeaders({"Host": "localhost"}),
-        connection=Nowhere(),  # type: ignore[arg-type]
-    )
+    request = without_client(path, HTTPHeaders({"Host": "localhost"}))
     for rule in application.default_router.rules:
         if rule.target is application.wildcard_router:
             inner = application.wildcard_router.rules

@@ -5,7 +5,6 @@ No code of the user's runs here, but for the function that a route names for dec
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -33,8 +32,6 @@ from .recheck import Recheck
 from .refusals import Refusals
 from .tickets import ARGUMENT as TICKET
 from .tickets import Tickets
-
-SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
 UNASKED = "the Hub cannot be asked who you are; try again"
 
@@ -101,14 +98,6 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
 
     page_path: str | None = None
     """What a path names in the folder that is the route's page; None at the route's address."""
-
-    silent = False
-    """Whether nothing more is logged: a reached limit has its own line, once a minute."""
-
-    @property
-    def log(self) -> logging.Logger:
-        """Where lines about this request go, Jupyter's own included."""
-        return SILENCE if self.silent else super().log
 
     @property
     def accepted(self) -> list[str]:

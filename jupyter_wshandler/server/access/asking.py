@@ -15,11 +15,12 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.httpclient import HTTPClientError
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.httputil import HTTPHeaders
 from tornado.web import Application, Finish, HTTPError
 
 from ...connection.request import Request
 from ...guard import is_interrupt
+from ..requests import without_client
 
 T = TypeVar("T")
 
@@ -90,15 +91,6 @@ def is_unreachable(error: BaseException) -> bool:
     return bool(names & _NETWORK)
 
 
-class Nowhere:
-    """Be the connection of a request that nobody sent."""
-
-    context = None
-
-    def set_close_callback(self, callback: Any) -> None:
-        """Ignore the callback: nothing is open."""
-
-
 class AskedAgain(JupyterHandler):
     """A request of before: what is answered to it goes nowhere.
 
@@ -132,11 +124,7 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
     headers = HTTPHeaders()
     for name, value in request.headers.items():
         headers.add(name, value)
-    again = HTTPServerRequest(
-        start_line=RequestStartLine("GET", request._whole_uri, "HTTP/1.1"),
-        headers=headers,
-        connection=Nowhere(),  # type: ignore[arg-type]
-    )
+    again = without_client(request._whole_uri, headers)
     again.remote_ip = request.remote_ip
     again.protocol = request.protocol
     handler = AskedAgain(application, again)

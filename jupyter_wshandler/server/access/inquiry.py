@@ -8,6 +8,7 @@ of the cause, which is in the log once a minute.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ NO_ANSWER = {
 }
 """What a client is told, by who has not answered."""
 
+SILENT_LOG = logging.Logger("jupyter_wshandler.silent", logging.CRITICAL + 1)
+"""A log that takes nothing."""
+
 CLIENT_GONE = 499
 """The status of a request whose client has gone, in metrics and logs: nobody reads it."""
 
@@ -38,7 +42,15 @@ class InquiringHandler(JupyterHandler):
 
     recheck: Recheck
 
+    silent = False
+    """Whether nothing more is logged about this request, as it has been said often enough."""
+
     _gone: asyncio.Future[None] | None = None
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where lines about this request go, Jupyter's own included."""
+        return SILENT_LOG if self.silent else super().log
 
     @property
     def gone(self) -> asyncio.Future[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -19,9 +18,6 @@ from .base import ApiHandler
 
 if TYPE_CHECKING:
     from ...routes import Route
-
-NOWHERE = logging.Logger("jupyter_wshandler.nowhere", logging.CRITICAL + 1)
-"""A log that takes nothing."""
 
 
 class TicketRequest(msgspec.Struct):
@@ -42,14 +38,6 @@ class TicketsHandler(ApiHandler):
     """Give out tickets for routes with ``xsrf: ticket``."""
 
     most = {"post": 4096}
-
-    _quiet = False
-    """Whether nothing is written to the log about this request."""
-
-    @property
-    def log(self) -> Any:
-        """Where Jupyter and this package write what becomes of a request."""
-        return NOWHERE if self._quiet else super().log
 
     @property
     def origin(self) -> str:
@@ -113,7 +101,7 @@ class TicketsHandler(ApiHandler):
         route = self._route(path)
         if route is None:
             # A page asks again and again, for as long as its tab is open.
-            self._quiet = not self.tickets.is_news(path)
+            self.silent = not self.tickets.is_news(path)
             raise HTTPError(404, "no route has this path")
         self.tickets.found(path)
         if not crossorigin.named_by(route, self.origin) and not super().check_origin():
