@@ -26,6 +26,7 @@ from ..bodies import Leftovers
 from ..forwarded import read_forwarded
 from ..hints import lost_upgrade, refused_origin
 from .asking import ClientGone, Unanswered
+from .authorize import resource_of
 from .identity import cookie_name, hub_auth_of, is_allowed, user_key
 from .inquiry import InquiringHandler
 from .recheck import Recheck
@@ -166,8 +167,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
             raise WrongOrigin(self._origin_hint())
-        resource = f"wshandler:{self.route.config.name}"
-        if user is not None and not await self.may(user, "execute", resource):
+        if user is not None and not await self.may(resource_of(self.route)):
             raise Refused(403, "this user is not authorized for this route")
         if upgrade and self.page_path:
             raise Refused(404, "this is a file of a page; the WebSocket is at the page's address")

@@ -165,33 +165,6 @@ class Asker:
         handler.current_user = handler._jupyter_current_user = user
         return user
 
-    async def may(
-        self, handler: JupyterHandler, action: str, resource: str, patience: float = PATIENCE
-    ) -> bool:
-        """Ask the Authorizer whether a handler's user may do something.
-
-        Args:
-            handler: A handler whose user is known.
-            action: What is to be done, such as "execute".
-            resource: To what.
-            patience: Seconds that the answer may take.
-
-        Raises:
-            Unanswered: Nobody can say.
-        """
-        authorizer, user = handler.authorizer, handler.current_user
-        try:
-            return bool(
-                await self.ask(
-                    AUTHORIZER,
-                    lambda: authorizer.is_authorized(handler, user, action, resource),
-                    handler,
-                    patience,
-                )
-            )
-        except Denied:
-            return False
-
     async def ask(
         self,
         asked: str,

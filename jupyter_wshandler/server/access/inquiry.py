@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Finish, HTTPError
 
 from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
+from .authorize import is_authorized
 from .identity import complete
 from .recheck import Recheck
-
-T = TypeVar("T")
 
 NO_ANSWER = {
     IDENTITY: "the server cannot find out who you are; try again later",
@@ -107,29 +105,30 @@ class InquiringHandler(JupyterHandler):
             ClientGone: Nobody waits for the answer.
         """
         CallContext.set(CallContext.JUPYTER_HANDLER, self)
-        await self._ask(IDENTITY, prepare)
+        asker, patience = self.recheck.asker, self.recheck.patience
+        try:
+            await asker.ask(IDENTITY, prepare, self, patience, self.gone)
+        except Denied as denied:
+            raise denied.error from None
         if not self._finished:
             at_once(IDENTITY, _check_user, self.current_user)
 
-    async def may(self, user: Any, action: str, resource: str) -> bool:
-        """Return whether the Authorizer lets a user do something.
+    async def may(self, resource: str) -> bool:
+        """Return whether the Authorizer lets who asks run something.
 
         Args:
-            user: The user.
-            action: What is to be done, such as "execute".
-            resource: To what.
+            resource: What: see `authorize`.
 
         Raises:
             HTTPError: It refuses the request.
             Unanswered: It has failed, or does not answer.
             ClientGone: Nobody waits for the answer.
         """
-
-        async def question() -> bool:
-            answer = self.authorizer.is_authorized(self, user, action, resource)
-            return bool(await ensure_async(answer))
-
-        return bool(await self._ask(AUTHORIZER, question))
+        asker, patience = self.recheck.asker, self.recheck.patience
+        try:
+            return await is_authorized(asker, self, resource, patience=patience, gone=self.gone)
+        except Denied as denied:
+            raise denied.error from None
 
     @property
     def token_authenticated(self) -> bool:
@@ -139,15 +138,6 @@ class InquiringHandler(JupyterHandler):
     def skip_check_origin(self) -> bool:
         """Return whether the identity provider says that the request's origin matters not."""
         return not at_once(IDENTITY, self.identity_provider.should_check_origin, self)
-
-    async def _ask(self, asked: str, question: Callable[[], Awaitable[T] | T]) -> T:
-        try:
-            answer: T = await self.recheck.asker.ask(
-                asked, question, self, self.recheck.patience, self.gone
-            )
-            return answer
-        except Denied as denied:
-            raise denied.error from None
 
 
 def _check_user(user: Any) -> None:

@@ -22,7 +22,8 @@ from ...connection.connection import Connection
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from ...types import CloseCode
-from .asking import PATIENCE, AskedAgain, Asker, Unanswered, handler_of
+from .asking import PATIENCE, AskedAgain, Asker, Denied, Unanswered, handler_of
+from .authorize import is_authorized, resource_of
 from .credentials import (
     cookie_digest,
     login_cookie,
@@ -304,9 +305,12 @@ class Recheck:
 
     async def _may(self, handler: JupyterHandler, route: Route, patience: float) -> bool:
         """Return what the authorizer, and the rules of a route, say of the handler's user."""
-        resource = f"wshandler:{route.name}"
-        authorized = await self.asker.may(handler, "execute", resource, patience)
-        return authorized and is_allowed(handler.current_user, route.config.auth)
+        resource = resource_of(route)
+        try:
+            may = await is_authorized(self.asker, handler, resource, patience=patience)
+        except Denied:
+            return False
+        return may and is_allowed(handler.current_user, route.config.auth)
 
     def _carry_out(
         self, question: str, digest: str, known: bool, verdicts: dict[str, bool]

@@ -10,6 +10,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from ..access.authorize import RESOURCE
 from ..access.inquiry import InquiringHandler
 from ..access.tickets import Tickets
 from ..bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
@@ -31,9 +32,6 @@ class ApiHandler(InquiringHandler, APIHandler):
     Authorizer is asked. A subclass says in `most` how large the bodies of its verbs may be, and
     takes one with `body_as`. `rules` makes its rules.
     """
-
-    auth_resource = "wshandler"
-    auth_action = "execute"
 
     most: dict[str, int] = {}
     """Bytes that a body may have, by verb, such as {"post": 4096}; other verbs have none."""
@@ -77,10 +75,9 @@ class ApiHandler(InquiringHandler, APIHandler):
                 await self.find_out_who(super().prepare)
             if self._finished:
                 return
-            user = self.current_user
-            if user is None:
+            if self.current_user is None:
                 raise HTTPError(403, "log in first, or send a token")
-            if not await self.may(user, self.auth_action, self.auth_resource):
+            if not await self.may(RESOURCE):
                 raise HTTPError(403, "this user is not authorized for this")
 
     @property

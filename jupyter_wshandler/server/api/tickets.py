@@ -12,6 +12,7 @@ from tornado.web import HTTPError
 
 from ...config.paths import normal_path, path_below
 from .. import crossorigin
+from ..access.authorize import resource_of
 from ..access.identity import is_allowed, user_key, user_keys
 from ..access.tickets import SECONDS
 from .base import ApiHandler
@@ -109,7 +110,7 @@ class TicketsHandler(ApiHandler):
         user = self.current_user
         ticket, config = None, route.config
         with self.answering():
-            if not await self.may(user, "execute", f"wshandler:{route.name}"):
+            if not await self.may(resource_of(route)):
                 raise HTTPError(403, "this user is not authorized for this route")
             if not is_allowed(user, config.auth):
                 raise HTTPError(403, "this user may not use this route")
