@@ -41,7 +41,7 @@ from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
 from ..routes import Route
-from ..transports.handover import CARRIERS
+from ..transports.handover import CARRIERS as TRANSPORTS
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
@@ -62,6 +62,7 @@ from .jupytersettings import without_effect
 from .kernels.wire import KernelWatch
 from .metrics import ManagerCollector
 from .routing import FolderMatcher, RouteMatcher, answered_by, insert_rules, unreachable
+from .services import Services
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
@@ -147,8 +148,8 @@ class WSHandlerApp(ExtensionApp):
         is.""",
     ).tag(config=True)
 
-    carrier = CaselessStrEnum(
-        CARRIERS,
+    transport = CaselessStrEnum(
+        TRANSPORTS,
         "auto",
         help="""How bytes travel after the handshake: "auto" uses the socket directly where it
         can, "stream" always goes through Tornado's stream.""",
@@ -314,33 +315,29 @@ class WSHandlerApp(ExtensionApp):
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
-        tickets = Tickets()
         self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        settings = {
-            "recheck": self.recheck,
-            "tickets": tickets,
-            "refusals": refusals,
-            "leftovers": self.leftovers,
-            "secure_cookie": self.secure_cookie,
-            "carrier": self.carrier,
-            "static_url": self.static_url_prefix,
-        }
-        api = PathMatches(re.escape(url_path_join(base_url, "wshandler", "api", "tickets")) + "$")
-        own = {"manager": self.manager, "recheck": self.recheck, "leftovers": self.leftovers}
-        application = self.serverapp.web_app
-        private, public = (
-            RouteMatcher(self.manager, base_url, whose, settings) for whose in (False, True)
+        services = Services(
+            manager=self.manager,
+            recheck=self.recheck,
+            tickets=Tickets(),
+            refusals=refusals,
+            leftovers=self.leftovers,
+            secure_cookie=self.secure_cookie,
+            transport=self.transport,
+            static_url=self.static_url_prefix,
         )
+        api = PathMatches(re.escape(url_path_join(base_url, "wshandler", "api", "tickets")) + "$")
+        application = self.serverapp.web_app
+        private, public = (RouteMatcher(services, base_url, whose) for whose in (False, True))
         private_folder, public_folder = (
-            FolderMatcher(application, self.manager, base_url, whose, settings)
-            for whose in (False, True)
+            FolderMatcher(application, services, base_url, whose) for whose in (False, True)
         )
         insert_rules(
             application,
             [
-                *rules(api, TicketsHandler, {**own, "tickets": tickets, "refusals": refusals}),
+                *rules(api, TicketsHandler, services),
                 *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
                 *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
             ],
@@ -350,12 +347,7 @@ class WSHandlerApp(ExtensionApp):
             ],
         )
         # Before Jupyter's own rule for the same files, which reads bodies.
-        static = {
-            "path": self.static_paths,
-            "leftovers": self.leftovers,
-            "recheck": self.recheck,
-            "manager": self.manager,
-        }
+        static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
     def _stop_in_order_on_sigint(self) -> None:

@@ -28,7 +28,6 @@ from ..engine.handshake import (
 from ..engine.protocol import Protocol
 from ..errors import HandshakeError, LimitReached
 from ..guard import sheltered
-from ..manager.manager import WebSocketManager
 from ..transports.handover import take_over
 from ..types import Codec
 from . import crossorigin, pages
@@ -36,9 +35,8 @@ from .access.admission import BROKEN, Refused, StaleLogin
 from .access.asking import ClientGone
 from .access.identity import session_id, user_key, user_keys
 from .access.inquiry import InquiringHandler
-from .access.recheck import Recheck
 from .access.refusals import Refusal
-from .bodies import Leftovers, UnreadBody, has_body
+from .bodies import UnreadBody, has_body
 from .folderhandler import FolderHandler
 from .hints import lost_upgrade
 
@@ -60,13 +58,13 @@ class RouteHandler(FolderHandler):
             self.set_header("Vary", "Accept, Cookie")
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
-        await self.manager.start()
-        healthy = await self.manager.heal(self.route)
+        await self.services.manager.start()
+        healthy = await self.services.manager.heal(self.route)
         if not upgrade:
             self.refuse_without_page(healthy)
         if upgrade and self.route.host is not None and self.route.host.busy:
             raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
-        connection = self.manager.connection(
+        connection = self.services.manager.connection(
             self.route,
             Request(
                 pairs,
@@ -76,13 +74,13 @@ class RouteHandler(FolderHandler):
                 self.request.host,
             ),
             current_user=self.current_user,
-            path_args=self.route_args,
-            path_kwargs=self.route_kwargs,
+            path_args=self.found.args,
+            path_kwargs=self.found.kwargs,
         )
         opened = False
         try:
-            name, new = session_id(self, secure=self.secure_cookie)
-            connection._session = await self.manager.sessions.attach(
+            name, new = session_id(self, secure=self.services.secure_cookie)
+            connection._session = await self.services.manager.sessions.attach(
                 name, self._user_key(), new=new
             )
             if upgrade:
@@ -99,7 +97,7 @@ class RouteHandler(FolderHandler):
                 await self.serve_page()
         finally:
             if not opened:
-                self.manager.release(connection)
+                self.services.manager.release(connection)
 
     def refuse_without_page(self, healthy: bool = True) -> None:
         """Refuse to show a page where the route has none, or none is asked for.
@@ -142,12 +140,12 @@ class RouteHandler(FolderHandler):
 
     def refuse_if_stopping(self) -> None:
         """Refuse while the server stops: nobody would say goodbye to a new connection."""
-        if self.manager.stopping:
+        if self.services.manager.stopping:
             raise Refused(503, "the server is stopping")
 
     def refuse_if_logged_out(self, connection: Connection) -> None:
         """Refuse a credential that has ended, where the route asks for one at all."""
-        if not self.recheck.admit(self, connection) and self.route.config.auth.required:
+        if not self.services.recheck.admit(self, connection) and self.route.config.auth.required:
             raise StaleLogin("this login has ended; log in again")
 
     def take_seat(self, connection: Connection) -> None:
@@ -157,7 +155,7 @@ class RouteHandler(FolderHandler):
             Refused: There is none.
         """
         try:
-            self.manager.admit(connection, self._visitor())
+            self.services.manager.admit(connection, self._visitor())
         except LimitReached as error:
             # A reached limit has a line of its own, once a minute.
             self.silent = True
@@ -181,7 +179,7 @@ class RouteHandler(FolderHandler):
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:
-            body, kind, policy = pages.render(self.route, self.scripts)
+            body, kind, policy = pages.render(self.route, self.services.static_url)
         except OSError:
             name, path = self.route.config.name, self.route.config.page
             self.log.error("Route %s: cannot read its page %s", name, path)
@@ -230,14 +228,14 @@ class RouteHandler(FolderHandler):
         if extensions:
             self.set_header("Sec-WebSocket-Extensions", extensions)
         self.finish()
-        taken = take_over(self.detach(), self.manager.io, self.carrier)
+        taken = take_over(self.detach(), self.services.manager.io, self.services.transport)
         if taken is None:
             return False
         transport, early = taken
         protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
         if chats and subprotocol is None:
             protocol = connection.envelop(protocol)
-        self.manager.open(connection, protocol, transport, early)
+        self.services.manager.open(connection, protocol, transport, early)
         return True
 
     async def choose_subprotocol(self, connection: Connection, offered: list[str]) -> str | None:
@@ -248,7 +246,7 @@ class RouteHandler(FolderHandler):
             spoken = self.route.config.subprotocols
             found = select_subprotocol(offered, spoken)
             if found is None:
-                self.refusals.unspoken(self.route.config.name, offered, spoken)
+                self.services.refusals.unspoken(self.route.config.name, offered, spoken)
             return found
         chosen = await self._ask_about(connection, "select_subprotocol", list(offered))
         # Only of a real str are `==` and `repr` known to do no more than they say.
@@ -260,7 +258,7 @@ class RouteHandler(FolderHandler):
             )
             raise Refused(500, "the route's select_subprotocol failed")
         if chosen is None:
-            self.refusals.unspoken(self.route.config.name, offered, None)
+            self.services.refusals.unspoken(self.route.config.name, offered, None)
             return None
         return str(chosen)
 
@@ -328,7 +326,7 @@ class RouteHandler(FolderHandler):
         if isinstance(value, HTTPError):
             if self.upgrading:
                 self.remember(value)
-            self.refusals.handshake(
+            self.services.refusals.handshake(
                 self.route.config.name,
                 getattr(self, "_jupyter_current_user", None),
                 value.status_code,
@@ -351,7 +349,7 @@ class RouteHandler(FolderHandler):
         refusal = Refusal(error.status_code, error.sentence, error.cause)
         for key in user_keys(self):
             path = normal_path(as_escaped(self.request.path))
-            self.refusals.recent.put((key, self.get_origin() or "", path), refusal)
+            self.services.refusals.recent.put((key, self.get_origin() or "", path), refusal)
 
 
 class PrivateRouteHandler(RouteHandler):
@@ -422,21 +420,12 @@ class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
 class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):
     """Serve the extension's files for browsers as Jupyter does, but read no bodies."""
 
-    def initialize(  # type: ignore[override]
-        self, leftovers: Leftovers, recheck: Recheck, manager: WebSocketManager, **settings: Any
-    ) -> None:
-        """Take what the application gives."""
-        super().initialize(**settings)
-        self.leftovers = leftovers
-        self.recheck = recheck
-        self.manager = manager
-
     def set_cors_headers(self) -> None:
         """Let the pages load the helper that the `origins` of a route admits."""
         super().set_cors_headers()
         self.set_header("Vary", "Origin")
         origin = self.request.headers.get("Origin", "")
-        if origin and crossorigin.admitted(self.manager, origin):
+        if origin and crossorigin.admitted(self.services.manager, origin):
             crossorigin.let_read(self, origin, cookies=False)
 
     def get_content_type(self) -> str:

@@ -17,10 +17,10 @@ from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Finish, HTTPError
 
+from ..services import Services
 from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
 from .authorize import is_authorized
 from .identity import complete
-from .recheck import Recheck
 
 NO_ANSWER = {
     IDENTITY: "the server cannot find out who you are; try again later",
@@ -38,12 +38,24 @@ CLIENT_GONE = 499
 class InquiringHandler(JupyterHandler):
     """Ask the identity provider and the Authorizer with an end to the waiting."""
 
-    recheck: Recheck
+    services: Services
 
     silent = False
     """Whether nothing more is logged about this request, as it has been said often enough."""
 
     _gone: asyncio.Future[None] | None = None
+
+    def initialize(self, services: Services, **more: Any) -> None:
+        """Take what the handlers of this server share.
+
+        Args:
+            services: That.
+            more: What a class of Jupyter's takes in this place.
+        """
+        super().initialize(**more)
+        self.services = services
+        # `bodies` knows nothing of the services, and looks for it here.
+        self.leftovers = services.leftovers
 
     @property
     def log(self) -> logging.Logger:
@@ -74,7 +86,7 @@ class InquiringHandler(JupyterHandler):
         try:
             yield
         except Unanswered as unanswered:
-            self.recheck.unanswered.request(unanswered, self.named)
+            self.services.recheck.unanswered.request(unanswered, self.named)
             raise self.unavailable(NO_ANSWER[unanswered.asked]) from None
         except ClientGone:
             self.set_status(CLIENT_GONE, "client has gone")
@@ -105,9 +117,9 @@ class InquiringHandler(JupyterHandler):
             ClientGone: Nobody waits for the answer.
         """
         CallContext.set(CallContext.JUPYTER_HANDLER, self)
-        asker, patience = self.recheck.asker, self.recheck.patience
+        recheck = self.services.recheck
         try:
-            await asker.ask(IDENTITY, prepare, self, patience, self.gone)
+            await recheck.asker.ask(IDENTITY, prepare, self, recheck.patience, self.gone)
         except Denied as denied:
             raise denied.error from None
         if not self._finished:
@@ -124,9 +136,11 @@ class InquiringHandler(JupyterHandler):
             Unanswered: It has failed, or does not answer.
             ClientGone: Nobody waits for the answer.
         """
-        asker, patience = self.recheck.asker, self.recheck.patience
+        recheck = self.services.recheck
         try:
-            return await is_authorized(asker, self, resource, patience=patience, gone=self.gone)
+            return await is_authorized(
+                recheck.asker, self, resource, patience=recheck.patience, gone=self.gone
+            )
         except Denied as denied:
             raise denied.error from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import APIHandler
@@ -12,14 +12,9 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..access.authorize import RESOURCE
 from ..access.inquiry import InquiringHandler
-from ..access.tickets import Tickets
-from ..bodies import LastAnswer, Leftovers, T, UnreadBody, WrongBody, decoded, rules_for
+from ..bodies import LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
 from ..forwarded import read_forwarded
-
-if TYPE_CHECKING:
-    from ...manager.manager import WebSocketManager
-    from ..access.recheck import Recheck
-    from ..access.refusals import Refusals
+from ..services import Services
 
 BODY_SECONDS = 10.0
 """Seconds that a client has to send a body."""
@@ -39,7 +34,6 @@ class ApiHandler(InquiringHandler, APIHandler):
     # Messages are activity; what only leads to a socket is not.
     _track_activity = False
 
-    leftovers: Leftovers
     body = b""
 
     @property
@@ -47,31 +41,16 @@ class ApiHandler(InquiringHandler, APIHandler):
         """How old the Hub's answer about who asks may be, in seconds; 0 leaves it to the Hub."""
         periods = [
             route.config.auth.recheck
-            for route in self.manager.table
+            for route in self.services.manager.table
             if route.config.auth.required and route.config.auth.recheck
         ]
         return min(periods, default=0.0)
-
-    def initialize(
-        self,
-        manager: WebSocketManager,
-        recheck: Recheck,
-        leftovers: Leftovers,
-        tickets: Tickets | None = None,
-        refusals: Refusals | None = None,
-    ) -> None:
-        """Take what the application gives."""
-        self.manager = manager
-        self.recheck = recheck
-        self.leftovers = leftovers
-        self.tickets = tickets or Tickets()
-        self.refusals = refusals
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, by answers as fresh as the strictest route asks for."""
         read_forwarded(self)
         with self.answering():
-            with self.recheck.fresh(self.recheck_period):
+            with self.services.recheck.fresh(self.recheck_period):
                 await self.find_out_who(super().prepare)
             if self._finished:
                 return
@@ -173,13 +152,13 @@ class WithBodyHandler(UnreadBody, ApiHandler):
         self.send_error(error.status_code, exc_info=(type(error), error, None))
 
 
-def rules(matcher: Matcher, handler: type[ApiHandler], settings: dict[str, Any]) -> list[Rule]:
+def rules(matcher: Matcher, handler: type[ApiHandler], services: Services) -> list[Rule]:
     """Return the rules of an address of the API.
 
     Args:
         matcher: Matches the address.
         handler: Serves it.
-        settings: What its `initialize` gets.
+        services: What the handlers share.
     """
     with_body = type(f"{handler.__name__}WithBody", (WithBodyHandler, handler), {})
-    return rules_for(matcher, handler, stream_request_body(with_body), settings)
+    return rules_for(matcher, handler, stream_request_body(with_body), {"services": services})

@@ -62,7 +62,7 @@ class TicketsHandler(ApiHandler):
         await super().prepare()
 
     def _is_named(self) -> bool:
-        return bool(self.origin) and crossorigin.named(self.manager, self.origin)
+        return bool(self.origin) and crossorigin.named(self.services.manager, self.origin)
 
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
         """Let pages ask that a route's `origins` names; which route they ask of, comes later."""
@@ -102,9 +102,9 @@ class TicketsHandler(ApiHandler):
         route = self._route(path)
         if route is None:
             # A page asks again and again, for as long as its tab is open.
-            self.silent = not self.tickets.is_news(path)
+            self.silent = not self.services.tickets.is_news(path)
             raise HTTPError(404, "no route has this path")
-        self.tickets.found(path)
+        self.services.tickets.found(path)
         if not crossorigin.named_by(route, self.origin) and not super().check_origin():
             raise HTTPError(403, "this origin is not allowed")
         user = self.current_user
@@ -119,7 +119,7 @@ class TicketsHandler(ApiHandler):
             self.finish(json.dumps({"ticket": None, "refused": self._refused(path)}))
             return
         if config.xsrf == "ticket" and config.auth.required and not self.token_authenticated:
-            ticket = self.tickets.issue(user_key(user), route.name, normal_path(path))
+            ticket = self.services.tickets.issue(user_key(user), route.name, normal_path(path))
         self.finish(json.dumps({"ticket": ticket, "expires_in": SECONDS}))
 
     def _arriving(self, path: str, base: str) -> str:
@@ -130,16 +130,14 @@ class TicketsHandler(ApiHandler):
         return self.base_url + path[len(base) :]
 
     def _refused(self, path: str) -> dict[str, Any] | None:
-        if self.refusals is None:
-            return None
         for key in user_keys(self):
-            found = self.refusals.recent.get((key, self.origin, normal_path(path)))
+            found = self.services.refusals.recent.get((key, self.origin, normal_path(path)))
             if found is not None:
                 return found._asdict()
         return None
 
     def _route(self, path: str) -> Route | None:
         below = path_below(self.base_url, path)
-        found = None if below is None else self.manager.table.find(below)
+        found = None if below is None else self.services.manager.table.find(below)
         # A file of a page has no socket.
         return None if found is None or found[1] else found[0][0]
