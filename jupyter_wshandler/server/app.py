@@ -41,7 +41,7 @@ from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
 from ..routes import Route
-from ..transports.handover import CARRIERS as TRANSPORTS
+from ..transports.handover import TRANSPORTS
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
