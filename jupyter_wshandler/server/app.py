@@ -59,7 +59,7 @@ from .handlers import (
     StaticHandler,
 )
 from .jupytersettings import without_effect
-from .kernels.wire import KernelWatch
+from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
 from .routing import FolderMatcher, RouteMatcher, answered_by, insert_rules, unreachable
 from .services import Services
