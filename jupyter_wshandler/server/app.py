@@ -45,7 +45,6 @@ from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .configfiles import unloaded
-from .handlers import StaticHandler
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -53,6 +52,7 @@ from .routing import answered_by, unreachable
 from .rules import install
 from .services import Services
 from .signals import stop_in_order_on_sigint, stop_once
+from .statichandler import StaticHandler
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
