@@ -64,7 +64,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 
 
 class WSHandlerApp(ExtensionApp):
-    """Serve Python functions as WebSockets of this Jupyter server."""
+    """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
     app_name = "WebSocket routes"

@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class RouteMatcher(Matcher):
-    """Match the path of a request against the manager's current route table.
+    """A rule's matcher that looks a path up in the manager's current route table.
 
     Args:
         services: What the handlers share; its manager owns the table.
@@ -61,7 +61,7 @@ class RouteMatcher(Matcher):
 
 
 class FolderMatcher(RouteMatcher):
-    """Match the address of a folder, which ends with a slash: a route's page, or one in it.
+    """A matcher of the addresses of folders, which end with a slash: a route's page, or one in it.
 
     Jupyter's first rule takes the slash from every path that ends with one. This stands before
     it, and leaves to Jupyter what is Jupyter's without the slash.

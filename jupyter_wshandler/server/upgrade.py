@@ -29,7 +29,8 @@ class UpgradeHandler(AdmissionHandler):
 
     def refuse_if_logged_out(self, connection: Connection) -> None:
         """Refuse a credential that has ended, where the route asks for one at all."""
-        if not self.services.recheck.admit(self, connection) and self.route.config.auth.required:
+        is_good = self.services.recheck.note_login(self, connection)
+        if not is_good and self.route.config.auth.required:
             raise StaleLogin("this login has ended; log in again")
 
     async def upgrade(self, connection: Connection) -> bool:

@@ -105,7 +105,7 @@ class House:
         handler = self.recheck._handler(connection)
         handler.current_user = await self.provider.get_user(handler)
         connection.current_user = handler.current_user
-        assert self.recheck.admit(handler, connection)
+        assert self.recheck.note_login(handler, connection)
         self.manager.connections[connection.id] = connection
         return connection
 

@@ -36,7 +36,7 @@ BROKEN = "this route is broken; its error is in the server's log"
 
 
 class Refused(HTTPError):
-    """Refuse a request with a status and one sentence that the client may see.
+    """A refusal: a status, and one sentence that the client may see.
 
     Args:
         status: The HTTP status.
@@ -63,7 +63,7 @@ class Refused(HTTPError):
 
 
 class WrongOrigin(Refused):
-    """Refuse a page of another origin.
+    """The refusal of a page of another origin.
 
     Args:
         detail: More words, for the log alone.
@@ -76,7 +76,7 @@ class WrongOrigin(Refused):
 
 
 class StaleLogin(Refused):
-    """Refuse a ticket or login that may have been good a moment ago."""
+    """The refusal of a ticket or login that may have been good a moment ago."""
 
     cause = "login"
 
@@ -85,7 +85,7 @@ class StaleLogin(Refused):
 
 
 class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
-    """Decide who may use one route; a subclass says what is answered then."""
+    """The decision who may use one route; a subclass says what is answered then."""
 
     upgrading = False
     """Whether a socket is asked for."""

@@ -39,7 +39,7 @@ _NETWORK = {
 
 
 class Denied(Exception):
-    """Who was asked has said no by raising, or has answered the request itself.
+    """A no: who was asked has raised it, or has answered the request itself.
 
     Args:
         error: What was raised: an HTTPError, or Finish.
@@ -51,11 +51,11 @@ class Denied(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The end of a question whose answer nobody waits for any more."""
 
 
 class Unanswered(Exception):
-    """Nobody has said yes or no.
+    """A question to which nobody has said yes or no.
 
     Args:
         asked: Who was asked.
@@ -92,7 +92,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 class AskedAgain(JupyterHandler):
-    """A request of before: what is answered to it goes nowhere.
+    """The handler of a request of before: what is answered to it goes nowhere.
 
     A provider may send a browser to its login, and nobody is there.
     """
@@ -134,7 +134,7 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
 
 
 class Asker:
-    """Ask, and own what is not answered yet."""
+    """The questions that are not answered yet, and the one way to ask more."""
 
     def __init__(self) -> None:
         self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()

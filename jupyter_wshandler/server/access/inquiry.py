@@ -36,7 +36,7 @@ CLIENT_GONE = 499
 
 
 class InquiringHandler(JupyterHandler):
-    """Ask the identity provider and the Authorizer with an end to the waiting."""
+    """A handler whose questions to the identity provider and the Authorizer have an end."""
 
     services: Services
 

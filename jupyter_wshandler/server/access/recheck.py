@@ -3,6 +3,17 @@
 The handshake asks once; after that a user may log out, a token may be revoked, a membership may
 be withdrawn. So the identity provider and the authorizer are asked again, once per credential
 and period however many connections use it, and a logout is acted on at once.
+
+Three answers are told apart:
+
+- No: the connection is closed.
+- Yes: it stays, until the period is over again.
+- None at all, as the Hub is being restarted or a provider fails. Taken for a no, it would throw
+  everybody out at each restart of the Hub; taken for a yes, it would let those stay for ever whose
+  access was withdrawn meanwhile. So it stays for the route's `grace`, counted from the last answer.
+
+There is one clock for all: it sleeps until the first period is over, and begins a task for each
+question that is due. Nothing is held for a connection but the digest of its credential.
 """
 
 from __future__ import annotations
@@ -51,7 +62,7 @@ HUB, OURSELVES = "the Hub", "jupyter_wshandler"
 
 
 class Recheck:
-    """Ask again who is behind the open connections, and close those whose login has ended.
+    """The watch over open connections: it asks again who they are, and closes what has ended.
 
     Args:
         application: Jupyter's web application.
@@ -71,9 +82,12 @@ class Recheck:
         self._application = application
         self._manager = manager
         self._refusals = refusals
+        # Questions are those of `question_about`: connections that are asked about together.
         self._asked_at: dict[str, float] = {}
-        # When somebody has last answered, for each question and the name of a route.
+        # When somebody has last answered, for each question and the name of a route: the
+        # Authorizer may answer about one of a user's routes and fail at another.
         self._answered_at: dict[tuple[str, str], float] = {}
+        # Logins that a logout has ended: the cookies themselves are still good.
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -90,6 +104,7 @@ class Recheck:
     def start(self) -> None:
         """Begin to ask again; also act on every logout from now on."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="wshandler recheck")
+        # Jupyter tells nobody of a logout; this is what it calls for one.
         provider = self._application.settings.get("identity_provider")
         clear = getattr(provider, "clear_login_cookie", None)
         if clear is None or getattr(clear, "_wshandler", False):
@@ -137,7 +152,7 @@ class Recheck:
         """
         return proof(handler) if self.hub is None else self.hub.credential(handler)
 
-    def admit(self, handler: JupyterHandler, connection: Connection) -> bool:
+    def note_login(self, handler: JupyterHandler, connection: Connection) -> bool:
         """Note a new connection's credential; return whether it is not known to have ended.
 
         Args:
@@ -148,7 +163,8 @@ class Recheck:
             return True
         # What came neither with a token nor with a cookie came with the request as a whole.
         digest = connection._credential = self.proof(handler) or of_request(connection.request)
-        # The Hub may have been asked a while before this connection came.
+        # The period counts from the answer: the Hub may have given it a while before this
+        # connection came, and it is no newer for having been used once more.
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
         question, now = question_about(connection), answered_at or time.monotonic()
         asked_at = self._asked_at.setdefault(question, now)
@@ -212,6 +228,7 @@ class Recheck:
         while True:
             wait = min(LONGEST_WAIT, max(0.0, self._due - time.monotonic()))
             try:
+                # Woken by a new connection whose period ends before all others.
                 # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -232,6 +249,7 @@ class Recheck:
             auth = connection._route.config.auth
             if connection._credential is not None and auth.required and auth.recheck:
                 open_.setdefault(question_about(connection), []).append(connection)
+        # What nobody has open any more is forgotten.
         self._asked_at = {q: at for q, at in self._asked_at.items() if q in open_}
         self._answered_at = {q: at for q, at in self._answered_at.items() if q[0] in open_}
         self._due = float("inf")
@@ -277,6 +295,8 @@ class Recheck:
         async with self._places:
             asked_at = time.monotonic()
             try:
+                # Half a period old is fresh enough: so a question of somebody else's, such as a
+                # handshake's with the same token, spares the Hub this one.
                 with self.fresh(period / 2):
                     user = complete(await self.asker.who(handler, patience))
             except Unanswered as unanswered:
@@ -293,6 +313,7 @@ class Recheck:
             except Unanswered as unanswered:
                 same = [c for c in connections if c._route is route]
                 self._without_answer(question, unanswered, same, asked_at)
+        # What is known is acted on first, also where the last question has had no answer.
         self._carry_out(question, digest, user is not None, verdicts)
         answered_at = asked_at if self.hub is None else self.hub.answered_at(digest) or 0.0
         if answered_at < asked_at - period / 2:
@@ -323,6 +344,8 @@ class Recheck:
                 continue
             if question_about(connection) != question:
                 continue
+            # The Hub knows whose the token is, and the provider says nobody: the user may not use
+            # this server any more, which is no end of the login.
             if not known and not known_to_hub:
                 result = "ended"
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")

@@ -26,7 +26,7 @@ class _Kind(NamedTuple):
 
 
 class UnansweredLog:
-    """Take note of questions without an answer: each is counted, each kind written now and then.
+    """The record of questions without an answer: all are counted, each kind is written at times.
 
     Args:
         manager: Has the metrics and the log.

@@ -21,7 +21,7 @@ BODY_SECONDS = 10.0
 
 
 class ApiHandler(InquiringHandler, APIHandler):
-    """Serve one address of the API to who may: asked before a byte of a body is read.
+    """One address of the API, for those who may: asked before a byte of a body is read.
 
     Jupyter's `prepare` checks Host, login, Origin and, for a login by cookie, XSRF; then the
     Authorizer is asked. A subclass says in `most` how large the bodies of its verbs may be, and
@@ -95,7 +95,7 @@ class ApiHandler(InquiringHandler, APIHandler):
 
 
 class WithBodyHandler(UnreadBody, ApiHandler):
-    """Read a body into memory where it is a small one, and from who may send it."""
+    """An address of the API for requests with a body: read if it is small, from those who may."""
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, and whether the body can be what is expected."""

@@ -36,7 +36,7 @@ class TicketRequest(msgspec.Struct):
 
 
 class TicketsHandler(ApiHandler):
-    """Give out tickets for routes with ``xsrf: ticket``."""
+    """The address where pages fetch tickets for routes with ``xsrf: ticket``."""
 
     most = {"post": 4096}
 
