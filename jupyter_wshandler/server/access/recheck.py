@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,24 @@ QUESTIONS_AT_A_TIME = 8
 
 HUB, OURSELVES = "the Hub", "jupyter_wshandler"
 """Who has not answered, beside those whom `asking` knows."""
+
+
+class _Logout:
+    """A provider's `clear_login_cookie`, of which the recheck hears first.
+
+    Args:
+        recheck: Closes the connections of the browser that logs out.
+        clear: The provider's own.
+    """
+
+    def __init__(self, recheck: Recheck, clear: Callable[[JupyterHandler], Any]) -> None:
+        self._recheck = recheck
+        self._clear = clear
+
+    def __call__(self, handler: JupyterHandler) -> Any:
+        """Close the browser's connections, and let the provider do what it does."""
+        self._recheck.logged_out(handler)
+        return self._clear(handler)
 
 
 class Recheck:
@@ -107,15 +125,8 @@ class Recheck:
         # Jupyter tells nobody of a logout; this is what it calls for one.
         provider = self._application.settings.get("identity_provider")
         clear = getattr(provider, "clear_login_cookie", None)
-        if clear is None or getattr(clear, "_wshandler", False):
-            return
-
-        def clear_login_cookie(handler: JupyterHandler) -> Any:
-            self.logged_out(handler)
-            return clear(handler)
-
-        clear_login_cookie._wshandler = True  # type: ignore[attr-defined]
-        provider.clear_login_cookie = clear_login_cookie  # type: ignore[union-attr]
+        if clear is not None and not isinstance(clear, _Logout):
+            provider.clear_login_cookie = _Logout(self, clear)  # type: ignore[union-attr]
 
     async def stop(self) -> None:
         """Stop asking."""

@@ -105,7 +105,7 @@ class UnansweredLog:
         key = (kind[0], kind[1], kind[2])
         known = self._kinds.pop(key, None)
         if known is not None and now - known.written_at < PERIOD:
-            self._kinds[key] = known._replace(since=known.since + 1)
+            self._kinds[key] = _Kind(known.written_at, known.since + 1)
             return 0
         self._kinds[key] = _Kind(now, 0)
         while len(self._kinds) > KINDS:

@@ -133,7 +133,7 @@ class TicketsHandler(ApiHandler):
         for key in user_keys(self):
             found = self.services.refusals.recent.get((key, self.origin, normal_path(path)))
             if found is not None:
-                return found._asdict()
+                return {"status": found.status, "reason": found.reason, "cause": found.cause}
         return None
 
     def _route(self, path: str) -> Route | None:
