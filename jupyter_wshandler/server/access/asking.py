@@ -124,6 +124,7 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
     headers = HTTPHeaders()
     for name, value in request.headers.items():
         headers.add(name, value)
+    # With what proves the identity: it has no public name, as callbacks are not to see it.
     again = without_client(request._whole_uri, headers)
     again.remote_ip = request.remote_ip
     again.protocol = request.protocol
@@ -161,7 +162,8 @@ class Asker:
         if handler.answered:
             # It has sent the browser elsewhere: to its login.
             user = None
-        # Whatever else is asked of the handler goes by these; without them Jupyter raises.
+        # Whatever else is asked of the handler goes by these; without them Jupyter raises. Only its
+        # own `prepare` sets the second one, which checks more than is asked here.
         handler.current_user = handler._jupyter_current_user = user
         return user
 
