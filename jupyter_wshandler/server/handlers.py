@@ -14,6 +14,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..config.paths import as_escaped, normal_path
 from ..connection.connection import Connection
+from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.handshake import upgrade_required
 from ..errors import LimitReached
@@ -59,15 +60,14 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         healthy = await self.services.manager.heal(self.route)
         if not upgrade:
             self.refuse_without_page(healthy)
-        if upgrade and self.route.host is not None and self.route.host.busy:
+        if upgrade and self.services.manager.host_of(self.route).busy:
             raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
         connection = self._connection()
         opened = False
         try:
             name, new = session_id(self, secure=self.services.secure_cookie)
-            connection._session = await self.services.manager.sessions.attach(
-                name, self._user_key(), new=new
-            )
+            sessions = self.services.manager.sessions
+            connection.take_session(await sessions.attach(name, self._user_key(), new=new))
             if upgrade:
                 self.refuse_if_logged_out(connection)
             self.check_membership()
@@ -89,16 +89,18 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         """Return the connection that may open: what the route's functions are asked about."""
         return self.services.manager.connection(
             self.route,
-            Request(
-                list(self.request.headers.get_all()),
-                as_escaped(self.request.uri or "/"),
-                self.request.remote_ip or "",
-                self.request.protocol,
-                self.request.host,
+            Opening(
+                Request(
+                    list(self.request.headers.get_all()),
+                    as_escaped(self.request.uri or "/"),
+                    self.request.remote_ip or "",
+                    self.request.protocol,
+                    self.request.host,
+                ),
+                current_user=self.current_user,
+                path_args=self.found.args,
+                path_kwargs=self.found.kwargs,
             ),
-            current_user=self.current_user,
-            path_args=self.found.args,
-            path_kwargs=self.found.kwargs,
         )
 
     def refuse_without_page(self, healthy: bool = True) -> None:

@@ -13,7 +13,7 @@ from .access.inquiry import InquiringHandler
 from .bodies import UnreadBody, has_body
 
 
-# mypy: its `initialize` takes the services beside what Jupyter's own takes.
+# Its `initialize` takes the services beside what Jupyter's own takes.
 @stream_request_body
 class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):  # type: ignore[misc]
     """The extension's files for browsers, served as Jupyter does, but for bodies: none is read."""
