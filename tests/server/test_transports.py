@@ -1,4 +1,4 @@
-"""RFC 6455 after the handshake, on real sockets: both carriers, and TLS.
+"""RFC 6455 after the handshake, on real sockets: both transports, and TLS.
 
 Each case sends bytes as they are to a real server. What a server must do with them is written
 beside them, with the section of the RFC.
@@ -73,7 +73,7 @@ async def report(handler, message):
     mine = handler.id
     return {
         "connections": len([c for c in manager.connections if c != mine]),
-        "carrier": type(handler._transport).__name__,
+        "transport": type(handler._transport).__name__,
     }
 """
 YAML = """
@@ -112,7 +112,7 @@ url:
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
     certificate = None
     if request.param == "tls":
         certificate, key = make_certificate(folder)
@@ -121,7 +121,7 @@ def server(request, tmp_path_factory):
             "scheme": "https",
         }
     with running_server(YAML, folder=folder, modules={"bots.py": BOTS}, **options) as running:
-        running.extra |= {"carrier": request.param, "certificate": certificate}
+        running.extra |= {"transport": request.param, "certificate": certificate}
         yield running
 
 
@@ -151,9 +151,9 @@ def endings(frames: list[Frame]) -> list[int]:
     return [got.code for got in frames if got.opcode == CLOSE]
 
 
-def test_the_carrier_is_the_one_that_was_asked_for(server):
-    expected = "DirectTransport" if server.extra["carrier"] == "direct" else "StreamTransport"
-    assert report(server)["carrier"] == expected
+def test_the_transport_is_the_one_that_was_asked_for(server):
+    expected = "DirectTransport" if server.extra["transport"] == "direct" else "StreamTransport"
+    assert report(server)["transport"] == expected
 
 
 # ---- framing, 5.2 and 5.6 -----------------------------------------------------------------
