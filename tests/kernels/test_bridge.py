@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from support.memory import until
 
-from jupyter_wshandler.connection.connection import INBOX
 from jupyter_wshandler.connection.opening import Opening
+from jupyter_wshandler.connection.receiving import INBOX
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
