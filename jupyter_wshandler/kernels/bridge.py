@@ -15,6 +15,8 @@ import msgspec
 
 from ..connection.connection import Connection
 from ..connection.sending import CLOSED, CLOSING, SENT, Sent, check_close
+from ..engine.messages import Ping as PingFrame
+from ..engine.messages import size_of
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
@@ -294,7 +296,7 @@ class Bridge:
             elif isinstance(said, Ping):
                 if len(buffer) > MAX_PING:
                     raise ValueError(f"a ping has at most {MAX_PING} bytes, found {len(buffer)}")
-                connection._ping(buffer)
+                self._send(connection, PingFrame(buffer))
             elif isinstance(said, Close):
                 if said.code != NO_CODE or said.reason:
                     check_close(said.code, said.reason)
@@ -351,12 +353,12 @@ class Bridge:
         connection._close(CloseCode.INTERNAL_ERROR, "the notebook's bot sent what cannot be done")
         return connection
 
-    def _send(self, connection: KernelConnection, message: str | bytes) -> None:
+    def _send(self, connection: KernelConnection, message: str | bytes | PingFrame) -> None:
         if connection.held is not None:
             if connection.closed:  # what comes after our close frame goes nowhere
                 self._courier.take(connection.id)
                 return
-            size = connection.held_size + len(message)
+            size = connection.held_size + size_of(message)
             # A kernel that keeps to its window never gets here, however its messages are split.
             if len(connection.held) > WINDOW or (connection.held_size and size > 2 * WINDOW_SIZE):
                 raise ValueError("more messages than the connection's window allows")
@@ -387,11 +389,15 @@ class Bridge:
             if not held:
                 break
             message = held.popleft()
-            connection.held_size -= len(message)
+            connection.held_size -= size_of(message)
             sent = self._write(connection, message)
         connection.held = None
 
-    def _write(self, connection: KernelConnection, message: str | bytes) -> Sent:
+    def _write(self, connection: KernelConnection, message: str | bytes | PingFrame) -> Sent:
+        if isinstance(message, PingFrame):
+            # In its turn, also where it is not sent as the queue is full: the kernel counts.
+            connection._ping(message.payload)
+            return SENT
         try:
             return connection.relay(message)
         except ConnectionClosed:
@@ -520,7 +526,7 @@ class Bridge:
                 c.give(len(message.frame))
                 courier.put(["text", c.id, message.frame], size=64 + len(message.frame))
             elif isinstance(message, Pong):
-                courier.put(["pong", c.id], message.payload)
+                courier.put(["pong", c.id], message.payload, size=64 + len(message.payload))
 
     def _lost(self, c: KernelConnection) -> None:
         """Tell the kernel how a connection has ended; it is finished when `on_close` has run."""

@@ -10,6 +10,7 @@ from ..connection.answers import Answers
 from ..connection.connection import Connection
 from ..connection.sending import PEER_CLOSED, Sent
 from ..engine.chat import ChatCodec
+from ..engine.messages import Ping
 from ..types import Codec
 
 WINDOW = 64
@@ -70,7 +71,8 @@ class KernelConnection(Connection):
         self.on_stop = on_stop
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
-        self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
+        # Waits for room at a client that reads slowly.
+        self.held: deque[str | bytes | Ping] | None = None
         self.held_size = 0
         self.lost_at = 0.0
         self.told_closing = False  # the kernel knows that the client is leaving

@@ -5,7 +5,8 @@ Both sides have a `Courier`. A comm message holds one batch::
     {"n": 7, "got": 6, "taken": {"c1": 3}, "events": [["text", "c1", "hello"], ["binary", "c1"]]}
 
 `n` numbers the batches of one side and `got` is the last one that came from the other; `taken`
-says how many messages of a connection have been handled, so that more may come. The payloads of
+says how many messages of a connection (of a kernel's, also pings) have been handled, so that more
+may come. The payloads of
 binary events are the comm message's buffers, in order. Batching is what makes a bridge fast (one
 comm message per event gives some hundred events per second) and what keeps it from using up the
 rate that a notebook's server allows its kernel (1,000 messages a second).
@@ -21,7 +22,7 @@ from typing import Any, TypeAlias
 
 from .batches import MAX_EVENTS
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of this language: a server and a kernel of different versions leave each other alone."""
 
 TARGET = "wshandler"
@@ -40,8 +41,8 @@ KERNEL_IN_FLIGHT = 8
 """Batches of a kernel that the server may not have confirmed yet, at most."""
 
 WINDOW = 16 * 1024
-"""Messages of one connection that the server may have and not have sent on: as many small ones
-as a socket takes before it is full."""
+"""Messages and pings of one connection that the server may have and not have sent on: as many
+small ones as a socket takes before it is full."""
 
 WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""

@@ -400,7 +400,7 @@ class Link:
         elif isinstance(frame, Close):
             self._put(["close", name, frame.code, frame.reason])
         elif isinstance(frame, Ping):
-            self._put(["ping", name], frame.payload)
+            self._put(["ping", name], frame.payload, size=64 + len(frame.payload))
 
     def _session_changed(self, name: str, changed: dict[str, str], removed: list[str]) -> None:
         size = 64 + sum(len(text) for text in changed.values())

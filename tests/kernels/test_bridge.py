@@ -169,6 +169,53 @@ async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_serv
     assert client.connection.held is None
 
 
+async def test_a_ping_is_counted_in_its_turn_whether_it_is_sent_or_not(manager, kernel):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+
+    def taken() -> int:
+        return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
+
+    # Its place in the window is behind the messages before it: who is told of it too early
+    # takes them for sent.
+    kernel.say([["text", name, str(number)] for number in range(500)])
+    await until(taken)
+    before = taken()
+    kernel.say([["ping", name]] * 400, buffers=[b"p"] * 400)
+    kernel.say([["text", name, "last"]])
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    assert taken() == before < 500
+    while "last" not in client.got:
+        client.transport.taken(1)
+        await asyncio.sleep(0)
+    await until(lambda: taken() == 901)
+    assert [frame for frame in client.got if isinstance(frame, str)] == [
+        *map(str, range(500)),
+        "last",
+    ]
+    assert client.connection.held is None
+
+
+async def test_pings_to_a_client_that_reads_nothing_are_taken_and_kept_by_nobody(manager, kernel):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+    for _ in range(20):
+        kernel.say([["ping", name]] * 500, buffers=[b"p"] * 500)
+        await asyncio.sleep(0)
+
+    def taken() -> int:
+        return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
+
+    await until(lambda: taken() == 10_000)
+    assert client.transport.queued_frames < 300
+    assert client.code is None
+
+
 async def test_a_stalled_kernel_costs_who_waits_for_it_1013_and_takes_nobody_new(
     manager, kernel, monkeypatch
 ):
