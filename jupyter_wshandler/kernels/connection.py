@@ -21,7 +21,7 @@ WINDOW_SIZE = 1024 * 1024
 
 
 class _Relay(Answers):
-    """Let the kernel mark its answers, and tell it which to stop."""
+    """The answers of a connection that the kernel marks, and is told to stop."""
 
     __slots__ = ("_tell",)
 
@@ -38,7 +38,7 @@ class _Relay(Answers):
 
 
 class KernelConnection(Connection):
-    """Be an open WebSocket whose messages are handled in a kernel.
+    """An open WebSocket whose messages are handled in a kernel.
 
     Args:
         args: See `Connection`.

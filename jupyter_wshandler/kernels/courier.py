@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from .batches import MAX_EVENTS
+from .events import Event
 
 PROTOCOL = 4
 """Version of this language: a server and a kernel of different versions leave each other alone."""
@@ -47,17 +48,16 @@ small ones as a socket takes before it is full."""
 WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""
 
-Event: TypeAlias = list[Any]
 Batch: TypeAlias = dict[str, Any]
 Transmit: TypeAlias = Callable[[Batch, list[bytes]], object]
 
 
 class OutOfStep(Exception):
-    """Report that a batch is missing: what was in it is lost."""
+    """A batch is missing: what was in it is lost."""
 
 
 class Courier:
-    """Send events in order and in batches; belongs to one event loop.
+    """One side's way to the other: events in order and in batches, on one event loop.
 
     Args:
         loop: The event loop.
@@ -112,7 +112,7 @@ class Courier:
         """Send an event, with those that follow it in this turn of the loop.
 
         Args:
-            event: A JSON list that begins with the event's name.
+            event: The event.
             buffer: What travels beside the JSON.
             size: What the event counts for, in bytes.
         """
@@ -161,7 +161,7 @@ class Courier:
             self._sent[self._number] = now
             batch["n"] = self._number
             pairs = self._next_events()
-            batch["events"] = [event for event, _ in pairs]
+            batch["events"] = [event.as_list() for event, _ in pairs]
         if self._handled > self._confirmed:
             batch["got"] = self._confirmed = self._handled
         taken = self._next_taken()
@@ -189,13 +189,13 @@ class Courier:
         for event, buffer in pairs:
             try:
                 # As deep as it is in a message: nesting is one of the things that can be wrong.
-                self._pack({"data": {"events": [event]}})
+                self._pack({"data": {"events": [event.as_list()]}})
                 whole.append((event, buffer))
             except Exception as why:
                 wrong.append((event, why))
         if not wrong:
             raise failed  # it is not the events' doing
-        batch["events"] = [event for event, _ in whole]
+        batch["events"] = [event.as_list() for event, _ in whole]
         try:
             self._transmit(batch, _buffers(whole))
         finally:
@@ -234,14 +234,15 @@ class Courier:
 
     # ---- receiving -------------------------------------------------------------------------
 
-    def receive(self, batch: Batch) -> tuple[list[Event], dict[str, int]]:
+    def receive(self, batch: Batch) -> tuple[list[list[Any]], dict[str, int]]:
         """Take note of a batch of the other side.
 
         Args:
             batch: What its `transmit` was given.
 
         Returns:
-            Its events, and how many messages of which connection the other side has handled.
+            Its events as JSON lists, and how many messages of which connection the other side
+            has handled.
 
         Raises:
             OutOfStep: The batch before it never came.
@@ -298,8 +299,8 @@ def _buffers(pairs: list[tuple[Event, bytes | None]]) -> list[bytes]:
 
 
 def with_buffers(
-    events: Sequence[Event], buffers: Sequence[Any], names: frozenset[str]
-) -> list[tuple[Event, bytes]]:
+    events: Sequence[list[Any]], buffers: Sequence[Any], names: frozenset[str]
+) -> list[tuple[list[Any], bytes]]:
     """Give each event whose payload travelled beside the JSON its buffer.
 
     Args:

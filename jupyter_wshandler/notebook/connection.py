@@ -17,7 +17,7 @@ from .sessions import KernelSessions
 
 
 class NotebookManager(WebSocketManager):
-    """Run the callbacks of this kernel's bots.
+    """The manager that runs the callbacks of this kernel's bots.
 
     Args:
         sessions: Keeps what survives reconnects.
@@ -53,7 +53,7 @@ class NotebookManager(WebSocketManager):
 
 
 class BotConnection(Connection):
-    """Be a connection whose client is at the server; what is handled makes room there."""
+    """A connection whose client is at the server; what is handled makes room there."""
 
     __slots__ = ("_in_hands", "on_handled")
     on_handled: Callable[[], object]

@@ -13,8 +13,9 @@ from jupyter_wshandler.connection.connection import INBOX
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
+from jupyter_wshandler.kernels import incoming
 from jupyter_wshandler.kernels.batches import NotABatch, read_batch
-from jupyter_wshandler.kernels.bridge import Bridge
+from jupyter_wshandler.kernels.bridge import KernelBridge
 from jupyter_wshandler.kernels.connection import WINDOW
 from jupyter_wshandler.kernels.courier import OutOfStep
 from jupyter_wshandler.kernels.details import describe, why_not_header
@@ -32,7 +33,7 @@ class Kernel:
         self.batches: list[dict] = []
         self.answers = True
         self._number = 0
-        self.bridge = Bridge(manager, routes, "0123456789abcdef", self._take, **options)
+        self.bridge = KernelBridge(manager, routes, "0123456789abcdef", self._take, **options)
 
     def _take(self, batch: dict, buffers: list[bytes]) -> None:
         self.batches.append(batch)
@@ -327,9 +328,9 @@ async def test_a_header_that_nobody_has_called_harmless_is_not_told_to_a_kernel(
 ):
     client = Client(manager)
     client.connection.request = Request([(name, "secret"), ("X-Mine", "2"), ("DNT", "1")], "/bot")
-    assert describe(client.connection)["request"]["headers"] == [["DNT", "1"]]
-    told = describe(client.connection, frozenset({"x-mine"}))["request"]["headers"]
-    assert told == [["X-Mine", "2"], ["DNT", "1"]]
+    assert describe(client.connection).request.headers == [("DNT", "1")]
+    told = describe(client.connection, frozenset({"x-mine"})).request.headers
+    assert told == [("X-Mine", "2"), ("DNT", "1")]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in SECRETS])
@@ -337,7 +338,7 @@ async def test_no_setting_tells_a_kernel_what_proves_an_identity(manager, kernel
     assert why_not_header(name) is not None
     client = Client(manager)
     client.connection.request = Request([(name, "secret")], "/bot")
-    assert describe(client.connection, frozenset({name.lower()}))["request"]["headers"] == []
+    assert describe(client.connection, frozenset({name.lower()})).request.headers == []
 
 
 @pytest.mark.parametrize("name", ["", "X Y", "X:Y", "X\n", "ü"])
@@ -355,7 +356,7 @@ async def test_the_headers_that_were_added_reach_the_kernel(manager):
     client.open()
     await until(lambda: kernel.got("open"))
     told = kernel.got("open")[0][2]["request"]["headers"]
-    assert told == [["X-DEPARTMENT", "7"], ["Origin", "http://h"]]
+    assert told == [("X-DEPARTMENT", "7"), ("Origin", "http://h")]
     kernel.bridge.end("over")
     client.transport.lost()
 
@@ -369,9 +370,9 @@ async def test_what_proves_an_identity_is_not_told_to_a_kernel(manager, kernel, 
     client.connection.current_user = SimpleNamespace(username="ada", name="Ada", token="secret")
     told = describe(client.connection)
     assert "secret" not in str(told)
-    assert told["request"]["headers"] == [["User-Agent", "x"], ["Origin", "http://h"]]
-    assert told["request"]["uri"] == "/bot?a=1"
-    assert told["user"] == {"username": "ada", "name": "Ada"}
+    assert told.request.headers == [("User-Agent", "x"), ("Origin", "http://h")]
+    assert told.request.uri == "/bot?a=1"
+    assert told.user == {"username": "ada", "name": "Ada"}
 
 
 WRONG = [
@@ -494,7 +495,7 @@ async def test_nothing_that_a_kernel_chooses_breaks_a_log_line(manager, routes, 
 async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
     manager, routes, monkeypatch
 ):
-    monkeypatch.setattr(bridges, "SLICE", 0.0005)
+    monkeypatch.setattr(incoming, "SLICE", 0.0005)
     routes._limit = 10_000
     kernel = Kernel(manager, routes)
     turns = 0
@@ -526,7 +527,7 @@ async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
 
 async def test_a_batch_is_confirmed_only_when_it_has_been_handled(manager, kernel, monkeypatch):
     await until(lambda: kernel.got("served"))
-    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    monkeypatch.setattr(incoming, "SLICE", -1.0)
     client = Client(manager).open()
     kernel.say([["text", client.connection.id, str(n)] for n in range(50)])
     assert kernel.bridge._courier._handled == 1
@@ -537,7 +538,7 @@ async def test_a_batch_is_confirmed_only_when_it_has_been_handled(manager, kerne
 
 async def test_a_kernel_that_waits_for_no_confirmation_is_cut_off(manager, kernel, monkeypatch):
     await until(lambda: kernel.got("served"))
-    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    monkeypatch.setattr(incoming, "SLICE", -1.0)
     client = Client(manager).open()
     events = [["text", client.connection.id, "x"]] * 100
     for _ in range(8):
