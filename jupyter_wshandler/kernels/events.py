@@ -35,41 +35,41 @@ class Event(msgspec.Struct, array_like=True, frozen=True):
 # ---- in both directions --------------------------------------------------------------------------
 
 
-class Text(Event, tag="text"):
+class Text(Event, tag="text", frozen=True):
     """A text from a client, or to one."""
 
     text: str
 
 
-class Long(Event, tag="long"):
+class Long(Event, tag="long", frozen=True):
     """A text that travels as a buffer, in UTF-8: within the JSON it would be copied many times."""
 
 
-class Binary(Event, tag="binary"):
+class Binary(Event, tag="binary", frozen=True):
     """Bytes from a client, or to one, which travel as a buffer."""
 
 
 # ---- from a kernel -------------------------------------------------------------------------------
 
 
-class Ping(Event, tag="ping"):
+class Ping(Event, tag="ping", frozen=True):
     """A ping to a client; its payload travels as a buffer."""
 
 
-class Close(Event, tag="close"):
+class Close(Event, tag="close", frozen=True):
     """The wish to close a connection."""
 
     code: int
     reason: str
 
 
-class Closed(Event, tag="closed"):
+class Closed(Event, tag="closed", frozen=True):
     """The end of a connection's last callback, and how many messages its queue has dropped."""
 
     dropped: int
 
 
-class SessionChange(Event, Generic[Changed, Removed], tag="session"):
+class SessionChange(Event, Generic[Changed, Removed], tag="session", frozen=True):
     """What has changed in a session: new values as JSON text by key, and the keys that are gone.
 
     A kernel sends a mapping and a list; the server reads them in two steps, see `batches`.
@@ -79,7 +79,7 @@ class SessionChange(Event, Generic[Changed, Removed], tag="session"):
     removed: Removed
 
 
-class Serve(Event, Generic[Claimed], tag="serve"):
+class Serve(Event, Generic[Claimed], tag="serve", frozen=True):
     """The wish to serve a route, with a number that the answer repeats.
 
     A kernel sends a mapping; the server reads it in two steps, see `batches`.
@@ -91,7 +91,7 @@ class Serve(Event, Generic[Claimed], tag="serve"):
     """The notebook's file, for people who read the server's log."""
 
 
-class Withdraw(Event, tag="withdraw"):
+class Withdraw(Event, tag="withdraw", frozen=True):
     """The end of a route that the kernel has served."""
 
 
@@ -127,7 +127,7 @@ class Details(msgspec.Struct, frozen=True):
         return {**msgspec.structs.asdict(self), "request": msgspec.structs.asdict(self.request)}
 
 
-class Open(Event, tag="open"):
+class Open(Event, tag="open", frozen=True):
     """A new connection of a route."""
 
     details: Details
@@ -137,7 +137,7 @@ class Open(Event, tag="open"):
         return [self.__struct_config__.tag, self.name, self.details.as_dict()]
 
 
-class Served(Event, tag="served"):
+class Served(Event, tag="served", frozen=True):
     """The answer that a route is served."""
 
     number: int
@@ -145,38 +145,38 @@ class Served(Event, tag="served"):
     """The addresses of the route and of its server."""
 
 
-class Refused(Event, tag="refused"):
+class Refused(Event, tag="refused", frozen=True):
     """The answer that a route is not served, and why."""
 
     number: int
     why: str
 
 
-class Displaced(Event, tag="displaced"):
+class Displaced(Event, tag="displaced", frozen=True):
     """The news that a route is served no longer, and why; with the number that it was agreed by."""
 
     number: int
     why: str
 
 
-class Pong(Event, tag="pong"):
+class Pong(Event, tag="pong", frozen=True):
     """A client's answer to a ping; its payload travels as a buffer."""
 
 
-class Stop(Event, tag="stop"):
+class Stop(Event, tag="stop", frozen=True):
     """A client's wish that the answer to one of its messages is stopped."""
 
     number: int
 
 
-class Leaving(Event, tag="leaving"):
+class Leaving(Event, tag="leaving", frozen=True):
     """The news that a client has said goodbye, and waits for its messages to be handled."""
 
     code: int
     reason: str
 
 
-class Lost(Event, tag="lost"):
+class Lost(Event, tag="lost", frozen=True):
     """The end of a connection."""
 
     code: int | None

@@ -34,7 +34,7 @@ class BotLoop:
     def __init__(
         self,
         begin: Callable[[], Awaitable[None]],
-        survived: Callable[[BaseException | None], object],
+        survived: Callable[[BaseException | None], None],
     ) -> None:
         self._begin = begin
         self._survived = survived

@@ -138,7 +138,7 @@ def test_frames_are_the_messages_themselves():
     ping = protocol.encode_ping(b"p")
     assert type(ping) is Ping
     assert ping.payload == b"p"
-    assert [size_of(frame) for frame in ("grün", b"ab", ping, Close(1000, ""))] == [4, 2, 0, 0]
+    assert [size_of(frame) for frame in ("grün", b"ab", ping, Close(1000, ""))] == [4, 2, 3, 0]
 
 
 def test_a_text_that_could_not_travel_as_utf8_is_refused():

@@ -21,7 +21,7 @@ from jupyter_wshandler.kernels.courier import (
 from jupyter_wshandler.kernels.events import Event
 
 
-class Said(Event, tag="said"):
+class Said(Event, tag="said", frozen=True):
     """An event of any shape."""
 
     parts: tuple
