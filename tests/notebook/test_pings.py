@@ -13,7 +13,7 @@ BOTS = """
 import os, threading
 import jupyter_wshandler as wsh
 
-done = threading.Event()
+done, served = threading.Event(), {}
 
 def flood(handler, pings=100_000):
     for number in range(pings):
@@ -39,12 +39,13 @@ async def own_thread(handler, message):
     threading.Thread(target=flood, args=(handler,)).start()
 
 for name, function in (('async', on_loop), ('def', in_thread), ('thread', own_thread)):
-    wsh.serve(f'/{name}/([0-9]+)', on_message=function, queue={'bytes': '1MiB'}, timeout='5m')
+    options = {'queue': {'bytes': '1MiB'}, 'timeout': '5m'}
+    served[name] = wsh.serve(f'/{name}/([0-9]+)', on_message=function, **options)
 os.getpid()
 """
 
 FROM_THE_CELL = """
-(handler,) = wsh.bots['async'].connections
+(handler,) = served['async'].connections
 handler.times = {size}
 flood(handler)
 """
