@@ -93,7 +93,8 @@ def _write(connection: KernelConnection, message: str | bytes | Ping) -> Sent:
     if isinstance(message, Ping):
         # Counted in its turn also where it is not sent, as the queue is full: the kernel takes
         # what it hears of for the oldest that it has sent.
-        connection._ping(message.payload)
+        with contextlib.suppress(ConnectionClosed):
+            connection.ping(message.payload)
         return SENT
     try:
         return connection.relay(message)

@@ -68,7 +68,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> Details
         headers: Names of header fields, in lower case, that it is told beside `HEADERS`.
     """
     request = connection.request
-    session = connection._session
+    session = connection.attached_session
     return Details(
         route=connection.route,
         user=describe_user(connection.current_user),
@@ -88,7 +88,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> Details
         path_args=list(connection.path_args),
         path_kwargs=dict(connection.path_kwargs),
         subprotocol=connection.subprotocol,
-        chat=connection._answers is not None,
+        chat=connection.chat_answers is not None,
     )
 
 

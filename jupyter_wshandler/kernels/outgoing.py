@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..connection.turns import next_message
 from ..engine.protocol import Pong
 from ..types import Question
 from . import events
@@ -49,11 +50,11 @@ class Outgoing:
         while True:
             if not connection.has_room():
                 return  # what the kernel takes wakes it again
-            if connection._inbox and self._courier.waiting >= MAX_WAITING and alive:
+            if connection.has_messages and self._courier.waiting >= MAX_WAITING and alive:
                 self._blocked.add(connection)
                 return
             # With an empty inbox, too: the message before has left, and reading may go on.
-            message = connection._next_message()
+            message = next_message(connection)
             if message is None:
                 return
             self._put(connection, message)

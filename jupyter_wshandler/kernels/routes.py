@@ -12,8 +12,9 @@ import msgspec
 from ..config.loader import load_route
 from ..config.model import RouteConfig
 from ..config.nodes import shorten
+from ..connection.host import Host
 from ..errors import RouteRefused
-from ..routes import Route, RouteHost
+from ..routes import Route
 from .rivals import Rivals
 
 _GROUP = re.compile(r"\(\?P<\w+>")
@@ -39,7 +40,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     replace: bool = False
 
 
-class Claimant(RouteHost, Protocol):
+class Claimant(Host, Protocol):
     """One kernel that asks for routes."""
 
     label: str

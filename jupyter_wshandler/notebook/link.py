@@ -19,6 +19,7 @@ import msgspec
 
 from ..callbacks.errorlog import ErrorSink
 from ..config.model import AuthConfig
+from ..connection.connection import Connection
 from ..engine.texts import printable
 from ..kernels.courier import (
     KERNEL_IN_FLIGHT,
@@ -47,7 +48,7 @@ from ..routes import Route
 from .botloop import BotLoop
 from .claims import Answer, Asked, Claims
 from .comms import Comms
-from .connection import BotConnection, NotebookManager
+from .manager import NotebookManager
 from .opened import BotConnections
 from .output import bot_logger
 from .sessions import KernelSessions
@@ -87,10 +88,9 @@ class ServerLink:
         self.kernel = kernel
         self.has_subshells = bool(getattr(kernel, "_supports_kernel_subshells", False))
         self.sessions = KernelSessions(self._session_changed, bot_logger(), self._has_room)
-        self.manager = NotebookManager(
-            self.sessions, lambda connection: self._connections.finished(connection), errors
-        )
+        self.manager = NotebookManager(self.sessions, errors)
         self._connections = BotConnections(self.manager, self.sessions, self._put, self._handled)
+        self.manager.observers.add(self._connections)
         self._thread = BotLoop(self.manager.start, self._survived)
         self.attached = False
         self.alone = False  # nobody has answered when somebody was waited for
@@ -268,10 +268,10 @@ class ServerLink:
         if isinstance(event, Serve):
             self._claims.answered("refused", event.name, event.number, f"it cannot be sent: {why}")
 
-    def _handled(self, connection: BotConnection) -> None:
+    def _handled(self, connection: Connection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""
-        if connection._session is not None:
-            self.sessions.send_light(connection._session)
+        if connection.attached_session is not None:
+            self.sessions.send_light(connection.attached_session)
         if self._courier is not None:
             self._courier.take(connection.id)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 
 from ..connection.connection import Connection
+from ..connection.observer import Observer
+from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
@@ -14,11 +17,11 @@ from ..kernels import events
 from ..kernels.courier import LONG, WINDOW, WINDOW_SIZE
 from ..kernels.events import Details, FromServer
 from ..types import CloseCode, Codec
-from .connection import BotConnection, NotebookManager
+from .manager import NotebookManager
 from .sessions import KernelSessions
 
 
-class BotConnections:
+class BotConnections(Observer):
     """The bots' side of the connections that the server has told this kernel of.
 
     What callbacks send leaves as events, as far as the server has room for it; the rest waits in
@@ -28,7 +31,8 @@ class BotConnections:
         manager: Runs the callbacks.
         sessions: Keeps the sessions.
         put: Sends an event to the server, with a buffer and the bytes that it counts for.
-        handled: Hears that a message of a connection was handled.
+        handled: Hears that a message of a connection is done with, so that the server may send
+            one more.
     """
 
     def __init__(
@@ -36,13 +40,15 @@ class BotConnections:
         manager: NotebookManager,
         sessions: KernelSessions,
         put: Callable[[events.Event, bytes | None, int], object],
-        handled: Callable[[BotConnection], object],
+        handled: Callable[[Connection], object],
     ) -> None:
         self._manager = manager
         self._sessions = sessions
         self._put = put
         self._handled = handled
-        self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
+        self._open: dict[str, tuple[Connection, MessageTransport]] = {}
+        # Of what has ended it cannot be asked any more.
+        self._session_ids: dict[str, str] = {}
 
     @property
     def waiting(self) -> bool:
@@ -69,18 +75,19 @@ class BotConnections:
             self._put(events.Close(name, code, "this route is gone"), None, 64)
             return
         asked, user, stored = details.request, details.user, details.session
-        connection = BotConnection(
+        connection = Connection(
             manager,
             route,
+            Opening(
+                Request(asked.headers, asked.uri, asked.remote_ip, asked.protocol, asked.host),
+                current_user=None if user is None else SimpleNamespace(**user),
+                session=None if stored is None else self._sessions.open(*stored),
+                path_args=tuple(details.path_args),
+                path_kwargs=details.path_kwargs,
+                subprotocol=details.subprotocol,
+            ),
             id=name,
-            request=Request(asked.headers, asked.uri, asked.remote_ip, asked.protocol, asked.host),
-            current_user=None if user is None else SimpleNamespace(**user),
-            session=None if stored is None else self._sessions.open(*stored),
-            path_args=tuple(details.path_args),
-            path_kwargs=details.path_kwargs,
         )
-        connection.subprotocol = details.subprotocol
-        connection.on_handled = lambda: self._handled(connection)
         transport = MessageTransport(
             loop,
             lambda frame: self._send(name, frame),
@@ -89,6 +96,8 @@ class BotConnections:
             size=WINDOW_SIZE,
         )
         self._open[name] = connection, transport
+        if stored is not None:
+            self._session_ids[name] = stored[0]
         codec: Codec = MessageProtocol()
         if details.chat:
             codec = connection.envelop(codec)
@@ -114,8 +123,8 @@ class BotConnections:
         elif isinstance(event, events.Pong):
             transport.feed([Pong(buffer)])
         elif isinstance(event, events.Stop):
-            if connection._answers is not None:
-                connection._answers.stop(event.number)
+            if connection.chat_answers is not None:
+                connection.chat_answers.stop(event.number)
         elif isinstance(event, events.Leaving):
             transport.feed([Close(event.code, event.reason)])
         elif isinstance(event, events.Lost):
@@ -142,8 +151,23 @@ class BotConnections:
         code = reply_code(connection.close_code or 1011)
         self._put(events.Close(connection.id, code, ""), None, 64)
 
-    def finished(self, connection: Connection) -> None:
-        """Tell the server that the last callback of a connection has run."""
+    def message_done(self, connection: Connection) -> None:
+        """Hear that a message is done with."""
+        self._handled(connection)
+
+    def ended(self, connection: Connection) -> None:
+        """Tell the server that the last callback of a connection has run.
+
+        First goes what it has changed in its session: the server forgets which one that was.
+        """
+        session_id = self._session_ids.pop(connection.id, None)
+        if session_id is None:
+            self._tell_ended(connection)
+        else:
+            tell = functools.partial(self._tell_ended, connection)
+            self._sessions.when_sent(session_id, tell)
+
+    def _tell_ended(self, connection: Connection) -> None:
         if self._open.pop(connection.id, None) is not None:
             self._put(events.Closed(connection.id, connection.dropped), None, 64)
 
