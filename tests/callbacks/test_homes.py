@@ -171,8 +171,11 @@ class Keeper:
     """Be a connection for the pool."""
 
     def __init__(self, is_bound: bool = False) -> None:
-        self._home = None
+        self.thread_home = None
         self.is_bound = is_bound
+
+    def keep_to_thread(self, worker) -> None:
+        self.thread_home = worker
 
 
 @pytest.fixture
