@@ -15,10 +15,11 @@ from ..connection.connection import Connection
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import Sendable
-from .output import LiveOutput, bot_logger, format_error, write_below
+from .output import LiveOutput, bot_logger, write_below
+from .tracebacks import format_error
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .link import ServerLink
 
 ERRORS = 100
 """Errors that a bot remembers."""
@@ -45,7 +46,7 @@ _SENTENCES = {
 
 
 class Bot:
-    """Be a route whose callbacks live in this kernel.
+    """A route whose callbacks live in this kernel.
 
     Attributes:
         name: The route's name.
@@ -55,7 +56,7 @@ class Bot:
         functions: The callbacks by event, as they were served last.
     """
 
-    def __init__(self, link: Link, name: str, pattern: str) -> None:
+    def __init__(self, link: ServerLink, name: str, pattern: str) -> None:
         self._link = link
         self.name = name
         self.pattern = pattern
@@ -181,7 +182,7 @@ class Bot:
         """Take the server's answer; called on the bots' loop.
 
         Args:
-            what: See `Link.serve`.
+            what: See `ServerLink.serve`.
             details: Where the bot is served, or why it is not.
         """
         if what == "served":
@@ -255,7 +256,7 @@ def _script(value: Any) -> str:
 
 
 class BotErrors:
-    """Show what callbacks raise below the cell that serves the bot, and remember it.
+    """What callbacks have raised: shown below the cell that serves the bot, and remembered.
 
     Args:
         bots: This kernel's bots by name.
