@@ -22,7 +22,7 @@ async def echo(handler, message):
     return message
 
 def on_close(handler):
-    print("closed", handler.route, handler.close_code, handler.refused)
+    print("closed", handler.route, handler.close_code, handler.rate_limited)
 
 async def slow_close(handler):
     await asyncio.sleep(1.5)
