@@ -140,6 +140,7 @@ class ServedRoutes(Observer):
         if self.table.get(route.name) is not route:  # swapped since the handshake began
             return False
         self._looked_up[route.name] = now
+        # In a task of its own: an import that was begun goes on where the client does not wait.
         task = asyncio.create_task(self._mend(route), name=f"wshandler mend {route.name}")
         self._mending.add(task)
         task.add_done_callback(self._mending.discard)
@@ -324,6 +325,9 @@ class ServedRoutes(Observer):
 
     def _move(self, connection: Connection) -> bool:
         """Give a connection the route of its name; close it (1012) where it cannot have it.
+
+        Who is in was let in by the rules of the old route. Where these are others now, only a
+        handshake can ask again: 1012 says that the service restarts, and clients come back.
 
         Returns:
             Whether it was closed.

@@ -61,11 +61,11 @@ ROWS: dict[str, dict[str, str]] = {
         "function missing in module": "specs::function_missing",
         "module missing": "specs::module_missing",
         "syntax error": "specs::syntax_error",
-        "capture groups": "specs::capture_groups routes::capture_groups",
+        "capture groups": "specs::capture_groups ./routes::capture_groups",
         "query arguments": "specs::query_arguments",
-        "trailing slash": "specs::trailing_slash routes::trailing_slash "
+        "trailing slash": "specs::trailing_slash ./routes::trailing_slash "
         "config/patterns::trailing_slash",
-        "route order": "specs::route_order routes::route_order config/patterns::route_order",
+        "route order": "specs::route_order ./routes::route_order config/patterns::route_order",
         "bad regex, unknown handler class": "specs::bad_regex_and_unknown_handlers "
         "config/loader::bad_regex config/patterns::bad_regex",
     },
@@ -152,7 +152,8 @@ ROWS: dict[str, dict[str, str]] = {
 }
 """The rows by group. A row names the beginnings of tests, all of which are called `test_row_...`:
 `callbacks::x` is `test_row_x...` in tests/compatibility/test_callbacks.py, and `config/loader::x`
-in tests/config/test_loader.py. A row with `page:` is decided by a sentence of that page.
+in tests/config/test_loader.py, `./routes::x` in tests/test_routes.py. A row with `page:` is decided
+by a sentence of that page.
 """
 
 
