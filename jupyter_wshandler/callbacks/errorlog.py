@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..connection.connection import Connection
 from ..guard import kind_of as name_of_kind
+from ..guard import place_of as place_of
 from ..guard import tamed
 from .showing import Shower
 
@@ -196,16 +197,6 @@ def shown(error: BaseException) -> str:
         return "\n".join(lines)
     except BaseException as broken:
         return f"  {kind_of(error)} at {place_of(error)}, which cannot be shown: {kind_of(broken)}"
-
-
-def place_of(error: BaseException) -> str:
-    """Return the file and line that an exception comes from."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return "an unknown place"
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:

@@ -12,9 +12,9 @@ from ..connection.connection import Connection
 from ..connection.host import Host
 from ..connection.opening import Opening
 from ..connection.phase import CLOSED
-from ..connection.sending import check_close
 from ..connection.turns import begin_work, end_work, rest
 from ..engine import messages
+from ..engine.frames import check_close
 from ..errors import RouteRefused
 from ..routes import Route
 from ..types import Callback, CloseCode

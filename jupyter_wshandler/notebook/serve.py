@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..client.servers import hindrances
+from ..client.targets import hindrances
 from ..config.nodes import shorten
 from ..functions.namespace import collect, name_of, route_at_hand
 from ..kernels.routes import paths_of

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..engine.texts import is_writable, unwritable
 from ..kernels.batches import MAX_CHANGES
-from ..sessions.manager import MAX_REST, Session
-from ..sessions.stores import (
-    Log,
-    StoreThread,
+from ..sessions.manager import Session
+from ..sessions.stores import Log
+from ..sessions.thread import StoreThread
+from ..sessions.values import (
+    MAX_REST,
     TooLarge,
     is_heavy,
     mark_of,

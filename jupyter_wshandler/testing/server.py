@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..config.logicalpath import absolute
 
 if TYPE_CHECKING:
-    from ..client.client import Connector
+    from ..client.connector import Connector
 
 __tracebackhide__ = True
 
@@ -111,7 +111,7 @@ class RunningServer:
             path: The path below the base URL, with or without a query.
             options: As for `jupyter_wshandler.client.connect`; ``token=""`` comes without one.
         """
-        from ..client.client import connect
+        from ..client.connector import connect
 
         return connect(path.lstrip("/"), **{"server": self.url, "token": self.token, **options})
 

@@ -27,7 +27,8 @@ from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions.manager import MemoryStore, Session, SessionManager
+from ..sessions.manager import Session, SessionManager
+from ..sessions.stores import MemoryStore
 from .steps import Watch
 from .visit import Visit, groups_of, user_of
 

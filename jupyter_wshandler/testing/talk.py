@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.connection import Connection
-from ..connection.sending import check_close
-from ..engine.frames import Close, Pong
+from ..engine.frames import Close, Pong, check_close
 from ..engine.messages import Frame, Ping
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed

@@ -12,7 +12,8 @@ from ..config.patterns import analyse_pattern
 from ..connection.request import Request
 from ..functions.namespace import collect, name_of, route_at_hand
 from ..routes import Route, RouteTable
-from ..sessions.manager import Session, SessionManager
+from ..sessions.cookies import new_id
+from ..sessions.manager import Session
 
 Who = str | Mapping[str, Any] | object | None
 """A user's name, the attributes of one, a user object, or None for a visitor without a login."""
@@ -81,7 +82,7 @@ class Visit:
         if known is not None:
             # What a session holds is in the store; a copy of it may be older.
             return str(known), False, {} if isinstance(session, Session) else values
-        return SessionManager.new_id(), True, values
+        return new_id(), True, values
 
 
 def route_of(
