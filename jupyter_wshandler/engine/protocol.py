@@ -8,10 +8,10 @@ close frame of a failure) waits in `Protocol.out`.
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
 
 from ..errors import ProtocolError
 from .assembly import Assembly, BinaryAssembly, TextAssembly
+from .closestate import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING, CloseState
 from .deflate import MIN_SIZE, PerMessageDeflate
 from .frames import (
     BINARY,
@@ -19,8 +19,6 @@ from .frames import (
     CLOSE,
     CONTINUATION,
     FIN,
-    MAX_CONTROL,
-    OPCODES,
     PING,
     PONG,
     PONG_HEADERS,
@@ -31,12 +29,17 @@ from .frames import (
     Event,
     Failure,
     Pong,
+    check_first_bytes,
     close_frame,
     header,
     may_travel,
+    ping_frame,
+    read_close,
+    read_size,
     reply_code,
 )
 from .masking import websocket_mask
+from .skim import skim
 
 __all__ = [
     "CLOSE_CAME",
@@ -54,25 +57,6 @@ __all__ = [
     "reply_code",
 ]
 
-
-class CloseState(IntEnum):
-    """How far the two close frames are (RFC 6455 section 7.1): whose was sent, and whose came."""
-
-    FLOWING = 0
-    """Messages flow both ways."""
-    CLOSE_CAME = 1
-    """The peer's close frame came, ours was not sent."""
-    CLOSE_SENT = 2
-    """Our close frame was sent, the peer's did not come yet."""
-    CLOSE_DONE = 3
-    """Both close frames were exchanged."""
-    FAILED = 4
-    """The peer broke the protocol; of whatever follows only its close frame counts (7.1.7)."""
-
-
-# One look-up where a state is compared for each frame, instead of two.
-FLOWING, CLOSE_CAME, CLOSE_SENT, CLOSE_DONE, FAILED = CloseState
-
 MAX_EMPTY = 1024
 """Fragments without a byte that may follow each other in one message: others bring what counts
 against its size, these would go on for ever."""
@@ -81,15 +65,12 @@ MAX_FRAMES = 64
 network's holds up to 10,922 of six bytes."""
 NO_LIMIT = sys.maxsize
 """A number of bytes that nothing reaches."""
-MAX_SKIMMED = 8192
-"""Frames per chunk that are looked at after a violation, for the peer's close frame."""
-
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 
 
 class Protocol:
-    """Parse what one client sends and frame what it is sent.
+    """What parses the bytes of one client, and frames what it is sent.
 
     Args:
         max_message: Size of a received message in bytes, at most, also after decompression;
@@ -189,22 +170,15 @@ class Protocol:
         events: list[Event] = []
         clean = self._clean
         if not clean:
-            if self.state == FAILED:
-                self._skim(data)
+            resumed = self._resume(data)
+            if resumed is None:
                 return events
-            if self.state not in (FLOWING, CLOSE_SENT):
-                return events
-            if self._held:
-                data = self._held[self._at :] + data
-                self._held, self._at = b"", 0
-            self.pending = False
-            self._clean = clean = self._between_messages()
+            data, clean = resumed, self._clean
         at, end = 0, len(data)
         left = steps = 0
         if room <= 0:
             limit = 0
-        longest = self._max_message
-        unmask = websocket_mask
+        longest, unmask = self._max_message, websocket_mask
         try:
             while at < end:
                 if limit <= 0 and self.state == FLOWING:
@@ -249,12 +223,22 @@ class Protocol:
         except UnicodeDecodeError:
             self._fail(1007, "text that is not UTF-8", events)
         if self.state == FAILED:
-            # The frame that broke it begins at `at`, or had `left` bytes to come there.
-            if left and self._opcode == CLOSE:
-                self.answered = True
-            self._left = left
-            self._skim(data[at:])
+            self._look_behind(data[at:], left)
         return events
+
+    def _resume(self, data: bytes) -> bytes | None:
+        # Returns what is to be parsed, with what was held before it; None for nothing.
+        if self.state == FAILED:
+            self._look_for_close(data)
+            return None
+        if self.state not in (FLOWING, CLOSE_SENT):
+            return None
+        if self._held:
+            data = self._held[self._at :] + data
+            self._held, self._at = b"", 0
+        self.pending = False
+        self._clean = self._between_messages()
+        return data
 
     def outgoing(self) -> bytes:
         """Return what waits to be sent, and forget it; b"" where nothing does."""
@@ -308,24 +292,13 @@ class Protocol:
         if end - at < 2:
             return 0
         first, size = data[at], data[at + 1] & 0x7F
-        self._check_first_bytes(first, data[at + 1])
+        packs, begun = self._deflate is not None, self._kind != 0
+        check_first_bytes(first, data[at + 1], packs, begun)
         key = at + 2
-        if size == 126:
-            key = at + 4
-            if end < key:
+        if size >= 126:
+            size, key = read_size(data, at, end)
+            if not key:
                 return 0
-            size = int.from_bytes(data[at + 2 : key], "big")
-            if size < 126:
-                raise ProtocolError(1002, f"length {size} in 16 bits, not the shortest form")
-        elif size == 127:
-            key = at + 10
-            if end < key:
-                return 0
-            size = int.from_bytes(data[at + 2 : key], "big")
-            if size >> 63:
-                raise ProtocolError(1002, "length with its highest bit set")
-            if size < 65536:
-                raise ProtocolError(1002, f"length {size} in 64 bits, not the shortest form")
         opcode = first & 0x0F
         if opcode < CLOSE and self.state == FLOWING:
             self._check_size(opcode, size, bool(first & RSV1))
@@ -343,26 +316,6 @@ class Protocol:
             self._wire += size
             self._empty = 0 if size else self._empty + 1
         return key + 4
-
-    def _check_first_bytes(self, first: int, second: int) -> None:
-        opcode = first & 0x0F
-        if opcode not in OPCODES:
-            raise ProtocolError(1002, f"reserved opcode {opcode}")
-        reserved = first & 0x70
-        if reserved and (reserved != RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
-            raise ProtocolError(1002, "reserved bit set without an extension that uses it")
-        if second < 128:
-            raise ProtocolError(1002, "frame of a client that is not masked")
-        if opcode >= CLOSE:
-            if first < 128:
-                raise ProtocolError(1002, "control frame in fragments")
-            if second > 128 + MAX_CONTROL:
-                raise ProtocolError(1002, f"control frame not of 0 to {MAX_CONTROL} bytes")
-        elif opcode == CONTINUATION:
-            if not self._kind:
-                raise ProtocolError(1002, "continuation without a message to continue")
-        elif self._kind:
-            raise ProtocolError(1002, "new message before the end of the last one")
 
     def _check_size(self, opcode: int, size: int, packed: bool) -> None:
         limit, before = self._max_message, 0
@@ -408,14 +361,7 @@ class Protocol:
             if self.state == FLOWING:
                 events.append(Pong(payload))
             return at
-        code, reason = 1005, ""
-        if payload:
-            if len(payload) == 1:
-                raise ProtocolError(1002, "close frame of one byte")
-            code = int.from_bytes(payload[:2], "big")
-            reason = payload[2:].decode()
-            if not may_travel(code):
-                raise ProtocolError(1002, f"close code {code} may not be sent")
+        code, reason = read_close(payload)
         self.state = CLOSE_CAME if self.state == FLOWING else CLOSE_DONE
         self._forget()
         events.append(Close(code, reason))
@@ -429,35 +375,18 @@ class Protocol:
         self._forget()
         events.append(Failure(code, reason))
 
-    def _skim(self, data: bytes) -> None:
-        # Finds the peer's close frame among what nobody reads any more, so that the stream can
-        # be ended as soon as the peer will send no more. What cannot be a client's frame is
-        # the end of looking: then nobody knows where the next one begins. So is a chunk of very
-        # many small frames, which nobody sends who waits for an answer.
-        if self.answered is not None:
-            return
-        if self._held:
-            data, self._held = self._held + data, b""
-        at, end = self._left, len(data)
-        looks = MAX_SKIMMED
-        while at < end:
-            looks -= 1
-            if not looks:
-                self.answered = False
-                return
-            size, body = (data[at + 1] & 0x7F, at + 6) if end - at > 1 else (0, end + 1)
-            if size >= 126:
-                body += 2 if size == 126 else 8
-                size = int.from_bytes(data[at + 2 : body - 4], "big")
-            closing = data[at] == FIN | CLOSE and size <= MAX_CONTROL
-            if body + (size if closing else 0) > end:
-                self._held = data[at:]
-                break
-            if closing or data[at + 1] < 128:
-                self.answered = data[at + 1] > 127
-                return
-            at = body + size
-        self._left = max(0, at - end)
+    def _look_behind(self, data: bytes, left: int) -> None:
+        # The frame that broke it begins the data, or had `left` bytes to come there.
+        if left and self._opcode == CLOSE:
+            self.answered = True
+        self._left = left
+        self._look_for_close(data)
+
+    def _look_for_close(self, data: bytes) -> None:
+        if self.answered is None:
+            if self._held:
+                data = self._held + data
+            self.answered, self._held, self._left = skim(data, self._left)
 
     def _forget(self) -> None:
         self._clean = self.pending = False
@@ -495,19 +424,8 @@ class Protocol:
         return header(first, size) + payload
 
     def encode_ping(self, payload: bytes = b"") -> bytes:
-        """Return a ping frame.
-
-        Args:
-            payload: At most 125 bytes.
-
-        Raises:
-            ValueError: The payload is longer.
-        """
-        if len(payload) > MAX_CONTROL:
-            raise ValueError(
-                f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
-            )
-        return bytes((FIN | PING, len(payload))) + payload
+        """Return a ping frame; see `ping_frame`."""
+        return ping_frame(payload)
 
     def encode_close(self, code: int = 1000, reason: str = "") -> bytes:
         """Return our close frame and move the state; b"" where one was sent already.
