@@ -26,7 +26,7 @@ _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 
 
 class Pong:
-    """Report a pong; `payload` is what the ping carried, or anything, unsolicited."""
+    """A pong that came; `payload` is what the ping carried, or anything, unsolicited."""
 
     __slots__ = ("payload",)
 
@@ -65,13 +65,13 @@ class _Ending:
 
 
 class Close(_Ending):
-    """Report the peer's close frame; `code` is 1005 where the frame had none."""
+    """The peer's close frame; `code` is 1005 where the frame had none."""
 
     __slots__ = ()
 
 
 class Failure(_Ending):
-    """Report that the peer broke the protocol; the close frame for it waits in `out`."""
+    """The peer's violation of the protocol; the close frame for it waits in `out`."""
 
     __slots__ = ()
 
