@@ -27,7 +27,7 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class Escaped(RuntimeError):
-    """Stand for something raised that is no Exception; it is the `__cause__`.
+    """What stands for something raised that is no Exception; it is the `__cause__`.
 
     Args:
         label: The function of the user's.

@@ -160,17 +160,20 @@ class CallbackRunner:
                 if handled % BURST == 0:
                     await _yield_turn(task)
             if c.take_last_turn():
-                closer = c.entry.callbacks.get("on_close")
-                if closer is not None:
-                    await self._call(c, work, task, closer, c)
-                    if work.abandoned:
-                        return
-                c.forget_context()
-                self._finished(c)
+                await self._take_leave(c, work, task)
         finally:
             end_work(c, work)
         if not work.abandoned and rest(c):
             self.wake(c)
+
+    async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
+        closer = c.entry.callbacks.get("on_close")
+        if closer is not None:
+            await self._call(c, work, task, closer, c)
+            if work.abandoned:
+                return
+        c.forget_context()
+        self._finished(c)
 
     async def _call(
         self,

@@ -49,11 +49,11 @@ _key_like_a_number = re.compile(rb'"[-\d][^"\\]*":').search
 
 
 class _Unknown(Exception):
-    """Say that an object is none of those that have a JSON form."""
+    """An object that is none of those that have a JSON form."""
 
 
 class _Unfit(ValueError):
-    """Say why an object that has a JSON form has none with these values; the path goes before."""
+    """The reason why an object of a kind with a JSON form has none; the path goes before."""
 
 
 def to_json(value: object) -> str:
@@ -282,7 +282,7 @@ def _find_the_depth(value: Any, path: str, above: dict[int, str]) -> None:
 
 
 class _Strangers:
-    """Keep the objects that msgspec does not know inside one that it does, until the path to
+    """The objects that msgspec does not know inside one that it does, until the path to
     them is known.
 
     msgspec encodes again what its hook returns, so a mark of plain text stands for each.

@@ -14,7 +14,7 @@ WRITES_PER_TURN = 16
 
 
 class DirectTransport:
-    """Carry bytes over a non-blocking stream socket.
+    """A transport of bytes over a non-blocking stream socket.
 
     Reading goes into the loop's shared buffer; a frame is sent at once while nothing is queued,
     and queued where the operating system is full or a batch is open.
