@@ -127,7 +127,7 @@ class Connection(Handler):
             path_args=path_args,
             path_kwargs=path_kwargs,
         )
-        # Names, as a digest, what the client proved its identity with; see server/recheck.py.
+        # Names, as a digest, what proved the identity of the client; see server/access/recheck.py.
         self._credential: str | None = None
         # The route's limits; see limits.py and rates.py.
         self._seat: Seat | None = None
@@ -377,7 +377,7 @@ class Connection(Handler):
         """Send the close frame for a violation, and read on until the peer has answered it.
 
         To end the stream at once would destroy the frame on its way to a peer that still sends,
-        most of all behind a proxy; see `engine.direct.DirectTransport.end`.
+        most of all behind a proxy; see `transports.direct.DirectTransport.end`.
         """
         self._transport.write(self._protocol.outgoing())
         self._phase = CLOSING

@@ -68,7 +68,7 @@ class WebSocketManager:
 
     Args:
         log: Where errors and warnings go.
-        session_store: "memory://" or "sqlite:///path"; see `sessions.open_store`.
+        session_store: "memory://" or "sqlite:///path"; see `sessions.stores.open_store`.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
         answer_timeout: Seconds that a function has which takes part in a handshake.
