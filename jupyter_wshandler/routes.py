@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from jupyter_wshandler.config.model import BrokenRoute, RouteConfig
@@ -19,9 +19,6 @@ from jupyter_wshandler.config.patterns import (
     analyse_pattern,
 )
 from jupyter_wshandler.types import Callback
-
-if TYPE_CHECKING:
-    from jupyter_wshandler.connection import Connection
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -39,25 +36,17 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return analyse_pattern(pattern).regex
 
 
-class RouteHost(Protocol):
-    """Run the callbacks of a route somewhere else than in this process."""
-
-    busy: bool
-    """Whether it takes no new connections now."""
-
-    def connect(self, route: Route, **details: Any) -> Connection:
-        """Return a connection whose callbacks run there; see `WebSocketManager.connection`."""
-
-
 class Route:
-    """Join a route's configuration with its functions.
+    """One route: its configuration, and its functions.
 
     Args:
         config: The configuration; of a broken route only what could be read of it.
         callbacks: The functions by event.
         error: Why the route is broken; empty if it is not.
         config_error: Whether the reason is in the configuration, so that waiting cannot mend it.
-        host: Who runs the functions, where it is not the manager.
+        host: Who runs the functions, a `connection.host.Host`, where it is not the manager that
+            serves the route; `WebSocketManager.host_of` says who it is. A connection knows its
+            route, so that the type cannot be named here.
         context: What the functions run in, where it is not the manager's own; it names the
             manager.
         page: The text of its page, where that is no file.
@@ -85,7 +74,7 @@ class Route:
         error: str = "",
         *,
         config_error: bool = False,
-        host: RouteHost | None = None,
+        host: Any = None,
         context: Context | None = None,
         page: str | None = None,
     ) -> None:
@@ -150,7 +139,7 @@ Key = tuple[int, float, int, int, int, str]
 
 
 class RouteTable:
-    """Find the route of a path.
+    """The routes that are served, in the order in which they are tried for a path.
 
     A reload swaps one table for another; only routes of notebooks come and go in one, each at a
     cost that hardly depends on how many there are.

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from support.memory import Visitor, route, running_manager, until
+from support.memory import Visitor, route, running, running_manager, until
 
 from jupyter_wshandler.guard import Escaped, guard_tasks, guarded, run_to_its_end
 
@@ -210,20 +210,21 @@ async def test_what_comes_back_late_does_not_disturb_on_close(ends) -> None:
         visitor = Visitor(manager, bot).open()
         connection = visitor.connection
         visitor.send("x")
-        await until(lambda: connection._running is not None and (ends != "on_error" or log))
-        left = connection._task
+        await until(lambda: running(connection) is not None and (ends != "on_error" or log))
+        left = connection.work.task
         connection.cancel("timeout")
         await asyncio.sleep(0.01)
         manager.runner.write_off(connection)
         visitor.transport.abort()
         await until(lambda: "on_close" in log)
-        worker, running, since = connection._task, connection._running, connection._since
+        worker, begun = connection.work, connection.work.callback
+        since = connection.work.since
         assert worker is not left
         gate.set()
         await until(left.done)
-        assert connection._task is worker
-        assert connection._running is running
-        assert connection._since == since
+        assert connection.work is worker
+        assert running(connection) is begun
+        assert connection.work.since == since
         closing.set()
         await until(lambda: connection.id not in manager.connections)
     assert log == [*(["on_error"] if ends == "on_error" else []), "on_close", "closed"]
@@ -251,12 +252,12 @@ async def test_a_generator_that_cleans_up_after_the_server_has_closed_is_timed()
         visitor.send("x")
         await until(lambda: connection.closed)
         visitor.transport.abort()
-        await until(lambda: connection._cancel_reason == "closed")
+        await until(lambda: connection.work.why == "closed")
         now = manager.io.loop.time()
         manager.runner.check(connection, now + 29)
-        assert connection._cancel_reason == "closed"
+        assert connection.work.why == "closed"
         manager.runner.check(connection, now + 31)
-        assert connection._cancel_reason == "timeout"
+        assert connection.work.why == "timeout"
         manager.runner.check(connection, manager.io.loop.time() + 2)
         await until(lambda: log == ["closed"])
         gate.set()

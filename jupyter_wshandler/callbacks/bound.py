@@ -130,7 +130,7 @@ def _inside(thing: Any, kind: type[Any]) -> Iterator[Any]:
 
 def _kept_by(connection: Connection) -> Iterator[Any]:
     yield from islice(dict.values(connection.__dict__), LOOKED_AT)
-    for callback in tuple(connection._route.callbacks.values()):
+    for callback in tuple(connection.entry.callbacks.values()):
         names = getattr(inspect.unwrap(callback.call), "__globals__", None)
         if type(names) is not dict:
             continue

@@ -19,23 +19,24 @@ WAITING = float("inf")
 
 
 class Clock(Protocol):
-    """Be told since when a call runs: a connection, whose callbacks have a time limit.
+    """What is told since when a call runs: a connection's work, which has a time limit.
 
     Attributes:
-        _since: When it began, by the event loop's clock, in seconds.
+        since: When it began, by the event loop's clock, in seconds.
     """
 
-    _since: float
+    since: float
 
 
 class Keeper(Protocol):
-    """Be what stays on one thread: a connection.
+    """What stays on one thread: a connection."""
 
-    Attributes:
-        _home: Its thread; None as long as it has had none.
-    """
+    @property
+    def thread_home(self) -> Any:
+        """Its thread; None as long as it has had none."""
 
-    _home: Any
+    def keep_to_thread(self, worker: Any) -> None:
+        """Stay on a thread from now on."""
 
 
 class Job:
@@ -71,7 +72,7 @@ class Job:
         self.owner = owner
         self.clock = clock
         self.keeper = keeper
-        self.home: Worker | None = None if keeper is None else keeper._home
+        self.home: Worker | None = None if keeper is None else keeper.thread_home
         self.bound: bool | None = None  # whether no other thread may run it, where that is known
         self.waits = False  # in a line
         self.box = box
@@ -85,13 +86,13 @@ class Job:
     def rest(self) -> None:
         """Take note that it has to wait for a thread."""
         if self.clock is not None:
-            self.clock._since = WAITING
+            self.clock.since = WAITING
 
     def begin(self) -> None:
         """Take note that a thread has taken it, after it had to wait for one."""
         self.since = time.monotonic()
         if self.clock is not None:
-            self.clock._since = self.box.loop.time()
+            self.clock.since = self.box.loop.time()
 
 
 class Mailbox:

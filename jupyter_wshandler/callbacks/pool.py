@@ -296,7 +296,7 @@ class ThreadPool:
     def _settle(self, job: Job, worker: Worker) -> None:
         job.home = worker
         if job.keeper is not None:
-            job.keeper._home = worker
+            job.keeper.keep_to_thread(worker)
             self._homed += 1
             worker.homed = self._homed
 
@@ -576,7 +576,7 @@ class ThreadPool:
 
 
 def _is_new(job: Job) -> bool:
-    return job.keeper is not None and job.keeper._home is None
+    return job.keeper is not None and job.keeper.thread_home is None
 
 
 def _homed(worker: Worker) -> int:

@@ -2,7 +2,7 @@
 
 A timer of `asyncio` or of Tornado, and a task that nobody awaits, have no callback of ours around
 them. asyncio and Tornado write what they raise to their own logs, where nothing says which bot it
-was. The context that they run in does (see `threadloop.current_connection`).
+was. The context that they run in does (see `connection.current`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import asyncio
 import contextvars
 import functools
 import logging
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConnectionClosed
-from .threadloop import current_connection
+from ..connection.current import current_connection
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection
@@ -97,15 +95,7 @@ def _tell(connection: Connection | None, label: str, error: BaseException) -> bo
     """Write an error as one of a connection's bot; return whether that was possible."""
     if connection is None or isinstance(error, asyncio.CancelledError):
         return False
-    host = connection._host
-    if host.thread == get_ident():
-        host.failed_beside(connection, label, error)
-        return True
-    try:
-        host.call_from_thread(host.failed_beside, connection, label, error)
-    except ConnectionClosed:  # its server has stopped
-        return False
-    return True
+    return connection.failed_beside(label, error)
 
 
 def _owner_of(context: dict[str, Any], error: BaseException) -> tuple[Connection | None, str]:

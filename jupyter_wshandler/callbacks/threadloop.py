@@ -20,21 +20,14 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from ..connection.background import Background
+from ..connection.current import current_connection
 from ..errors import ConnectionClosed
 from ..guard import guarded, sheltered
 
-if TYPE_CHECKING:
-    from ..connection.background import Background
-    from ..connection.connection import Connection
-
 T = TypeVar("T")
-
-current_connection: contextvars.ContextVar[Connection] = contextvars.ContextVar(
-    "current_connection"
-)
-"""The connection whose callback, or whose timer, is running in this context."""
 
 
 class LateHandle(asyncio.TimerHandle):

@@ -9,17 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.connection import Connection
-from ..connection.sending import OPENING
+from ..connection.current import current_connection
+from ..connection.phase import OPENING
+from ..connection.work import Work
 from ..errors import PoolBusy
 from ..types import Callback
 from .bound import is_bound
 from .fairness import Owner
 from .pool import ThreadPool
-from .threadloop import current_connection
 
 
 class CallbackThreads:
-    """Run callbacks in bounded pools of threads, and say who holds one that is full.
+    """The bounded pools of threads that callbacks run in.
 
     Args:
         log: Where warnings go.
@@ -48,6 +49,7 @@ class CallbackThreads:
     async def call(
         self,
         c: Connection,
+        work: Work,
         callback: Callback,
         context: contextvars.Context,
         function: Callable[..., Any],
@@ -57,6 +59,7 @@ class CallbackThreads:
 
         Args:
             c: The connection.
+            work: What the function is part of; told when it waits for a thread, and begins.
             callback: Whose part the function is; it names the call.
             context: What the function runs in.
             function: What to run.
@@ -66,11 +69,11 @@ class CallbackThreads:
             PoolBusy: No thread became free in time.
         """
         pool = self._pool_of(c)
-        owner = c._owner
+        owner = c.thread_owner
         if owner is None:
-            owner = Owner(c._route.config.name, _visitor(c), c._phase == OPENING)
+            owner = Owner(c.route, _visitor(c), c.phase == OPENING)
             if not owner.asking:
-                c._owner = owner
+                c.own_threads_as(owner)
         context.run(current_connection.set, c)
         while True:
             future = pool.submit(
@@ -80,21 +83,21 @@ class CallbackThreads:
                 context=context,
                 owner=owner,
                 keeper=c,
-                clock=c,
+                clock=work,
             )
             try:
                 result = await future
-                if c._crossing is not None:  # what it has sent comes before what it returns
-                    await c._all_arrived()
+                if c.is_crossed:  # what it has sent comes before what it returns
+                    await c.all_crossed()
                 return result
             except PoolBusy:
                 # A message can be refused, but `on_close` runs once, however late.
                 if callback.event != "on_close" or self._stopping:
                     raise
                 self.warn_busy(c, callback)
-                c._since = asyncio.get_running_loop().time()
+                work.since = asyncio.get_running_loop().time()
             except asyncio.CancelledError:
-                if owner.asking and c._cancel_reason == "closed":
+                if owner.asking and work.why == "closed":
                     if not pool.drop(future):
                         # It may well end by itself, and its thread is not given to another yet.
                         asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
@@ -106,12 +109,12 @@ class CallbackThreads:
                     )
                 raise
             except Exception:
-                if c._crossing is not None:
-                    await c._all_arrived()
+                if c.is_crossed:
+                    await c.all_crossed()
                 raise
 
     def _pool_of(self, c: Connection) -> ThreadPool:
-        config = c._route.config
+        config = c.entry.config
         if config.threads is None:
             return self._shared
         pool = self._own.get(config.name)
@@ -178,7 +181,7 @@ class CallbackThreads:
 
 def _visitor(c: Connection) -> str:
     """Return who counts as one: as for the limits, or, in a kernel, by the user's name."""
-    if c._seat is not None:
-        return c._seat.user
+    if c.counted_as is not None:
+        return c.counted_as
     username = getattr(c.current_user, "username", None)
     return f"address:{c.request.remote_ip}" if username is None else f"user:{username}"

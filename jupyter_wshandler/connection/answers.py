@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from ..engine.chat import ChatCodec, How
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import Question, Sendable
-from .sending import CLOSING, OPEN, SENT, Sent
+from .sending import SENT, Sent
+from .work import Work
 
-if TYPE_CHECKING:
-    from .connection import Connection
+
+class Answering(Protocol):
+    """What the answers of a connection need of it."""
+
+    @property
+    def work(self) -> Work | None:
+        """What of it runs now."""
+
+    def write_message(self, message: Sendable) -> Sent:
+        """Send one message."""
+
+    def write_frame(self, frame: Any) -> None:
+        """Send what is no message of a callback's, if the connection is open."""
+
+    def make_room(self) -> Sent:
+        """Apply the policy of the queue to what was written; return what waits for room."""
+
+    def take_back(self, number: int) -> bool:
+        """Take a message from the inbox; return whether it was there."""
+
+    def admits_control(self) -> bool:
+        """Return whether the route's `ratelimit` lets one more ping pass, or what counts as one."""
+
+    def cancel(self, why: str) -> None:
+        """Interrupt the callback that runs."""
 
 
 class Answers:
-    """Mark what callbacks send with the message that it answers, and stop an answer.
+    """The answers of one connection: which message each belongs to, and how it was stopped.
 
     One callback of a connection runs at a time, so there is one answer at a time. Plain clients
     have no such object, and get plain frames.
@@ -28,7 +52,7 @@ class Answers:
 
     __slots__ = ("_codec", "_connection", "_how", "_streams", "current", "stopping")
 
-    def __init__(self, connection: Connection, codec: ChatCodec) -> None:
+    def __init__(self, connection: Answering, codec: ChatCodec) -> None:
         self._connection = connection
         self._codec = codec
         self._streams = 0  # generators that answered no message
@@ -97,11 +121,7 @@ class Answers:
 
     def admits_stop(self) -> bool:
         """Return whether the route's `ratelimit` lets one more stop pass; it counts as a ping."""
-        c = self._connection
-        if c._meter is None or c._meter.take_control(c._host.io.loop.time()):
-            return True
-        c._refuse_control(1)
-        return False
+        return self._connection.admits_control()
 
     def stop(self, number: int) -> None:
         """Stop the answer to a message, or take it from the inbox where it waits.
@@ -113,24 +133,22 @@ class Answers:
         Args:
             number: The message's id; one that is answered, or never came, is ignored.
         """
-        c = self._connection
+        work = self._connection.work
         if number != self.current:
             self.skip(number)
-        elif c._running is not None:
-            if c._running.inline or c._streaming:
+        elif work is not None and work.callback is not None:
+            if work.callback.inline or work.streaming:
                 self._how = "stopped"
-                c.cancel("stopped")
+                self._connection.cancel("stopped")
             else:
                 self.stopping = True
 
     def skip(self, number: int) -> bool:
         """Take a message from the inbox; return whether it was there."""
-        for message in self._connection._inbox:
-            if type(message) is Question and message.number == number:
-                self._connection._skip(message)
-                self.end(number, "stopped")
-                return True
-        return False
+        found = self._connection.take_back(number)
+        if found:
+            self.end(number, "stopped")
+        return found
 
     # ---- to the client ---------------------------------------------------------------------
 
@@ -141,12 +159,7 @@ class Answers:
             What `write_message` does: ignored, a full queue is handled by the route's `queue`.
         """
         self._mark({"end": number, "how": how})
-        c = self._connection
-        if c._phase < CLOSING and c._transport.queued_bytes:
-            return c._queued()
-        return SENT
+        return self._connection.make_room()
 
     def _mark(self, envelope: dict[str, object]) -> None:
-        c = self._connection
-        if OPEN <= c._phase < CLOSING:
-            c._transport.write(self._codec.mark(envelope))
+        self._connection.write_frame(self._codec.mark(envelope))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..guard import guarded
-
-if TYPE_CHECKING:
-    from .connection import Connection
-
 
 GRACE = 1.0
 """Seconds for a task to end after its connection has."""
@@ -20,7 +16,7 @@ EVERY = "every "
 
 
 class Timer:
-    """Deliver a callback again and again, in order with the connection's messages.
+    """A callback that is due again and again, in order with the connection's messages.
 
     A turn that is due while the last one has not run yet is left out, so a slow callback is
     never called twice in a row for one wait.
@@ -59,24 +55,24 @@ class Timer:
 
 
 class Background:
-    """Own the tasks and timers of one connection.
+    """The tasks and timers of one connection.
 
     Args:
         loop: The event loop.
-        connection: Whose they are.
+        deliver: Puts a turn of a timer in line with the connection's messages.
         failed: Called with a task's name and exception.
     """
 
-    __slots__ = ("_connection", "_handles", "_tasks", "_timers", "failed", "loop")
+    __slots__ = ("_handles", "_tasks", "_timers", "deliver", "failed", "loop")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        connection: Connection,
+        deliver: Callable[[Timer], object],
         failed: Callable[[str, BaseException], None],
     ) -> None:
         self.loop = loop
-        self._connection = connection
+        self.deliver = deliver
         self.failed = failed
         self._handles: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,10 +114,6 @@ class Background:
     def let_go(self, handle: asyncio.TimerHandle) -> None:
         """Forget a timer that has run or was cancelled."""
         self._handles.discard(handle)
-
-    def deliver(self, timer: Timer) -> None:
-        """Put a turn of a timer in line."""
-        self._connection.deliver(timer)
 
     def end(self) -> None:
         """Cancel everything."""

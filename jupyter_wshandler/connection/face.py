@@ -8,35 +8,31 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from threading import get_ident
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ..errors import ConnectionClosed
+from ..routes import Route
+from ..sessions.manager import Session
 from ..types import Callback
-from .background import EVERY, Background
+from .background import EVERY, Background, Timer
+from .current import naming
 from .familiar import HOT
-from .request import Request
-from .sending import OPEN, PEER_CLOSED, Host, SendingHalf
+from .host import Host
+from .opening import Opening
+from .phase import OPEN, PEER_CLOSED
+from .sending import SendingHalf
 from .state import ConnectionLog, State
 from .user import with_keys
 
-if TYPE_CHECKING:
-    from ..routes import Route
-    from ..sessions.manager import Session
-    from .connection import Connection
-
 
 class Handler(SendingHalf):
-    """Show a callback who is connected, how they came, and what is remembered of them.
+    """What callbacks look at: who is connected, how they came, and what is remembered of them.
 
     Args:
         host: Who runs the callbacks.
         route: The route that was matched.
+        opening: How the client came.
         id: Unique name of the connection.
-        request: The opening request.
-        current_user: The user as the server's identity provider knows them, or None.
-        session: What survives reconnects.
-        path_args: Groups of the pattern, by position.
-        path_kwargs: Groups of the pattern, by name.
     """
 
     # The `__dict__`, which Python makes when the first attribute of a callback's own is set, holds
@@ -55,26 +51,15 @@ class Handler(SendingHalf):
         "subprotocol",
     )
 
-    def __init__(
-        self,
-        host: Host,
-        route: Route,
-        id: str,
-        *,
-        request: Request,
-        current_user: Any,
-        session: Session | None,
-        path_args: tuple[str, ...],
-        path_kwargs: Mapping[str, str],
-    ) -> None:
+    def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
         super().__init__(host, route, id)
-        self.request = request
-        self.current_user = with_keys(current_user)
-        self.path_args = path_args
-        self.path_kwargs = path_kwargs
-        self.subprotocol: str | None = None
+        self.request = opening.request
+        self.current_user = with_keys(opening.current_user)
+        self.path_args = opening.path_args
+        self.path_kwargs = opening.path_kwargs
+        self.subprotocol = opening.subprotocol
         self.close_reason: str | None = None
-        self._session = session
+        self._session = opening.session
         self._state: State | None = None
         self._background: Background | None = None
         # What its callbacks start from, and what that was made of.
@@ -116,6 +101,24 @@ class Handler(SendingHalf):
         return self._session
 
     @property
+    def attached_session(self) -> Session | None:
+        """The session, if there is one; to look at it is no use of it, as `session` is."""
+        return self._session
+
+    def take_session(self, session: Session) -> None:
+        """Have a session from now on.
+
+        Args:
+            session: One that was attached for this connection.
+        """
+        self._session = session
+
+    def let_session_go(self) -> Session | None:
+        """Have no session any more; return the one that was attached, to be detached."""
+        session, self._session = self._session, None
+        return session
+
+    @property
     def state(self) -> State:
         """What callbacks remember of this connection; gone when it closes."""
         if self._state is None:
@@ -133,7 +136,7 @@ class Handler(SendingHalf):
         """A logger whose lines begin with the route and the connection."""
         return ConnectionLog(self._host.log, {"connection": self})
 
-    # ---- what a callback leaves running ---------------------------------------------------
+    # ---- what a callback leaves running ----------------------------------------------------
 
     def start_task(
         self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
@@ -153,7 +156,7 @@ class Handler(SendingHalf):
         """
         try:
             self._check_open()
-            if get_ident() != self._host.thread:
+            if get_ident() != self._io.thread:
                 raise RuntimeError(
                     "start_task() belongs to the event loop, and this callback runs in a thread; "
                     "make the callback `async def`"
@@ -179,8 +182,8 @@ class Handler(SendingHalf):
         if not seconds > 0:
             raise ValueError(f"the time between two turns is above 0 s, not {seconds!r}")
         self._check_open()
-        callback = self._host.bind(cast("Connection", self), function)
-        if get_ident() != self._host.thread:
+        callback = self._host.bind(self, function)
+        if get_ident() != self._io.thread:
             self._cross(0, self._every, seconds, callback)
         else:
             self._every(seconds, callback)
@@ -201,10 +204,49 @@ class Handler(SendingHalf):
 
     def _owned(self) -> Background:
         if self._background is None:
-            self._background = Background(
-                self._host.io.loop, cast("Connection", self), self._task_failed
-            )
+            self._background = Background(self._io.loop, self.deliver, self._task_failed)
         return self._background
 
+    def deliver(self, timer: Timer) -> None:
+        """Put a turn of a timer in line with the messages."""
+        raise NotImplementedError
+
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self._host.failed_beside(cast("Connection", self), name, error)
+        self._host.failed_beside(self, name, error)
+
+    def failed_beside(self, label: str, error: BaseException) -> bool:
+        """Write what code of this connection's bot has raised beside its callbacks; in any thread.
+
+        Args:
+            label: What it is called in the log.
+            error: What it has raised.
+
+        Returns:
+            Whether there was anybody to tell: a server that has stopped writes nothing.
+        """
+        if get_ident() == self._io.thread:
+            self._host.failed_beside(self, label, error)
+            return True
+        try:
+            self._io.call_from_thread(self._host.failed_beside, self, label, error)
+        except ConnectionClosed:
+            return False
+        return True
+
+    def _context_from(self, base: contextvars.Context) -> contextvars.Context:
+        """Return what callbacks start from: a context like another one that names the connection.
+
+        Kept, as to set a variable costs more than to copy a context; until a reload brings
+        another one with the route.
+
+        Args:
+            base: The route's context, or the manager's.
+        """
+        kept = self._context
+        if kept is None or kept[0] is not base:
+            kept = self._context = (base, naming(self, base))
+        return kept[1]
+
+    def forget_context(self) -> None:
+        """Let go of the kept context, which names the connection: no callback starts any more."""
+        self._context = None

@@ -45,14 +45,18 @@ INSTEAD = {
 
 
 class Familiar:
-    """The methods of Tornado's and Gramex's handlers that make sense on a connection."""
+    """The methods of Tornado's and Gramex's handlers that make sense on a connection.
+
+    What a callback sets on its handler are entries of `state`. A name of the connection's own is
+    refused, so that no author breaks a connection by a word: see `_Fixed` and `_no_value_for`.
+    """
 
     __slots__ = ()
 
     if TYPE_CHECKING:
         request: Request
 
-    # ---- the query and the cookies ----------------------------------------------------------
+    # ---- the query and the cookies ---------------------------------------------------------
 
     def get_argument(self, name: str, default: Any = _REQUIRED, strip: bool = True) -> Any:
         """Return the last value of an argument of the query.
@@ -101,7 +105,7 @@ class Familiar:
             value: What Tornado would be told.
         """
 
-    # ---- attributes of one's own --------------------------------------------------------------
+    # ---- attributes of one's own -----------------------------------------------------------
 
     # They stand in the `__dict__`, which is `state` once somebody has looked at that. There is no
     # `__getattr__` here: Python would look up every attribute of every connection the slow way.
@@ -109,8 +113,12 @@ class Familiar:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, member in tuple(vars(cls).items()):
-            if callable(member) and name[:1] != "_" and name not in HOT:
+            if name[:1] == "_" or name in HOT:
+                continue
+            if callable(member):
                 setattr(cls, name, _Fixed(name, member))
+            elif type(member) is property and member.fset is None:
+                setattr(cls, name, member.setter(_no_value_for(name)))
 
 
 HOT = frozenset({"data_received", "write_message", "writing_resumed"})
@@ -142,6 +150,24 @@ class _Fixed:
             f"{self._name!r} is a method of the connection; choose another name, or keep it as "
             f"handler.state[{self._name!r}]"
         )
+
+
+def _no_value_for(name: str) -> Callable[[Any, Any], NoReturn]:
+    """Return what refuses a value for what can only be read of a connection.
+
+    A property stays a property: Python reads one without a call.
+
+    Args:
+        name: The property's name.
+    """
+
+    def refuse(connection: Any, value: Any) -> NoReturn:
+        raise AttributeError(
+            f"{name!r} of a connection can only be read; choose another name, or keep it as "
+            f"handler.state[{name!r}]"
+        )
+
+    return refuse
 
 
 class _Instead:

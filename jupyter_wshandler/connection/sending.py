@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Generator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from ..config.nodes import shorten
 from ..engine.frames import MAX_REASON, may_travel
 from ..engine.payload import to_message
 from ..engine.texts import is_writable
 from ..errors import ConnectionClosed
-from ..transports.loop import LoopIO
-from ..types import Callback, CloseCode, Codec, Message, Sendable, Transport
+from ..routes import Route
+from ..types import CloseCode, Codec, Message, Sendable, Transport
 from .crossing import PATIENCE, Crossing
 from .familiar import Familiar
-
-if TYPE_CHECKING:
-    from ..routes import Route
-    from ..sessions.manager import Session
-    from .connection import Connection
-
-OPENING, OPEN, PEER_CLOSED, CLOSING, CLOSED, FORKED = range(6)
-PHASES = (
-    "opening",
-    "open",
-    "closed by the client",
-    "closing",
-    "closed",
-    "the server's, and this process is a fork of it: send from the parent",
-)
-
-
-class Host(Protocol):
-    """Run the callbacks of connections: the manager, or a test's stand-in for it."""
-
-    io: LoopIO
-    log: logging.Logger | logging.LoggerAdapter[Any]
-    thread: int
-    """Identity of the thread that the event loop runs in."""
-
-    def wake(self, connection: Connection) -> None:
-        """Run what waits on a connection, if nothing of it runs already."""
-
-    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the event loop, in the order of the calls."""
-
-    def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
-        """Return a function of the user's as a callback of a connection's route."""
-
-    def failed_beside(self, connection: Connection, label: str, error: BaseException) -> None:
-        """Write what a task or a timer of a connection has raised, beside its callbacks."""
-
-    def touch(self, session: Session) -> None:
-        """Remember that a callback looked at a session, so that changes are saved."""
+from .host import Host
+from .phase import CLOSING, OPEN, OPENING, PEER_CLOSED, Phase
 
 
 class Sent:
-    """Be awaited without waiting: the message has left, or there is room for it."""
+    """What sending returns; to await it takes no time: the message has left, or has room."""
 
     __slots__ = ()
 
@@ -75,7 +37,7 @@ _first_crossing = threading.Lock()
 
 
 class Queued(Sent):
-    """Wait, when awaited, until the connection's queue has room again."""
+    """What sending returns where the queue is full; to await it waits for room."""
 
     __slots__ = ("_half",)
 
@@ -83,11 +45,17 @@ class Queued(Sent):
         self._half = half
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._half._wait_for_room().__await__()
+        return self._half.wait_for_room().__await__()
 
 
 class SendingHalf(Familiar):
-    """Send messages on one connection, from any thread, in bounded memory.
+    """The half of a connection that sends: from any thread, in bounded memory.
+
+    What the peer does not take waits in the transport's queue. Who awaits a write waits for room
+    there, so that a generator goes at its reader's pace. Writes that nobody awaits fill the queue,
+    and then the route's `queue: {slow:}` says what gives: the oldest messages, or the connection.
+    That is decided two turns of the loop later, as only then it is known who awaits: a task that
+    was made to await a write has begun by then.
 
     Args:
         host: Who runs the callbacks.
@@ -100,6 +68,7 @@ class SendingHalf(Familiar):
         "_alive",
         "_crossing",
         "_host",
+        "_io",
         "_over",
         "_phase",
         "_protocol",
@@ -109,24 +78,35 @@ class SendingHalf(Familiar):
         "close_code",
         "dropped",
         "id",
-        "refused",
+        "rate_limited",
     )
 
     def __init__(self, host: Host, route: Route, id: str) -> None:
         self._host = host
+        self._io = host.io
         self._route = route
         self.id = id
         self.close_code: int | None = None
         self.dropped = 0
-        self.refused = 0  # received, but over the route's `ratelimit`
+        self.rate_limited = 0  # received, but over the route's `ratelimit`
         self._protocol: Codec = None  # type: ignore[assignment] # set at the start
         self._transport: Transport = None  # type: ignore[assignment] # set at the start
-        self._phase = OPENING
+        self._phase: Phase = OPENING
         self._alive = True  # since the last ping
         self._waiters: list[asyncio.Future[None]] | None = None
         self._crossing: Crossing | None = None
         self._over = 0
         self._active = True  # a message came or went since the clock last looked
+
+    @property
+    def entry(self) -> Route:
+        """The route itself: its configuration and its functions; `route` is its name."""
+        return self._route
+
+    @property
+    def phase(self) -> Phase:
+        """How far the connection has come."""
+        return self._phase
 
     @property
     def closed(self) -> bool:
@@ -154,7 +134,7 @@ class SendingHalf(Familiar):
         kind = type(message)
         if (kind is not str and kind is not bytes) or binary is not None:
             message = to_message(message, binary)
-        if get_ident() != self._host.thread:
+        if get_ident() != self._io.thread:
             self._check_open()
             size = len(message)  # type: ignore[arg-type] # str or bytes by now
             if type(message) is str and not message.isascii():
@@ -188,7 +168,7 @@ class SendingHalf(Familiar):
         if len(payload) > 125:
             raise ValueError(f"a ping carries at most 125 bytes, not {len(payload)}")
         self._check_open()
-        if get_ident() != self._host.thread:
+        if get_ident() != self._io.thread:
             self._cross(len(payload), self._ping, payload)
         else:
             self._ping(payload)
@@ -209,19 +189,21 @@ class SendingHalf(Familiar):
         crossing, queue = self._crossings(), self._route.config.queue
         if crossing.ended:
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
-        entered = crossing.enter(size, queue.messages, queue.bytes, PATIENCE)
+        # What waits already, unread by the client, is of the same queue.
+        room = max(queue.bytes // 4, queue.bytes - self._transport.queued_bytes)
+        entered = crossing.enter(size, queue.messages, room, PATIENCE)
         if not entered and queue.slow == "drop_oldest":
             crossing.drop()
             return
         if not entered:
             crossing.ended = True
-            self._host.call_from_thread(
-                self._close, CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unsent"
+            self._io.call_from_thread(
+                self.end, CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unsent"
             )
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         try:
             self._check_open()  # it may have closed while this thread waited
-            self._host.call_from_thread(self._arrive, size, function, args)
+            self._io.call_from_thread(self._arrive, size, function, args)
         except ConnectionClosed:
             crossing.leave(size)
             raise
@@ -233,17 +215,22 @@ class SendingHalf(Familiar):
             self.dropped, crossing.dropped = self.dropped + crossing.dropped, 0
         function(*args)
 
-    async def _all_arrived(self) -> None:
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the loop has still to take what threads have asked of this connection."""
+        return self._crossing is not None and self._crossing.under_way
+
+    async def all_crossed(self) -> None:
         """Wait until the loop has taken what threads have asked of this connection before."""
-        if self._crossing is not None and self._crossing.under_way:
-            arrived = self._host.io.loop.create_future()
-            self._host.call_from_thread(_set, arrived)
+        if self.is_crossed:
+            arrived = self._io.loop.create_future()
+            self._io.call_from_thread(_set, arrived)
             await arrived
 
     def _check_open(self) -> None:
         if not OPEN <= self._phase <= PEER_CLOSED:
             code = f" ({self.close_code})" if self.close_code else ""
-            raise ConnectionClosed(f"connection {self.id} is {PHASES[self._phase]}{code}")
+            raise ConnectionClosed(f"connection {self.id} is {self._phase.words}{code}")
 
     def _send(self, message: Message) -> Sent:
         if not OPEN <= self._phase <= PEER_CLOSED:
@@ -251,7 +238,25 @@ class SendingHalf(Familiar):
         transport = self._transport
         transport.write(self._protocol.encode(message))
         self._active = True
+        observers = self._host.observers
+        if observers.message_out:
+            observers.tell(observers.message_out, self, message)
         if transport.queued_bytes:
+            return self._queued()
+        return SENT
+
+    def write_frame(self, frame: Any) -> None:
+        """Send what is no message of a callback's, such as the end of an answer, if open.
+
+        Args:
+            frame: As the transport takes it.
+        """
+        if OPEN <= self._phase <= PEER_CLOSED:
+            self._transport.write(frame)
+
+    def make_room(self) -> Sent:
+        """Apply the policy of the queue to what was written; return what waits for room."""
+        if self._phase < CLOSING and self._transport.queued_bytes:
             return self._queued()
         return SENT
 
@@ -267,11 +272,11 @@ class SendingHalf(Familiar):
 
     def _refuse(self, wait: float, close: bool) -> None:
         # Answers a message that was over the route's `ratelimit`.
-        self.refused += 1
+        self.rate_limited += 1
         if close:
-            self._close(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
+            self.end(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
             return
-        self._host.io.begin_batch()
+        self._io.begin_batch()
         answer = {"error": "ratelimit", "retry_after": round(wait + 0.0005, 3)}
         self._send_late(to_message(answer))
 
@@ -285,28 +290,33 @@ class SendingHalf(Familiar):
 
     def _is_stuffed(self) -> bool:
         """Return whether the queue is full, also after what a batch holds back has been sent."""
-        if self._full() and self._host.io.batching:
-            self._host.io.end_batch()
-            self._host.io.begin_batch()
+        if self._full() and self._io.batching:
+            self._io.end_batch()
+            self._io.begin_batch()
         return self._full()
 
     def _queued(self) -> Sent:
         if not self._is_stuffed():
             return SENT
         if not self._over:
-            self._host.io.loop.call_soon(self._apply_policy_soon)
+            self._io.loop.call_soon(self._apply_policy_soon)
         self._over += 1
         if self._full(factor=2):
             self._apply_policy()
         return Queued(self)
 
-    async def _wait_for_room(self) -> None:
+    async def wait_for_room(self) -> None:
+        """Wait until the queue has room again; what awaiting a write does.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+        """
         # This write is awaited, so it is not one that the policy must answer for.
         self._over = max(0, self._over - 1)
         if not self._full():
             return
         self._check_open()
-        room = self._host.io.loop.create_future()
+        room = self._io.loop.create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(room)
@@ -315,7 +325,7 @@ class SendingHalf(Familiar):
 
     def _apply_policy_soon(self) -> None:
         # A task that was made to await the write (by gather, say) begins in this turn.
-        self._host.io.loop.call_soon(self._apply_policy)
+        self._io.loop.call_soon(self._apply_policy)
 
     def _apply_policy(self) -> None:
         over, self._over = self._over, 0
@@ -330,7 +340,7 @@ class SendingHalf(Familiar):
         )
         while self._transport.drop_oldest():
             self.dropped += 1
-        self._close(CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unread")
+        self.end(CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unread")
 
     def writing_resumed(self) -> None:
         """Wake those who wait for room in the queue; the peer is there, as it takes bytes."""
@@ -344,7 +354,8 @@ class SendingHalf(Familiar):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _close(self, code: int, reason: str) -> None:
+    def end(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; see `connection.Connection.end`."""
         raise NotImplementedError
 
 

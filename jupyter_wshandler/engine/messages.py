@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from ..types import CloseCode, Receiver
 from .frames import Close, Event, Failure, Pong
-from .protocol import CLOSE_SENT, CLOSED, FAILED, NO_LIMIT, OPEN, PEER_CLOSED
+from .protocol import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING, NO_LIMIT, CloseState
 
 
 class Ping:
@@ -44,7 +44,7 @@ class MessageProtocol:
     __slots__ = ("_failure", "_max_message", "_waiting", "answered", "out", "pings", "state")
 
     def __init__(self, *, max_message: int = 0) -> None:
-        self.state = OPEN
+        self.state: CloseState = FLOWING
         self.out = ()
         self.pings = 0
         self.answered: bool | None = None
@@ -69,7 +69,7 @@ class MessageProtocol:
             limit: Messages to return at most; the rest waits, and `pending` says so.
             room: Bytes in them (characters of a text) after which no further one is returned.
         """
-        if self.state not in (OPEN, CLOSE_SENT):
+        if self.state not in (FLOWING, CLOSE_SENT):
             return []
         waiting = self._waiting
         events: list[Event] = []
@@ -77,7 +77,7 @@ class MessageProtocol:
         while waiting:
             event = waiting[0]
             if isinstance(event, (str, bytes)):
-                if (limit <= 0 or room <= 0) and self.state == OPEN:
+                if (limit <= 0 or room <= 0) and self.state == FLOWING:
                     break
                 limit -= 1
                 room -= len(event)
@@ -87,7 +87,7 @@ class MessageProtocol:
             waiting.popleft()
             events.append(event)
             if isinstance(event, Close):
-                self.state = PEER_CLOSED if self.state == OPEN else CLOSED
+                self.state = CLOSE_CAME if self.state == FLOWING else CLOSE_DONE
                 waiting.clear()
         return events
 
@@ -124,10 +124,10 @@ class MessageProtocol:
 
     def encode_close(self, code: int = 1000, reason: str = "") -> Close | None:
         """Return our close frame and move the state; None where one was sent already."""
-        if self.state == OPEN:
+        if self.state == FLOWING:
             self.state = CLOSE_SENT
-        elif self.state == PEER_CLOSED:
-            self.state = CLOSED
+        elif self.state == CLOSE_CAME:
+            self.state = CLOSE_DONE
         else:
             return None
         return Close(code, reason)

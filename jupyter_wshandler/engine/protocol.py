@@ -8,6 +8,7 @@ close frame of a failure) waits in `Protocol.out`.
 from __future__ import annotations
 
 import sys
+from enum import IntEnum
 
 from ..errors import ProtocolError
 from .assembly import Assembly, BinaryAssembly, TextAssembly
@@ -38,12 +39,13 @@ from .frames import (
 from .masking import websocket_mask
 
 __all__ = [
-    "CLOSED",
+    "CLOSE_CAME",
+    "CLOSE_DONE",
     "CLOSE_SENT",
     "FAILED",
-    "OPEN",
-    "PEER_CLOSED",
+    "FLOWING",
     "Close",
+    "CloseState",
     "Event",
     "Failure",
     "Pong",
@@ -52,16 +54,24 @@ __all__ = [
     "reply_code",
 ]
 
-OPEN = 0
-"""Messages flow both ways."""
-PEER_CLOSED = 1
-"""The peer's close frame came, ours was not sent."""
-CLOSE_SENT = 2
-"""Our close frame was sent, the peer's did not come yet."""
-CLOSED = 3
-"""Both close frames were exchanged."""
-FAILED = 4
-"""The peer broke the protocol; of whatever follows only its close frame counts (section 7.1.7)."""
+
+class CloseState(IntEnum):
+    """How far the two close frames are (RFC 6455 section 7.1): whose was sent, and whose came."""
+
+    FLOWING = 0
+    """Messages flow both ways."""
+    CLOSE_CAME = 1
+    """The peer's close frame came, ours was not sent."""
+    CLOSE_SENT = 2
+    """Our close frame was sent, the peer's did not come yet."""
+    CLOSE_DONE = 3
+    """Both close frames were exchanged."""
+    FAILED = 4
+    """The peer broke the protocol; of whatever follows only its close frame counts (7.1.7)."""
+
+
+# One look-up where a state is compared for each frame, instead of two.
+FLOWING, CLOSE_CAME, CLOSE_SENT, CLOSE_DONE, FAILED = CloseState
 
 MAX_EMPTY = 1024
 """Fragments without a byte that may follow each other in one message: others bring what counts
@@ -88,7 +98,7 @@ class Protocol:
         deflate: The compression agreed on in the handshake, or None.
 
     Attributes:
-        state: OPEN, PEER_CLOSED, CLOSE_SENT, CLOSED or FAILED.
+        state: How far the two close frames are.
         pending: Whether `receive` stopped at its limit and holds more to parse.
         pings: Pings that came; whoever looks sets it back to 0.
         answered: After a failure: True once the peer's close frame came, False where it cannot be
@@ -128,7 +138,7 @@ class Protocol:
         max_empty: int = MAX_EMPTY,
         deflate: PerMessageDeflate | None = None,
     ) -> None:
-        self.state = OPEN
+        self.state: CloseState = FLOWING
         self.pending = False
         self.out: list[bytes] = []
         self.pings = 0
@@ -182,7 +192,7 @@ class Protocol:
             if self.state == FAILED:
                 self._skim(data)
                 return events
-            if self.state not in (OPEN, CLOSE_SENT):
+            if self.state not in (FLOWING, CLOSE_SENT):
                 return events
             if self._held:
                 data = self._held[self._at :] + data
@@ -197,7 +207,7 @@ class Protocol:
         unmask = websocket_mask
         try:
             while at < end:
-                if limit <= 0 and self.state == OPEN:
+                if limit <= 0 and self.state == FLOWING:
                     self._hold(data, at)
                     break
                 # The common case: a whole message in one frame that came in one piece. All else,
@@ -259,7 +269,7 @@ class Protocol:
         self._clean = False
 
     def _between_messages(self) -> bool:
-        return self.state == OPEN and not (self._left or self._kind or self._held)
+        return self.state == FLOWING and not (self._left or self._kind or self._held)
 
     def _step(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
         # Parses one header, or goes on with the payload of the frame already begun; returns
@@ -317,7 +327,7 @@ class Protocol:
             if size < 65536:
                 raise ProtocolError(1002, f"length {size} in 64 bits, not the shortest form")
         opcode = first & 0x0F
-        if opcode < CLOSE and self.state == OPEN:
+        if opcode < CLOSE and self.state == FLOWING:
             self._check_size(opcode, size, bool(first & RSV1))
         if end < key + 4:
             return 0
@@ -395,7 +405,7 @@ class Protocol:
                 del self.out[0]
             return at
         if self._opcode == PONG:
-            if self.state == OPEN:
+            if self.state == FLOWING:
                 events.append(Pong(payload))
             return at
         code, reason = 1005, ""
@@ -406,14 +416,14 @@ class Protocol:
             reason = payload[2:].decode()
             if not may_travel(code):
                 raise ProtocolError(1002, f"close code {code} may not be sent")
-        self.state = PEER_CLOSED if self.state == OPEN else CLOSED
+        self.state = CLOSE_CAME if self.state == FLOWING else CLOSE_DONE
         self._forget()
         events.append(Close(code, reason))
         # Nothing that follows a close frame counts (section 1.4).
         return end
 
     def _fail(self, code: int, reason: str, events: list[Event]) -> None:
-        if self.state == OPEN:
+        if self.state == FLOWING:
             self.out.append(close_frame(code, reason))
         self.state = FAILED
         self._forget()
@@ -510,12 +520,12 @@ class Protocol:
             ValueError: The code may not be sent, or the reason is too long.
         """
         frame = close_frame(code, reason)
-        if self.state == OPEN:
+        if self.state == FLOWING:
             self.state = CLOSE_SENT
             self._clean = False
             self._forget_message()
-        elif self.state == PEER_CLOSED:
-            self.state = CLOSED
+        elif self.state == CLOSE_CAME:
+            self.state = CLOSE_DONE
         else:
             return b""
         return frame

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from ..connection.connection import Connection
-from ..connection.sending import CLOSED, CLOSING, SENT, Sent, check_close
+from ..connection.host import Host
+from ..connection.opening import Opening
+from ..connection.phase import CLOSED
+from ..connection.sending import SENT, Sent, check_close
+from ..connection.turns import begin_work, end_work, next_message, rest
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, RouteRefused
 from ..routes import Route
 from ..sessions.manager import Session
-from ..transports.loop import LoopIO
 from ..types import Callback, CloseCode, Question
 from .batches import (
     Batch,
@@ -75,33 +77,6 @@ _BUFFERED = (Long, Binary, Ping)
 _BUFFERED_TAGS = frozenset({"long", "binary", "ping"})
 
 
-class Owner(Protocol):
-    """Own the connections: the manager."""
-
-    io: LoopIO
-    log: logging.Logger | logging.LoggerAdapter[Any]
-    thread: int
-
-    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the event loop."""
-
-    def touch(self, session: Session) -> None:
-        """Remember that a session may have changed."""
-
-    def finished(self, connection: Connection) -> None:
-        """Forget a connection whose last callback has run."""
-
-
-class _Pumping:
-    """Stand for the worker of a connection while its messages are being handed over."""
-
-    def cancel(self) -> None:
-        """Do nothing: it does not wait for anything."""
-
-
-_PUMPING: Any = _Pumping()
-
-
 class Waiting:
     """Be a batch of the kernel that has not been handled to its end."""
 
@@ -150,7 +125,7 @@ class Bridge:
 
     def __init__(
         self,
-        owner: Owner,
+        owner: Host,
         routes: KernelRoutes,
         kernel_id: str,
         transmit: Transmit,
@@ -159,12 +134,11 @@ class Bridge:
         lost: Callable[[Exception], object] = lambda error: None,
         pack: Callable[[Any], object] | None = None,
     ) -> None:
-        self.io, self.log, self.thread = owner.io, owner.log, owner.thread
-        self.call_from_thread, self.touch = owner.call_from_thread, owner.touch
+        self.io, self.log, self.observers = owner.io, owner.log, owner.observers
+        self.touch, self.finished = owner.touch, owner.finished
         self.kernel_id = kernel_id
         self.label = f"kernel {kernel_id[:8]}"
         self.alive = True
-        self._owner = owner
         self._routes = routes
         self._patience = patience
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
@@ -294,11 +268,12 @@ class Bridge:
             elif isinstance(said, Ping):
                 if len(buffer) > MAX_PING:
                     raise ValueError(f"a ping has at most {MAX_PING} bytes, found {len(buffer)}")
-                connection._ping(buffer)
+                with contextlib.suppress(ConnectionClosed):
+                    connection.ping(buffer)
             elif isinstance(said, Close):
                 if said.code != NO_CODE or said.reason:
                     check_close(said.code, said.reason)
-                connection._close(said.code, said.reason)
+                connection.end(said.code, said.reason)
             else:
                 self._ended(connection, said.dropped)
         except ValueError as error:
@@ -307,10 +282,10 @@ class Bridge:
     def _ended(self, connection: KernelConnection, dropped: int) -> None:
         connection.dropped += min(max(0, dropped), 2**53)
         connection.ended_there = True
-        if connection._phase == CLOSED:
+        if connection.phase == CLOSED:
             self._finish(connection)
-        elif connection._phase < CLOSING:  # the kernel did not wait for the client
-            connection._transport.abort()
+        elif not connection.closed:  # the kernel did not wait for the client
+            connection.abort()
 
     def _dropped(self, event: Event, error: Exception) -> None:
         """Close the connection that an event is about which no message to the kernel can hold."""
@@ -320,7 +295,7 @@ class Bridge:
         connection = self._connections.get(event[1])
         if connection is not None:
             connection.ended_there |= event[0] == "open"  # the kernel never hears of it
-            connection._close(CloseCode.INTERNAL_ERROR, "the notebook cannot be told of this")
+            connection.end(CloseCode.INTERNAL_ERROR, "the notebook cannot be told of this")
 
     def _malformed(self, what: str, name: str, why: str) -> None:
         """Close the connection that an event is about with 1011, and say whose doing it was."""
@@ -343,12 +318,12 @@ class Bridge:
     def _close_wrong(self, name: str) -> KernelConnection | None:
         """Close a connection whose kernel cannot be understood; None where it is closing."""
         connection = self._connections.get(name)
-        if connection is None or connection._phase >= CLOSING:
+        if connection is None or connection.closed:
             return None
         if connection.held:
             connection.held.clear()
             connection.held_size = 0
-        connection._close(CloseCode.INTERNAL_ERROR, "the notebook's bot sent what cannot be done")
+        connection.end(CloseCode.INTERNAL_ERROR, "the notebook's bot sent what cannot be done")
         return connection
 
     def _send(self, connection: KernelConnection, message: str | bytes) -> None:
@@ -443,10 +418,10 @@ class Bridge:
 
     # ---- to the kernel: the host of its connections --------------------------------------------
 
-    def connect(self, route: Route, **details: Any) -> KernelConnection:
+    def connect(self, route: Route, opening: Opening, *, id: str) -> KernelConnection:
         """Return a connection of a route; it is not open yet."""
         return KernelConnection(
-            self, route, on_leaving=self._leaving, on_stop=self._stop, **details
+            self, route, opening, id=id, on_leaving=self._leaving, on_stop=self._stop
         )
 
     def _stop(self, c: KernelConnection, number: int) -> None:
@@ -469,29 +444,26 @@ class Bridge:
         """Hand over to the kernel what waits on a connection, as far as it has room."""
         c = connection
         assert isinstance(c, KernelConnection)
-        if c._task is not None or c._finished:
+        work = begin_work(c)
+        if work is None:
             return
-        if not self.alive and c._phase < CLOSING:
-            # The handshake began when the kernel was there.
-            c._opened = True
-            c._close(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
-            return
-        c._task = _PUMPING  # taking a message from the inbox may read more, and wake us again
         try:
-            if not c._opened:
-                c._opened = True
-                self._connections[c.id] = c
-                self._hold_session(c._session)
-                self._courier.put(["open", c.id, describe(c, self._routes.headers)], size=4096)
-            self._pump(c)
+            if not self.alive and not c.closed:
+                # The handshake began when the kernel was there.
+                c.mark_opened()
+                c.end(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
+            else:
+                if not c.has_opened:
+                    self._connections[c.id] = c
+                    self._hold_session(c.attached_session)
+                    self._courier.put(["open", c.id, describe(c, self._routes.headers)], size=4096)
+                    c.mark_opened()
+                self._pump(c)
         finally:
-            c._task = None
-        if c._inbox:
-            return
-        if c._phase == CLOSED:
+            end_work(c, work)
+        rest(c)
+        if c.phase == CLOSED and not c.has_messages:
             self._lost(c)
-        else:
-            c.settle()
 
     def _pump(self, c: KernelConnection) -> None:
         courier = self._courier
@@ -499,11 +471,11 @@ class Bridge:
         while True:
             if not c.has_room():
                 return  # what the kernel takes wakes it again
-            if c._inbox and courier.waiting >= MAX_WAITING and self.alive:
+            if c.has_messages and courier.waiting >= MAX_WAITING and self.alive:
                 self._blocked.add(c)
                 return
             # With an empty inbox, too: the message before has left, and reading may go on.
-            message = c._next_message()
+            message = next_message(c)
             if message is None:
                 return
             if type(message) is str and len(message) <= LONG:
@@ -544,12 +516,11 @@ class Bridge:
                 self._sessions[session.id] = held, count - 1
 
     def _finish(self, c: KernelConnection) -> None:
-        if not c._finished:
-            c._finished = True
+        if c.take_last_turn():
             if self._connections.pop(c.id, None) is not None:
-                self._let_session_go(c._session)
+                self._let_session_go(c.attached_session)
             self._blocked.discard(c)
-            self._owner.finished(c)
+            self.finished(c)
 
     @property
     def stalled(self) -> float:
@@ -578,10 +549,10 @@ class Bridge:
             self.busy = True
             self.log.warning("%s has not answered for %d s", self.label, stalled)
         for c in tuple(self._connections.values()):
-            if c.untaken or c._inbox:
-                c._close(CloseCode.TRY_AGAIN_LATER, "the kernel is busy")
-            if c._phase == CLOSED and c._inbox:  # who has left waits for nothing any more
-                c._inbox.clear()
+            if c.untaken or c.has_messages:
+                c.end(CloseCode.TRY_AGAIN_LATER, "the kernel is busy")
+            if c.phase == CLOSED and c.has_messages:  # who has left waits for nothing any more
+                c.drop_messages()
                 self._lost(c)
 
     # ---- the end -------------------------------------------------------------------------------
@@ -612,9 +583,9 @@ class Bridge:
         while connections:
             c = connections.pop()
             c.untaken.clear()
-            c._inbox.clear()
-            c._close(CloseCode.SERVICE_RESTART, reason)
-            if c._phase == CLOSED:
+            c.drop_messages()
+            c.end(CloseCode.SERVICE_RESTART, reason)
+            if c.phase == CLOSED:
                 self._finish(c)
             if connections and time.monotonic() >= until:
                 self.io.loop.call_soon(self._close_some, connections, reason)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..connection.answers import Answers
 from ..connection.connection import Connection
-from ..connection.sending import PEER_CLOSED, Sent
+from ..connection.phase import PEER_CLOSED
+from ..connection.sending import Sent
 from ..engine.chat import ChatCodec
 from ..types import Codec
 
@@ -120,11 +121,7 @@ class KernelConnection(Connection):
 
         The kernel is told, so that a generator that nobody listens to any more is closed there.
         """
-        if (
-            self._phase == PEER_CLOSED
-            and self.untaken
-            and self._host.io.loop.time() < self._deadline
-        ):
+        if self._phase == PEER_CLOSED and self.untaken and self._io.loop.time() < self._deadline:
             if not self.told_closing:
                 self.told_closing = True
                 self.on_leaving(self)

@@ -67,7 +67,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[st
         headers: Names of header fields, in lower case, that it is told beside `HEADERS`.
     """
     request = connection.request
-    session = connection._session
+    session = connection.attached_session
     return {
         "route": connection.route,
         "user": describe_user(connection.current_user),
@@ -87,7 +87,7 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[st
         "path_args": list(connection.path_args),
         "path_kwargs": dict(connection.path_kwargs),
         "subprotocol": connection.subprotocol,
-        "chat": connection._answers is not None,
+        "chat": connection.chat_answers is not None,
     }
 
 

@@ -29,7 +29,7 @@ def the_manager() -> WebSocketManager:
         return found
     running = list(running_managers)
     if len(running) > 1:
-        running = [manager for manager in running if not manager.rehearses] or running
+        running = [manager for manager in running if not manager.is_stand_in] or running
     if len(running) == 1:
         return running[0]
     if not running:

@@ -15,7 +15,7 @@ from ..callbacks.pool import ThreadPool
 from ..config.model import Config
 from ..config.paths import path_below
 from ..connection.connection import Connection
-from ..connection.sending import CLOSING
+from ..connection.observer import Observer
 from ..functions.reload import Loaded, Reload, RouteLoader, Source, same
 from ..functions.watch import FileWatch, places_of
 from ..routes import Match, Route, RouteTable
@@ -44,8 +44,8 @@ RETRY = 1.0
 """Seconds before a broken route's functions are looked up again."""
 
 
-class ServedRoutes:
-    """Own the route table: load it, watch its files, and swap it under open connections.
+class ServedRoutes(Observer):
+    """The route table: loaded, watched on disk, and swapped under open connections.
 
     Args:
         log: Where errors and warnings go.
@@ -333,13 +333,11 @@ class ServedRoutes:
         route = self.table.get(connection.route)
         if route is not None:
             route.connections += 1
-        self._move(connection)
+        if self._move(connection):
+            # It cannot be closed before it has started, in this turn of the loop.
+            asyncio.get_running_loop().call_soon(self._move, connection)
 
-    def settle(self, connection: Connection) -> None:
-        """Close a connection that has just started where its route changed in the handshake."""
-        self._move(connection)
-
-    def closed(self, connection: Connection) -> None:
+    def ended(self, connection: Connection) -> None:
         """Stop counting a connection."""
         same_route = self._by_route.get(connection.route, set())
         same_route.discard(connection)
@@ -355,8 +353,8 @@ class ServedRoutes:
         Returns:
             Whether it was closed.
         """
-        old, new = connection._route, self.table.get(connection.route)
-        if new is old or connection._phase >= CLOSING:
+        old, new = connection.entry, self.table.get(connection.route)
+        if new is old or connection.closed:
             return False
         match: Match | None = None
         if new is None:
@@ -376,7 +374,7 @@ class ServedRoutes:
         else:
             reason = ""
         if reason:
-            connection._close(CloseCode.SERVICE_RESTART, reason)
+            connection.end(CloseCode.SERVICE_RESTART, reason)
             return True
         if new is not None and match is not None and new.state == "ready":
             if old.config.pattern != new.config.pattern:

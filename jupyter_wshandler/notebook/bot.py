@@ -273,7 +273,7 @@ class BotErrors:
         bot = self._bots.get(c.route)
         if bot is not None:
             bot.add_error(failure)
-        after = "" if c._route.config.on_error_close else "; the connection stays open"
+        after = "" if c.entry.config.on_error_close else "; the connection stays open"
         # A token has no name of its own; Jupyter shows people such a user by another one.
         who = getattr(c.current_user, "display_name", None) or username(c.current_user)
         heading = (

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
 
 from ..callbacks.errorlog import ErrorSink
 from ..connection.connection import Connection
+from ..connection.observer import Observer
 from ..manager.manager import WebSocketManager
 from ..sessions.manager import Sessions
-from ..types import Question
 from .output import bot_logger
 from .sessions import KernelSessions
 
@@ -32,6 +31,7 @@ class NotebookManager(WebSocketManager):
         errors: ErrorSink | None,
     ) -> None:
         super().__init__(log=bot_logger(self._cell_of), errors=errors)
+        self.observers.add(Handled())
         self._kept = sessions
         self._ended = ended
 
@@ -44,7 +44,7 @@ class NotebookManager(WebSocketManager):
 
     def finished(self, connection: Connection) -> None:
         """Forget a connection whose last callback has run."""
-        session = connection._session
+        session = connection.attached_session
         super().finished(connection)  # sends what has changed in the session
         if session is None:
             self._ended(connection)
@@ -53,25 +53,15 @@ class NotebookManager(WebSocketManager):
 
 
 class BotConnection(Connection):
-    """Be a connection whose client is at the server; what is handled makes room there."""
+    """A connection whose client is at the server; what is handled makes room there."""
 
-    __slots__ = ("_in_hands", "on_handled")
+    __slots__ = ("on_handled",)
     on_handled: Callable[[], object]
 
-    def __init__(self, *args: Any, **details: Any) -> None:
-        super().__init__(*args, **details)
-        self._in_hands = False
 
-    def _next_message(self) -> Any:
-        """Return the next thing to deliver: the one before it has been handled."""
-        if self._in_hands:
-            self._in_hands = False
-            self.on_handled()
-        message = super()._next_message()
-        self._in_hands = isinstance(message, (str, bytes, Question))
-        return message
+class Handled(Observer):
+    """What tells the server that a message is done with."""
 
-    def _skip(self, question: Question) -> None:
-        """Take a message from the inbox; for the server that is as good as handled."""
-        super()._skip(question)
-        self.on_handled()
+    def message_done(self, connection: BotConnection) -> None:
+        """Tell the server."""
+        connection.on_handled()

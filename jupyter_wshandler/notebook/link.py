@@ -22,6 +22,7 @@ import msgspec
 from ..callbacks.errorlog import ErrorSink
 from ..config.model import AuthConfig
 from ..connection.connection import Connection
+from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.frames import Pong, reply_code
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
@@ -320,8 +321,8 @@ class Link:
             elif what == "pong":
                 transport.feed([Pong(buffer)])
             elif what == "stop":
-                if connection._answers is not None:
-                    connection._answers.stop(event[2])
+                if connection.chat_answers is not None:
+                    connection.chat_answers.stop(event[2])
             elif what == "leaving":
                 transport.feed([Close(event[2], event[3])])
             elif what == "lost":
@@ -340,20 +341,22 @@ class Link:
         connection = BotConnection(
             manager,
             route,
-            id=name,
-            request=Request(
-                asked["headers"],
-                asked["uri"],
-                asked["remote_ip"],
-                asked["protocol"],
-                asked["host"],
+            Opening(
+                Request(
+                    asked["headers"],
+                    asked["uri"],
+                    asked["remote_ip"],
+                    asked["protocol"],
+                    asked["host"],
+                ),
+                current_user=None if user is None else SimpleNamespace(**user),
+                session=None if stored is None else self.sessions.open(*stored),
+                path_args=tuple(details["path_args"]),
+                path_kwargs=details["path_kwargs"],
+                subprotocol=details["subprotocol"],
             ),
-            current_user=None if user is None else SimpleNamespace(**user),
-            session=None if stored is None else self.sessions.open(*stored),
-            path_args=tuple(details["path_args"]),
-            path_kwargs=details["path_kwargs"],
+            id=name,
         )
-        connection.subprotocol = details["subprotocol"]
         connection.on_handled = lambda: self._handled(connection)
         transport = MessageTransport(
             self.loop,
@@ -383,8 +386,8 @@ class Link:
 
     def _handled(self, connection: BotConnection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""
-        if connection._session is not None:
-            self.sessions.send_light(connection._session)
+        if connection.attached_session is not None:
+            self.sessions.send_light(connection.attached_session)
         if self._courier is not None:
             self._courier.take(connection.id)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from ..callbacks import run
+from ..callbacks import results
 from ..callbacks.errorlog import on_one_line, place_of, users_part
 from ..engine.texts import printable
 
@@ -210,7 +210,7 @@ def format_error(shell: Any, error: BaseException) -> str:
         error: What was raised.
     """
     start = users_part(error.__traceback__)
-    if start is None and place_of(error).rpartition(":")[0] == run.__file__:
+    if start is None and place_of(error).rpartition(":")[0] == results.__file__:
         # What is wrong is said in words, and none of the lines that say it is the user's.
         return "".join(traceback.format_exception_only(error)).rstrip()
     if shell is not None:

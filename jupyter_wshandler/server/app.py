@@ -32,7 +32,7 @@ from traitlets import (
 )
 from traitlets.config import Config as TraitConfig
 
-from ..callbacks.run import ANSWER_TIMEOUT
+from ..callbacks.questions import ANSWER_TIMEOUT
 from ..config.loader import load
 from ..config.logicalpath import absolute
 from ..config.nodes import suggest

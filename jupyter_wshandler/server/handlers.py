@@ -16,6 +16,7 @@ from tornado.web import HTTPError, stream_request_body
 from ..callbacks.errorlog import write_whole
 from ..config.paths import as_escaped, normal_path
 from ..connection.connection import Connection
+from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.chat import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
@@ -64,26 +65,28 @@ class RouteHandler(FolderHandler):
         healthy = await self.manager.heal(self.route)
         if not upgrade:
             self.refuse_without_page(healthy)
-        if upgrade and self.route.host is not None and self.route.host.busy:
+        if upgrade and self.manager.host_of(self.route).busy:
             raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
         connection = self.manager.connection(
             self.route,
-            Request(
-                pairs,
-                as_escaped(self.request.uri or "/"),
-                self.request.remote_ip or "",
-                self.request.protocol,
-                self.request.host,
+            Opening(
+                Request(
+                    pairs,
+                    as_escaped(self.request.uri or "/"),
+                    self.request.remote_ip or "",
+                    self.request.protocol,
+                    self.request.host,
+                ),
+                current_user=self.current_user,
+                path_args=self.route_args,
+                path_kwargs=self.route_kwargs,
             ),
-            current_user=self.current_user,
-            path_args=self.route_args,
-            path_kwargs=self.route_kwargs,
         )
         opened = False
         try:
             name, new = session_id(self, secure=self.secure_cookie)
-            connection._session = await self.manager.sessions.attach(
-                name, self._user_key(), new=new
+            connection.take_session(
+                await self.manager.sessions.attach(name, self._user_key(), new=new)
             )
             if upgrade:
                 self.refuse_if_logged_out(connection)

@@ -45,7 +45,7 @@ class ManagerCollector(Collector):
         for connection in list(self._manager.connections.values()):
             open_[connection.route] += 1
             dropped[connection.route] += connection.dropped
-            limited[connection.route] += connection.refused
+            limited[connection.route] += connection.rate_limited
         gauge = GaugeMetricFamily("wshandler_connections", "Open connections", labels=["route"])
         for route in self._manager.table:
             gauge.add_metric([route.name], open_[route.name])

@@ -12,29 +12,28 @@ import concurrent.futures
 import contextlib
 import contextvars
 import logging
-import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..callbacks.errorlog import Failure, users_part
 from ..connection.connection import Connection
+from ..connection.observer import Observer
+from ..connection.opening import Opening
 from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
 from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions.manager import MemoryStore, SessionManager, Sessions
-from ..types import Callback
+from ..sessions.manager import MemoryStore, Session, SessionManager
 from .steps import Watch
 from .visit import Visit, groups_of, user_of
 
-if TYPE_CHECKING:
-    from .talk import Talk
-
 T = TypeVar("T")
+
+C = TypeVar("C", bound="Client")
 
 __tracebackhide__ = True
 
@@ -45,26 +44,30 @@ GRACE = 0.2
 """Seconds for callbacks that still run when a bot is put away; then they are interrupted."""
 
 
-class ChatConnection(Connection):
-    """Be the bot's side of a connection, and tell the client when a callback has ended."""
+class Client(Protocol):
+    """What the bot's side needs of the client of a connection; called on the bot's loop."""
 
-    __slots__ = ("talk",)
-    talk: Talk
+    connection: Connection | None
+    finished: bool
+    """Whether the bot's last callback for this client has ended."""
 
-    def _next_message(self) -> Any:
-        """Return the next thing to deliver; whatever was delivered before has been handled."""
-        self.talk.turn_ended()
-        message = super()._next_message()
-        if isinstance(message, (str, bytes)):
-            self.talk.turn_began()
-        return message
+    def began(self, connection: Connection, transport: ChatTransport, session: Session) -> None:
+        """Take what was opened for this client."""
 
-    def _refuse(self, wait: float, close: bool) -> None:
-        self.talk.turn_refused()
-        super()._refuse(wait, close)
+    def opened(self) -> None:
+        """Note that `open` has ended."""
 
-    def _task_failed(self, name: str, error: BaseException) -> None:
-        self.talk.stage.failed(Failure(self, None, error, name, time.time()))
+    def handled(self) -> None:
+        """Note that one message is done with."""
+
+    def deliver(self, frame: Frame) -> None:
+        """Take one frame of the bot's."""
+
+    def lost(self) -> None:
+        """Take note that the bot's side has ended the connection."""
+
+    def end(self) -> None:
+        """Take note that the last callback has ended."""
 
 
 class ChatTransport(MessageTransport):
@@ -86,30 +89,30 @@ class ChatTransport(MessageTransport):
         self.taken(0)
 
 
-class ChatManager(WebSocketManager):
-    """Run the callbacks of one bot.
+class Told(Observer):
+    """What tells each client what has become of its messages.
 
     Args:
-        stage: Takes what they raise, and keeps the sessions when nobody is connected.
+        clients: The clients by the ids of their connections.
     """
 
-    rehearses = True
+    def __init__(self, clients: dict[str, Client]) -> None:
+        self._clients = clients
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(errors=stage)
-        self._stage = stage
+    def ready(self, connection: Connection) -> None:
+        """Tell that `open` has ended."""
+        self._clients[connection.id].opened()
 
-    def _open_sessions(self) -> Sessions:
-        return SessionManager(self._stage.store, log=self.log)
+    def message_done(self, connection: Connection) -> None:
+        """Tell that one message is done with."""
+        self._clients[connection.id].handled()
 
-    def finished(self, connection: Connection) -> None:
-        """Forget a connection whose last callback has run."""
-        super().finished(connection)
-        if isinstance(connection, ChatConnection):
-            connection.talk.end()
+    def ended(self, connection: Connection) -> None:
+        """Tell that the last callback has run."""
+        self._clients.pop(connection.id).end()
 
 
-class Stage:
+class Stage(Generic[C]):
     """Own the thread in which a bot runs while clients are connected.
 
     Args:
@@ -122,15 +125,16 @@ class Stage:
         self.watch = Watch()
         self.store = MemoryStore()
         self.errors: list[Failure] = []
-        self.talks: list[Talk] = []
+        self.talks: list[C] = []
         self.over = True
         self._raises = raises
         self._waiting: list[Failure] = []
+        self._clients: dict[str, Client] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._end: asyncio.Event
         self.loop: asyncio.AbstractEventLoop
-        self.manager: ChatManager
+        self.manager: WebSocketManager
 
     # ---- the thread ------------------------------------------------------------------------------
 
@@ -172,7 +176,12 @@ class Stage:
         self._end = asyncio.Event()
         self.watch.thread = threading.get_ident()
         try:
-            self.manager = ChatManager(self)
+            self.manager = WebSocketManager(
+                errors=self,
+                sessions=lambda: SessionManager(self.store, log=self.manager.log),
+                is_stand_in=True,
+            )
+            self.manager.observers.add(Told(self._clients))
             self.manager.served.put(self.route)
             await self.manager.start()
         except BaseException as error:
@@ -222,7 +231,7 @@ class Stage:
 
     # ---- connections -----------------------------------------------------------------------------
 
-    async def open(self, talk: Talk, visit: Visit) -> None:
+    async def open(self, talk: C, visit: Visit) -> None:
         """Open the connection of a client; runs on the bot's loop.
 
         Args:
@@ -234,21 +243,14 @@ class Stage:
         """
         path_args, path_kwargs = groups_of(self.route, visit.path)
         user = user_of(visit.user)
-        connection = ChatConnection(
-            self.manager,
-            self.route,
-            id=secrets.token_hex(8),
-            request=visit.request(),
-            current_user=user,
-            path_args=path_args,
-            path_kwargs=path_kwargs,
-        )
+        opening = Opening(visit.request(), user, None, path_args, path_kwargs)
+        connection = self.manager.connection(self.route, opening)
         name = getattr(user, "username", None)
         key = "anonymous" if user is None else f"user:{name}"
         session_id, new, values = visit.session_id()
         try:
             session = await self.manager.sessions.attach(session_id, key, new=new)
-            connection._session = session
+            connection.take_session(session)
             if values:
                 session.update(values)
                 self.manager.sessions.touch(session)
@@ -256,13 +258,13 @@ class Stage:
         except BaseException:
             self.manager.release(connection)
             raise
-        connection.talk = talk
+        self._clients[connection.id] = talk
         transport = ChatTransport(self.loop, talk.deliver, talk.lost)
         talk.began(connection, transport, session)
         protocol = MessageProtocol(max_message=self.route.config.max_message)
         self.manager.open(connection, protocol, transport, ())
 
-    def add(self, talk: Talk) -> None:
+    def add(self, talk: C) -> None:
         """Count a client in; of those that have gone only the first one is remembered."""
         with self._lock:
             present = [known for known in self.talks[1:] if not known.finished]
@@ -278,10 +280,11 @@ class Stage:
         lines = []
         for talk in self.talks:
             connection = talk.connection
-            callback: Callback | None = connection._running if connection is not None else None
-            if callback is not None and connection is not None:
+            work = None if connection is None else connection.work
+            callback = None if work is None else work.callback
+            if work is not None and callback is not None:
                 where = "on the event loop" if callback.inline else "in a thread"
-                since = max(0.0, now - connection._since)
+                since = max(0.0, now - work.since)
                 lines.append(f"{callback.name} ({callback.event}) runs {where} for {since:.1f} s")
         return "; ".join(lines) or "no callback runs"
 
@@ -336,7 +339,7 @@ def _outcomes() -> tuple[type[BaseException], ...]:
     return () if outcomes is None else (outcomes.OutcomeException,)
 
 
-_running: weakref.WeakSet[Stage] = weakref.WeakSet()
+_running: weakref.WeakSet[Stage[Any]] = weakref.WeakSet()
 
 
 @atexit.register

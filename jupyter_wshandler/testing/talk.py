@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..connection.connection import Connection
 from ..connection.sending import check_close
 from ..engine.frames import Close, Pong
 from ..engine.messages import Frame, Ping
@@ -14,7 +15,7 @@ from ..errors import ConnectionClosed
 from ..sessions.manager import Session
 from ..types import CloseCode, Message, Sendable
 from .matching import describe, match, shown
-from .stage import ChatConnection, ChatTransport, Stage
+from .stage import ChatTransport, Stage
 from .steps import Steps, Wait
 from .visit import Visit
 
@@ -40,10 +41,10 @@ class Talk:
         finished: Whether the bot's last callback for this client has ended.
     """
 
-    def __init__(self, stage: Stage, visit: Visit) -> None:
+    def __init__(self, stage: Stage[Talk], visit: Visit) -> None:
         self.stage = stage
         self.visit = visit
-        self.connection: ChatConnection | None = None
+        self.connection: Connection | None = None
         self.session: Session | None = None
         self.received: list[Message] = []
         self.read = 0
@@ -55,30 +56,23 @@ class Talk:
         self._opened = False
         self._sent = 0
         self._handled = 0
-        self._in_turn = False
         self._left = False
 
     # ---- called on the bot's loop -----------------------------------------------------------
 
-    def began(self, connection: ChatConnection, transport: ChatTransport, session: Session) -> None:
+    def began(self, connection: Connection, transport: ChatTransport, session: Session) -> None:
         """Take what the stage has opened for this client."""
         self.connection, self._transport, self.session = connection, transport, session
 
-    def turn_began(self) -> None:
-        """Note that a message is handed to its callback."""
-        self._in_turn = True
-
-    def turn_ended(self) -> None:
-        """Note that the callback that ran has ended."""
+    def opened(self) -> None:
+        """Note that `open` has ended."""
         self._opened = True
-        if self._in_turn:
-            self._in_turn = False
-            self._handled += 1
         self.stage.watch.changed()
 
-    def turn_refused(self) -> None:
-        """Note that a message was over the `ratelimit`, so that no callback gets it."""
+    def handled(self) -> None:
+        """Note that a callback has ended, or that none gets the message: it is over a limit."""
         self._handled += 1
+        self.stage.watch.changed()
 
     def deliver(self, frame: Frame) -> None:
         """Take one frame of the bot's."""

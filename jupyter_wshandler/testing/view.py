@@ -35,7 +35,7 @@ class Company:
         timeout: Seconds for each operation.
     """
 
-    def __init__(self, stage: Stage, timeout: float) -> None:
+    def __init__(self, stage: Stage[Talk], timeout: float) -> None:
         self.stage = stage
         self.timeout = timeout
         self.views: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -85,7 +85,7 @@ class ChatView:
         """
         __tracebackhide__ = True  # for a notebook; see `traces`
         route = route_of(source, callbacks, options, pattern, path, name)
-        stage = Stage(route, raises=raise_errors)
+        stage: Stage[Talk] = Stage(route, raises=raise_errors)
         visit = Visit(path_of(route, path), user, session, headers or {})
         self._take(Company(stage, timeout), Talk(stage, visit), wait)
         self._begin()
@@ -199,7 +199,7 @@ class ChatView:
     def session(self) -> Session:
         """``handler.session``; also when the connection has ended."""
         handler = self.handler
-        if handler._session is not None:
+        if handler.attached_session is not None:
             return handler.session  # what is written here is kept, as if a callback had done it
         assert self._talk.session is not None
         return self._talk.session

@@ -1,12 +1,22 @@
-"""What all connections of one event loop share: the receive buffer and the joined writes."""
+"""What connections of one loop share: receive buffer, joined writes, and calls from threads."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import ConnectionClosed
 
 RECEIVE_SIZE = 65536
 """Bytes read from one connection before another gets a turn."""
+
+LATE = 0.005
+"""Seconds of the event loop that what threads have asked for takes at a time."""
 
 
 class Flushable(Protocol):
@@ -17,20 +27,50 @@ class Flushable(Protocol):
 
 
 class LoopIO:
-    """Own the receive buffer of one event loop and join the writes of one loop turn.
+    """The receive buffer of one event loop, the joined writes of a turn, and the calls of threads.
 
     One buffer serves every connection: ``recv_into`` a buffer that exists costs a quarter of a
     ``recv`` that allocates its own. While a batch is open, carriers queue their frames instead
     of sending each at once, and the end of the turn sends one joined chunk per connection.
 
     Args:
-        loop: The event loop that all connections of this object run on.
+        loop: The event loop that all connections of this object run on; it runs in this thread.
+        context: What the calls of threads run in; it names the manager.
+        log: Where is written what such a call raises.
+
+    Attributes:
+        thread: Identity of the thread that the event loop runs in.
     """
 
-    __slots__ = ("_dirty", "batching", "buffer", "loop", "view")
+    __slots__ = (
+        "_context",
+        "_dirty",
+        "_late",
+        "_late_is_due",
+        "_late_lock",
+        "_log",
+        "batching",
+        "buffer",
+        "loop",
+        "thread",
+        "view",
+    )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None = None,
+        log: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+    ) -> None:
         self.loop = loop
+        self.thread = threading.get_ident()
+        self._context = contextvars.Context() if context is None else context
+        self._log = log or logging.getLogger("jupyter_wshandler")
+        # Calls of threads wait in one line, and the loop is woken once for all that are in it: to
+        # wake a loop costs a system call, and a thread may ask for thousands of things at once.
+        self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._late_lock = threading.Lock()
+        self._late_is_due = False
         self.buffer = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.buffer)
         self.batching = False
@@ -52,3 +92,54 @@ class LoopIO:
         dirty, self._dirty = self._dirty, []
         for carrier in dirty:
             carrier.flush()
+
+    # ---- the hand-over from threads ----------------------------------------------------------
+
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the event loop, in the order of the calls; many share one wake-up.
+
+        Args:
+            function: What to call.
+            args: What it gets.
+
+        Raises:
+            ConnectionClosed: The event loop has ended.
+        """
+        with self._late_lock:
+            self._late.append((function, args))
+            if self._late_is_due:
+                return
+            # Under the lock: another thread that finds its call in line must be able to count
+            # on it, or what its callback returns would overtake what it has sent before.
+            try:
+                self.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
+            except RuntimeError:  # a thread that was left to itself has outlived the loop
+                self._late.clear()
+                raise ConnectionClosed("the server has stopped") from None
+            self._late_is_due = True
+
+    def _run_late(self) -> None:
+        """Do what threads have asked for, in order; after a few milliseconds others get a turn."""
+        late, loop = self._late, self.loop
+        if len(late) > 1:
+            self.begin_batch()
+        until = loop.time() + LATE
+        while True:
+            if not late:
+                with self._late_lock:
+                    if not late:
+                        self._late_is_due = False
+                        return
+            function, args = late.popleft()
+            try:
+                function(*args)
+            except Exception:
+                self._log.exception("%s failed", getattr(function, "__qualname__", function))
+            if late and loop.time() >= until:
+                loop.call_soon(self._run_late)
+                return
+
+    def forget_calls(self) -> None:
+        """Let go, in a child process, of what threads have asked for: they are in the parent."""
+        self._late_lock = threading.Lock()  # another thread may have held it
+        self._late.clear()

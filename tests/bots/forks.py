@@ -67,7 +67,7 @@ def sockets(handler):
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        mine = [handler._transport.fileno(), handler._host.io.loop._selector]
+        mine = [handler._transport.fileno(), handler._io.loop._selector]
         os.write(write, os.readlink(f"/proc/self/fd/{mine[0]}").encode())
         os._exit(0)
     os.close(write)

@@ -8,7 +8,7 @@ async def echo(handler, message):
 
 
 def on_close(handler):
-    print("closed", handler.route, handler.close_code, handler.refused)
+    print("closed", handler.route, handler.close_code, handler.rate_limited)
 
 
 async def slow_close(handler):

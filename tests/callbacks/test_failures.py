@@ -12,13 +12,14 @@ from support.memory import (
     Visitor,
     look_late,
     route,
+    running,
     running_manager,
     turns,
     until,
     warnings_in,
 )
 
-from jupyter_wshandler.callbacks import run
+from jupyter_wshandler.callbacks import deadlines
 from jupyter_wshandler.errors import ConnectionClosed
 
 pytestmark = pytest.mark.timeout(30)
@@ -268,7 +269,7 @@ async def test_timeout_closes_1011_and_interrupts_an_async_callback(manager, cap
     bot = route(on_message=on_message, on_close=on_close, options={"timeout": 60.0})
     visitor = Visitor(manager, bot).open()
     visitor.send("x", "never delivered")
-    await until(lambda: visitor.connection._running)
+    await until(lambda: running(visitor.connection))
     look_late(manager, visitor, 59)
     await turns()
     assert log == []
@@ -290,7 +291,7 @@ async def test_a_callback_that_swallows_the_interruption_is_closed_all_the_same(
 
     visitor = Visitor(manager, route(on_message=on_message, options={"timeout": 1.0})).open()
     visitor.send("x")
-    await until(lambda: visitor.connection._running)
+    await until(lambda: running(visitor.connection))
     look_late(manager, visitor)
     assert (await visitor.closed_by_server()).reason == "timeout"
 
@@ -314,10 +315,10 @@ async def test_timeout_of_a_thread_closes_1011_and_leaves_the_thread_by_name(
     visitor = Visitor(manager, bot).open()
     visitor.send("x")
     await until(lambda: gate.entered)
-    look_late(manager, visitor, run.THREAD_TIMEOUT - 1)
+    look_late(manager, visitor, deadlines.THREAD_TIMEOUT - 1)
     await turns()
     assert visitor.goodbye is None
-    look_late(manager, visitor, run.THREAD_TIMEOUT + 1)
+    look_late(manager, visitor, deadlines.THREAD_TIMEOUT + 1)
     assert (await visitor.closed_by_server()).code == 1011
     assert any(
         "bot.on_message does not come back from its thread" in x for x in warnings_in(caplog)
@@ -366,14 +367,14 @@ async def test_without_a_timeout_an_async_callback_may_take_for_ever_but_not_on_
 
     visitor = Visitor(manager, route(on_message=forever)).open()
     visitor.send("x")
-    await until(lambda: visitor.connection._running)
+    await until(lambda: running(visitor.connection))
     look_late(manager, visitor)
     await turns()
     assert interrupted == []
     other = Visitor(manager, route("other", on_close=forever)).open()
     other.close()
-    await until(lambda: other.connection._running)
-    look_late(manager, other, run.CLOSER_TIMEOUT + 1)
+    await until(lambda: running(other.connection))
+    look_late(manager, other, deadlines.CLOSER_TIMEOUT + 1)
     await other.gone()
     assert interrupted == [True]
     assert list(manager.connections) == [visitor.connection.id]
@@ -404,11 +405,11 @@ async def test_the_clock_of_a_timeout_begins_anew_with_each_item_of_a_generator(
     visitor = Visitor(manager, route(on_message=on_message, options={"timeout": 5.0})).open()
     connection = visitor.connection
     visitor.send("x")
-    await until(lambda: connection._running)
-    begun = connection._since
+    await until(lambda: running(connection))
+    begun = connection.work.since
     go_on.set()
     await visitor.received("first")
-    assert connection._since > begun
+    assert connection.work.since > begun
     await visitor.leave()
 
 
@@ -420,11 +421,11 @@ async def test_row_a_slow_callback_is_named_in_a_warning_once(manager, caplog) -
     for _ in range(2):
         visitor = Visitor(manager, bot).open()
         visitor.send("x")
-        await until(lambda visitor=visitor: visitor.connection._running)
-        look_late(manager, visitor, run.SLOW - 1)
+        await until(lambda visitor=visitor: running(visitor.connection))
+        look_late(manager, visitor, deadlines.SLOW - 1)
         assert len(warnings_in(caplog)) == (0 if _ == 0 else 1)
-        look_late(manager, visitor, run.SLOW + 1)
-        look_late(manager, visitor, run.SLOW + 2)
+        look_late(manager, visitor, deadlines.SLOW + 1)
+        look_late(manager, visitor, deadlines.SLOW + 2)
     assert warnings_in(caplog) == ["Route bot: bot.on_message runs for over 10 s"]
 
 

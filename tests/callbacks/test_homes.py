@@ -171,8 +171,11 @@ class Keeper:
     """Be a connection for the pool."""
 
     def __init__(self, is_bound: bool = False) -> None:
-        self._home = None
+        self.thread_home = None
         self.is_bound = is_bound
+
+    def keep_to_thread(self, worker) -> None:
+        self.thread_home = worker
 
 
 @pytest.fixture
@@ -407,7 +410,7 @@ async def test_who_is_bound_and_waits_too_long_is_told_why(caplog) -> None:
         shared = [
             (one, other)
             for one, other in itertools.combinations(there, 2)
-            if one.connection._home is other.connection._home
+            if one.connection.thread_home is other.connection.thread_home
         ]
         first, second = shared[0]  # of three in two threads two have one in common
         first.send("hold")

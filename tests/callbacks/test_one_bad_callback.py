@@ -11,7 +11,7 @@ import time
 
 import pytest
 from support.bots import bot_text
-from support.memory import Visitor, route, running_manager, until
+from support.memory import Visitor, route, running, running_manager, until
 from support.server import running_server
 
 from jupyter_wshandler.guard import Escaped
@@ -177,10 +177,10 @@ async def test_a_callback_that_swallows_its_interruption_is_written_off(
     elif event == "on_close":
         visitor.transport.vanish()
     await until(lambda: log == ["begun"])
-    task = connection._task
+    task = connection.work.task
     begun = time.monotonic()
     while connection.id in manager.connections and time.monotonic() < begun + 10:
-        manager._look_at(connection, manager.io.loop.time())
+        manager.clock.look_at(connection, manager.io.loop.time())
         if visitor.transport.ended:
             visitor.transport.abort()  # the peer has taken the close frame
         await asyncio.sleep(0.05)
@@ -208,7 +208,7 @@ async def test_a_manager_stops_in_time_whatever_its_callbacks_do() -> None:
     async with running_manager() as manager:
         visitor = Visitor(manager, route(on_message=stubborn, on_close=stubborn)).open()
         visitor.send("x")
-        await until(lambda: visitor.connection._running)
+        await until(lambda: running(visitor.connection))
         begun = time.monotonic()
         await manager.stop(timeout=0.5)
         assert time.monotonic() - begun < 0.5 + 3
@@ -234,7 +234,7 @@ async def test_what_waits_behind_a_callback_when_the_client_is_lost(manager, los
     visitor.open()
     for number in range(5):
         visitor.send(str(number))
-    await until(lambda: visitor.connection._running)
+    await until(lambda: running(visitor.connection))
     counter = manager.limits._counters["bot"]
     assert counter.total == 1
     visitor.transport.vanish()

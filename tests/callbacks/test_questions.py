@@ -18,7 +18,7 @@ from support.memory import (
     warnings_in,
 )
 
-from jupyter_wshandler.callbacks import run
+from jupyter_wshandler.callbacks import deadlines
 from jupyter_wshandler.callbacks.fairness import Line, Owner, Shares
 from jupyter_wshandler.callbacks.job import WAITING
 from jupyter_wshandler.errors import ConnectionClosed, NoAnswer, PoolBusy
@@ -169,7 +169,7 @@ async def test_a_rule_whose_client_has_gone_does_not_begin(gate):
         with pytest.raises(ConnectionClosed):
             await manager.ask(last, "condition", gone=gone[0])
         assert begun == ["guest-0", "last"]
-        assert manager.runner._asking == set()
+        assert manager.runner._questions._asking == set()
 
 
 async def test_a_rule_that_runs_as_its_client_goes_keeps_its_thread_until_it_ends_or_is_given_up(
@@ -211,7 +211,7 @@ async def test_an_async_rule_is_cancelled_as_its_client_goes(manager):
     gone = asyncio.get_running_loop().create_future()
     connection = Visitor(manager, route(condition=condition)).connection
     asked = asyncio.ensure_future(manager.ask(connection, "condition", gone=gone))
-    await until(lambda: manager.runner._asking)
+    await until(lambda: manager.runner._questions._asking)
     gone.set_result(None)
     with pytest.raises(ConnectionClosed):
         await asked
@@ -255,18 +255,18 @@ async def test_what_only_waits_for_a_thread_is_not_said_to_run_for_over_10_s(gat
             manager, route("waiter", on_message=quick, options={"timeout": 1.0})
         ).open()
         waiter.send("x")
-        await until(lambda: waiter.connection._since == WAITING)
-        look_late(manager, waiter, run.SLOW + 5)
+        await until(lambda: waiter.connection.work.since == WAITING)
+        look_late(manager, waiter, deadlines.SLOW + 5)
         assert warnings_in(caplog) == []
-        assert waiter.connection._cancel_reason is None
+        assert waiter.connection.work.why is None
         gate.open()
         # From when it has its thread, its time counts.
         await until(lambda: second.entered)
-        begun = waiter.connection._since
+        begun = waiter.connection.work.since
         assert begun != WAITING
         assert 0 <= asyncio.get_running_loop().time() - begun < 10
-        look_late(manager, waiter, run.SLOW + 5)
+        look_late(manager, waiter, deadlines.SLOW + 5)
         assert warnings_in(caplog) == ["Route waiter: bot.quick runs for over 10 s"]
-        assert waiter.connection._cancel_reason == "timeout"
+        assert waiter.connection.work.why == "timeout"
         second.open()
         await holder.leave()

@@ -14,13 +14,14 @@ from support.memory import (
     look_late,
     own_tasks,
     route,
+    running,
     turns,
     until,
     warnings_in,
 )
 from tornado.gen import coroutine
 
-from jupyter_wshandler.connection.sending import OPEN
+from jupyter_wshandler.connection.phase import OPEN
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.manager.manager import WebSocketManager, current_manager
 
@@ -227,7 +228,7 @@ async def test_an_idle_connection_has_no_task(manager) -> None:
 
     visitor = Visitor(manager, route(on_message=on_message)).open()
     visitor.send("x")
-    await until(lambda: visitor.connection._task is None)
+    await until(lambda: visitor.connection.work is None)
     assert own_tasks() == ["wshandler clock"]
     await visitor.leave()
 
@@ -244,7 +245,7 @@ async def test_an_async_callback_that_awaits_nothing_is_done_within_one_turn_of_
     if sys.version_info < (3, 12):  # since then a task's first step runs at once
         await turns(1)
     assert visitor.messages == ["x"]
-    assert visitor.connection._task is None
+    assert visitor.connection.work is None
     await visitor.leave()
 
 
@@ -254,7 +255,7 @@ async def test_an_async_callback_that_awaits_nothing_is_done_within_one_turn_of_
 async def test_row_no_on_message_configured_closes_1003_with_a_reason(manager) -> None:
     visitor = Visitor(manager, route()).open()
     await turns()
-    assert visitor.connection._phase == OPEN  # as long as it says nothing
+    assert visitor.connection.phase == OPEN  # as long as it says nothing
     visitor.send("x")
     goodbye = await visitor.closed_by_server()
     assert (goodbye.code, goodbye.reason) == (1003, "this route takes no messages")
@@ -282,7 +283,7 @@ async def test_a_pong_without_on_pong_wakes_nobody(manager) -> None:
     visitor = Visitor(manager, route(on_message=lambda handler, message: message)).open()
     await turns()
     visitor.pong(b"x")
-    assert visitor.connection._task is None
+    assert visitor.connection.work is None
     visitor.ping(b"hi")
     assert [f.payload for f in visitor.frames if f.opcode == PONG] == [b"hi"]
     await visitor.leave()
@@ -597,7 +598,7 @@ async def test_stop_interrupts_what_still_runs_and_leaves_no_task(gate, caplog, 
     second = Visitor(manager, route("second", on_message=blocking)).open()
     first.send("x")
     second.send("x")
-    await until(lambda: gate.entered and first.connection._running)
+    await until(lambda: gate.entered and running(first.connection))
     start = time.monotonic()
     await manager.stop(0.05)
     assert time.monotonic() - start < 5
@@ -714,7 +715,7 @@ async def test_what_a_thread_has_sent_is_not_overtaken_by_what_it_returns(
 
     def on_message(handler, message):
         other = threading.Thread(
-            target=manager.call_from_thread, args=(others.append, 1), name="other"
+            target=manager.io.call_from_thread, args=(others.append, 1), name="other"
         )
         other.start()
         assert about_to_wake.wait(5)

@@ -10,7 +10,8 @@ import pytest
 from support.memory import Host, Visitor, look_late, route, running_manager, turns, until
 
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.connection.connection import INBOX_BYTES, LIGHT
+from jupyter_wshandler.connection.receiving import INBOX_BYTES, LIGHT
+from jupyter_wshandler.connection.turns import next_message
 from jupyter_wshandler.limits.rates import Meter, TokenBucket
 from jupyter_wshandler.types import Question
 
@@ -43,7 +44,7 @@ async def test_heavy_messages_with_an_id_pause_the_reading_and_are_let_go_one_by
     assert len(connection._inbox) < 9
     assert INBOX_BYTES <= connection._waiting_size < 2 * INBOX_BYTES
     taken = []
-    while (message := connection._next_message()) is not None:
+    while (message := next_message(connection)) is not None:
         assert isinstance(message, Question)
         taken.append(message.number)
     assert taken == [*range(1, 10)]
@@ -83,7 +84,7 @@ async def test_stops_count_as_pings_do_and_with_a_message_in_one_piece_are_no_wa
         **dict.fromkeys((5, 6), "refused"),
     }
     assert [m.number for m in visitor.connection._inbox] == [4]  # type: ignore[union-attr]
-    assert visitor.connection.refused == 5
+    assert visitor.connection.rate_limited == 5
 
 
 async def test_the_bytes_of_an_envelope_count_for_the_rate() -> None:
@@ -130,7 +131,7 @@ async def test_a_worker_that_was_written_off_ends_no_answer_of_a_later_one() -> 
         await turns()
         look_late(manager, visitor, 7200.0)
         assert envelopes(visitor) == [{"begin": 1}, {"end": 1, "how": "failed"}]
-        answers = visitor.connection._answers
+        answers = visitor.connection.chat_answers
         assert answers is not None
         answers.current = 2  # as if another worker answered
         go.set()

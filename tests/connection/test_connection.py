@@ -13,13 +13,13 @@ from support.memory import Host, Visitor, route, turns, until
 
 from jupyter_wshandler.connection.connection import (
     CLOSE_TIMEOUT,
-    INBOX,
-    INBOX_BYTES,
     LINGER,
     LINGER_AT_MOST,
 )
+from jupyter_wshandler.connection.phase import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
+from jupyter_wshandler.connection.receiving import INBOX, INBOX_BYTES
 from jupyter_wshandler.connection.request import Request
-from jupyter_wshandler.connection.sending import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
+from jupyter_wshandler.connection.turns import next_message
 from jupyter_wshandler.engine.protocol import Pong
 from jupyter_wshandler.errors import ConnectionClosed
 
@@ -39,7 +39,7 @@ def visit(host: Host | None = None, *, room: int | None = None, **options: Any) 
 def drain(visitor: Visitor) -> list[Any]:
     """Take everything from the inbox, as the callbacks do."""
     taken = []
-    while (message := visitor.connection._next_message()) is not None:
+    while (message := next_message(visitor.connection)) is not None:
         taken.append(message)
     return taken
 
@@ -131,7 +131,7 @@ async def test_the_inbox_never_holds_more_than_its_size_and_reading_pauses() -> 
     assert (len(connection._inbox), transport.reading) == (INBOX, False)
     visitor.send(*names[500:])
     taken = []
-    while (message := connection._next_message()) is not None:
+    while (message := next_message(connection)) is not None:
         taken.append(message)
         assert len(connection._inbox) <= INBOX
     assert taken == names
@@ -142,9 +142,9 @@ async def test_reading_goes_on_when_half_the_inbox_is_free() -> None:
     visitor = visit()
     visitor.send(*["x"] * INBOX)
     for _ in range(INBOX // 2 - 1):
-        visitor.connection._next_message()
+        next_message(visitor.connection)
     assert not visitor.transport.reading
-    visitor.connection._next_message()
+    next_message(visitor.connection)
     assert visitor.transport.reading
 
 
@@ -165,9 +165,9 @@ async def test_a_peer_that_pings_and_never_reads_fills_no_memory() -> None:
     visitor = visit(room=0)
     for _ in range(2000):
         visitor.ping(b"x" * 125)
-    limit = visitor.connection._route.config.queue.messages
+    limit = visitor.connection.entry.config.queue.messages
     assert visitor.transport.queued_frames <= limit + 1
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 # ---- the client closes -------------------------------------------------------------------
@@ -183,7 +183,7 @@ async def test_an_idle_connection_answers_the_clients_close_at_once_with_its_cod
     assert visitor.connection.close_code == (code or 1005)
     assert visitor.connection.close_reason == ("bye" if code else "")
     await turns()
-    assert visitor.connection._phase == CLOSED
+    assert visitor.connection.phase == CLOSED
     assert visitor.transport.aborted
 
 
@@ -192,7 +192,7 @@ async def test_the_answer_waits_until_the_messages_before_it_are_handled() -> No
     visitor.send("1", "2")
     visitor.close(4000)
     connection = visitor.connection
-    assert connection._phase == PEER_CLOSED
+    assert connection.phase == PEER_CLOSED
     assert visitor.goodbye is None
     connection.write_message("still heard")
     assert drain(visitor) == ["1", "2"]
@@ -238,7 +238,7 @@ async def test_a_client_that_does_not_take_the_answer_is_cut_off() -> None:
     visitor.connection.tick(host.clock.now + CLOSE_TIMEOUT + 0.1)
     assert visitor.transport.aborted
     await turns()
-    assert visitor.connection._phase == CLOSED
+    assert visitor.connection.phase == CLOSED
 
 
 async def test_nothing_after_the_clients_close_frame_counts() -> None:
@@ -267,13 +267,13 @@ async def test_close_sends_the_code_and_waits_for_the_clients_answer() -> None:
     connection.close(4001, "grüß")
     assert (visitor.goodbye.code, visitor.goodbye.reason) == (4001, "grüß")
     assert (connection.close_code, connection.close_reason) == (4001, "grüß")
-    assert connection._phase == CLOSING
+    assert connection.phase == CLOSING
     assert connection.closed
     assert not visitor.transport.lost
     visitor.close(4001)
     assert visitor.transport.aborted
     await turns()
-    assert connection._phase == CLOSED
+    assert connection.phase == CLOSED
 
 
 @pytest.mark.parametrize("answer", [1001, None])
@@ -301,7 +301,7 @@ async def test_a_code_that_may_not_be_sent_is_refused(code) -> None:
     visitor = visit()
     with pytest.raises(ValueError, match="3000 to 4999"):
         visitor.connection.close(code)
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 async def test_a_reason_has_at_most_123_bytes() -> None:
@@ -330,7 +330,7 @@ async def test_after_our_close_the_clients_answer_is_found_behind_a_full_inbox()
     visitor.connection.close(4001)
     await until(lambda: visitor.transport.aborted)  # more frames than one turn takes
     await turns()
-    assert visitor.connection._phase == CLOSED
+    assert visitor.connection.phase == CLOSED
 
 
 async def test_a_peer_that_does_not_answer_our_close_is_cut_off_after_5_seconds() -> None:
@@ -353,13 +353,13 @@ async def test_close_while_the_client_waits_for_its_answer_is_the_answer() -> No
     assert [f.code for f in visitor.frames] == [4001]
     assert (visitor.connection.close_code, visitor.connection.close_reason) == (4000, "theirs")
     await turns()
-    assert visitor.connection._phase == CLOSED
+    assert visitor.connection.phase == CLOSED
 
 
 async def test_close_before_the_connection_is_open_has_no_effect() -> None:
     connection = Visitor(Host(), route()).connection
     connection.close(4001)
-    assert connection._phase == OPENING
+    assert connection.phase == OPENING
     with pytest.raises(ConnectionClosed, match="opening"):
         connection.write_message("x")
 
@@ -391,7 +391,7 @@ async def test_an_abrupt_end_is_1006_and_what_waited_is_kept_where_the_route_say
     await turns()
     connection = visitor.connection
     assert (connection.close_code, connection.close_reason) == (1006, "")
-    assert connection._phase == CLOSED
+    assert connection.phase == CLOSED
     assert host.woken[-1] is connection
     assert drain(visitor) == ["1", "2"]
     with pytest.raises(ConnectionClosed, match=r"closed \(1006\)"):
@@ -435,7 +435,7 @@ async def test_a_peer_that_breaks_the_protocol_gets_its_code_and_time_to_read_it
     connection.settle()
     assert [f.opcode for f in visitor.frames] == [TEXT, CLOSE]
     assert visitor.goodbye.code == code
-    assert connection._phase == CLOSING
+    assert connection.phase == CLOSING
     assert visitor.transport.ended
     assert any(str(code) in message for message in caplog.messages)
     connection.tick(host.clock.now + LINGER - 0.1)
@@ -544,7 +544,7 @@ async def test_a_message_at_work_does_not_stop_the_reading_after_our_close() -> 
     """What is in a callback's hands fills the inbox; what comes now is not put there."""
     visitor = visit(max_message=4 * INBOX_BYTES)
     visitor.transport.receive(frames.frame(TEXT, b"x" * 2 * INBOX_BYTES))
-    assert len(visitor.connection._next_message()) == 2 * INBOX_BYTES
+    assert len(next_message(visitor.connection)) == 2 * INBOX_BYTES
     visitor.connection.close(4000)
     visitor.transport.receive(frames.text("y"))
     assert visitor.transport.reading

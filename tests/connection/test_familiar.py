@@ -11,6 +11,7 @@ from support.memory import Host, route
 
 from jupyter_wshandler.connection import Connection
 from jupyter_wshandler.connection.familiar import INSTEAD
+from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.connection.user import with_keys
 
@@ -20,9 +21,7 @@ def connection(uri: str = "/x", headers=(), user=None) -> Connection:
         pass
 
     request = Request(headers, uri)
-    return Connection(
-        Host(), route(on_message=on_message), id="1", request=request, current_user=user
-    )
+    return Connection(Host(), route(on_message=on_message), Opening(request, user), id="1")
 
 
 async def test_an_attribute_of_ones_own_is_an_entry_of_the_state_in_every_order() -> None:

@@ -13,7 +13,8 @@ from support.frames import CLOSE, PING, TEXT
 from support.memory import Host, Visitor, own_tasks, route, running_manager, turns, until
 
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.connection.sending import CLOSING, OPEN, SENT, check_close, to_message
+from jupyter_wshandler.connection.phase import CLOSING, OPEN
+from jupyter_wshandler.connection.sending import SENT, check_close, to_message
 from jupyter_wshandler.errors import ConnectionClosed
 
 pytestmark = pytest.mark.timeout(20)
@@ -99,7 +100,7 @@ async def test_what_json_cannot_hold_is_refused() -> None:
         visitor.connection.write_message({"a": object()})
     with pytest.raises(UnicodeDecodeError):
         visitor.connection.write_message(b"\xff", binary=False)
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 async def test_text_that_utf8_cannot_hold_is_refused_on_the_loop_and_in_a_thread() -> None:
@@ -180,7 +181,7 @@ async def test_an_awaited_write_waits_for_room() -> None:
     visitor.transport.take()
     await task
     assert numbers(visitor) == [*range(10)]
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
     assert visitor.connection.dropped == 0
 
 
@@ -195,7 +196,7 @@ async def test_writes_awaited_together_or_in_a_task_wait_for_room_too(slow) -> N
 
     task = asyncio.ensure_future(producer())
     await turns()
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
     assert not task.done()
     visitor.transport.take()
     await task
@@ -227,7 +228,7 @@ async def test_one_message_over_the_limit_of_bytes_is_sent_when_it_is_alone() ->
     visitor = visit(room=0, messages=10, bytes=1000)
     visitor.connection.write_message("x" * 5000)
     await turns()
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
     visitor.transport.take()
     assert len(visitor.messages) == 1
 
@@ -243,9 +244,9 @@ async def test_unawaited_writes_over_the_limit_close_1013_at_the_end_of_the_turn
     connection = visitor.connection
     for n in range(6):
         connection.write_message(message(n))
-    assert connection._phase == OPEN  # the peer may read until the turn ends
+    assert connection.phase == OPEN  # the peer may read until the turn ends
     await turns()
-    assert connection._phase == CLOSING
+    assert connection.phase == CLOSING
     assert connection.close_code == 1013
     assert connection.dropped == 6
     with pytest.raises(ConnectionClosed):
@@ -275,7 +276,7 @@ async def test_a_burst_that_the_peer_takes_within_the_turn_closes_nothing() -> N
     visitor.transport.take()
     await turns()
     assert numbers(visitor) == [*range(8)]
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 async def test_twice_the_limit_is_not_waited_for() -> None:
@@ -300,7 +301,7 @@ async def test_drop_oldest_keeps_the_newest_and_counts_what_is_lost(limit) -> No
     visitor.transport.take()
     assert numbers(visitor) == [995, 996, 997, 998, 999]
     assert visitor.connection.dropped == 995
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 async def test_drop_oldest_spares_pings_and_what_has_begun_to_leave() -> None:
@@ -455,7 +456,7 @@ async def test_a_batch_larger_than_the_limit_is_no_slow_reader() -> None:
         visitor.connection.write_message(message(n))
     await turns()
     assert numbers(visitor) == [*range(100)]
-    assert visitor.connection._phase == OPEN
+    assert visitor.connection.phase == OPEN
 
 
 async def test_a_close_in_a_batch_follows_the_messages_before_it() -> None:

@@ -15,7 +15,7 @@ from jupyter_wshandler.engine.messages import (
     Pong,
     size_of,
 )
-from jupyter_wshandler.engine.protocol import CLOSE_SENT, CLOSED, FAILED, OPEN, PEER_CLOSED
+from jupyter_wshandler.engine.protocol import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING
 
 
 class Receiver:
@@ -63,7 +63,7 @@ def test_messages_pongs_and_closes_come_out_in_the_order_in_which_they_came():
     protocol = MessageProtocol()
     events = ["a", b"b", Pong(b"p"), "c", Close(1000, "bye")]
     assert protocol.receive(events) == events
-    assert protocol.state == PEER_CLOSED
+    assert protocol.state == CLOSE_CAME
 
 
 def test_the_limit_counts_messages_and_what_is_over_it_waits_in_order():
@@ -119,7 +119,7 @@ def test_once_a_close_was_sent_all_that_comes_is_let_through_up_to_the_answer():
     assert protocol.encode_close(4000, "go") == Close(4000, "go")
     assert protocol.state == CLOSE_SENT
     assert protocol.receive(["a", "b", Close(4000, "")], 0) == ["a", "b", Close(4000, "")]
-    assert protocol.state == CLOSED
+    assert protocol.state == CLOSE_DONE
     assert protocol.encode_close() is None
 
 
@@ -127,7 +127,7 @@ def test_the_answer_to_a_close_is_sent_once():
     protocol = MessageProtocol()
     protocol.receive([Close(1000, "")])
     assert protocol.encode_close(1000) == Close(1000, "")
-    assert protocol.state == CLOSED
+    assert protocol.state == CLOSE_DONE
     assert protocol.encode_close(1000) is None
 
 
@@ -147,7 +147,7 @@ def test_a_text_that_could_not_travel_as_utf8_is_refused():
 
 
 def test_a_new_codec_is_open():
-    assert MessageProtocol().state == OPEN
+    assert MessageProtocol().state == FLOWING
 
 
 # ---- the carrier -------------------------------------------------------------------------------

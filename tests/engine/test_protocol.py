@@ -28,11 +28,11 @@ from support.frames import (
 from jupyter_wshandler.engine import masking
 from jupyter_wshandler.engine.deflate import PerMessageDeflate
 from jupyter_wshandler.engine.protocol import (
+    CLOSE_CAME,
+    CLOSE_DONE,
     CLOSE_SENT,
-    CLOSED,
     FAILED,
-    OPEN,
-    PEER_CLOSED,
+    FLOWING,
     Close,
     Failure,
     Pong,
@@ -124,7 +124,7 @@ def test_a_valid_stream_gives_its_messages_however_it_is_cut(case: str, cut: Any
     events = feed(p, data, cut)
     assert events == expected
     assert [type(event) for event in events] == [type(event) for event in expected]
-    assert p.state == OPEN
+    assert p.state == FLOWING
     assert not p.out
     assert not p.pending
 
@@ -536,10 +536,10 @@ def test_pings_are_answered_after_our_close_frame() -> None:
 def test_a_close_is_reported_and_answered_only_when_asked(code: int, cut: Any) -> None:
     p = protocol()
     assert feed(p, close(code, "bye €"), cut) == [Close(code, "bye €")]
-    assert p.state == PEER_CLOSED
+    assert p.state == CLOSE_CAME
     assert not p.out
     assert p.encode_close(reply_code(code)) == b"\x88\x02" + code.to_bytes(2, "big")
-    assert p.state == CLOSED
+    assert p.state == CLOSE_DONE
     assert p.encode_close() == b""
 
 
@@ -547,7 +547,7 @@ def test_an_empty_close_is_1005_and_answered_by_an_empty_close() -> None:
     p = protocol()
     assert p.receive(close(None)) == [Close(1005, "")]
     assert p.encode_close(reply_code(1005)) == b"\x88\x00"
-    assert p.state == CLOSED
+    assert p.state == CLOSE_DONE
 
 
 def test_a_reason_of_123_bytes_is_accepted() -> None:
@@ -559,7 +559,7 @@ def test_nothing_after_the_peers_close_counts(after: bytes) -> None:
     p = protocol()
     assert p.receive(text("a") + close() + after) == ["a", Close(1000, "")]
     assert p.receive(after) == []
-    assert p.state == PEER_CLOSED
+    assert p.state == CLOSE_CAME
     assert not p.out
     assert not p.pending
 
@@ -567,7 +567,7 @@ def test_nothing_after_the_peers_close_counts(after: bytes) -> None:
 def test_a_close_inside_a_fragmented_message_abandons_the_message() -> None:
     p = protocol()
     assert p.receive(frame(TEXT, b"part", fin=False) + close(1001)) == [Close(1001, "")]
-    assert p.state == PEER_CLOSED
+    assert p.state == CLOSE_CAME
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
@@ -580,7 +580,7 @@ def test_messages_after_our_close_are_discarded_until_the_peers_close(cut: Any) 
     assert feed(p, late + fragments(TEXT, b"a", b"\xff"), cut) == []
     assert p.state == CLOSE_SENT
     assert feed(p, close(1001), cut) == [Close(1001, "")]
-    assert p.state == CLOSED
+    assert p.state == CLOSE_DONE
     assert not p.out
 
 
@@ -590,7 +590,7 @@ def test_a_frame_cut_by_our_close_is_skipped_to_its_end() -> None:
     p.receive(data[:300])
     p.encode_close()
     assert p.receive(data[300:] + close()) == [Close(1000, "")]
-    assert p.state == CLOSED
+    assert p.state == CLOSE_DONE
 
 
 def test_a_message_over_the_limit_is_just_skipped_after_our_close() -> None:
@@ -614,7 +614,7 @@ def test_a_close_code_that_may_not_travel_is_refused_before_the_state_moves(code
     p = protocol()
     with pytest.raises(ValueError, match="may not be sent"):
         p.encode_close(code)
-    assert p.state == OPEN
+    assert p.state == FLOWING
     assert not may_travel(code)
     assert reply_code(code) == 1000
 
@@ -687,7 +687,7 @@ def test_our_close_throws_away_what_is_pending_but_finds_the_peers_close() -> No
     assert p.pending
     p.encode_close()
     assert p.receive(b"", 0) == [Close(1000, "")]
-    assert p.state == CLOSED
+    assert p.state == CLOSE_DONE
     assert not p.pending
 
 

@@ -14,6 +14,7 @@ from functools import partial
 import pytest
 
 from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
 from jupyter_wshandler.functions.sources import Reading, recorded
@@ -96,7 +97,7 @@ class Site:
 
     def connect(self, name: str, path: str | None = None):
         route = self.manager.table.get(name)
-        connection = self.manager.connection(route, Request(uri=path or f"/{name}"))
+        connection = self.manager.connection(route, Opening(Request(uri=path or f"/{name}")))
         self.open(connection)
         return connection
 
@@ -492,15 +493,15 @@ async def test_a_broken_route_takes_down_no_other_and_its_connections_go_on(site
     assert table.get("a").config.ping_interval == 7
     assert table.get("b").state == "broken"
     assert table.get("b").connections == 1
-    assert connection._route.callbacks["on_message"].call(None, "") == "v1"
+    assert connection.entry.callbacks["on_message"].call(None, "") == "v1"
     assert not connection.closed
     assert "site.yaml:9" in caplog.text
     assert "1 open connections go on as before" in caplog.text
     site.write("one.py", ECHO.format(answer="v2"))
     site.yaml.write_text(routes(a=bot("one"), b=bot("one", ", ping_interval: 8")))
     await site.manager.reload()
-    assert connection._route is site.manager.table.get("b")
-    assert connection._route.callbacks["on_message"].call(None, "") == "v2"
+    assert connection.entry is site.manager.table.get("b")
+    assert connection.entry.callbacks["on_message"].call(None, "") == "v2"
 
 
 async def test_a_route_that_names_a_wrong_function_now_is_broken_alone(site):
@@ -539,8 +540,8 @@ async def test_connections_get_the_new_route_and_keep_their_state(site):
     site.yaml.write_text(routes(a=bot("one", ", max_message: 10, ping_interval: 5")))
     result = await site.manager.reload()
     assert result.closed == 0
-    assert connection._route is site.manager.table.get("a")
-    assert connection._route.connections == 1
+    assert connection.entry is site.manager.table.get("a")
+    assert connection.entry.connections == 1
     assert connection.state.count == 3
     assert connection._protocol._max_message == 10
     connection.connection_lost()
@@ -601,8 +602,8 @@ async def test_a_new_pattern_that_still_matches_names_its_groups_anew(site):
 async def test_a_handshake_that_began_before_the_reload_ends_with_the_new_route(site):
     await site.start(routes(a=bot("one"), b=bot("one")), one=ECHO.format(answer="v1"))
     table, manager = site.manager.table, site.manager
-    stays = manager.connection(table.get("a"), Request(uri="/a"))
-    goes = manager.connection(table.get("b"), Request(uri="/b"))
+    stays = manager.connection(table.get("a"), Opening(Request(uri="/a")))
+    goes = manager.connection(table.get("b"), Opening(Request(uri="/b")))
     site.write("one.py", ECHO.format(answer="v2"))
     site.yaml.write_text(routes(a=bot("one", ", ping_interval: 5")))
     await manager.reload()

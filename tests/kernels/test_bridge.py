@@ -10,6 +10,7 @@ import pytest
 from support.memory import until
 
 from jupyter_wshandler.connection.connection import INBOX
+from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
@@ -66,7 +67,7 @@ class Client:
     def __init__(self, manager: WebSocketManager, uri: str = "/bot") -> None:
         self.got: list = []
         route = manager.table.match(uri)[0]
-        self.connection = manager.connection(route, Request([("Host", "h")], uri))
+        self.connection = manager.connection(route, Opening(Request([("Host", "h")], uri)))
         self.transport = MessageTransport(
             manager.io.loop, self.got.append, lambda: None, messages=2**20, size=2**30
         )
@@ -230,7 +231,7 @@ async def test_changes_of_a_session_leave_its_other_keys_alone(manager, kernel):
     client = Client(manager)
     session = await manager.sessions.attach("s1", "ada", new=True)
     session.update(module="kept", old="gone")
-    client.connection._session = session
+    client.connection.take_session(session)
     client.open()
     kernel.say([["session", "s1", {"n": "[1]", "m": '"x"'}, ["old", "never"]]])
     assert session == {"id": "s1", "module": "kept", "n": [1], "m": "x"}
@@ -393,7 +394,8 @@ async def test_a_long_text_travels_beside_the_json_and_what_is_no_utf8_closes(ma
 )
 async def test_changes_of_a_session_that_make_no_sense_change_nothing(manager, kernel, changed):
     client = Client(manager)
-    client.connection._session = session = await manager.sessions.attach("s1", "ada", new=True)
+    session = await manager.sessions.attach("s1", "ada", new=True)
+    client.connection.take_session(session)
     client.open()
     kernel.say([["session", "s1", changed, []], ["text", client.connection.id, "hello"]])
     await until(lambda: client.got)
@@ -404,7 +406,7 @@ async def test_a_session_is_found_as_long_as_one_of_its_connections_is_open(mana
     one, two = Client(manager), Client(manager)
     for client in (one, two):
         session = await manager.sessions.attach("s1", "ada", new=True)
-        client.connection._session = session
+        client.connection.take_session(session)
         client.open()
     name = one.connection.id
     one.transport.lost()

@@ -520,7 +520,7 @@ def test_the_output_of_a_cells_own_threads_stays_its_own_under_traffic(server, b
 def test_what_is_said_about_a_bot_stands_below_its_own_cell(server, book):
     """A clock says it, which the first bot of the notebook has started."""
     first = serve(book, "/said-first")
-    book.run("import time, jupyter_wshandler.callbacks.run as run; run.SLOW = 0.2")
+    book.run("import time, jupyter_wshandler.callbacks.deadlines as run; run.SLOW = 0.2")
     slow = serve(book, "/said-slow", "time.sleep(2.5)\nreturn 'done'")
     try:
         with server.connect_sync("/said-slow") as socket:

@@ -68,15 +68,18 @@ class Connection:
     """What the recheck needs of a connection."""
 
     def __init__(self, token: str, recheck: float) -> None:
-        self._route = Route(recheck)
+        self.entry = Route(recheck)
         self.route, self.id, self.current_user = "chat", f"{token}-{id(self)}", None
         pairs = [("Authorization", f"token {token}"), ("Host", "localhost")]
         self.request = Request(pairs, "/chat", "127.0.0.1", "http", "localhost")
-        self._credential = None
+        self.credential = None
         self.closed: tuple[int, str] | None = None
         self.broken = False
 
-    def _close(self, code, reason):
+    def take_credential(self, digest):
+        self.credential = digest
+
+    def end(self, code, reason):
         if self.broken:
             raise OSError("a transport that fails")
         self.closed = (int(code), reason)
@@ -170,7 +173,7 @@ async def test_a_refusal_that_is_raised_is_a_refusal(house):
 
 async def test_an_authorizer_that_refuses_one_route_by_raising_closes_that_one_only(house):
     one, other = await house.open("a"), await house.open("a")
-    other._route.name = other.route = "other"
+    other.entry.name = other.route = "other"
 
     def is_authorized(handler, user, action, resource):
         if resource == "wshandler:other":

@@ -62,15 +62,18 @@ class Connection:
     """What the recheck needs of a connection."""
 
     def __init__(self, user: str, auth: AuthConfig, route: str, fields=()) -> None:
-        self._route = Route(route, auth)
+        self.entry = Route(route, auth)
         self.route, self.id, self.current_user = route, f"{user}-{id(self)}", None
         pairs = [("X-Forwarded-User", user), ("Host", "localhost"), *fields]
         pairs.append(("Sec-WebSocket-Key", str(id(self))))
         self.request = Request(pairs, f"/{route}", "127.0.0.1", "http", "localhost")
-        self._credential = None
+        self.credential = None
         self.closed: tuple[int, str] | None = None
 
-    def _close(self, code, reason):
+    def take_credential(self, digest):
+        self.credential = digest
+
+    def end(self, code, reason):
         self.closed = (int(code), reason)
 
 
@@ -242,7 +245,7 @@ async def test_another_kind_of_fault_is_written_too_and_the_same_one_again_after
 async def test_where_nobody_can_be_asked_for_the_grace_connections_close_with_4401(house):
     one, patient = await house.open(recheck_grace=4 * PERIOD), await house.open(recheck_grace=0)
     usual = await house.open()
-    assert usual._route.config.auth.grace == 10 * PERIOD
+    assert usual.entry.config.auth.grace == 10 * PERIOD
     started = asyncio.get_running_loop().time()
     house.provider.raises = ConnectionRefusedError()
     await until(lambda: one.closed is not None)

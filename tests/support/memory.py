@@ -16,6 +16,8 @@ import pytest
 
 from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.connection import Connection
+from jupyter_wshandler.connection.observer import Observers
+from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
 from jupyter_wshandler.functions.resolve import BoundCallback
@@ -23,7 +25,7 @@ from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.routes import Route, RouteTable
 from jupyter_wshandler.transports.loop import LoopIO
 from jupyter_wshandler.transports.queue import FrameQueue
-from jupyter_wshandler.types import Receiver
+from jupyter_wshandler.types import Callback, Receiver
 from support import frames
 from support.frames import BINARY, CLOSE, PING, PONG, TEXT
 
@@ -259,15 +261,13 @@ class Host:
         self.clock = Clock(asyncio.get_running_loop(), now)
         self.io = LoopIO(self.clock)  # type: ignore[arg-type]
         self.log = logging.getLogger("test")
-        self.thread = threading.get_ident()
+        self.observers = Observers(self.log)
+        self.busy = False
         self.woken: list[Connection] = []
         self.touched: list[Any] = []
 
     def wake(self, connection: Connection) -> None:
         self.woken.append(connection)
-
-    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        self.io.loop.call_soon_threadsafe(function, *args)
 
     def touch(self, session: Any) -> None:
         self.touched.append(session)
@@ -304,6 +304,11 @@ def route(
     return Route(config, callbacks)
 
 
+def running(connection: Connection) -> Callback | None:
+    """Return the callback of a connection that runs now."""
+    return None if connection.work is None else connection.work.callback
+
+
 class Visitor:
     """Be the client of one connection.
 
@@ -311,21 +316,21 @@ class Visitor:
         host: Runs the callbacks: a `WebSocketManager` that has started, or a `Host`.
         route: The route to open.
         room: See `MemoryTransport`.
-        options: Arguments of the connection.
+        options: Fields of its `Opening`.
     """
 
     def __init__(self, host: Any, route: Route, *, room: int | None = None, **options: Any) -> None:
         self.host = host
         self.transport = MemoryTransport(host.io, room)
         self.protocol = Protocol(max_message=route.config.max_message)
-        options = {"request": Request(uri=route.config.pattern), **options}
+        opening = Opening(**{"request": Request(uri=route.config.pattern), **options})
         if isinstance(host, WebSocketManager):
             if host.table.get(route.name) is not route:
                 others = [other for other in host.table if other.name != route.name]
                 host.served.table = RouteTable([*others, route])
-            self.connection = host.connection(route, **options)
+            self.connection = host.connection(route, opening)
         else:
-            self.connection = Connection(host, route, id=f"c{next(_ids)}", **options)
+            self.connection = Connection(host, route, opening, id=f"c{next(_ids)}")
 
     def open(self, early: bytes = b"") -> Visitor:
         if isinstance(self.host, WebSocketManager):
@@ -389,7 +394,7 @@ class Visitor:
 
     async def gone(self) -> None:
         """Wait until the connection's last callback has run."""
-        await until(lambda: self.connection._finished and self.connection._task is None, "the end")
+        await until(lambda: self.connection._finished and self.connection.work is None, "the end")
 
 
 @contextlib.asynccontextmanager

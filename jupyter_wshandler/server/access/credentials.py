@@ -96,7 +96,7 @@ def question_about(connection: Connection) -> str:
     Args:
         connection: A connection whose credential is known.
     """
-    digest = connection._credential or ""
+    digest = connection.credential or ""
     if digest.startswith(COOKIE):
         return f"{digest} {user_key(connection.current_user)}"
     return digest

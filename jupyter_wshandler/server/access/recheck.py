@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Application
 
-from ...callbacks.run import ANSWER_TIMEOUT
+from ...callbacks.questions import ANSWER_TIMEOUT
 from ...connection.connection import Connection
 from ...manager.manager import WebSocketManager
 from ...routes import Route
@@ -146,13 +146,14 @@ class Recheck:
         if handler.current_user is None:
             return True
         # What came neither with a token nor with a cookie came with the request as a whole.
-        digest = connection._credential = self.proof(handler) or of_request(connection.request)
+        digest = self.proof(handler) or of_request(connection.request)
+        connection.take_credential(digest)
         # The Hub may have been asked a while before this connection came.
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
         question, now = question_about(connection), answered_at or time.monotonic()
         asked_at = self._asked_at.setdefault(question, now)
         self._answered_at[question, connection.route] = now
-        period = connection._route.config.auth.recheck
+        period = connection.entry.config.auth.recheck
         if period and asked_at + period < self._due:
             self._due = asked_at + period
             self._wake.set()
@@ -192,7 +193,7 @@ class Recheck:
         while len(self._ended) > REMEMBER_AT_MOST:
             self._ended.popitem(last=False)
         for connection in list(self._manager.connections.values()):
-            if connection._credential == digest:
+            if connection.credential == digest:
                 self._close(connection, CloseCode.LOGGED_OUT, "you have logged out")
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
@@ -200,7 +201,7 @@ class Recheck:
             return
         try:
             self._refusals.closed(connection, code, reason)
-            connection._close(code, reason)
+            connection.end(code, reason)
         except Exception:
             # The others have to be closed, too.
             self._manager.log.exception("%r could not be closed", connection)
@@ -228,8 +229,8 @@ class Recheck:
         now = time.monotonic()
         open_: dict[str, list[Connection]] = {}
         for connection in self._manager.connections.values():
-            auth = connection._route.config.auth
-            if connection._credential is not None and auth.required and auth.recheck:
+            auth = connection.entry.config.auth
+            if connection.credential is not None and auth.required and auth.recheck:
                 open_.setdefault(question_about(connection), []).append(connection)
         self._asked_at = {q: at for q, at in self._asked_at.items() if q in open_}
         self._answered_at = {q: at for q, at in self._answered_at.items() if q[0] in open_}
@@ -237,7 +238,7 @@ class Recheck:
         for question, connections in open_.items():
             if question in self._asking:
                 continue
-            period = min(c._route.config.auth.recheck for c in connections)
+            period = min(c.entry.config.auth.recheck for c in connections)
             if now - self._asked_at.setdefault(question, now) >= period:
                 # One task for each: who is answered late holds nobody else up.
                 self._asking[question] = asyncio.get_running_loop().create_task(
@@ -259,7 +260,7 @@ class Recheck:
         finally:
             del self._asking[question]
         # An answer that somebody else had got shortly before counts from then.
-        digest = connections[0]._credential or ""
+        digest = connections[0].credential or ""
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
         if answered_at is not None and answered_at >= asked_at - period / 2:
             asked_at = answered_at
@@ -271,7 +272,7 @@ class Recheck:
         first = connections[0]
         handler = self._handler(first)
         # Who never answers must not hold up the end of the grace, or those who came meanwhile.
-        graces = [c._route.config.auth.grace for c in connections if c._route.config.auth.grace]
+        graces = [c.entry.config.auth.grace for c in connections if c.entry.config.auth.grace]
         patience = min([PATIENCE, *graces])
         async with self._places:
             asked_at = time.monotonic()
@@ -281,16 +282,16 @@ class Recheck:
             except Unanswered as unanswered:
                 self._without_answer(question, unanswered, connections, asked_at)
                 return
-        digest = first._credential or ""
+        digest = first.credential or ""
         # Another login beside it, such as a cookie, may be good; it did not open these.
         if user is not None and (self.proof(handler) or of_request(first.request)) != digest:
             user = None
         verdicts: dict[str, bool] = {}
-        for route in {c._route for c in connections} if user is not None else ():
+        for route in {c.entry for c in connections} if user is not None else ():
             try:
                 verdicts[route.name] = await self._may(handler, route, patience)
             except Unanswered as unanswered:
-                same = [c for c in connections if c._route is route]
+                same = [c for c in connections if c.entry is route]
                 self._without_answer(question, unanswered, same, asked_at)
         self._carry_out(question, digest, user is not None, verdicts)
         answered_at = asked_at if self.hub is None else self.hub.answered_at(digest) or 0.0
@@ -315,7 +316,7 @@ class Recheck:
         known_to_hub = self.hub is not None and self.hub.is_known(digest)
         result = "allowed"
         for connection in list(self._manager.connections.values()):
-            if connection._credential != digest or not connection._route.config.auth.required:
+            if connection.credential != digest or not connection.entry.config.auth.required:
                 continue
             if question_about(connection) != question:
                 continue
@@ -344,7 +345,7 @@ class Recheck:
         }
         self.unanswered.note(unanswered, len(connections), max(waited.values(), default=0.0))
         for connection in connections:
-            auth = connection._route.config.auth
+            auth = connection.entry.config.auth
             if auth.required and auth.grace and waited[connection.route] >= auth.grace:
                 self._close(
                     connection,

@@ -1,0 +1,150 @@
+"""What becomes of what a callback returns and yields: it is sent to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import AsyncIterator
+from types import FrameType, TracebackType
+from typing import Any
+
+from ..connection.connection import Connection
+from ..connection.phase import OPEN
+from ..connection.work import Work
+from ..types import Callback
+from .threads import CallbackThreads
+
+_DONE = object()
+
+
+class Results:
+    """Where everything goes that callbacks return and yield: to the client, as it comes.
+
+    Args:
+        loop: The event loop.
+        threads: Where the steps of a generator run whose callback runs in a thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: CallbackThreads) -> None:
+        self._loop = loop
+        self._threads = threads
+
+    async def take(
+        self,
+        c: Connection,
+        work: Work,
+        callback: Callback,
+        result: Any,
+        context: contextvars.Context | None,
+    ) -> None:
+        """Send what a callback has returned; one that returns a generator goes on until its end.
+
+        Args:
+            c: The connection.
+            work: The work that the callback is part of.
+            callback: What has returned it.
+            result: Anything but None.
+            context: What its thread ran in; None for a callback on the event loop.
+        """
+        if inspect.isawaitable(result):
+            result = await result
+            if result is None:
+                return
+        if isinstance(result, AsyncIterator):
+            await self._stream_async(c, work, callback, result)
+        elif inspect.isgenerator(result):
+            await self._stream(c, work, callback, result, context)
+        else:
+            _send(c, callback, result)
+
+    async def _stream_async(
+        self, c: Connection, work: Work, callback: Callback, items: Any
+    ) -> None:
+        """Send each item that an async generator yields; closing the connection closes it."""
+        work.streaming = callback.event != "on_close"
+        try:
+            async for item in items:
+                if not await self._yielded(c, work, callback, items, item):
+                    return
+        finally:
+            self._streamed(c, work, callback)
+            if hasattr(items, "aclose"):  # an iterator that is no generator has none
+                await items.aclose()
+
+    async def _stream(
+        self,
+        c: Connection,
+        work: Work,
+        callback: Callback,
+        items: Any,
+        context: contextvars.Context | None,
+    ) -> None:
+        """Send each item that a generator yields, each step where the callback runs."""
+        call = self._threads.call
+        try:
+            while True:
+                if context is None:
+                    item = next(items, _DONE)
+                else:
+                    item = await call(c, work, callback, context, next, items, _DONE)
+                if item is _DONE or not await self._yielded(c, work, callback, items, item):
+                    return
+        finally:
+            self._streamed(c, work, callback)
+            # One that still runs, in a thread left to itself, is closed when it is let go.
+            if inspect.getgeneratorstate(items) == inspect.GEN_SUSPENDED:
+                if context is None:
+                    items.close()
+                else:
+                    await call(c, work, callback, context, items.close)
+
+    def _streamed(self, c: Connection, work: Work, callback: Callback) -> None:
+        """Take note that a generator sends no more; it may still have to clean up."""
+        if work.abandoned:
+            return
+        work.streaming = False
+        if work.why is None and c.phase != OPEN and callback.event != "on_close":
+            # Nobody listens: from now on its cleaning up is timed; see `deadlines`.
+            work.why, work.cancelled_at = "closed", self._loop.time()
+
+    async def _yielded(
+        self, c: Connection, work: Work, callback: Callback, items: Any, item: Any
+    ) -> bool:
+        """Send one item; return whether there is anybody to send the next one to."""
+        if work.abandoned:
+            return False
+        work.since = self._loop.time()
+        answers = c.chat_answers
+        if callback.event != "on_close":
+            if c.phase != OPEN:
+                return False
+            if item is not None and c.entry.config.returns == "send":
+                try:
+                    sent = c.write_message(item) if answers is None else answers.write(item)
+                except TypeError as error:
+                    unsent = TypeError(f"{callback.name} yielded what cannot be sent: {error}")
+                    raise unsent.with_traceback(_at_its_yield(items)) from None
+                await sent
+        # A generator need not await anything, and would keep the loop to itself.
+        await asyncio.sleep(0)
+        return answers is None or answers.goes_on()
+
+
+def _send(c: Connection, callback: Callback, result: Any) -> None:
+    """Send what a callback has returned, where that is meant to be sent."""
+    # Gramex authors end an `open` with whatever: nothing is made of it.
+    if callback.event in ("open", "on_close") or c.entry.config.returns == "ignore":
+        return
+    try:
+        c.write_message(result)
+    except TypeError as error:
+        raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
+
+
+def _at_its_yield(items: Any) -> TracebackType | None:
+    """Return a traceback of the line at which a generator stands, or None for another iterator."""
+    frame = getattr(items, "ag_frame", None) or getattr(items, "gi_frame", None)
+    if not isinstance(frame, FrameType):
+        return None
+    return TracebackType(None, frame, frame.f_lasti, frame.f_lineno)

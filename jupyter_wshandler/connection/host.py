@@ -1,0 +1,58 @@
+"""Who runs the callbacks of connections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..routes import Route
+from ..sessions.manager import Session
+from ..transports.loop import LoopIO
+from ..types import Callback
+from .observer import Observers
+from .opening import Opening
+
+
+class Host(Protocol):
+    """Who runs the callbacks of connections: the manager, a kernel's bridge, or a test's own.
+
+    A connection knows its host and is made by it, so this module cannot know `Connection`: where
+    `Any` stands for a connection, it is one.
+    """
+
+    @property
+    def io(self) -> LoopIO:
+        """What the connections of its event loop share."""
+
+    @property
+    def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
+        """Where lines about connections go."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it takes no new connections now."""
+
+    @property
+    def observers(self) -> Observers:
+        """Who hears what becomes of its connections."""
+
+    def connect(self, route: Route, opening: Opening, *, id: str) -> Any:
+        """Return a connection of a route whose callbacks run there; it is not open yet."""
+
+    @property
+    def wake(self) -> Callable[[Any], object]:
+        """Run what waits on a connection, if nothing of it runs already."""
+
+    def bind(self, connection: Any, function: Callable[..., Any]) -> Callback:
+        """Return a function of the user's as a callback of a connection's route."""
+
+    @property
+    def failed_beside(self) -> Callable[[Any, str, BaseException], object]:
+        """Write what a task or a timer of a connection has raised, beside its callbacks."""
+
+    def touch(self, session: Session) -> None:
+        """Remember that a callback looked at a session, so that changes are saved."""
+
+    def finished(self, connection: Any) -> None:
+        """Forget a connection whose last callback has run."""

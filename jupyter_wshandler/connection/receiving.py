@@ -1,0 +1,450 @@
+"""The receiving half of a connection: its inbox, the limits of its route, and its work."""
+
+from __future__ import annotations
+
+from collections import deque
+from sys import getsizeof
+from typing import Any
+
+from ..engine.protocol import FAILED, Close, Event, Failure, Pong
+from ..limits.connections import Seat
+from ..limits.rates import Meter
+from ..routes import Route
+from ..types import CloseCode, Message, Question
+from .answers import Answers
+from .background import Timer
+from .face import Handler
+from .host import Host
+from .observer import Observers
+from .opening import Opening
+from .phase import CLOSED, CLOSING, OPEN
+from .work import Work
+
+INBOX = 64
+"""Messages that wait for the callback before reading pauses."""
+
+INBOX_BYTES = 1024 * 1024
+"""Bytes of memory in them, decompressed, and in the message that a callback is handling, before
+reading pauses. One message is always taken, whatever the route's `max_message` allows it."""
+
+LIGHT = INBOX_BYTES // INBOX
+"""Bytes of a message up to which only its number counts: as many as may wait fit in anyway."""
+
+
+def _weight(question: Question) -> int:
+    """Return the bytes of memory that a message with an id counts for; its frame is kept, too."""
+    heavy = len(question.frame) > LIGHT
+    return getsizeof(question.text) + getsizeof(question.frame) if heavy else 0
+
+
+class ReceivingHalf(Handler):
+    """The half of a connection that receives, and hands over to whoever runs its callbacks.
+
+    What is read goes into an inbox of bounded size: where that is full, reading pauses, and what
+    the peer goes on to send fills its own side. The inbox is emptied in turns. Whoever runs the
+    callbacks (`callbacks.run`, or a kernel's bridge) is woken and goes through these steps, which
+    are functions of `turns`:
+
+    1. `begin_work` gives it the connection's `Work`, unless somebody has it: the turns of one
+       connection never overlap.
+    2. `has_opened`, `mark_opened`: its `open` comes before all.
+    3. `next_message`, until there is none: each call also says that the one before is handled.
+    4. `take_last_turn`: whether the connection is lost, and `on_close` is due. That is once.
+    5. `end_work`, and then `rest`: the peer's close frame is answered if it waited for all that.
+       What came meanwhile begins the next work.
+
+    Args:
+        host: Who runs the callbacks.
+        route: The route that was matched.
+        opening: How the client came.
+        id: Unique name of the connection.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_discard",
+        "_finished",
+        "_going_on",
+        "_home",
+        "_in_hand",
+        "_inbox",
+        "_meter",
+        "_opened",
+        "_owner",
+        "_paused",
+        "_seat",
+        "_waiting_size",
+        "_work",
+        "unhandled",
+    )
+
+    def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
+        super().__init__(host, route, opening, id=id)
+        # The route's limits; see limits/.
+        self._seat: Seat | None = None
+        self._meter: Meter | None = None
+        self._inbox: deque[Message | Question | Pong | Timer] = deque()
+        self._waiting_size = 0  # bytes of the heavy messages that wait or are being handled
+        self._in_hand = 0  # of the one that is being handled
+        self._paused = False
+        self._going_on = False  # what was read is gone on with in the next turn of the loop
+        self._discard = False  # we closed: what still arrives is not delivered
+        # The callbacks
+        self._work: Work | None = None
+        self._opened = False
+        self._finished = False
+        self._owner: Any = None  # for whom its calls in threads count
+        self._home: Any = None  # the thread that they keep to
+        self.unhandled = 0  # arrived, and dropped when the connection was lost
+        # For a client that wants to know where an answer ends; see `envelop`.
+        self._answers: Answers | None = None
+
+    # ---- the peer's bytes ------------------------------------------------------------------
+
+    def data_received(self, data: Any) -> None:
+        """Handle one chunk from the peer."""
+        self._alive = True
+        protocol = self._protocol
+        inbox = self._inbox
+        events = protocol.receive(data, INBOX - len(inbox), INBOX_BYTES - self._waiting_size)
+        if protocol.out and protocol.state != FAILED:
+            self._answer_pings()
+        observers = self._host.observers
+        if observers.message_in and not self._discard:
+            self._tell_of(events, observers)
+        if self._meter is not None and not self._discard:
+            events = self._within_limits(events, self._meter)
+        for event in events:
+            if type(event) is str or type(event) is bytes:
+                self._active = True
+                if not self._discard:
+                    inbox.append(event)
+                    if len(event) > LIGHT:
+                        self._waiting_size += getsizeof(event)
+            else:
+                self._control(event)
+        if not events and self._phase == CLOSING:
+            self._take_leftover(data)
+        full = len(inbox) >= INBOX or self._waiting_size >= INBOX_BYTES
+        if full and self._phase == CLOSING:
+            full = False  # what still comes is not kept
+        if (protocol.pending or full) and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        if protocol.pending and not full and not self._going_on:
+            # Others get a turn; what takes messages from the inbox need not come by for this.
+            self._going_on = True
+            self._io.loop.call_soon(self._go_on)
+        if inbox and self._work is None:
+            self._host.wake(self)
+
+    def _tell_of(self, events: list[Event | Question], observers: Observers) -> None:
+        for event in events:
+            if isinstance(event, (str, bytes, Question)):
+                observers.tell(observers.message_in, self, event)
+
+    def _answer_pings(self) -> None:
+        """Send the pongs that wait, but to a peer that sends too many pings or reads no answers."""
+        protocol, meter = self._protocol, self._meter
+        count, protocol.pings = protocol.pings, 0
+        within = meter is None or meter.take_control(self._io.loop.time(), count)
+        if within and not self._full():
+            self._transport.write(protocol.outgoing())
+            return
+        protocol.out.clear()
+        if not within:
+            self._refuse_control(count)
+
+    def _within_limits(
+        self, events: list[Event | Question], meter: Meter
+    ) -> list[Event | Question]:
+        """Return the events without the messages and pongs over the route's `ratelimit`."""
+        now = self._io.loop.time()
+        pongs = sum(type(event) is Pong for event in events)
+        if pongs and not meter.take_control(now, pongs):
+            events = [event for event in events if type(event) is not Pong]
+            self._refuse_control(pongs)
+        kept, waits = meter.sift(events, now)
+        for wait in waits:
+            self._refuse(wait, meter.closes)
+        if waits and self._answers is not None:
+            for event in events:
+                if type(event) is Question and event not in kept:
+                    self._answers.end(event.number, "refused")
+        return kept
+
+    def _refuse_control(self, count: int) -> None:
+        # Pings and pongs over the route's `ratelimit` get no answer: there would be too many.
+        self.rate_limited += count
+        if self._meter is not None and self._meter.closes:
+            self.end(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
+
+    def _refuse(self, wait: float, close: bool) -> None:
+        super()._refuse(wait, close)
+        observers = self._host.observers
+        if observers.message_done:
+            observers.tell(observers.message_done, self)
+
+    def admits_control(self) -> bool:
+        """Return whether the route's `ratelimit` lets one more ping pass, or what counts as one."""
+        if self._meter is None or self._meter.take_control(self._io.loop.time()):
+            return True
+        self._refuse_control(1)
+        return False
+
+    def _go_on(self) -> None:
+        """Parse on in what was read, in a turn of the loop of its own."""
+        self._going_on = False
+        if self._paused and self._phase != CLOSED:
+            self._resume()
+
+    def _control(self, event: Event | Question) -> None:
+        if type(event) is Question:
+            self._active = True
+            if not self._discard:
+                self._inbox.append(event)
+                self._waiting_size += _weight(event)
+        elif type(event) is Pong:
+            # Pongs that nobody asked for must not fill the inbox beyond its size.
+            wanted = "on_pong" in self._route.callbacks and len(self._inbox) < INBOX
+            if wanted and not self._discard:
+                self._inbox.append(event)
+        elif type(event) is Close:
+            self._peer_closes(event)
+        elif type(event) is Failure:
+            self._peer_fails(event)
+
+    # What the end of a connection is about is in `connection.py`.
+
+    def _peer_closes(self, event: Close) -> None:
+        raise NotImplementedError
+
+    def _peer_fails(self, event: Failure) -> None:
+        raise NotImplementedError
+
+    def _take_leftover(self, data: Any) -> None:
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Answer the peer's close frame, if it waits for that."""
+        raise NotImplementedError
+
+    # ---- the inbox -------------------------------------------------------------------------
+
+    def deliver(self, timer: Timer) -> None:
+        """Put a turn of a timer in line with the messages."""
+        if self._phase == OPEN and not self._discard:
+            self._inbox.append(timer)
+            self._host.wake(self)
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether something waits for the callbacks."""
+        return bool(self._inbox)
+
+    def _next_message(self) -> Message | Question | Pong | Timer | None:
+        """Return the next thing to deliver, or None; reads on where there is room again."""
+        inbox = self._inbox
+        if self._in_hand:  # the last one has been handled
+            self._waiting_size -= self._in_hand
+            self._in_hand = 0
+        observers = self._host.observers
+        if observers.message_done:
+            self._tell_done(observers)
+        if not inbox:
+            if self._paused:
+                self._read_on()
+            if not inbox:
+                return None
+        message = inbox.popleft()
+        if type(message) is str or type(message) is bytes:
+            if len(message) > LIGHT:
+                self._in_hand = getsizeof(message)
+        elif type(message) is Question:
+            self._in_hand = _weight(message)
+        if self._paused:
+            self._read_on()
+        if observers.message_done and self._work is not None:
+            self._work.has_message = isinstance(message, (str, bytes, Question))
+        return message
+
+    def _tell_done(self, observers: Observers) -> None:
+        work = self._work
+        if work is not None and work.has_message:
+            work.has_message = False
+            observers.tell(observers.message_done, self)
+
+    @property
+    def is_heavy_in_hand(self) -> bool:
+        """Whether the message that is being handled is a large one."""
+        return self._in_hand > 0
+
+    def _read_on(self) -> None:
+        if len(self._inbox) <= INBOX // 2 and self._waiting_size <= INBOX_BYTES // 2:
+            self._resume()
+
+    def _drop_inbox(self) -> int:
+        """Let go of what waits for the callbacks; return how many messages that were."""
+        inbox = self._inbox
+        dropped = sum(isinstance(message, (str, bytes, Question)) for message in inbox)
+        inbox.clear()
+        self._waiting_size = self._in_hand
+        return dropped
+
+    def drop_messages(self) -> None:
+        """Let go of what waits for the callbacks: nobody will handle it."""
+        self._drop_inbox()
+
+    def take_back(self, number: int) -> bool:
+        """Take a message from the inbox that nobody wants an answer to any more.
+
+        Args:
+            number: The client's id of it.
+
+        Returns:
+            Whether it was there.
+        """
+        for message in self._inbox:
+            if type(message) is Question and message.number == number:
+                self._inbox.remove(message)
+                self._waiting_size -= _weight(message)
+                observers = self._host.observers
+                if observers.message_done:
+                    observers.tell(observers.message_done, self)
+                return True
+        return False
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._protocol.pending:
+            self.data_received(b"")
+        if not self._paused:
+            # The time in which nothing was read says nothing about the peer.
+            self._alive = True
+            self._transport.resume_reading()
+
+    # ---- its work: see `turns` -------------------------------------------------------------
+
+    @property
+    def work(self) -> Work | None:
+        """What of the connection runs now; None for an idle one."""
+        return self._work
+
+    @property
+    def chat_answers(self) -> Answers | None:
+        """What marks its answers, for a client that wants to know where each ends."""
+        return self._answers
+
+    def _begin_work(self) -> Work | None:
+        """Return the connection's work, to be done; None where somebody does it, or all is over.
+
+        Until `end_work` the connection wakes nobody: what comes is found by `next_message`.
+        """
+        if self._work is not None or self._finished:
+            return None
+        work = self._work = Work()
+        return work
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether its `open` has had its turn."""
+        return self._opened
+
+    def mark_opened(self) -> None:
+        """Take note that its `open` has ended, or that there is none.
+
+        Only now begin the timers of the route: a reload during `open` would start them, too.
+        """
+        self._opened = True
+        self.start_timers()
+        observers = self._host.observers
+        if observers.ready:
+            observers.tell(observers.ready, self)
+
+    def take_last_turn(self) -> bool:
+        """Return whether the connection is lost, and its last turn is due; that is once.
+
+        In a forked child it never is: there a connection is its parent's.
+        """
+        if self._phase == CLOSED and not self._finished:
+            self._finished = True
+            return True
+        return False
+
+    def _end_work(self, work: Work) -> None:
+        """Take the work back; without effect where it was left to itself."""
+        if self._work is work:
+            self._work = None
+
+    def _rest(self) -> bool:
+        """Answer the peer's close frame if that waited for the callbacks.
+
+        Returns:
+            Whether there is something to do after all, so that somebody must be woken.
+        """
+        if not self._inbox:
+            self.settle()
+        return bool(self._inbox) or (self._phase == CLOSED and not self._finished)
+
+    def write_off_work(self) -> bool:
+        """Leave what runs to itself: it does not end. The connection takes no messages any more.
+
+        Returns:
+            Whether it was the last turn that ran.
+        """
+        if self._work is not None:
+            self._work.abandoned = True
+            self._work = None
+        self._opened = True  # it had its turn
+        self._in_hand = 0
+        self._drop_inbox()
+        self._discard = True
+        self.leave_seat()
+        return self._finished
+
+    def cancel(self, why: str) -> None:
+        """Interrupt the running callback.
+
+        Args:
+            why: Tells callbacks/run.py what to make of it; see `Work.why`.
+        """
+        if self._work is not None:
+            self._work.interrupt(why, self._io.loop.time())
+
+    # ---- its place: among the route's connections, and in the threads ----------------------
+
+    def take_seat(self, seat: Seat) -> None:
+        """Take a place in the route's limits.
+
+        Args:
+            seat: The place, with what weighs the connection's messages.
+        """
+        self._seat, self._meter = seat, seat.meter
+
+    def leave_seat(self) -> None:
+        """Give the place in the route's limits back: nobody is there any more to use it."""
+        if self._seat is not None:
+            self._seat.leave(self._io.loop.time())
+
+    @property
+    def counted_as(self) -> str | None:
+        """Who the connection counts for in the route's limits; None where it has no place."""
+        return None if self._seat is None else self._seat.user
+
+    @property
+    def thread_owner(self) -> Any:
+        """For whom its calls in threads count, a `callbacks.fairness.Owner`; None at first."""
+        return self._owner
+
+    def own_threads_as(self, owner: Any) -> None:
+        """Have calls in threads count for somebody, from now on."""
+        self._owner = owner
+
+    @property
+    def thread_home(self) -> Any:
+        """The thread that its calls keep to, a `callbacks.job.Worker`; None as long as none has."""
+        return self._home
+
+    def keep_to_thread(self, worker: Any) -> None:
+        """Keep to a thread from now on."""
+        self._home = worker

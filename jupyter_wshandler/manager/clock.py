@@ -1,0 +1,121 @@
+"""The clock of a manager: one timer that looks at all its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from ..connection.connection import Connection
+from ..routes import Route
+
+TICK = 0.5
+"""Seconds between two looks at the clock, where no route needs a finer one."""
+
+MIN_TICK = 0.005
+"""Seconds between two looks, at least, however short what a route asks for."""
+
+FLUSH = 0.5
+"""Seconds between two savings of changed sessions: they are on disk within a second."""
+
+
+class Clock:
+    """Let time pass for every connection, at a steady pace.
+
+    A timer for each connection would have to be set again with each message; one timer for all
+    costs a loop over them, twice a second, and nothing in between.
+
+    Args:
+        log: Where is written what goes wrong.
+        connections: The open connections by id; the manager's own.
+        routes: Returns the routes that are served.
+        check: Called with each connection whose callback runs, and the time.
+        flush: Saves the sessions that have changed.
+        active: Called at most once a tick when connections kept the server alive.
+    """
+
+    def __init__(
+        self,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        connections: Mapping[str, Connection],
+        routes: Callable[[], Iterable[Route]],
+        check: Callable[[Connection, float], object],
+        flush: Callable[[], Awaitable[object]],
+        active: Callable[[], object],
+    ) -> None:
+        self._log = log
+        self._connections = connections
+        self._routes = routes
+        self._check = check
+        self._flush = flush
+        self._active = active
+        self._task: asyncio.Task[None] | None = None
+        self._tick = TICK
+        self._tick_is_old = True
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(loop), name="wshandler clock")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def routes_changed(self) -> None:
+        """Take note that other routes are served, which may need a finer look."""
+        # A notebook may serve a thousand routes in a row: they are looked at once, in a tick.
+        self._tick_is_old = True
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        flush_at = loop.time() + FLUSH
+        while True:
+            if self._tick_is_old:
+                self._tick_is_old, self._tick = False, self._how_often()
+            await asyncio.sleep(self._tick)
+            now = loop.time()
+            active = False
+            for connection in list(self._connections.values()):
+                try:
+                    active |= self.look_at(connection, now)
+                except Exception:
+                    # The clock of all must outlive what goes wrong with one.
+                    self._log.exception("%r could not be looked at", connection)
+            if active:
+                self._active()
+            if now >= flush_at:
+                flush_at = now + FLUSH
+                try:
+                    await self._flush()
+                except Exception:
+                    self._log.exception("Sessions could not be saved; trying again later")
+
+    def look_at(self, connection: Connection, now: float) -> bool:
+        """Let time pass for one connection; return whether it makes the server active.
+
+        Args:
+            connection: An open one.
+            now: The event loop's time, in seconds.
+        """
+        connection.tick(now)
+        if connection.work is not None:
+            self._check(connection, now)
+        return connection.keeps_alive(now)
+
+    def _how_often(self) -> float:
+        """Return the seconds between two looks that the routes of today need."""
+        intervals = [
+            seconds
+            for config in [route.config for route in self._routes()]
+            for seconds in (
+                config.ping_interval,
+                config.ping_timeout,
+                config.timeout,
+                config.idle_timeout,
+            )
+            if isinstance(seconds, (int, float)) and seconds > 0
+        ]
+        return max(MIN_TICK, min([TICK, *(seconds / 4 for seconds in intervals)]))
