@@ -1,4 +1,4 @@
-"""Connections whose carrier keeps whole messages apart, so that nothing has to be framed.
+"""Connections whose transport keeps whole messages apart, so that nothing has to be framed.
 
 A callback in a kernel, or in a test without a server, talks through the same `Connection` as one
 behind a socket. There, bytes become events in `engine.protocol`; here, events arrive as such, and

@@ -17,6 +17,8 @@ def on_message(handler, message):
         return bytes(int(rest))
     if word == "json":
         return {"answer": 42, "words": ["a", "b"]}
+    if word == "complain":
+        return {"error": "no such table", "id": 7}
     if word == "error":
         return {"error": "internal error", "id": "ab12"}
     if word == "lines":
