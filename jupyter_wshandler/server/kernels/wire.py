@@ -21,7 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ...engine.texts import printable
 from ...kernels.batches import MAX_CONTENT, MAX_HEADER, NotABatch, one_line, read_batch
-from ...kernels.bridge import Bridge
+from ...kernels.bridge import KernelBridge
 from ...kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from ...kernels.routes import KernelRoutes
 from ...manager.manager import WebSocketManager
@@ -150,9 +150,9 @@ class KernelWatch:
                     # What is wrong with one kernel must not cost the others their clock.
                     self.log.exception("Kernel %s could not be looked at", wire.kernel_id)
 
-    def bridge(self, wire: KernelWire) -> Bridge:
+    def bridge(self, wire: KernelWire) -> KernelBridge:
         """Return a bridge for a kernel that has bots."""
-        return Bridge(
+        return KernelBridge(
             self._manager,
             self._routes,
             wire.kernel_id,
@@ -213,7 +213,7 @@ class KernelWire:
 
     def __init__(self, watch: KernelWatch, kernel_id: str, kernel: Any, look: bool) -> None:
         self.kernel_id = kernel_id
-        self.bridge: Bridge | None = None
+        self.bridge: KernelBridge | None = None
         self._watch = watch
         self._kernel = kernel
         # A session of its own: a shared one takes what it has seen elsewhere for a replay.
