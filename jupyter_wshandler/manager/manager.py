@@ -133,7 +133,7 @@ class WebSocketManager:
         self._started = True
         loop = asyncio.get_running_loop()
         self.process = os.getpid()
-        # Carriers and workers start from this context: it names the manager, and holds nothing
+        # Transports and workers start from this context: it names the manager, and holds nothing
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)
