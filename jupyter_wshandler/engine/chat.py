@@ -164,7 +164,7 @@ class ChatCodec:
         return self.mark({**piece, "json": True} if self.json else piece)
 
     def mark(self, envelope: dict[str, Any]) -> Any:
-        """Return an envelope as the carrier writes it."""
+        """Return an envelope as the transport writes it."""
         return self.inner.encode(_encode(envelope).decode())
 
     def encode_ping(self, payload: bytes = b"") -> Any:

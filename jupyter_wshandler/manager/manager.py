@@ -59,7 +59,7 @@ class WebSocketManager:
 
     Args:
         log: Where errors and warnings go.
-        session_store: "memory://" or "sqlite:///path"; see `sessions.open_store`.
+        session_store: "memory://" or "sqlite:///path"; see `sessions.stores.open_store`.
         sessions: Returns what owns the sessions, where that is not the store's own.
         threads: Size of the thread pool that routes share.
         patience: Seconds that a callback waits for a free thread.
@@ -133,7 +133,7 @@ class WebSocketManager:
         self._started = True
         loop = asyncio.get_running_loop()
         self.process = os.getpid()
-        # Carriers and workers start from this context: it names the manager, and holds nothing
+        # Transports and workers start from this context: it names the manager, and holds nothing
         # of the request that opened the connection.
         self._context = contextvars.Context()
         self._context.run(current_manager.set, self)

@@ -1,4 +1,4 @@
-"""The `direct` carrier: a plain socket on a selector event loop, with nothing in between."""
+"""The `direct` transport: a plain socket on a selector event loop, with nothing in between."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
+from support.bots import bot_text
 from support.browser import errors_of, profile, screenshot
 from support.server import running_server, wait_for
 
@@ -22,19 +23,7 @@ url:
       on_message: {function: troublebot.on_message}
       page: %s
 """
-TROUBLE = """
-def on_message(handler, message):
-    if message == "fail":
-        raise RuntimeError("a secret of the server")
-    if message == "whoami":
-        return handler.session["id"]
-    if message == "markup":
-        return "<b>bold</b><img src=x onerror=\\"document.title='pwned'\\">"
-    if message == "bytes":
-        return bytes([0, 1, 255])
-    code, _, reason = message.partition(" ")
-    handler.close(int(code), reason)
-"""
+TROUBLE = bot_text("trouble")
 
 
 @pytest.fixture(scope="module", params=["/", "/user/ann@example.org/"], ids=["root", "deep"])

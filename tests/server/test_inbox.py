@@ -7,28 +7,14 @@ import time
 import zlib
 
 import pytest
+from support.bots import bot_text
 from support.frames import BINARY, TEXT, fragments, frame, text
 from support.notebook import notebook
 from support.server import running_server, wait_for
 from support.usage import MIB, watched
 from support.wire import Wire
 
-BOTS = """
-import asyncio, time
-import jupyter_wshandler as wsh
-
-async def slow(handler, message):
-    await asyncio.sleep(0.1)
-
-def slow_thread(handler, message):
-    time.sleep(0.1)
-
-async def echo(handler, message):
-    return message
-
-async def count(handler, message):
-    return str(len(wsh.connections()))
-"""
+BOTS = bot_text("inbox")
 
 CONFIG = """
 url:
