@@ -59,14 +59,27 @@ class Host(Protocol):
         """Remember that a callback looked at a session, so that changes are saved."""
 
 
+TURN = 64
+"""Awaited writes in a row after which others get a turn of the loop."""
+
+_awaited = 0
+
+
 class Sent:
-    """Be awaited without waiting: the message has left, or there is room for it."""
+    """Be awaited without waiting: the message has left, or there is room for it.
+
+    Now and then it takes a turn of the loop: a coroutine that does nothing but await its writes, to
+    a client that reads as fast, would keep the loop to itself.
+    """
 
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
+        global _awaited
+        _awaited += 1
+        if _awaited >= TURN:
+            _awaited = 0
+            yield
 
 
 SENT = Sent()
@@ -83,7 +96,9 @@ class Queued(Sent):
         self._half = half
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._half._wait_for_room().__await__()
+        # First: what is not awaited in this turn falls to the route's policy.
+        yield from self._half._wait_for_room().__await__()
+        yield from super().__await__()
 
 
 class SendingHalf(Familiar):
