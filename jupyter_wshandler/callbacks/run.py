@@ -25,6 +25,7 @@ from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.sending import CLOSED, OPEN
 from ..engine.frames import MAX_REASON
+from ..engine.payload import in_its_thread
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, NoAnswer, PoolBusy
 from ..forks import leave_if_copy
@@ -230,7 +231,10 @@ class CallbackRunner:
                     await self._result(c, callback, result, None)
             else:
                 context = contextvars.copy_context()
-                result = await self._threads.call(c, callback, context, callback.call, *args)
+                sends = self._sends(c, callback)
+                function = _called if sends else callback.call
+                given = (callback, *args) if sends else args
+                result = await self._threads.call(c, callback, context, function, *given)
                 if result is not None:
                     await self._result(c, callback, result, context)
         except asyncio.CancelledError as error:
@@ -361,9 +365,13 @@ class CallbackRunner:
         else:
             self._returned(c, callback, result)
 
-    def _returned(self, c: Connection, callback: Callback, result: Any) -> None:
+    def _sends(self, c: Connection, callback: Callback) -> bool:
+        """Say whether what a callback returns is sent."""
         # Gramex authors end an `open` with whatever: nothing is made of it.
-        if callback.event in ("open", "on_close") or c._route.config.returns == "ignore":
+        return callback.event not in ("open", "on_close") and c._route.config.returns == "send"
+
+    def _returned(self, c: Connection, callback: Callback, result: Any) -> None:
+        if not self._sends(c, callback):
             return
         try:
             c.write_message(result)
@@ -395,12 +403,14 @@ class CallbackRunner:
         self, c: Connection, callback: Callback, items: Any, context: contextvars.Context | None
     ) -> None:
         """Send each item that a generator yields, each step where the callback runs."""
+        sends = callback.event != "on_close" and c._route.config.returns == "send"
+        step = _stepped if sends else _next
         try:
             while True:
                 if context is None:
                     item = next(items, _DONE)
                 else:
-                    item = await self._threads.call(c, callback, context, next, items, _DONE)
+                    item = await self._threads.call(c, callback, context, step, items, callback)
                 if item is _DONE or not await self._yielded(c, callback, items, item):
                     return
         finally:
@@ -666,6 +676,31 @@ def _at_its_yield(items: Any) -> TracebackType | None:
     if not isinstance(frame, FrameType):
         return None
     return TracebackType(None, frame, frame.f_lasti, frame.f_lineno)
+
+
+def _called(callback: Callback, *args: Any) -> Any:
+    """Call a function in its thread; what it returns is made ready to be sent there, too."""
+    result = callback.call(*args)
+    try:
+        return in_its_thread(result)
+    except TypeError as error:
+        raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
+
+
+def _next(items: Any, callback: Callback) -> Any:
+    return next(items, _DONE)
+
+
+def _stepped(items: Any, callback: Callback) -> Any:
+    """Take a generator's next step in its thread; the item is made ready to be sent there, too."""
+    item = next(items, _DONE)
+    if item is _DONE:
+        return item
+    try:
+        return in_its_thread(item)
+    except TypeError as error:
+        unsent = TypeError(f"{callback.name} yielded what cannot be sent: {error}")
+        raise unsent.with_traceback(_at_its_yield(items)) from None
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
