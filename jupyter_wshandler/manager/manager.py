@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -227,12 +228,12 @@ class WebSocketManager:
             await asyncio.sleep(self._tick)
             now = loop.time()
             active = False
-            for connection in list(self.connections.values()):
+            for name, connection in list(self.connections.items()):
                 try:
                     active |= self._look_at(connection, now)
                 except Exception:
                     # The clock of all must outlive what goes wrong with one.
-                    self.log.exception("%r could not be looked at", connection)
+                    self.give_up(name)
             if active:
                 self.active()
             if now >= flush_at:
@@ -377,6 +378,26 @@ class WebSocketManager:
             if connection.unhandled:
                 self.metrics.unhandled[connection.route] += connection.unhandled
         self.release(connection)
+
+    def give_up(self, name: str) -> None:
+        """Let go of a connection that cannot be looked at; called while handling the exception.
+
+        Such a one has been written into by its own bot (``handler._route = ...``). Nothing that
+        all need may stop at it, and nobody could say any longer whether its user may use it.
+
+        Args:
+            name: Its id, as it was when it opened.
+        """
+        self.log.exception("Connection %s could not be looked at, and is ended", name)
+        connection = self.connections.get(name)
+        for end in (
+            lambda: connection._transport.abort(),  # type: ignore[union-attr]
+            lambda: connection.leave_seat(),  # type: ignore[union-attr]
+            lambda: self.finished(connection),  # type: ignore[arg-type]
+        ):
+            with contextlib.suppress(Exception):
+                end()
+        self.connections.pop(name, None)
 
     def admit(self, connection: Connection, user: str) -> None:
         """Give a connection that is about to open its place in the route's limits.
