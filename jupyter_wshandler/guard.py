@@ -133,7 +133,10 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
     process = os.getpid()
     try:
         return await awaitable
-    except (Exception, asyncio.CancelledError):
+    except (Exception, asyncio.CancelledError) as error:
+        # `gather` and TaskGroup look at it in a callback of the loop's own.
+        if tamed(error, label) is not error:
+            raise tamed(error, label) from None
         raise
     except BaseException as error:
         if not is_being_closed(error):

@@ -39,7 +39,7 @@ from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
 from .questions import ANSWER_TIMEOUT, Questions, look_at
-from .results import Results
+from .results import Results, ready_to_send
 from .threads import CallbackThreads
 
 BURST = 64
@@ -195,7 +195,8 @@ class CallbackRunner:
                     await self._results.take(c, work, callback, result, None)
             else:
                 context = contextvars.copy_context()
-                result = await self._threads.call(c, work, callback, context, callback.call, *args)
+                function, given = ready_to_send(c, callback, args)
+                result = await self._threads.call(c, work, callback, context, function, *given)
                 if result is not None:
                     await self._results.take(c, work, callback, result, context)
         except asyncio.CancelledError as error:

@@ -25,6 +25,9 @@ import msgspec
 DEPTH = 200
 """Levels of nesting that a message may have where it is not made of plain dicts and lists."""
 
+RANGE = 1_000_000
+"""Numbers of a range that are sent: it holds none of them, and could be of any length."""
+
 ADVICE = "turn it into str, bytes, a number, a list or a dict first"
 
 PICTURES = (
@@ -384,6 +387,10 @@ def _simpler(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value.items())
+    if isinstance(value, range) and value[RANGE:]:
+        raise _Unfit(
+            f"is a range of more than {RANGE} numbers; send its start and stop, or parts of it"
+        )
     if isinstance(value, (deque, range, Set)):
         return list(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):

@@ -106,6 +106,7 @@ class DirectTransport:
                 except (BlockingIOError, InterruptedError):
                     count = 0
                 except OSError:
+                    self._ended = 2  # nothing more is tried, however much is written meanwhile
                     self._loop.call_soon(self.abort)
                     return
                 if count == len(frame):
