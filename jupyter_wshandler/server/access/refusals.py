@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...connection.connection import Connection
     from ...manager.manager import WebSocketManager
 
-SCHEMAS = Path(__file__).parent / "events"
+SCHEMAS = Path(__file__).parents[1] / "events"
 """Describe the events."""
 
 EVENT = "urn:jupyter-wshandler:refused"
