@@ -180,7 +180,7 @@ class RouteHandler(FolderHandler):
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:
-            body, kind, policy = pages.render(self.route, self.scripts)
+            body, kind, policy = pages.render(self.route, self.scripts, self.request.path)
         except OSError:
             name, path = self.route.config.name, self.route.config.page
             self.log.error("Route %s: cannot read its page %s", name, path)
