@@ -29,6 +29,7 @@ const STATES = {
 };
 const MOVED = 'This chat has moved to its newest output';
 const KEPT = 'Your text is kept.';
+const TRACEBACK = ' The traceback is below the cell that serves it.';
 const UNSTOPPED = 'It could not be stopped, and ran to its end.';
 
 // What a bot that lives in a kernel may be missing for.
@@ -39,6 +40,13 @@ const MEANINGS = {
     : 'The notebook\'s kernel has restarted; run the cell again'),
   missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
 };
+
+// Only where output that comes later appears below its cell. What Voila and nbconvert show has the
+// same cells, but not what JupyterLab and Notebook have around them.
+const AUTHORS = '.jp-NotebookPanel, .jp-CodeConsole, .jp-LinkedOutputView';
+
+// What the close says of a function that has raised.
+const FAILURE = /^internal error, id (\w+)$/;
 
 // Whether the bot itself was stopped: nothing comes back until somebody runs a cell.
 const isGone = (bot) => bot?.cause === 1012 && /gone/.test(bot.detail);
@@ -119,6 +127,8 @@ class Chat {
   state = '';
   label = '';      // the state as it is shown
   reason = '';     // why it is not connected
+  failure = '';    // the id of the last failure that has closed the connection
+  told = '';       // the reason that the log has said already
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
   tried = false;   // whether somebody has asked for one more attempt
@@ -205,6 +215,7 @@ class Chat {
     const focused = idle ? this.focused : null;
     const {selectionStart, selectionEnd} = this.$.text;
     place.replaceChildren(this.host);
+    this.log.traceback = place.closest(AUTHORS) ? TRACEBACK : '';
     if (focused) {
       focused.focus({preventScroll: true});
       this.$.text.setSelectionRange(selectionStart, selectionEnd);
@@ -262,7 +273,9 @@ class Chat {
     this.asked = this.stopping = 0;
     this.idle();
     const {hurry} = this;
-    if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
+    if (this.reason && this.log.used) {
+      this.log.notice(`${this.reason === this.told ? '' : `${this.reason} `}Connected again.`);
+    }
     this.reason = '';
     this.kept = this.hurry = this.tried = false;
     this.show('open');
@@ -270,10 +283,15 @@ class Chat {
   }
 
   changed() {
-    const {state, cause, words, attempts} = this.bot;
+    const {state, cause, detail, words, attempts} = this.bot;
     if (state === 'open') return;
     let more = '';
     this.idle();
+    const failure = cause === 1011 && FAILURE.exec(detail)?.[1];
+    if (failure && failure !== this.failure) {
+      Object.assign(this, {failure, told: words});
+      this.log.failed(failure);
+    }
     if (state !== 'connecting') {
       this.log.end();
       this.hurry = false;
@@ -284,7 +302,7 @@ class Chat {
     }
     // The first attempt of a cell may come before the server has heard of its bot.
     this.reason = cause === 'missing' && attempts < 2 ? '' : words;
-    this.show(state, this.reason + more);
+    this.show(state, (attempts < 2 && this.reason === this.told ? '' : this.reason) + more);
   }
 
   show(state, why = '') {
