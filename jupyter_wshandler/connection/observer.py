@@ -69,6 +69,8 @@ class Observer:
     def lost(self, connection: Any) -> None:
         """Hear that the byte stream has ended, whoever ended it; `close_code` says how.
 
+        So not only of connections that are lost, without a close frame.
+
         Callbacks may still run, and `on_close` is to come.
         """
 

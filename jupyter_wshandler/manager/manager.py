@@ -103,6 +103,8 @@ class WebSocketManager:
         self.limits = Limits(self.log)
         self.metrics = Metrics()
         self.observers = Observers(self.log)
+        # For every manager, a kernel's and a test's too; what only a server does, its log say, is
+        # added in `server/app.py`.
         self.observers.add(self.served)
         self.observers.add(Counting(self.metrics))
         self.observers.add(Releasing(self.release))

@@ -14,7 +14,7 @@ from ..routes import Route
 
 OnError = Callable[..., Any] | Mapping[str, Any] | None
 
-_HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
+HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
 """Options that are the kernel's business, not the server's."""
 
 _NOT_HERE = {
@@ -69,7 +69,7 @@ def claim_of(
     Raises:
         ValueError: A text among them cannot be written in UTF-8, or they take too much.
     """
-    sent = {key: value for key, value in options.items() if key not in _HERE}
+    sent = {key: value for key, value in options.items() if key not in HERE}
     claim = {
         "pattern": pattern,
         "options": sent,

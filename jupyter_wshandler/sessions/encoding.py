@@ -40,17 +40,18 @@ class SessionEncoder:
         for _ in range(_RETRIES):
             try:
                 values = dict(live.session)
-                del values["id"]
+                values.pop("id", None)  # a session of a callback that found `dict.clear` has none
                 text = self._encode(live, values, heavy)
                 break
             except RuntimeError:  # a callback in a thread changed it meanwhile
                 continue
             except TooLarge:
-                self.warn(live, None, f"takes over {MAX_SIZE} characters of JSON, which is most")
+                self.warn(live, None, f"takes more than {MAX_SIZE} characters of JSON")
                 return live.saved
         if text is not None and len(text) > MAX_SIZE:
-            self.warn(live, None, f"takes {len(text)} characters, of {MAX_SIZE} at most")
+            self.warn(live, None, f"takes {len(text)} characters of JSON, of {MAX_SIZE} at most")
             return live.saved
+        live.warned.discard(None)
         return text
 
     def _encode(self, live: LiveSession, values: dict[str, Any], heavy: bool) -> str | None:

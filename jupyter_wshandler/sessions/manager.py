@@ -284,15 +284,20 @@ class SessionManager:
                     continue
                 live.mark = None
                 live.saving += 1
-                text = self._encoding_worker.submit(self._encoder.dump_heavy, live)
-                self._writes.add(text)
-                text.add_done_callback(functools.partial(self._encoded, live))
+                encoding = self._encoding_worker.submit(self._encoder.dump_heavy, live)
+                self._writes.add(encoding)
+                encoding.add_done_callback(functools.partial(self._encoded, live))
             else:
                 # The mark costs a tenth of the JSON, and mostly shows that nothing has changed.
                 mark = mark_of(live.session)
                 if mark is None or mark != live.mark or live.saved == UNKNOWN:
+                    try:
+                        text = self._encoder.dump(live)
+                    except Exception as error:  # what is wrong with one costs no other its changes
+                        self._cannot_encode(live, error)
+                        continue
                     live.mark = mark
-                    ready.append((live, self._encoder.dump(live)))
+                    ready.append((live, text))
         self._hand_over(ready)
 
     def _encoded(self, live: LiveSession, future: asyncio.Future[str | None]) -> None:
@@ -300,10 +305,14 @@ class SessionManager:
         live.saving -= 1
         error = future.exception()
         if error is not None:
-            self._encoder.warn(live, None, f"cannot be encoded ({type(error).__name__})")
+            self._cannot_encode(live, error)
         elif not self._stopped:
             self._hand_over([(live, future.result())])
         self._after(live)
+
+    def _cannot_encode(self, live: LiveSession, error: BaseException) -> None:
+        # The exception's words may hold what the session holds.
+        self._encoder.warn(live, None, f"cannot be encoded ({type(error).__name__})")
 
     def _hand_over(self, ready: Iterable[tuple[LiveSession, str | None]]) -> None:
         texts: dict[str, tuple[str, float]] = {}
@@ -348,7 +357,7 @@ class SessionManager:
         if error is not None:
             self._failed("written", error, "changes are kept in memory, and tried again")
         elif "written" in self._failing:
-            self._failing.discard("written")
+            self._failing -= {"written", "kept"}
             self._log.info("The session store can be written again")
         for live in lives:
             live.saving -= 1
@@ -377,6 +386,13 @@ class SessionManager:
                 return
             live = self._unsaved.pop(next(iter(self._unsaved)))
             name = live.session.id
+            if "kept" not in self._failing:
+                self._failing.add("kept")
+                self._log.warning(
+                    "Over %d sessions wait for a store that does not take them; the changes of "
+                    "those that ended first are lost",
+                    MAX_UNSAVED,
+                )
         self._unsaved.pop(name, None)
         self._touched.pop(name, None)
         if self._live.get(name) is live:

@@ -86,7 +86,7 @@ async def test_a_session_of_200_000_entries_is_encoded_off_the_loop(manager, sto
         await asyncio.sleep(0.001)
         slowest = max(slowest, time.perf_counter() - began)
     assert slowest < 0.1
-    assert f"takes over {MAX_SIZE} characters" in caplog.text
+    assert f"takes more than {MAX_SIZE} characters" in caplog.text
     assert not store.content()
     session["big"] = {str(n): n for n in range(20_000)}
     session["bad"] = object()
@@ -315,5 +315,51 @@ async def test_a_session_too_large_to_save_is_let_go_though_the_clock_comes_by_m
         await asyncio.sleep(0.01)
     assert manager._live == manager._touched == {}
     assert len(calls) <= 3
-    assert caplog.text.count("is not saved: it takes over") == 1
+    assert caplog.text.count("is not saved: it takes more than") == 1
     assert "s1" not in store.content()
+
+
+async def test_one_session_that_cannot_be_encoded_costs_no_other_its_changes(
+    manager, store, caplog
+):
+    encode = manager._encoder.dump
+
+    def fails_once(live):
+        if live.session.id == "s2":
+            raise LookupError("what the session holds")
+        return encode(live)
+
+    manager._encoder.dump = fails_once
+    found = [await manager.attach(f"s{n}", USER, new=True) for n in (1, 2, 3)]
+    for session in found:
+        manager.touch(session)
+        session["n"] = 1
+    await manager.flush()
+    assert sorted(store.content()) == ["s1", "s3"]
+    assert caplog.text.count("is not saved: it cannot be encoded (LookupError)") == 1
+    assert "what the session holds" not in caplog.text
+    manager._encoder.dump = encode
+    await manager.flush()
+    assert sorted(store.content()) == ["s1", "s2", "s3"]
+
+
+async def test_a_session_emptied_behind_our_back_is_saved_like_any_other(manager, store):
+    found = [await manager.attach(f"s{n}", USER, new=True) for n in (1, 2)]
+    for session in found:
+        manager.touch(session)
+        session["n"] = 1
+    dict.clear(found[1])
+    found[1]["m"] = 2
+    await manager.flush()
+    assert store.content() == {"s1": '{"n":1}', "s2": '{"m":2}'}
+
+
+async def test_a_session_that_is_too_large_again_is_warned_about_again(manager, store, caplog):
+    session = await manager.attach("s1", USER, new=True)
+    manager.touch(session)
+    for text in ("x" * (MAX_SIZE + 1), "small", "y" * (MAX_SIZE + 1)):
+        session["text"] = text
+        await manager.flush()
+        await manager.flush()
+    assert caplog.text.count("is not saved: it takes") == 2
+    assert store.content() == {"s1": '{"text":"small"}'}

@@ -513,7 +513,10 @@ async def test_a_store_that_cannot_be_written_is_tried_again_with_one_warning(
 
 
 async def test_what_cannot_be_saved_takes_bounded_memory(
-    manager: SessionManager, store: Store, monkeypatch: pytest.MonkeyPatch
+    manager: SessionManager,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_UNSAVED", 3)
     store.error = None
@@ -526,6 +529,7 @@ async def test_what_cannot_be_saved_takes_bounded_memory(
         await until(lambda n=n: f"s{n}" in manager._unsaved, "the failed save")
         store.error = None
     assert [*manager._unsaved] == [*manager._live] == ["s3", "s4", "s5"]
+    assert caplog.text.count("Over 3 sessions wait for a store that does not take them") == 1
 
 
 async def test_a_store_that_cannot_be_read_gives_an_empty_session_that_joins_it_later(
