@@ -43,7 +43,7 @@ TRACEBACK = 16_000
 _SHOWER = Shower()
 
 
-class Failure(NamedTuple):
+class CallbackFailure(NamedTuple):
     """Remember what a callback raised, and what it was called with.
 
     Attributes:
@@ -66,7 +66,7 @@ class Failure(NamedTuple):
 class ErrorSink(Protocol):
     """Take what callbacks raise."""
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; see `ErrorLog.write`."""
 
 
@@ -83,7 +83,7 @@ class ErrorLog:
         self._shower = Shower()
         self._kinds: dict[tuple[str, str, str], set[str]] = {}
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Write one failure; never the message, which is somebody's own.
 
         Args:
@@ -100,7 +100,7 @@ class ErrorLog:
         else:
             self._log.error("%s: %s at %s, as before", text, kind_of(error), line)
 
-    def is_news(self, failure: Failure, now: float) -> bool:
+    def is_news(self, failure: CallbackFailure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
 
         Args:

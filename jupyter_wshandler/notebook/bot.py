@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
+from ..callbacks.errorlog import CallbackFailure, ErrorLog, place_of, username
 from ..connection.connection import Connection
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
@@ -66,7 +66,7 @@ class Bot:
         self._state = "waiting"
         self._reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
-        self._errors: deque[Failure] = deque(maxlen=ERRORS)
+        self._errors: deque[CallbackFailure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0
         self._outputs: deque[LiveOutput] = deque(maxlen=OUTPUTS)
@@ -138,7 +138,7 @@ class Bot:
         return sent
 
     @property
-    def errors(self) -> list[Failure]:
+    def errors(self) -> list[CallbackFailure]:
         """What callbacks have raised, the newest last.
 
         Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since
@@ -146,7 +146,7 @@ class Bot:
         """
         return list(self._errors)
 
-    def add_error(self, error: Failure) -> None:
+    def add_error(self, error: CallbackFailure) -> None:
         """Remember what a callback has raised; called on the bots' loop."""
         self._errors.append(error)
         if len(self._errors) > WHOLE:
@@ -268,7 +268,7 @@ class BotErrors:
         self._shell = shell
         self._log = ErrorLog(bot_logger())
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; the same one again and again is shown in one line each."""
         c, error = failure.handler, failure.exception
         bot = self._bots.get(c.route)

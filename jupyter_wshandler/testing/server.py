@@ -45,7 +45,7 @@ LOG_END = 4000
 
 
 class Answer(NamedTuple):
-    """Hold what a server answers to an HTTP request."""
+    """What a server answers to an HTTP request."""
 
     status: int
     headers: Message
@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 class RunningServer:
-    """Be a Jupyter server in a process of its own; `stop` or the end of a ``with`` ends it.
+    """A Jupyter server in a process of its own; `stop` or the end of a ``with`` ends it.
 
     Attributes:
         url: Its base URL, with a final slash.

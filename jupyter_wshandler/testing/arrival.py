@@ -20,7 +20,7 @@ Who = str | Mapping[str, Any] | object | None
 
 
 class User(SimpleNamespace):
-    """Be the `handler.current_user` of a test, with the attributes of Jupyter's own users.
+    """The `handler.current_user` of a test, with the attributes of Jupyter's own users.
 
     Args:
         username: The unique name.
@@ -52,8 +52,8 @@ def user_of(who: Who) -> Any:
 
 
 @dataclass
-class Visit:
-    """Say how a client comes.
+class Arrival:
+    """How a client comes.
 
     Args:
         path: Path and query of the opening request.
@@ -163,4 +163,4 @@ def path_of(route: Route, path: str) -> str:
     return literal + path
 
 
-__all__ = ["User", "Visit", "Who", "groups_of", "path_of", "route_of", "user_of"]
+__all__ = ["Arrival", "User", "Who", "groups_of", "path_of", "route_of", "user_of"]
