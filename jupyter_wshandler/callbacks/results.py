@@ -56,7 +56,7 @@ class Results:
         elif inspect.isgenerator(result):
             await self._stream(c, work, callback, result, context)
         else:
-            _send(c, callback, result)
+            _send(c, work, callback, result)
 
     async def _stream_async(
         self, c: Connection, work: Work, callback: Callback, items: Any
@@ -115,11 +115,11 @@ class Results:
         if work.abandoned:
             return False
         work.since = self._loop.time()
-        answers = c.chat_answers
+        answers = work.answers
         if callback.event != "on_close":
             if c.phase != OPEN:
                 return False
-            if item is not None and c.entry.config.returns == "send":
+            if item is not None and work.entry.config.returns == "send":
                 try:
                     sent = c.write_message(item) if answers is None else answers.write(item)
                 except TypeError as error:
@@ -131,10 +131,10 @@ class Results:
         return answers is None or answers.goes_on()
 
 
-def _send(c: Connection, callback: Callback, result: Any) -> None:
+def _send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
     """Send what a callback has returned, where that is meant to be sent."""
     # Gramex authors end an `open` with whatever: nothing is made of it.
-    if callback.event in ("open", "on_close") or c.entry.config.returns == "ignore":
+    if callback.event in ("open", "on_close") or work.entry.config.returns == "ignore":
         return
     try:
         c.write_message(result)
