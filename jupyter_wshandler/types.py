@@ -31,7 +31,7 @@ class Question:
 
 
 class CloseCode(IntEnum):
-    """Name the close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
+    """The close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -52,7 +52,7 @@ class CloseCode(IntEnum):
 
 
 class Receiver(Protocol):
-    """Take what a carrier reads; every method is called on the event loop."""
+    """Take what a transport reads; every method is called on the event loop."""
 
     def data_received(self, data: Any) -> None:
         """Handle one chunk as it came from the peer: bytes, but for `engine.messages`."""
@@ -65,10 +65,10 @@ class Receiver(Protocol):
 
 
 class Codec(Protocol):
-    """Turn what a carrier reads into events, and messages into what it writes.
+    """Turn what a transport reads into events, and messages into what it writes.
 
     `engine.protocol.Protocol` does it with the bytes of RFC 6455, `engine.messages` with whole
-    messages, where the carrier keeps them apart by itself.
+    messages, where the transport keeps them apart by itself.
     """
 
     pings: int
@@ -103,19 +103,19 @@ class Codec(Protocol):
         """Return what must be sent in answer to what was read."""
 
     def encode(self, message: Message) -> Any:
-        """Return a message as the carrier writes it."""
+        """Return a message as the transport writes it."""
 
     def encode_ping(self, payload: bytes = b"") -> Any:
-        """Return a ping as the carrier writes it."""
+        """Return a ping as the transport writes it."""
 
     def encode_close(self, code: int, reason: str = "") -> Any:
-        """Return a close frame as the carrier writes it."""
+        """Return a close frame as the transport writes it."""
 
 
 class Transport(Protocol):
     """Carry frames to and from one peer; every method must be called on the event loop.
 
-    A frame is bytes, but for the carriers in `engine.messages`.
+    A frame is bytes, but for the transports in `engine.messages`.
     """
 
     @property

@@ -1,6 +1,6 @@
 """One open WebSocket: what a callback receives as `handler`.
 
-A connection knows a codec (what is read to events), a transport (a carrier of frames) and a
+A connection knows a codec (what is read to events), a transport (which carries frames) and a
 host (who runs its callbacks). It does not know Tornado, so a test or a kernel can have one too.
 It is made of layers, each in a module: it is familiar to authors (`familiar`), sends (`sending`),
 is looked at (`face`), receives (`receiving`), and here it opens, ends, and is looked at by a clock.
@@ -231,7 +231,7 @@ class Connection(ReceivingHalf):
         """Send the close frame for a violation, and read on until the peer has answered it.
 
         To end the stream at once would destroy the frame on its way to a peer that still sends,
-        most of all behind a proxy; see `engine.direct.DirectTransport.end`.
+        most of all behind a proxy; see `transports.direct.DirectTransport.end`.
         """
         self._transport.write(self._protocol.outgoing())
         self._phase = CLOSING

@@ -1,5 +1,4 @@
-"""The WebSocket engine: handshake checks, RFC 6455, RFC 7692, and the carriers of bytes.
+"""The WebSocket engine: handshake checks, RFC 6455, RFC 7692, without any input or output.
 
-`handshake`, `protocol` and `deflate` do no I/O: bytes and headers in, events and bytes out.
-`direct` and `stream` carry the bytes.
+Bytes and header fields go in, events and bytes come out; what carries them is in `transports`.
 """

@@ -96,7 +96,7 @@ def route_of(
     """Return the route of a bot under test.
 
     Args:
-        source: What `callbacks.namespace.collect` takes, or an object with the mapping
+        source: What `functions.namespace.collect` takes, or an object with the mapping
             `functions`, and perhaps `pattern` and `name`, of a bot that is served already.
         callbacks: Callbacks by event; they win.
         options: As below ``kwargs:`` in a file; `every` takes functions instead of names.

@@ -20,7 +20,7 @@ LATE = 0.005
 
 
 class Flushable(Protocol):
-    """Be a carrier whose queued frames can be sent."""
+    """Be a transport whose queued frames can be sent."""
 
     def flush(self) -> None:
         """Send what is queued, as far as the operating system takes it."""
@@ -30,7 +30,7 @@ class LoopIO:
     """The receive buffer of one event loop, the joined writes of a turn, and the calls of threads.
 
     One buffer serves every connection: ``recv_into`` a buffer that exists costs a quarter of a
-    ``recv`` that allocates its own. While a batch is open, carriers queue their frames instead
+    ``recv`` that allocates its own. While a batch is open, transports queue their frames instead
     of sending each at once, and the end of the turn sends one joined chunk per connection.
 
     Args:
@@ -82,16 +82,16 @@ class LoopIO:
             self.batching = True
             self.loop.call_soon(self.end_batch)
 
-    def add(self, carrier: Flushable) -> None:
-        """Remember a carrier that has queued its first frame in this batch."""
-        self._dirty.append(carrier)
+    def add(self, transport: Flushable) -> None:
+        """Remember a transport that has queued its first frame in this batch."""
+        self._dirty.append(transport)
 
     def end_batch(self) -> None:
         """Send what the batch has queued."""
         self.batching = False
         dirty, self._dirty = self._dirty, []
-        for carrier in dirty:
-            carrier.flush()
+        for transport in dirty:
+            transport.flush()
 
     # ---- the hand-over from threads ----------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The `stream` carrier: Tornado's IOStream, for TLS and for loops without add_reader."""
+"""The `stream` transport: Tornado's IOStream, for TLS and for loops without add_reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .queue import FrameQueue
 
 
 class StreamTransport:
-    """Carry bytes over an `IOStream`, one write in flight at a time.
+    """A transport of bytes over an `IOStream`, one write in flight at a time.
 
     Args:
         stream: The stream that `RequestHandler.detach` gave; this object owns it from now on.

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
+from support.bots import bot_text
 from support.browser import errors_of, profile, screenshot
 from support.server import running_server, wait_for
 
@@ -22,19 +23,7 @@ url:
       on_message: {function: troublebot.on_message}
       page: %s
 """
-TROUBLE = """
-def on_message(handler, message):
-    if message == "fail":
-        raise RuntimeError("a secret of the server")
-    if message == "whoami":
-        return handler.session["id"]
-    if message == "markup":
-        return "<b>bold</b><img src=x onerror=\\"document.title='pwned'\\">"
-    if message == "bytes":
-        return bytes([0, 1, 255])
-    code, _, reason = message.partition(" ")
-    handler.close(int(code), reason)
-"""
+TROUBLE = bot_text("trouble")
 
 
 @pytest.fixture(scope="module", params=["/", "/user/ann@example.org/"], ids=["root", "deep"])
@@ -152,10 +141,14 @@ def test_a_failing_bot_shows_the_error_id_of_the_log_and_the_page_reconnects(bro
     page = open_chat(browser, trouble, "troublebot")
     say(page, "fail")
     words = page.locator(".notice").inner_text()
-    error_id = re.search(r"^The bot has failed: internal error, id (\w+) \(1011\)\.$", words)[1]
+    error_id = re.search(r"^The bot has failed: internal error, id (\w+) \(1011\)\.", words)[1]
     assert f"Error {error_id}" in trouble.log_text()
     assert "secret" not in page.content()
     expect(page.get_by_role("status")).to_have_text("Connected")
+    # The failure is still to be seen, and that it is connected again is no trouble.
+    expect(page.locator(".notice.bad")).to_have_text(
+        [f"The bot has failed: internal error, id {error_id} (1011). Connected again."]
+    )
     say(page, "whoami")
     expect(answers(page)).to_have_count(1)
 

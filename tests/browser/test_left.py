@@ -7,6 +7,7 @@ import json
 import pytest
 from browser.test_helper import PAGE
 from playwright.sync_api import Browser, BrowserContext, expect
+from support.bots import bot_text
 from support.browser import errors_of, profile, running_chromium, screenshot
 from support.chatpage import answers, say, state
 from support.server import running_server, wait_for
@@ -42,29 +43,7 @@ url:
     handler: WebSocketHandler
     kwargs: {on_message: {function: leftbot.on_message}, page: elsewhere.html}
 """
-BOT = """
-import json, os
-
-HERE = os.path.dirname(__file__)
-
-
-def note(handler, **what):
-    with open(os.path.join(HERE, "notes.txt"), "a") as notes:
-        notes.write(json.dumps({"path": handler.request.path, **what}) + "\\n")
-
-
-def open(handler):
-    note(handler, event="open")
-
-
-def on_message(handler, message):
-    note(handler, event="message", message=message)
-    return "Got message: " + message
-
-
-def on_close(handler):
-    note(handler, event="close", code=handler.close_code, reason=handler.close_reason)
-""".replace("    with open(", "    import builtins\n    with builtins.open(")
+BOT = bot_text("left")
 KEPT = PAGE.replace(
     "window.loaded = true;",
     """window.kept = 0;

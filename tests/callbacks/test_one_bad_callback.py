@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from support.bots import bot_text
 from support.memory import Visitor, route, running, running_manager, until
 from support.server import running_server
 
@@ -272,25 +273,7 @@ async def test_a_route_that_is_slow_leaves_threads_to_the_others(gate) -> None:
 
 # ---- a real server ------------------------------------------------------------------------
 
-BOTS = """
-import time, sys, asyncio
-
-async def echo(handler, message):
-    return message
-
-async def leave(handler, message):
-    sys.exit(1)
-
-async def interrupt(handler, message):
-    raise KeyboardInterrupt
-
-async def rule(handler):
-    raise BaseExceptionGroup("all", [SystemExit()])
-
-def slow_rule(handler):
-    time.sleep(1)
-    return True
-"""
+BOTS = bot_text("exits")
 
 YAML = """
 url:

@@ -8,6 +8,7 @@ import re
 import sqlite3
 
 import pytest
+from support.bots import bot_text
 from support.frames import close as close_frame
 from support.frames import text
 from support.journal import MODULE as JOURNAL
@@ -15,55 +16,9 @@ from support.journal import ROUTE, Journal, new_tag
 from support.server import running_server, wait_for
 from support.visitor import Visitor, fields, rest
 
-BOTS = """
-import asyncio
-from journal import note
+BOTS = bot_text("gramex_handshake")
 
-async def who(handler, message):
-    user = handler.current_user
-    return {"user": user and user.username, "session": handler.session["id"], "id": handler.id}
-
-def remember(handler, message):
-    before = handler.session.get("word")
-    handler.session["word"] = message
-    return {"before": before, "session": handler.session["id"]}
-
-def closed(handler):
-    note(handler, "close", handler.close_code)
-
-def opened(handler):
-    handler.state.count = 0
-
-def count(handler, message):
-    handler.state.count += 1
-    return {"session": handler.session["id"], "id": handler.id, "count": handler.state.count}
-
-def late(handler):
-    del handler.state.count
-    note(handler, "closed", handler.id)
-
-def yes(handler):
-    return handler.current_user.username == "ann"
-
-async def fails(handler):
-    await asyncio.sleep(0)
-    raise RuntimeError("a-detail-only-the-log-knows")
-"""
-
-PEOPLE = '''
-from jupyter_server.auth.identity import PasswordIdentityProvider, User
-
-class People(PasswordIdentityProvider):
-    """Know people by a header field, as behind a proxy that has logged them in."""
-
-    def get_user(self, handler):
-        person = handler.request.headers.get("X-Person")
-        if not person:
-            return super().get_user(handler)
-        user = User(username=person, name=person.title())
-        user.groups = handler.request.headers.get("X-Groups", "").split(",")
-        return user
-'''
+PEOPLE = bot_text("people_by_header")
 
 ORIGINS = {
     "listed": "[gramener.com, localhost, 127.0.0.1]",

@@ -1,4 +1,4 @@
-"""Connections without bytes: the codec of whole messages, and the carrier with a window."""
+"""Connections without bytes: the codec of whole messages, and the transport with a window."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from jupyter_wshandler.engine.frames import Failure
 from jupyter_wshandler.engine.messages import (
     Close,
     MessageProtocol,
-    MessageTransport,
     Ping,
     Pong,
     size_of,
 )
 from jupyter_wshandler.engine.protocol import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING
+from jupyter_wshandler.transports.messages import MessageTransport
 
 
 class Receiver:
-    """Remember what a carrier says."""
+    """Remember what a transport says."""
 
     def __init__(self) -> None:
         self.events: list[object] = []
@@ -37,7 +37,7 @@ class Receiver:
 
 
 class Peer:
-    """Hold a carrier and what has left on it."""
+    """Hold a transport and what has left on it."""
 
     def __init__(self, **window: int) -> None:
         self.frames: list[object] = []
@@ -150,7 +150,7 @@ def test_a_new_codec_is_open():
     assert MessageProtocol().state == FLOWING
 
 
-# ---- the carrier -------------------------------------------------------------------------------
+# ---- the transport -------------------------------------------------------------------------------
 
 
 async def test_without_a_window_everything_leaves_at_once():

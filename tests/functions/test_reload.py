@@ -42,7 +42,7 @@ def bot(module: str, more: str = "") -> str:
 
 
 class Wire:
-    """The carrier of a connection that nobody is at the other end of."""
+    """The transport of a connection that nobody is at the other end of."""
 
     queued_bytes = queued_frames = 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.bots import bot_text
 
 from jupyter_wshandler.config.model import FunctionSpec, Place, Variable
 from jupyter_wshandler.errors import CallbackError
@@ -97,45 +98,7 @@ def test_row_sample_pingbot_is_found_and_called_without_anything_in_between(bots
 def test_what_runs_on_the_loop_is_known_by_what_the_function_is(
     bots: Bots, name: str, kind: str, inline: bool
 ) -> None:
-    bots.write(
-        "wsbot.py",
-        """
-        import functools
-        from tornado import gen
-
-        def plain(handler, message): pass
-        async def coroutine(handler, message): pass
-        def generator(handler, message): yield 1
-        async def async_generator(handler, message): yield 1
-
-        async def extra(n, handler, message): pass
-        partial = functools.partial(functools.partial(extra), 5)
-        partial_generator = functools.partial(generator)
-
-        class Bot:
-            @staticmethod
-            async def static(handler, message): pass
-            @classmethod
-            def of_class(cls, handler, message): pass
-            async def method(self, handler, message): pass
-            async def stream(self, handler, message): yield 1
-            async def __call__(self, handler, message): yield 1
-
-        bot = Bot()
-
-        @functools.wraps(coroutine)
-        def blocking(*args): return coroutine(*args)
-
-        @functools.wraps(plain)
-        async def wrapped_async(*args): pass
-
-        @gen.coroutine
-        def tornado(handler, message): yield
-
-        @functools.wraps(tornado)
-        def wrapped_tornado(handler, message): return tornado(handler, message)
-        """,
-    )
+    bots.write("wsbot.py", bot_text("function_kinds"))
     callback = bots.find(f"wsbot.{name}")
     assert (callback.kind, callback.inline) == (kind, inline)
     assert bots.find(f"wsbot.{name}", default_run="loop").inline is True
@@ -306,39 +269,7 @@ def test_a_decorator_that_adds_arguments_is_judged_by_what_it_takes(bots: Bots) 
 def test_a_tornado_coroutine_is_judged_by_the_function_that_it_decorates(
     bots: Bots, function: str, found: str
 ) -> None:
-    bots.write(
-        "wsbot.py",
-        """
-        import functools
-        from tornado.gen import coroutine
-
-        @coroutine
-        def one(handler): yield
-
-        @coroutine
-        def both(handler, message): return message
-
-        class Bot:
-            @staticmethod
-            @coroutine
-            def one(handler): yield
-            @coroutine
-            def both(self, handler, message): return message
-            @coroutine
-            def __call__(self, handler): yield
-
-        class Instance:
-            @coroutine
-            def one(self, handler): yield
-
-        @coroutine
-        def extra(n, handler): yield
-
-        bot = Bot()
-        instance = Instance()
-        partial = functools.partial(extra, 1)
-        """,
-    )
+    bots.write("wsbot.py", bot_text("tornado_coroutines"))
     text = bots.refusal(f"wsbot.{function}")
     short = function.rpartition(".")[2]
     assert text.startswith(f"wsbot.{function}: expected {short}(handler, message), found {found}")

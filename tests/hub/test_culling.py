@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.hub import CULLER_SCOPES, alive, running_hub
 from support.hubapi import HubServer
 from support.hubclient import Answer, Door
@@ -47,24 +48,7 @@ url:
     kwargs: {<<: *bot, keep_alive: none}
 """
 
-BOT = """
-from jupyter_server.serverapp import ServerApp
-from tornado.ioloop import PeriodicCallback
-
-async def answer(handler, message):
-    if message == "session":
-        return handler.session["id"]
-    if message == "idle timeouts":
-        manager = ServerApp.instance().web_app.settings["wshandler_manager"]
-        return {route.name: route.config.idle_timeout for route in manager.table}
-    if message == "look often":
-        # Jupyter looks once a minute; the same look, but sooner.
-        PeriodicCallback(ServerApp.instance().shutdown_no_activity, 250).start()
-    return message
-
-async def closed(handler):
-    print(f"on_close {handler.route} {handler.close_code}", flush=True)
-"""
+BOT = bot_text("culling")
 
 PEOPLE = ["ada", "chatting", "idle", "silent", "present", "quiet", "direct"]
 """Those whose servers the culler looks at; ada has no socket then."""

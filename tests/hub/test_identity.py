@@ -6,6 +6,7 @@ import json
 import textwrap
 
 import pytest
+from support.bots import bot_text
 from support.hub import running_hub
 
 ADDRESS, SPACE = "a@b.c", "zoë b"
@@ -48,20 +49,7 @@ CONFIG = "url:\n" + "".join(
     for name, rule in RULES.items()
 )
 
-BOT = """
-def who(handler, message):
-    user = handler.current_user
-    return {
-        "username": user.username,
-        "name": user.name,
-        "kind": user.kind,
-        "groups": user.groups,
-        "scopes": user.scopes,
-    }
-
-def may(handler):
-    return handler.current_user.username in ("bob", "root")
-"""
+BOT = bot_text("hub_identity")
 
 EXTRA = f"""
 c.JupyterHub.custom_scopes = {{"{SCOPE}": {{"description": "Use the bots."}}}}

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.hub import running_hub
 from support.notebook import notebook
 from support.server import running_server, wait_for
@@ -30,29 +31,7 @@ url:
     kwargs: {on_message: bot.echo, max_connections: {user: 2}}
 """
 
-BOT = """
-from jupyter_server.serverapp import ServerApp
-
-async def echo(handler, message):
-    return message
-
-async def admins(handler, message):
-    return "the administrator's"
-
-async def users(handler, message):
-    return "the user's"
-
-async def report(handler, message):
-    server = ServerApp.instance()
-    [app] = server.extension_manager.extension_apps["jupyter_wshandler"]
-    config = app.manager.config
-    return {
-        "traits": {name: getattr(app, name) for name in ("kernel_routes", "allow_public_routes")},
-        "broken": [route.name for route in config.broken],
-        "most": {route.name: route.max_connections.user for route in config.routes},
-        "largest": {route.name: route.max_message for route in config.routes},
-    }
-"""
+BOT = bot_text("hub_levers")
 
 OWN = """
 # A user's own settings: as much freedom as there is.

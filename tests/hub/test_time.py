@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import websockets.exceptions
 from support.bodies import MIB, objects, send, sized
+from support.bots import bot_text
 from support.hub import running_hub
 from support.server import wait_for
 from support.usage import watched
@@ -48,42 +49,7 @@ url:
     kwargs: {{on_message: bot.echo, auth: {{recheck: off}}}}
 """
 
-BOT = """
-import threading
-
-decided = threading.Event()
-
-async def echo(handler, message):
-    return message
-
-def wait(handler):
-    print("deciding")
-    return decided.wait(60)
-
-async def decide(handler, message):
-    decided.set()
-    return message
-
-async def turn(handler, message):
-    # The Authorizer of this server, whatever it is, begins to say something else of one route.
-    from jupyter_server.serverapp import ServerApp
-    from tornado.web import HTTPError
-
-    authorizer = ServerApp.instance().web_app.settings["authorizer"]
-
-    def is_authorized(handler, user, action, resource):
-        if resource != "wshandler:staff":
-            return True
-        if message == "raises":
-            raise HTTPError(403)
-        return message != "no"
-
-    if message == "back":
-        vars(authorizer).pop("is_authorized", None)
-    else:
-        authorizer.is_authorized = is_authorized
-    return message
-"""
+BOT = bot_text("hub_time")
 
 CROWD = [f"user{number:02}" for number in range(20)]
 

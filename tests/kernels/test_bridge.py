@@ -12,7 +12,7 @@ from support.memory import until
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.receiving import INBOX
 from jupyter_wshandler.connection.request import Request
-from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
+from jupyter_wshandler.engine.messages import Close, MessageProtocol
 from jupyter_wshandler.kernels import bridge as bridges
 from jupyter_wshandler.kernels import delivery, incoming
 from jupyter_wshandler.kernels.batches import NotABatch, read_batch
@@ -22,6 +22,7 @@ from jupyter_wshandler.kernels.courier import OutOfStep
 from jupyter_wshandler.kernels.details import describe, why_not_header
 from jupyter_wshandler.kernels.routes import KernelRoutes
 from jupyter_wshandler.manager import WebSocketManager
+from jupyter_wshandler.transports.messages import MessageTransport
 
 CLAIM = {"pattern": "/bot", "events": ["on_message", "on_pong"]}
 

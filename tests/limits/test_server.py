@@ -10,29 +10,13 @@ import time
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.frames import PING, close, frame, text
 from support.server import running_server, wait_for
 from support.visitor import fields, rest
 from support.wire import Wire, open_descriptors
 
-BOTS = """
-import asyncio
-
-async def echo(handler, message):
-    return message
-
-def on_close(handler):
-    print("closed", handler.route, handler.close_code, handler.rate_limited)
-
-async def slow_close(handler):
-    await asyncio.sleep(1.5)
-
-def invent(handler, protocols):
-    return "never-offered"
-
-def deny(handler):
-    return False
-"""
+BOTS = bot_text("limits")
 
 YAML = """
 url:

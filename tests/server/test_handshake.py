@@ -8,6 +8,7 @@ import re
 
 import pytest
 from jupyter_server.auth.security import passwd
+from support.bots import bot_text
 from support.frames import text
 from support.server import TOKEN, running_server, wait_for
 from support.visitor import Visitor, fields, rest
@@ -15,32 +16,7 @@ from support.wire import Wire
 
 PASSWORD = "a-password-only-tests-know"
 
-BOTS = """
-async def echo(handler, message):
-    return message
-
-async def who(handler, message):
-    return {
-        "session": handler.session["id"],
-        "user": handler.current_user and handler.current_user.username,
-        "path_args": list(handler.path_args),
-        "path_kwargs": dict(handler.path_kwargs),
-        "args": handler.args,
-        "subprotocol": handler.subprotocol,
-    }
-
-def choose(handler, protocols):
-    return protocols[-1]
-
-def invent(handler, protocols):
-    return "never-offered"
-
-def fail(handler, protocols):
-    raise RuntimeError("a-detail-only-the-log-knows")
-
-def never(handler):
-    return False
-"""
+BOTS = bot_text("handshake")
 
 YAML = """
 url:

@@ -6,27 +6,14 @@ import contextlib
 import textwrap
 
 import pytest
+from support.bots import bot_text
 from support.notebook import eventually, notebook
 from support.server import running_server, wait_for
 
 VISITORS = 32
 ROUNDS = 4
 
-BOT = """
-import sqlite3, time
-
-def open(handler):
-    handler.state["db"] = sqlite3.connect(":memory:")
-    handler.state["db"].execute("create table said (what)")
-
-def on_message(handler, message):
-    time.sleep(float(message))
-    handler.state["db"].execute("insert into said values (?)", [message])
-    return str(handler.state["db"].execute("select count(*) from said").fetchone()[0])
-
-def on_close(handler):
-    handler.state["db"].close()
-"""
+BOT = bot_text("sqlite_homes")
 
 MODULE = (
     BOT

@@ -7,28 +7,14 @@ import time
 import zlib
 
 import pytest
+from support.bots import bot_text
 from support.frames import BINARY, TEXT, fragments, frame, text
 from support.notebook import notebook
 from support.server import running_server, wait_for
 from support.usage import MIB, watched
 from support.wire import Wire
 
-BOTS = """
-import asyncio, time
-import jupyter_wshandler as wsh
-
-async def slow(handler, message):
-    await asyncio.sleep(0.1)
-
-def slow_thread(handler, message):
-    time.sleep(0.1)
-
-async def echo(handler, message):
-    return message
-
-async def count(handler, message):
-    return str(len(wsh.connections()))
-"""
+BOTS = bot_text("inbox")
 
 CONFIG = """
 url:
@@ -70,8 +56,8 @@ STREAMS = {
 }
 
 
-def serving(folder, carrier: str):
-    args = [f"--WSHandlerApp.carrier={carrier}"]
+def serving(folder, transport: str):
+    args = [f"--WSHandlerApp.transport={transport}"]
     return running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args)
 
 
@@ -108,14 +94,14 @@ def growth_of(server, path: str, what: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("carrier", "what"), [("direct", "texts"), ("direct", "binaries"), ("stream", "texts")]
+    ("transport", "what"), [("direct", "texts"), ("direct", "binaries"), ("stream", "texts")]
 )
 @pytest.mark.alone
 def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
-    tmp_path, carrier, what
+    tmp_path, transport, what
 ) -> None:
     # A server of its own: what the C library has kept of earlier messages would hide the growth.
-    with serving(tmp_path, carrier) as server:
+    with serving(tmp_path, transport) as server:
         left(server)
         assert growth_of(server, "/slow", what) < SIZE + SLACK
 

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from support.bots import bot_text
 from support.server import running_server, wait_for
 
 PATIENCE = 0.5
@@ -15,36 +16,7 @@ LIMIT = 10.0
 
 DETAIL = "a-detail-only-the-log-knows"
 
-BOTS = """
-import asyncio
-import threading
-from pathlib import Path
-
-BEGUN = Path("begun")
-
-async def echo(handler, message):
-    return message
-
-def _is(handler, how):
-    return handler.request.headers.get("X-Rule") == how
-
-def rule(handler):
-    with BEGUN.open("a") as file:
-        file.write(handler.request.headers.get("X-Name", "") + "\\n")
-    if _is(handler, "hangs"):
-        threading.Event().wait()
-    return True
-
-async def later(handler, *args):
-    while _is(handler, "hangs"):
-        await asyncio.sleep(3600)
-    while _is(handler, "stubborn"):
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            pass
-    return args[0][0] if args else True
-"""
+BOTS = bot_text("inquiry")
 
 YAML = """
 url:
@@ -61,81 +33,7 @@ url:
           kwargs: {on_message: bots.echo, select_subprotocol: bots.later}}
 """
 
-STRANGERS = f'''
-import asyncio
-from jupyter_server.auth.authorizer import Authorizer
-from jupyter_server.auth.identity import PasswordIdentityProvider, User
-from tornado.web import HTTPError
-
-class Odd(Exception):
-    def __str__(self):
-        raise RuntimeError("cannot be shown")
-
-class Mute:
-    @property
-    def username(self):
-        raise RuntimeError("{DETAIL}")
-
-async def does(handler, who):
-    how = handler.request.headers.get("X-" + who)
-    while how == "hangs":
-        await asyncio.sleep(3600)
-    while how == "stubborn":
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            pass
-    errors = {{
-        "raises": RuntimeError("{DETAIL}"),
-        "unreachable": ConnectionRefusedError("{DETAIL}"),
-        "times-out": TimeoutError("{DETAIL}"),
-        "exits": SystemExit("{DETAIL}"),
-        "group": BaseExceptionGroup("{DETAIL}", [SystemExit(1)]),
-        "cancels": asyncio.CancelledError("{DETAIL}"),
-        "odd": Odd(),
-        "502": HTTPError(502, "{DETAIL}"),
-        "401": HTTPError(401, reason="No"),
-    }}
-    if how in errors:
-        raise errors[how]
-    return how
-
-class Provider(PasswordIdentityProvider):
-    async def get_user(self, handler):
-        how = await does(handler, "Identity")
-        if how == "wrong":
-            return "{DETAIL}"
-        if how == "mute":
-            return Mute()
-        return await super().get_user(handler)
-
-    def _raise(self, handler, what):
-        if handler.request.headers.get("X-Identity") == what:
-            raise RuntimeError("{DETAIL}")
-
-    def is_token_authenticated(self, handler):
-        self._raise(handler, "token")
-        return super().is_token_authenticated(handler)
-
-    def should_check_origin(self, handler):
-        self._raise(handler, "origin")
-        return super().should_check_origin(handler)
-
-    def get_token(self, handler):
-        if getattr(handler, "_jupyter_current_user", None):
-            self._raise(handler, "which-token")
-        return super().get_token(handler)
-
-class Keeper(Authorizer):
-    async def is_authorized(self, handler, user, action, resource):
-        how = await does(handler, "Keeper")
-        if how == "bool":
-            class Neither:
-                def __bool__(self):
-                    raise RuntimeError("{DETAIL}")
-            return Neither()
-        return how != "no"
-'''
+STRANGERS = bot_text("strangers")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.frames import PING, frame, text
 from support.server import running_server, wait_for
 from support.visitor import Visitor
@@ -111,33 +112,7 @@ def test_the_sample_survives_bytes_that_it_does_not_expect(sample):
 
 # ---- bots that take their time, and bots that fail ---------------------------------------------
 
-BOTS = """
-import asyncio, time
-
-def sleeps(handler, message):
-    time.sleep(float(message))
-    return "slept"
-
-async def awaits(handler, message):
-    await asyncio.sleep(float(message))
-    return "awaited"
-
-async def echo(handler, message):
-    return message
-
-def fails(handler, message):
-    raise RuntimeError("a-detail-only-the-log-knows: " + message)
-
-async def fails_later(handler, message):
-    await asyncio.sleep(0)
-    fails(handler, message)
-
-def open_fails(handler):
-    fails(handler, "at once")
-
-def closed(handler):
-    print("closed", handler.route, handler.close_code)
-"""
+BOTS = bot_text("slow_and_failing")
 SLOW = """
 url:
   sleeps: {pattern: /sleeps, handler: WebSocketHandler, kwargs: {on_message: bots.sleeps}}

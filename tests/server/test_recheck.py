@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.server import running_server, wait_for
 
 CONFIG = """
@@ -32,47 +33,7 @@ url:
     kwargs: {on_message: chat.on_message, auth: {condition: chat.decide}}
 """
 
-CHAT = """
-import asyncio
-
-from jupyter_server.serverapp import ServerApp
-from jupyter_server.auth import AllowAllAuthorizer
-
-questions = []
-
-class Authorizer(AllowAllAuthorizer):
-    denied = set()
-    def is_authorized(self, handler, user, action, resource):
-        questions.append(resource)
-        return resource not in self.denied
-
-async def on_message(handler, message):
-    return "echo " + message
-
-decision = asyncio.Event()
-
-async def decide(handler):
-    print("deciding")
-    await decision.wait()
-    return True
-
-async def on_close(handler):
-    print("closed", handler.id, handler.close_code)
-
-async def admin(handler, message):
-    word, _, rest = message.partition(" ")
-    if word == "rotate":
-        ServerApp.instance().identity_provider.token = rest
-    elif word == "deny":
-        Authorizer.denied.add(rest)
-    elif word == "allow":
-        Authorizer.denied.discard(rest)
-    elif word == "decide":
-        decision.set()
-    elif word == "forget":
-        questions.clear()
-    return {"questions": [q for q in questions if q == "wshandler:chat"]}
-"""
+CHAT = bot_text("recheck")
 
 AUTHORIZER = "--ServerApp.authorizer_class=chat.Authorizer"
 

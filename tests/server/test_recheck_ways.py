@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.server import running_server, wait_for
 from support.visitor import Visitor
 
@@ -35,43 +36,7 @@ url:
     kwargs: {on_message: bot.echo, page: page.html}
 """
 
-BOT = """
-from jupyter_server.auth import AllowAllAuthorizer, User
-from jupyter_server.auth.identity import PasswordIdentityProvider
-from tornado.web import HTTPError
-
-now = {"turn": ""}
-
-class Provider(PasswordIdentityProvider):
-    # A proxy's word first; else Jupyter's own logins.
-    async def get_user(self, handler):
-        chat = handler.request.path in ("/chat", "/beside")
-        if chat and now["turn"] == "the provider says 401":
-            raise HTTPError(401)
-        if chat and now["turn"] == "the provider says nobody":
-            return None
-        name = handler.request.headers.get("X-Forwarded-User")
-        user = User(name) if name else await super().get_user(handler)
-        if user is not None:
-            gone = now["turn"] == "the user has left the group"
-            user.groups = [] if gone else ["staff"]
-        return user
-
-class Authorizer(AllowAllAuthorizer):
-    def is_authorized(self, handler, user, action, resource):
-        if resource == "wshandler:chat":
-            if now["turn"] == "the authorizer raises 403":
-                raise HTTPError(403)
-            return now["turn"] != "the authorizer says no"
-        return True
-
-async def echo(handler, message):
-    return message
-
-async def turn(handler, message):
-    now["turn"] = message
-    return message
-"""
+BOT = bot_text("recheck_ways")
 
 ENDED = (4401, "your login has ended")
 FORBIDDEN = (4403, "you are no longer allowed here")
@@ -201,7 +166,7 @@ def test_questions_without_an_answer_are_counted_and_told_to_the_administrator(t
     (tmp_path / "settings.py").write_text(
         f"import logging\nc.EventLogger.handlers = [logging.FileHandler({str(events)!r})]\n"
     )
-    bot = BOT.replace(
+    faulty = BOT.replace(
         '        if chat and now["turn"] == "the provider says nobody":',
         '        if chat and now["turn"] == "a fault":\n            1 / 0\n'
         '        if chat and now["turn"] == "the provider says nobody":',
@@ -209,7 +174,7 @@ def test_questions_without_an_answer_are_counted_and_told_to_the_administrator(t
     with running_server(
         CONFIG,
         folder=tmp_path,
-        modules={"bot.py": bot, "page.html": "<p>hello"},
+        modules={"bot.py": faulty, "page.html": "<p>hello"},
         extra_args=[
             "--ServerApp.identity_provider_class=bot.Provider",
             "--Provider.token=a-token-only-tests-know",

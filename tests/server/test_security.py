@@ -7,6 +7,7 @@ import re
 import pytest
 from jupyter_server.auth.security import passwd
 from support import rules
+from support.bots import bot_text
 from support.frames import text
 from support.server import TOKEN, running_server, wait_for
 from support.visitor import Visitor, fields, rest
@@ -15,36 +16,7 @@ from support.wire import Wire
 PASSWORD = "a-password-only-tests-know"
 MESSAGE = "a-message-only-tests-know"
 
-BOTS = """
-import asyncio
-from jupyter_wshandler import ConnectionRefused
-
-async def echo(handler, message):
-    return message
-
-def yes(handler):
-    return True
-
-def no(handler):
-    return False
-
-async def later_yes(handler):
-    await asyncio.sleep(0.01)
-    return True
-
-async def later_no(handler):
-    await asyncio.sleep(0.01)
-    return []
-
-def fails(handler):
-    raise RuntimeError("a-detail-only-the-log-knows")
-
-def refuses(handler):
-    raise ConnectionRefused("come back on Monday")
-
-def raises(handler, message):
-    raise RuntimeError("on_message fails on purpose")
-"""
+BOTS = bot_text("security")
 
 YAML = """
 url:
@@ -85,28 +57,7 @@ url:
 PATHS = re.findall(r"pattern: (/[\w-]+)", YAML)
 MODULES = {"bots.py": BOTS, "page.html": "<title>A page</title>"}
 
-PEOPLE = '''
-from jupyter_server.auth.authorizer import Authorizer
-from jupyter_server.auth.identity import PasswordIdentityProvider, User
-
-class People(PasswordIdentityProvider):
-    """Know people by a header field, as behind a proxy that has logged them in."""
-
-    def get_user(self, handler):
-        person = handler.request.headers.get("X-Person")
-        if not person:
-            return super().get_user(handler)
-        user = User(username=person, name=person.title())
-        user.groups = handler.request.headers.get("X-Groups", "").split(",")
-        return user
-
-class Keeper(Authorizer):
-    """Keep everybody out of one route."""
-
-    async def is_authorized(self, handler, user, action, resource):
-        self.log.info("asked %s %s %s", user.username, action, resource)
-        return (action, resource) != ("execute", "wshandler:secret")
-'''
+PEOPLE = bot_text("people_by_header")
 
 
 def hashed_password() -> str:
@@ -524,28 +475,8 @@ url:
   late: {pattern: /late, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}
   all: {pattern: '/.*', handler: WebSocketHandler, kwargs: {on_message: bots.echo, priority: 99}}
 """
-EXTENSION = """
-from tornado.web import RequestHandler
-from jupyter_server.auth.decorator import allow_unauthenticated
-from jupyter_server.utils import url_path_join
-
-class Here(RequestHandler):
-    @allow_unauthenticated
-    def get(self):
-        self.finish("answered by %(name)s")
-
-def _load_jupyter_server_extension(app):
-    base = app.web_app.settings["base_url"]
-    app.web_app.add_handlers(".*$", [(url_path_join(base, "/%(name)s"), Here)])
-
-def _jupyter_server_extension_points():
-    return [{"module": "%(module)s"}]
-"""
 # One is loaded before ours and one after it: they are loaded in the order of their names.
-OTHERS = {
-    "aaa_other.py": EXTENSION % {"name": "early", "module": "aaa_other"},
-    "zzz_other.py": EXTENSION % {"name": "late", "module": "zzz_other"},
-}
+OTHERS = dict.fromkeys(("aaa_other.py", "zzz_other.py"), bot_text("other_extension"))
 CORE = [
     "/api/status",
     "/login",

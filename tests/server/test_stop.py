@@ -12,6 +12,7 @@ import time
 
 import pytest
 import websockets.exceptions
+from support.bots import bot_text
 from support.server import WITHOUT_LAB, running_server, wait_for
 
 CONFIG = """
@@ -30,30 +31,7 @@ url:
     kwargs: {on_message: stopbot.busy, on_close: stopbot.on_close}
 """
 
-STOPBOT = """
-import asyncio, time
-
-count = 0
-
-async def on_open(handler):
-    handler.write_message("ready")
-
-async def echo(handler, message):
-    handler.write_message(message)
-
-async def on_close(handler):
-    global count
-    count += 1
-    print("on_close", count, handler.route, handler.close_code, flush=True)
-
-def stuck(handler, message):
-    print("stuck begins", flush=True)
-    time.sleep(600)
-
-async def busy(handler, message):
-    print("busy begins", flush=True)
-    await asyncio.sleep(600)
-"""
+STOPBOT = bot_text("stop")
 
 
 async def wait_to_be_closed(socket):

@@ -8,13 +8,13 @@ import logging
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from support.bots import bot_text
 
 from jupyter_wshandler.sessions import encoding
 from jupyter_wshandler.sessions import manager as sessions
@@ -611,27 +611,9 @@ def test_a_manager_that_was_never_used_starts_no_thread() -> None:
 
 async def test_two_servers_share_a_session_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
-    code = """
-        import asyncio, logging, sys
-        from jupyter_wshandler.sessions.manager import SessionManager
-        from jupyter_wshandler.sessions.stores import open_store
-
-        async def main():
-            manager = SessionManager(open_store(sys.argv[1]), log=logging.getLogger())
-            for n in range(50):
-                session = await manager.attach("shared", "user:alice")
-                manager.touch(session)
-                session["n"] = session.get("n", 0) + 1
-                manager.detach(session)
-                while manager._live:
-                    await asyncio.sleep(0.001)
-            await manager.stop()
-
-        asyncio.run(main())
-    """
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code), f"sqlite:///{file}"],
+            [sys.executable, "-c", bot_text("session_counter"), f"sqlite:///{file}"],
             capture_output=True,
             text=True,
             timeout=60,

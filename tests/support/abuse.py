@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.attacktable import measured_table
+from support.bots import bot_text
 from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 from support.latency import echo_pulse
 from support.rounds import upgrade_request
@@ -30,36 +31,7 @@ from support.wire import Wire, elapsed
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "abuse.md"
 
-BOTS = """
-import asyncio, time
-
-ended = {}
-
-async def echo(handler, message):
-    return message
-
-def on_close(handler):
-    ended.setdefault(handler.args.get("name", [""])[0], []).append(handler.close_code)
-
-async def slow(handler, message):
-    await asyncio.sleep(0.2)
-    return message
-
-def blocking(handler, message):
-    time.sleep(0.5)
-    return message
-
-async def push(handler, message):
-    for _ in range(int(message)):
-        handler.write_message(bytes(65536))
-        await asyncio.sleep(0)
-
-async def leave(handler, message):
-    handler.close(4000, "leave")
-
-async def report(handler, message):
-    return {"ended": ended}
-"""
+BOTS = bot_text("abuse")
 
 YAML = """
 url:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.bots import bot_text
 from support.hubapi import START_SECONDS, HubApi, HubServer
 from support.hubclient import Door, HubBrowser, Script
 from support.need import need
@@ -40,32 +41,6 @@ API_SCOPES = [
 """What the tests themselves may ask the Hub for."""
 
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-
-CONFIG = """\
-# Written by tests/support/hub.py.
-from pathlib import Path
-from subprocess import STDOUT
-from urllib.parse import quote
-
-from jupyterhub.spawner import SimpleLocalProcessSpawner
-
-SERVERS = Path({servers!r})
-
-
-class Spawner(SimpleLocalProcessSpawner):
-    # A log and a note of the process id for every server.
-    async def start(self):
-        stem = quote(f"{{self.user.name}}/{{self.name}}", safe="")
-        with (SERVERS / f"{{stem}}.log").open("ab") as log:
-            self.popen_kwargs = {{"stdout": log, "stderr": STDOUT}}
-            address = await super().start()
-        with (SERVERS / "pids").open("a") as pids:
-            pids.write(f"{{self.pid}}\\n")
-        return address
-
-
-c.JupyterHub.spawner_class = Spawner
-"""
 
 
 def alive(pid: int) -> bool:
@@ -331,7 +306,7 @@ def running_hub(
     if subdomain_host is not None:
         settings["JupyterHub.subdomain_host"] = origin
     lines = [f"c.{name} = {value!r}" for name, value in settings.items()]
-    text = CONFIG.format(servers=str(folder / "servers")) + "\n".join(lines)
+    text = bot_text("hub_config") + "\n".join(lines)
     (folder / "jupyterhub_config.py").write_text(f"{text}\n{extra_config}\n", encoding="utf-8")
     try:
         hub.start_proxy()

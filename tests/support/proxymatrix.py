@@ -24,6 +24,7 @@ import websockets.sync.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from support import frames
+from support.bots import bot_text
 from support.frames import CLOSE
 from support.http2 import Http2
 from support.proxies import HOST, PROXIES, SILENCE, RunningProxy, running_proxy
@@ -52,25 +53,7 @@ url:
            kwargs: {on_message: bots.echo, ping_interval: 0}}
 """
 
-BOTS = """
-from asyncio import Future, get_running_loop
-
-ends = {}
-
-async def echo(handler, message):
-    if message == "fail":
-        raise RuntimeError("a bot with a fault")
-    return message
-
-def gone(handler):
-    ends[handler.id] = (handler.close_code, handler.close_reason)
-
-async def end(handler, message):
-    if message == "last":
-        return list(ends.values())[-1] if ends else None
-    code, _, reason = message.partition(" ")
-    handler.close(int(code), reason)
-"""
+BOTS = bot_text("proxied")
 
 SIZE = 20 * 1000 * 1000
 CODES = (1000, 1001, 1008, 1011, 1012, 1013, 3000, 4000, 4401, 4999)

@@ -8,35 +8,17 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from support.bots import bot_text
+
 VERBS = ("get", "head", "post", "put", "patch", "delete", "options")
-
-LAUNCHER = """\
-import json, os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from support.rules import described
-from jupyter_wshandler.server.app import WSHandlerApp
-
-start = WSHandlerApp._start_jupyter_server_extension
-
-async def started(self, serverapp):
-    await start(self, serverapp)
-    Path("rules.json").write_text(json.dumps(described(serverapp.web_app)))
-
-WSHandlerApp._start_jupyter_server_extension = started
-
-from jupyter_server.serverapp import main
-main()
-"""
-"""A program that starts a Jupyter server and writes its rules to rules.json."""
 
 
 def launcher(folder: Path) -> list[str]:
-    """Write the program above to a folder; return the command that runs it."""
+    """Write a program that starts a server and tells its rules; return the command that runs it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "launch_and_tell.py"
-    path.write_text(LAUNCHER.format(tests=str(Path(__file__).parents[1])))
-    return [sys.executable, str(path)]
+    path.write_text(bot_text("launch_and_tell"))
+    return [sys.executable, str(path), str(Path(__file__).parents[1])]
 
 
 def described(application) -> list[dict]:

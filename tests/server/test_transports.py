@@ -1,4 +1,4 @@
-"""RFC 6455 after the handshake, on real sockets: both carriers, and TLS.
+"""RFC 6455 after the handshake, on real sockets: both transports, and TLS.
 
 Each case sends bytes as they are to a real server. What a server must do with them is written
 beside them, with the section of the RFC.
@@ -17,6 +17,7 @@ import time
 import zlib
 
 import pytest
+from support.bots import bot_text
 from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, fragments, frame, text
 from support.latency import Pulse, percentile
 from support.nginx import make_certificate
@@ -27,55 +28,7 @@ from jupyter_wshandler.errors import ConnectionClosed
 
 MIB = 1024 * 1024
 
-BOTS = """
-import asyncio
-from jupyter_wshandler.manager import current_manager
-
-async def echo(handler, message):
-    return message
-
-def threaded(handler, message):
-    return message
-
-async def later(handler, message):
-    await asyncio.sleep(0.05)
-    return message
-
-async def push(handler, message):
-    # Nobody waits for the queue here: what does not fit is the policy's.
-    for _ in range(int(message)):
-        if handler.closed:
-            break
-        handler.write_message(bytes(65536))
-        await asyncio.sleep(0)
-
-async def count(handler, message):
-    for number in range(int(message)):
-        handler.write_message(number.to_bytes(4, "big") + bytes(65532))
-        await asyncio.sleep(0)
-    print("all", message, "are written")
-
-async def offer(handler, message):
-    for number in range(int(message)):
-        await handler.write_message(number.to_bytes(4, "big") + bytes(65532))
-
-async def three(handler, message):
-    for number in range(3):
-        await asyncio.sleep(0.002)
-        handler.write_message(f"{message} {number}")
-
-async def slowly(handler):
-    await asyncio.sleep(0.005)
-    return True
-
-async def report(handler, message):
-    manager = current_manager.get()
-    mine = handler.id
-    return {
-        "connections": len([c for c in manager.connections if c != mine]),
-        "carrier": type(handler._transport).__name__,
-    }
-"""
+BOTS = bot_text("transports")
 YAML = """
 url:
   echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: bots.echo}}
@@ -112,7 +65,7 @@ url:
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
     certificate = None
     if request.param == "tls":
         certificate, key = make_certificate(folder)
@@ -121,7 +74,7 @@ def server(request, tmp_path_factory):
             "scheme": "https",
         }
     with running_server(YAML, folder=folder, modules={"bots.py": BOTS}, **options) as running:
-        running.extra |= {"carrier": request.param, "certificate": certificate}
+        running.extra |= {"transport": request.param, "certificate": certificate}
         yield running
 
 
@@ -151,9 +104,9 @@ def endings(frames: list[Frame]) -> list[int]:
     return [got.code for got in frames if got.opcode == CLOSE]
 
 
-def test_the_carrier_is_the_one_that_was_asked_for(server):
-    expected = "DirectTransport" if server.extra["carrier"] == "direct" else "StreamTransport"
-    assert report(server)["carrier"] == expected
+def test_the_transport_is_the_one_that_was_asked_for(server):
+    expected = "DirectTransport" if server.extra["transport"] == "direct" else "StreamTransport"
+    assert report(server)["transport"] == expected
 
 
 # ---- framing, 5.2 and 5.6 -----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The carriers over real sockets: bytes in order, bounded, and one clean end."""
+"""The transports over real sockets: bytes in order, bounded, and one clean end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jupyter_wshandler.transports.stream import StreamTransport
 
 pytestmark = pytest.mark.timeout(30)
 
-Carrier = DirectTransport | StreamTransport
+Transport = DirectTransport | StreamTransport
 
 PING = b"\x89\x00"
 
@@ -33,7 +33,7 @@ def frame(n: int, size: int = 100) -> bytes:
 
 
 class Recorder:
-    """Be what a carrier reads to."""
+    """Be what a transport reads to."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -58,16 +58,16 @@ class Recorder:
 
 
 class Line:
-    """A carrier, what it reads to, and the peer's end of the socket."""
+    """A transport, what it reads to, and the peer's end of the socket."""
 
-    def __init__(self, carrier: Carrier, peer: socket.socket, io: LoopIO) -> None:
-        self.carrier = carrier
+    def __init__(self, transport: Transport, peer: socket.socket, io: LoopIO) -> None:
+        self.transport = transport
         self.peer = peer
         self.io = io
         self.seen = Recorder()
 
     def start(self, early: bytes = b"") -> Line:
-        self.carrier.start(self.seen, early)
+        self.transport.start(self.seen, early)
         return self
 
     async def peer_reads(self, size: int) -> bytes:
@@ -91,8 +91,8 @@ class Line:
     def fill(self) -> int:
         """Write until the operating system takes no more; return the bytes written."""
         written = 0
-        while not self.carrier.queued_bytes:
-            self.carrier.write(frame(0, 4096))
+        while not self.transport.queued_bytes:
+            self.transport.write(frame(0, 4096))
             written += 4096
         return written
 
@@ -117,27 +117,27 @@ def make_pair(family: str = "tcp") -> tuple[socket.socket, socket.socket]:
 
 @pytest.fixture
 async def dial(kind: str) -> AsyncIterator[Callable[..., Line]]:
-    """Return a function that makes a line of the carrier under test."""
+    """Return a function that makes a line of the transport under test."""
     io, lines = LoopIO(asyncio.get_running_loop()), []
 
     def make(family: str = "tcp") -> Line:
         ours, peer = make_pair(family)
-        carrier: Carrier
+        transport: Transport
         if kind == "direct":
-            carrier = DirectTransport(ours, io)
+            transport = DirectTransport(ours, io)
         else:
-            carrier = StreamTransport(IOStream(ours), io)
-        lines.append(Line(carrier, peer, io))
+            transport = StreamTransport(IOStream(ours), io)
+        lines.append(Line(transport, peer, io))
         return lines[-1]
 
     yield make
     for line in lines:
-        line.carrier.abort()
+        line.transport.abort()
         line.peer.close()
     await turns()
 
 
-# ---- both carriers -----------------------------------------------------------------------
+# ---- both transports -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["tcp", "unix"])
@@ -145,9 +145,9 @@ async def test_bytes_travel_both_ways(dial, family) -> None:
     line = dial(family).start()
     await line.peer_sends(b"hello")
     await until(lambda: line.seen.data == b"hello")
-    line.carrier.write(frame(1))
+    line.transport.write(frame(1))
     assert await line.peer_reads(100) == frame(1)
-    assert line.carrier.queued_bytes == line.carrier.queued_frames == 0
+    assert line.transport.queued_bytes == line.transport.queued_frames == 0
 
 
 async def test_early_bytes_come_first_and_once(dial) -> None:
@@ -180,21 +180,21 @@ async def test_frames_that_the_system_does_not_take_wait_in_order(dial) -> None:
     written = line.fill()
     frames = [frame(n, 4096) for n in range(500)]
     for one in frames:
-        line.carrier.write(one)
-    assert line.carrier.queued_frames >= 500
-    assert line.carrier.queued_bytes >= 500 * 4096
+        line.transport.write(one)
+    assert line.transport.queued_frames >= 500
+    assert line.transport.queued_bytes >= 500 * 4096
     data = await line.peer_reads(written + 500 * 4096)
     assert data[written:] == b"".join(frames)
-    await until(lambda: line.carrier.queued_bytes == 0)
-    assert line.carrier.queued_frames == 0
+    await until(lambda: line.transport.queued_bytes == 0)
+    assert line.transport.queued_frames == 0
     assert line.seen.resumed > 0
 
 
 async def test_a_frame_larger_than_all_buffers_arrives_whole(dial) -> None:
     line = dial().start()
     big = frame(1, 5 << 20)
-    line.carrier.write(big)
-    line.carrier.write(frame(2))
+    line.transport.write(big)
+    line.transport.write(frame(2))
     assert await line.peer_reads(len(big) + 100) == big + frame(2)
 
 
@@ -203,14 +203,14 @@ async def test_in_a_batch_frames_leave_together_at_the_end_of_the_turn(dial) -> 
     lines[0].io.begin_batch()
     for n in range(10):
         for line in lines:
-            line.carrier.write(frame(n))
+            line.transport.write(frame(n))
     for line in lines:
-        assert line.carrier.queued_frames == 10
+        assert line.transport.queued_frames == 10
         with pytest.raises(BlockingIOError):
             line.peer.recv(1)
     await turns(2)
     for line in lines:
-        assert line.carrier.queued_frames == 0
+        assert line.transport.queued_frames == 0
         assert await line.peer_reads(1000) == b"".join(frame(n) for n in range(10))
 
 
@@ -221,49 +221,49 @@ async def test_a_batch_of_more_than_one_chunk_leaves_whole_and_tells_that_there_
     line.io.begin_batch()
     frames = [frame(n, JOIN_SIZE // 3) for n in range(20)]
     for one in frames:
-        line.carrier.write(one)
+        line.transport.write(one)
     size = sum(map(len, frames))
     assert await line.peer_reads(size) == b"".join(frames)
     await until(lambda: line.seen.resumed)
-    assert line.carrier.queued_bytes == 0
+    assert line.transport.queued_bytes == 0
 
 
 async def test_the_oldest_message_of_which_nothing_has_left_can_be_dropped(dial) -> None:
     line = dial().start()
     written = line.fill()
-    line.carrier.write(PING)
+    line.transport.write(PING)
     for n in range(1, 6):
-        line.carrier.write(frame(n))
+        line.transport.write(frame(n))
     # Waits behind `fill`, of which a part has left.
-    while (dropped := line.carrier.drop_oldest()) == 4096:
+    while (dropped := line.transport.drop_oldest()) == 4096:
         written -= 4096
     assert dropped == 100
-    assert line.carrier.drop_oldest() == 100
+    assert line.transport.drop_oldest() == 100
     left = PING + frame(3) + frame(4) + frame(5)
     assert (await line.peer_reads(written + len(left)))[written:] == left
-    assert line.carrier.drop_oldest() == 0
+    assert line.transport.drop_oldest() == 0
 
 
 async def test_paused_reading_leaves_the_bytes_to_the_system_until_it_goes_on(dial) -> None:
     line = dial().start()
     await line.peer_sends(b"1")
     await until(lambda: line.seen.data == b"1")
-    line.carrier.pause_reading()
+    line.transport.pause_reading()
     await line.peer_sends(b"2")
     await turns(50)
     assert line.seen.data == b"1"
-    line.carrier.resume_reading()
+    line.transport.resume_reading()
     await until(lambda: line.seen.data == b"12")
 
 
 async def test_a_peer_that_sends_while_reading_is_paused_is_held_back(dial) -> None:
     line = dial().start()
-    line.carrier.pause_reading()
+    line.transport.pause_reading()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await asyncio.get_running_loop().sock_sendall(line.peer, b"x" * (64 << 20))
     assert not line.seen.data
-    line.carrier.abort()
+    line.transport.abort()
 
 
 async def test_pausing_and_resuming_inside_a_read_delivers_every_byte_once(dial) -> None:
@@ -272,11 +272,11 @@ async def test_pausing_and_resuming_inside_a_read_delivers_every_byte_once(dial)
     data = bytes(range(256)) * 1000
 
     def stutter():
-        line.carrier.pause_reading()
-        line.carrier.resume_reading()
+        line.transport.pause_reading()
+        line.transport.resume_reading()
         if line.seen.chunks % 3 == 0:
-            line.carrier.pause_reading()
-            asyncio.get_running_loop().call_soon(line.carrier.resume_reading)
+            line.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(line.transport.resume_reading)
 
     line.seen.on_data = stutter
     for at in range(0, len(data), 10_000):
@@ -294,16 +294,16 @@ async def test_the_end_of_the_peer_is_told_once_after_all_its_bytes(dial) -> Non
     await until(lambda: line.seen.lost)
     await turns()
     assert (line.seen.data, line.seen.lost) == (b"last words", 1)
-    line.carrier.write(frame(1))
-    line.carrier.pause_reading()
-    line.carrier.resume_reading()
-    line.carrier.close()
-    line.carrier.end()
-    line.carrier.abort()
+    line.transport.write(frame(1))
+    line.transport.pause_reading()
+    line.transport.resume_reading()
+    line.transport.close()
+    line.transport.end()
+    line.transport.abort()
     await turns()
     assert line.seen.lost == 1
-    assert line.carrier.queued_bytes == 0
-    assert line.carrier.drop_oldest() == 0
+    assert line.transport.queued_bytes == 0
+    assert line.transport.drop_oldest() == 0
 
 
 async def test_a_reset_by_the_peer_is_an_end_like_any_other(dial) -> None:
@@ -314,14 +314,14 @@ async def test_a_reset_by_the_peer_is_an_end_like_any_other(dial) -> None:
     await until(lambda: line.seen.lost)
     await turns()
     assert line.seen.lost == 1
-    assert line.carrier.queued_bytes == 0
+    assert line.transport.queued_bytes == 0
 
 
 async def test_a_write_to_a_peer_that_has_left_raises_nothing_and_tells_the_end_later(dial) -> None:
     line = dial("unix").start()
     line.peer.close()
-    line.carrier.write(frame(1))
-    line.carrier.write(frame(2))
+    line.transport.write(frame(1))
+    line.transport.write(frame(2))
     assert line.seen.lost == 0  # never in the middle of a write
     await until(lambda: line.seen.lost)
     await turns()
@@ -330,11 +330,11 @@ async def test_a_write_to_a_peer_that_has_left_raises_nothing_and_tells_the_end_
 
 async def test_an_end_while_reading_is_paused_is_told_when_reading_goes_on(dial) -> None:
     line = dial().start()
-    line.carrier.pause_reading()
+    line.transport.pause_reading()
     await line.peer_sends(b"x")
     line.peer.close()
     await turns(20)
-    line.carrier.resume_reading()
+    line.transport.resume_reading()
     await until(lambda: line.seen.lost)
     assert line.seen.data == b"x"
 
@@ -342,9 +342,9 @@ async def test_an_end_while_reading_is_paused_is_told_when_reading_goes_on(dial)
 async def test_close_sends_what_waits_and_takes_no_more(dial) -> None:
     line = dial().start()
     written = line.fill()
-    line.carrier.write(frame(1))
-    line.carrier.close()
-    line.carrier.write(frame(2))
+    line.transport.write(frame(1))
+    line.transport.close()
+    line.transport.write(frame(2))
     await turns()
     assert line.seen.lost == 0
     data = await line.peer_reads_all()
@@ -354,8 +354,8 @@ async def test_close_sends_what_waits_and_takes_no_more(dial) -> None:
 
 async def test_close_with_nothing_queued_ends_the_stream_but_not_in_the_callers_stack(dial) -> None:
     line = dial().start()
-    line.carrier.write(frame(1))
-    line.carrier.close()
+    line.transport.write(frame(1))
+    line.transport.close()
     assert line.seen.lost == 0
     assert await line.peer_reads_all() == frame(1)
     await until(lambda: line.seen.lost)
@@ -366,8 +366,8 @@ async def test_close_with_nothing_queued_ends_the_stream_but_not_in_the_callers_
 async def test_close_in_a_batch_sends_the_batch_first(dial) -> None:
     line = dial().start()
     line.io.begin_batch()
-    line.carrier.write(frame(1))
-    line.carrier.close()
+    line.transport.write(frame(1))
+    line.transport.close()
     assert await line.peer_reads_all() == frame(1)
 
 
@@ -375,10 +375,10 @@ async def test_abort_drops_what_waits(dial) -> None:
     line = dial().start()
     written = line.fill()
     for n in range(100):
-        line.carrier.write(frame(n, 4096))
-    line.carrier.abort()
-    line.carrier.abort()
-    assert line.carrier.queued_bytes == 0
+        line.transport.write(frame(n, 4096))
+    line.transport.abort()
+    line.transport.abort()
+    assert line.transport.queued_bytes == 0
     data = bytearray()
     with contextlib.suppress(ConnectionResetError):
         data += await line.peer_reads_all()
@@ -391,33 +391,33 @@ async def test_end_sends_what_waits_writes_no_more_and_reads_on(dial) -> None:
     """It does not end our direction: a proxy would cut the peer off, which may still send."""
     line = dial().start()
     written = line.fill()
-    line.carrier.write(frame(1))
-    line.carrier.pause_reading()
-    line.carrier.end()
-    line.carrier.write(frame(2))
+    line.transport.write(frame(1))
+    line.transport.pause_reading()
+    line.transport.end()
+    line.transport.write(frame(2))
     await line.peer_sends(b"still talking")
     assert (await line.peer_reads(written + 100))[written:] == frame(1)
     await until(lambda: line.seen.data == b"still talking")
     assert line.seen.lost == 0
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(line.peer_reads(1), 0.1)
-    line.carrier.close()
+    line.transport.close()
     assert await line.peer_reads_all() == b""
     await until(lambda: line.seen.lost)
 
 
 async def test_what_is_written_before_the_start_arrives(dial) -> None:
-    """`open` may run and send before the carrier has started."""
+    """`open` may run and send before the transport has started."""
     line = dial()
-    line.carrier.write(frame(1))
+    line.transport.write(frame(1))
     line.start()
     assert await line.peer_reads(100) == frame(1)
 
 
 async def test_an_end_before_the_start_is_told_after_it(dial) -> None:
     line = dial()
-    line.carrier.write(frame(1))
-    line.carrier.close()
+    line.transport.write(frame(1))
+    line.transport.close()
     await turns()
     line.start()
     await until(lambda: line.seen.lost)
@@ -429,9 +429,9 @@ async def test_an_end_before_the_start_is_told_after_it(dial) -> None:
 async def test_an_empty_frame_is_nothing(dial) -> None:
     line = dial().start()
     line.io.begin_batch()
-    line.carrier.write(b"")
-    assert line.carrier.queued_frames == 0
-    line.carrier.write(frame(1))
+    line.transport.write(b"")
+    assert line.transport.queued_frames == 0
+    line.transport.write(frame(1))
     await turns(2)
     assert await line.peer_reads(100) == frame(1)
 
@@ -472,38 +472,38 @@ async def test_a_batch_may_be_ended_early_and_begun_again() -> None:
 # ---- the hand-over -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("carrier", ["auto", "direct", "stream"])
+@pytest.mark.parametrize("wanted", ["auto", "direct", "stream"])
 @pytest.mark.parametrize("early", [b"", b"early bytes"])
-async def test_the_hand_over_loses_nothing(carrier, early) -> None:
+async def test_the_hand_over_loses_nothing(wanted, early) -> None:
     ours, peer = make_pair()
     stream = IOStream(ours)
     if early:
         peer.send(early)
         await turns(3)
     io = LoopIO(asyncio.get_running_loop())
-    taken = take_over(stream, io, carrier)
+    taken = take_over(stream, io, wanted)
     assert taken is not None
     transport, first = taken
-    assert type(transport) is (StreamTransport if carrier == "stream" else DirectTransport)
+    assert type(transport) is (StreamTransport if wanted == "stream" else DirectTransport)
     assert first == early
     line = Line(transport, peer, io).start(first)
     await line.peer_sends(b" and more")
     await until(lambda: line.seen.data == early + b" and more")
-    line.carrier.write(frame(1))
+    line.transport.write(frame(1))
     assert await line.peer_reads(100) == frame(1)
     peer.close()
     await until(lambda: line.seen.lost)
 
 
-@pytest.mark.parametrize("carrier", ["auto", "stream"])
-async def test_a_client_that_has_left_gets_no_carrier(carrier) -> None:
+@pytest.mark.parametrize("wanted", ["auto", "stream"])
+async def test_a_client_that_has_left_gets_no_transport(wanted) -> None:
     ours, peer = make_pair()
     stream = IOStream(ours)
     peer.close()
     await turns(3)
-    assert take_over(stream, LoopIO(asyncio.get_running_loop()), carrier) is None
+    assert take_over(stream, LoopIO(asyncio.get_running_loop()), wanted) is None
     stream.close()
-    assert take_over(stream, LoopIO(asyncio.get_running_loop()), carrier) is None
+    assert take_over(stream, LoopIO(asyncio.get_running_loop()), wanted) is None
 
 
 async def test_a_stream_that_still_writes_its_answer_stays_a_stream() -> None:
@@ -516,10 +516,10 @@ async def test_a_stream_that_still_writes_its_answer_stays_a_stream() -> None:
     taken = take_over(stream, io)
     assert taken is not None
     line = Line(taken[0], peer, io).start(taken[1])
-    assert isinstance(line.carrier, StreamTransport)
-    line.carrier.write(frame(1))
+    assert isinstance(line.transport, StreamTransport)
+    line.transport.write(frame(1))
     assert await line.peer_reads(len(answer) + 100) == answer + frame(1)
-    line.carrier.abort()
+    line.transport.abort()
     peer.close()
     await turns()
 
