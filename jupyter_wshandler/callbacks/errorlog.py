@@ -44,7 +44,7 @@ _SHOWER = Shower()
 
 
 class CallbackFailure(NamedTuple):
-    """Remember what a callback raised, and what it was called with.
+    """What a callback raised, and what it was called with.
 
     Attributes:
         handler: The connection.
@@ -64,14 +64,14 @@ class CallbackFailure(NamedTuple):
 
 
 class ErrorSink(Protocol):
-    """Take what callbacks raise."""
+    """Where what callbacks raise goes."""
 
     def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; see `ErrorLog.write`."""
 
 
 class ErrorLog:
-    """Write the errors of callbacks, each with its id, and whole tracebacks now and then.
+    """The log of what callbacks raise: each with its id, and whole tracebacks now and then.
 
     Args:
         log: Where they go.

@@ -96,7 +96,7 @@ class Job:
 
 
 class Mailbox:
-    """Bring results from the threads to one event loop; a burst of them costs one wake-up."""
+    """The way of results from the threads to one event loop; a burst costs one wake-up."""
 
     __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
 

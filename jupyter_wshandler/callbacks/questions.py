@@ -79,7 +79,8 @@ class Questions:
         if gone is not None and gone.done():
             raise ConnectionClosed("the client has gone")
         # It is no work of the connection's, which is not open: nobody else is to see it.
-        work = Work()
+        work = Work(c.entry)
+        work.since = self._loop.time()
         task = self._loop.create_task(
             guarded(self._ask(c, work, callback, *args), callback.name),
             name=f"wshandler {callback.event} {c.id}",

@@ -57,7 +57,7 @@ class Results:
         elif inspect.isgenerator(result):
             await self._stream(c, work, callback, result, context)
         else:
-            _send(c, callback, result)
+            _send(c, work, callback, result)
 
     async def _stream_async(
         self, c: Connection, work: Work, callback: Callback, items: Any
@@ -83,7 +83,7 @@ class Results:
     ) -> None:
         """Send each item that a generator yields, each step where the callback runs."""
         call = self._threads.call
-        step = _stepped if _is_sent(c, callback, "on_close") else _next
+        step = _stepped if _is_sent(work, callback, "on_close") else _next
         try:
             while True:
                 if context is None:
@@ -117,11 +117,11 @@ class Results:
         if work.abandoned:
             return False
         work.since = self._loop.time()
-        answers = c.chat_answers
+        answers = work.answers
         if callback.event != "on_close":
             if c.phase != OPEN:
                 return False
-            if item is not None and c.entry.config.returns == "send":
+            if item is not None and work.entry.config.returns == "send":
                 try:
                     sent = c.write_message(item) if answers is None else answers.write(item)
                 except TypeError as error:
@@ -133,9 +133,9 @@ class Results:
         return answers is None or answers.goes_on()
 
 
-def _send(c: Connection, callback: Callback, result: Any) -> None:
+def _send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
     """Send what a callback has returned, where that is meant to be sent."""
-    if not _is_sent(c, callback, "open", "on_close"):
+    if not _is_sent(work, callback, "open", "on_close"):
         return
     try:
         c.write_message(result)
@@ -143,22 +143,22 @@ def _send(c: Connection, callback: Callback, result: Any) -> None:
         raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
 
 
-def _is_sent(c: Connection, callback: Callback, *silent: str) -> bool:
+def _is_sent(work: Work, callback: Callback, *silent: str) -> bool:
     # Gramex authors end an `open` with whatever: nothing is made of it, but of what it yields.
-    return callback.event not in silent and c.entry.config.returns == "send"
+    return callback.event not in silent and work.entry.config.returns == "send"
 
 
 def ready_to_send(
-    c: Connection, callback: Callback, args: tuple[Any, ...]
+    work: Work, callback: Callback, args: tuple[Any, ...]
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Return what to call in a thread, so that what comes back is ready to be sent.
 
     Args:
-        c: The connection.
+        work: What the callback is part of.
         callback: A callback that runs in a thread.
         args: What it gets.
     """
-    if _is_sent(c, callback, "open", "on_close"):
+    if _is_sent(work, callback, "open", "on_close"):
         return _called, (callback, *args)
     return callback.call, args
 

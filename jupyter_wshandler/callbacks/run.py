@@ -26,7 +26,7 @@ from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.observer import Observers
 from ..connection.phase import CLOSED
-from ..connection.turns import begin_work, context_from, end_work, next_message, rest
+from ..connection.turns import begin_work, context_from, end_work, next_message, take_last_turn
 from ..connection.work import Work
 from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
@@ -99,7 +99,7 @@ class CallbackRunner:
         work = begin_work(connection)
         if work is None:
             return
-        context = context_from(connection, connection.entry.context or self._context)
+        context = context_from(connection, work.entry.context or self._context)
         # Its first step, which may be its last, runs in here; only then it can be interrupted.
         work.task = asyncio.Task(
             self._work(connection, work),
@@ -110,12 +110,12 @@ class CallbackRunner:
         )
 
     async def _work(self, c: Connection, work: Work) -> None:
-        task = asyncio.current_task()
+        task = work.task or asyncio.current_task()
         assert task is not None
-        answers = c.chat_answers
+        answers = work.answers
         try:
-            if not c.has_opened:
-                opener = c.entry.callbacks.get("open")
+            if not work.has_opened:
+                opener = work.entry.callbacks.get("open")
                 if opener is not None:
                     await self._call(c, work, task, opener, c)
                     if work.abandoned:
@@ -125,7 +125,7 @@ class CallbackRunner:
                 c.mark_opened()
             handled = 0
             while (message := next_message(c)) is not None:
-                if c.has_messages and not self._io.batching:
+                if work.has_more and not self._io.batching:
                     self._io.begin_batch()
                 if type(message) is Timer:
                     message.waiting = False
@@ -136,10 +136,10 @@ class CallbackRunner:
                         await answers.finish()
                     continue
                 if type(message) is Pong:
-                    callback = c.entry.callbacks.get("on_pong")
+                    callback = work.entry.callbacks.get("on_pong")
                     argument: object = message.payload
                 else:
-                    callback = c.entry.callbacks.get("on_message")
+                    callback = work.entry.callbacks.get("on_message")
                     argument = message
                     if answers is not None and type(message) is Question:
                         argument = answers.begin(message)
@@ -151,7 +151,7 @@ class CallbackRunner:
                     return
                 if answers is not None:
                     await answers.finish()
-                if c.is_heavy_in_hand:
+                if work.is_heavy:
                     # What is large takes its time to be read and answered: others get a turn.
                     await _yield_turn(task)
                 # The next one is read when this one is gone: two large ones would be too many.
@@ -159,11 +159,11 @@ class CallbackRunner:
                 handled += 1
                 if handled % BURST == 0:
                     await _yield_turn(task)
-            if c.take_last_turn():
+            if take_last_turn(c):
                 await self._take_leave(c, work, task)
         finally:
-            end_work(c, work)
-        if not work.abandoned and rest(c):
+            goes_on = end_work(c, work)
+        if goes_on:
             self.wake(c)
 
     async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
@@ -184,8 +184,8 @@ class CallbackRunner:
         *args: Any,
     ) -> None:
         """Run one callback to its end, with all that it yields; never raises."""
+        work.since = self._loop.time()  # before the other: a test looks from another thread
         work.callback = callback
-        work.since = self._loop.time()
         try:
             if callback.inline:
                 result = callback.call(*args)
@@ -195,7 +195,7 @@ class CallbackRunner:
                     await self._results.take(c, work, callback, result, None)
             else:
                 context = contextvars.copy_context()
-                function, given = ready_to_send(c, callback, args)
+                function, given = ready_to_send(work, callback, args)
                 result = await self._threads.call(c, work, callback, context, function, *given)
                 if result is not None:
                     await self._results.take(c, work, callback, result, context)

@@ -60,7 +60,7 @@ def _is_plain_alone(error: BaseException) -> bool:
 
 
 class Shower:
-    """Show exceptions without ever holding up who asks."""
+    """What shows exceptions without ever holding up who asks."""
 
     def __init__(self) -> None:
         self._running = 0

@@ -57,7 +57,7 @@ def catch_strays(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Handler:
-    """Be a loop's exception handler.
+    """A loop's exception handler, which tells whose bot it was.
 
     Args:
         before: The one that was there.
@@ -77,7 +77,7 @@ class _Handler:
 
 
 class _TornadoFilter(logging.Filter):
-    """Take the lines of Tornado about the timers of bots out of its log."""
+    """A filter that takes the lines of Tornado about the timers of bots out of its log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether Tornado is to write the line."""

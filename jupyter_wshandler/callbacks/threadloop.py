@@ -100,7 +100,7 @@ class LateHandle(asyncio.TimerHandle):
 
 
 class ThreadLoop(asyncio.AbstractEventLoop):
-    """Take what a thread asks of its event loop, and hand it over to the real one.
+    """The event loop that a thread finds: it hands over to the real one what it is asked.
 
     Timers and calls return handles, tasks and futures `concurrent.futures.Future`; what only the
     loop itself can do raises, with what to write instead.

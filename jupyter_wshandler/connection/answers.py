@@ -10,15 +10,10 @@ from ..engine.payload import JsonText, to_message
 from ..errors import ConnectionClosed
 from ..types import Question, Sendable
 from .sending import SENT, Sent
-from .work import Work
 
 
 class Answering(Protocol):
     """What the answers of a connection need of it."""
-
-    @property
-    def work(self) -> Work | None:
-        """What of it runs now."""
 
     def write_message(self, message: Sendable) -> Sent:
         """Send one message."""
@@ -35,8 +30,8 @@ class Answering(Protocol):
     def admits_control(self) -> bool:
         """Return whether the route's `ratelimit` lets one more ping pass, or what counts as one."""
 
-    def cancel(self, why: str) -> None:
-        """Interrupt the callback that runs."""
+    def stop_callback(self) -> bool | None:
+        """Interrupt the callback that runs; return False where it can only end by itself."""
 
 
 class Answers:
@@ -133,15 +128,14 @@ class Answers:
         Args:
             number: The message's id; one that is answered, or never came, is ignored.
         """
-        work = self._connection.work
         if number != self.current:
             self.skip(number)
-        elif work is not None and work.callback is not None:
-            if work.callback.inline or work.streaming:
-                self._how = "stopped"
-                self._connection.cancel("stopped")
-            else:
-                self.stopping = True
+            return
+        stopped = self._connection.stop_callback()
+        if stopped:
+            self._how = "stopped"
+        elif stopped is False:
+            self.stopping = True
 
     def skip(self, number: int) -> bool:
         """Take a message from the inbox; return whether it was there."""

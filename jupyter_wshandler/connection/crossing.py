@@ -9,7 +9,7 @@ PATIENCE = 2.0
 
 
 class Crossing:
-    """Count what is on its way from threads to the loop, and make threads wait for their turn."""
+    """What is on its way from threads to the loop, counted so that threads wait for their turn."""
 
     __slots__ = ("_changed", "_jammed", "_messages", "_size", "closing", "dropped", "ended", "over")
 

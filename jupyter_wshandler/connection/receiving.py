@@ -7,17 +7,16 @@ from sys import getsizeof
 from typing import Any
 
 from ..engine.protocol import FAILED, Close, Event, Failure, Pong
-from ..limits.connections import Seat
 from ..limits.rates import Meter
 from ..routes import Route
 from ..types import CloseCode, Message, Question
 from .answers import Answers
 from .background import Timer
-from .face import Handler
 from .host import Host
 from .observer import Observers
 from .opening import Opening
-from .phase import CLOSED, CLOSING, OPEN
+from .phase import CLOSED, CLOSING, OPEN, PEER_CLOSED
+from .place import Placed
 from .work import Work
 
 INBOX = 64
@@ -37,7 +36,7 @@ def _weight(question: Question) -> int:
     return getsizeof(question.text) + getsizeof(question.frame) if heavy else 0
 
 
-class ReceivingHalf(Handler):
+class ReceivingHalf(Placed):
     """The half of a connection that receives, and hands over to whoever runs its callbacks.
 
     What is read goes into an inbox of bounded size: where that is full, reading pauses, and what
@@ -47,11 +46,11 @@ class ReceivingHalf(Handler):
 
     1. `begin_work` gives it the connection's `Work`, unless somebody has it: the turns of one
        connection never overlap.
-    2. `has_opened`, `mark_opened`: its `open` comes before all.
+    2. `Work.has_opened`, `mark_opened`: its `open` comes before all.
     3. `next_message`, until there is none: each call also says that the one before is handled.
     4. `take_last_turn`: whether the connection is lost, and `on_close` is due. That is once.
-    5. `end_work`, and then `rest`: the peer's close frame is answered if it waited for all that.
-       What came meanwhile begins the next work.
+    5. `end_work`: the peer's close frame is answered if it waited for all that. It says whether
+       something came meanwhile, which is the next work.
 
     Args:
         host: Who runs the callbacks.
@@ -65,14 +64,10 @@ class ReceivingHalf(Handler):
         "_discard",
         "_finished",
         "_going_on",
-        "_home",
         "_in_hand",
         "_inbox",
-        "_meter",
         "_opened",
-        "_owner",
         "_paused",
-        "_seat",
         "_waiting_size",
         "_work",
         "unhandled",
@@ -80,9 +75,6 @@ class ReceivingHalf(Handler):
 
     def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
         super().__init__(host, route, opening, id=id)
-        # The route's limits; see limits/.
-        self._seat: Seat | None = None
-        self._meter: Meter | None = None
         self._inbox: deque[Message | Question | Pong | Timer] = deque()
         self._waiting_size = 0  # bytes of the heavy messages that wait or are being handled
         self._in_hand = 0  # of the one that is being handled
@@ -93,8 +85,6 @@ class ReceivingHalf(Handler):
         self._work: Work | None = None
         self._opened = False
         self._finished = False
-        self._owner: Any = None  # for whom its calls in threads count
-        self._home: Any = None  # the thread that they keep to
         self.unhandled = 0  # arrived, and dropped when the connection was lost
         # For a client that wants to know where an answer ends; see `envelop`.
         self._answers: Answers | None = None
@@ -244,7 +234,7 @@ class ReceivingHalf(Handler):
 
     def _next_message(self) -> Message | Question | Pong | Timer | None:
         """Return the next thing to deliver, or None; reads on where there is room again."""
-        inbox = self._inbox
+        inbox, work = self._inbox, self._work
         if self._in_hand:  # the last one has been handled
             self._waiting_size -= self._in_hand
             self._in_hand = 0
@@ -255,6 +245,8 @@ class ReceivingHalf(Handler):
             if self._paused:
                 self._read_on()
             if not inbox:
+                if work is not None:
+                    work.entry = self._route
                 return None
         message = inbox.popleft()
         if type(message) is str or type(message) is bytes:
@@ -264,8 +256,10 @@ class ReceivingHalf(Handler):
             self._in_hand = _weight(message)
         if self._paused:
             self._read_on()
-        if observers.message_done and self._work is not None:
-            self._work.has_message = isinstance(message, (str, bytes, Question))
+        if work is not None:
+            work.entry, work.has_more, work.is_heavy = self._route, bool(inbox), self._in_hand > 0
+            if observers.message_done:
+                work.has_message = isinstance(message, (str, bytes, Question))
         return message
 
     def _tell_done(self, observers: Observers) -> None:
@@ -273,11 +267,6 @@ class ReceivingHalf(Handler):
         if work is not None and work.has_message:
             work.has_message = False
             observers.tell(observers.message_done, self)
-
-    @property
-    def is_heavy_in_hand(self) -> bool:
-        """Whether the message that is being handled is a large one."""
-        return self._in_hand > 0
 
     def _read_on(self) -> None:
         if len(self._inbox) <= INBOX // 2 and self._waiting_size <= INBOX_BYTES // 2:
@@ -342,7 +331,7 @@ class ReceivingHalf(Handler):
         """
         if self._work is not None or self._finished:
             return None
-        work = self._work = Work()
+        work = self._work = Work(self._route, self._answers, self._opened)
         return work
 
     @property
@@ -361,7 +350,7 @@ class ReceivingHalf(Handler):
         if observers.ready:
             observers.tell(observers.ready, self)
 
-    def take_last_turn(self) -> bool:
+    def _take_last_turn(self) -> bool:
         """Return whether the connection is lost, and its last turn is due; that is once.
 
         In a forked child it never is: there a connection is its parent's.
@@ -371,20 +360,23 @@ class ReceivingHalf(Handler):
             return True
         return False
 
-    def _end_work(self, work: Work) -> None:
-        """Take the work back; without effect where it was left to itself."""
-        if self._work is work:
-            self._work = None
+    def _end_work(self, work: Work) -> bool:
+        """Take the work back, and answer the peer's close frame if that waited for it.
 
-    def _rest(self) -> bool:
-        """Answer the peer's close frame if that waited for the callbacks.
+        Args:
+            work: What `begin_work` returned; one that was left to itself has no effect.
 
         Returns:
             Whether there is something to do after all, so that somebody must be woken.
         """
-        if not self._inbox:
+        if self._work is not work:
+            return False
+        self._work = None
+        if self._inbox:
+            return True
+        if self._phase == PEER_CLOSED:
             self.settle()
-        return bool(self._inbox) or (self._phase == CLOSED and not self._finished)
+        return self._phase == CLOSED and not self._finished
 
     def write_off_work(self) -> bool:
         """Leave what runs to itself: it does not end. The connection takes no messages any more.
@@ -411,40 +403,17 @@ class ReceivingHalf(Handler):
         if self._work is not None:
             self._work.interrupt(why, self._io.loop.time())
 
-    # ---- its place: among the route's connections, and in the threads ----------------------
+    def stop_callback(self) -> bool | None:
+        """Interrupt the callback that runs, as its client wants no more of the answer.
 
-    def take_seat(self, seat: Seat) -> None:
-        """Take a place in the route's limits.
-
-        Args:
-            seat: The place, with what weighs the connection's messages.
+        Returns:
+            Whether it is interrupted: what runs in a thread cannot be, and ends by itself. None
+            where nothing runs.
         """
-        self._seat, self._meter = seat, seat.meter
-
-    def leave_seat(self) -> None:
-        """Give the place in the route's limits back: nobody is there any more to use it."""
-        if self._seat is not None:
-            self._seat.leave(self._io.loop.time())
-
-    @property
-    def counted_as(self) -> str | None:
-        """Who the connection counts for in the route's limits; None where it has no place."""
-        return None if self._seat is None else self._seat.user
-
-    @property
-    def thread_owner(self) -> Any:
-        """For whom its calls in threads count, a `callbacks.fairness.Owner`; None at first."""
-        return self._owner
-
-    def own_threads_as(self, owner: Any) -> None:
-        """Have calls in threads count for somebody, from now on."""
-        self._owner = owner
-
-    @property
-    def thread_home(self) -> Any:
-        """The thread that its calls keep to, a `callbacks.job.Worker`; None as long as none has."""
-        return self._home
-
-    def keep_to_thread(self, worker: Any) -> None:
-        """Keep to a thread from now on."""
-        self._home = worker
+        work = self._work
+        if work is None or work.callback is None:
+            return None
+        if not (work.callback.inline or work.streaming):
+            return False
+        self.cancel("stopped")
+        return True

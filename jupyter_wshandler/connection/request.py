@@ -12,7 +12,7 @@ might store them, send them on, or answer with them."""
 
 
 class Headers(Mapping[str, str]):
-    """Look up header fields by name, in any case; repeated fields are joined with a comma.
+    """Header fields by name, in any case; repeated fields are joined with a comma.
 
     Args:
         pairs: Names and values as they came.
@@ -47,7 +47,7 @@ class Headers(Mapping[str, str]):
 
 
 class Request:
-    """Describe the opening request of a connection.
+    """The opening request of a connection.
 
     Header fields are kept as one string and parsed when they are asked for: most connections
     live long and never ask.

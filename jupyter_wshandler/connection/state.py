@@ -65,7 +65,7 @@ class State(dict[str, Any]):
 
 
 class ConnectionLog(logging.LoggerAdapter[Any]):
-    """Begin each line with the route and the connection."""
+    """A logger whose lines begin with the route and the connection."""
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Put both in front of a line."""

@@ -12,4 +12,4 @@ begin_work = Connection._begin_work
 next_message = Connection._next_message
 context_from = Connection._context_from
 end_work = Connection._end_work
-rest = Connection._rest
+take_last_turn = Connection._take_last_turn

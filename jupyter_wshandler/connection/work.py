@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
+from ..routes import Route
 from ..types import Callback
+from .answers import Answers
 
 
-class Work:
+class Work(msgspec.Struct, eq=False):
     """What of a connection runs at the moment.
 
     A connection has at most one, and only while it has something to do: between `begin_work` and
     `end_work`. So its callbacks run one after the other, and an idle one costs no task. Whoever
-    runs a turn keeps the object in hand: what is read here for each message is no property.
+    runs a turn keeps the object in hand: what is looked at for each message is written here by
+    `next_message`, as to ask the connection for it, by a property, would take ten times as long.
+
+    Args:
+        entry: The route.
+        answers: What marks the connection's answers; None for a plain client.
+        has_opened: Whether its `open` has had its turn.
 
     Attributes:
+        entry: The route as it was when the last message was taken; a reload changes it.
+        has_more: Whether more messages waited then.
+        is_heavy: Whether that message is a large one.
         task: The task that runs it; None while its first step runs, or where none is needed.
         callback: What runs now; None between two callbacks.
         since: When that began, or has yielded last, by the event loop's clock, in seconds;
@@ -27,26 +40,20 @@ class Work:
         has_message: Whether a message is being handled; kept only where somebody observes it.
     """
 
-    __slots__ = (
-        "abandoned",
-        "callback",
-        "cancelled_at",
-        "has_message",
-        "since",
-        "streaming",
-        "task",
-        "why",
-    )
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.callback: Callback | None = None
-        self.since = 0.0
-        self.streaming = False
-        self.why: str | None = None
-        self.cancelled_at = 0.0
-        self.abandoned = False
-        self.has_message = False
+    # A msgspec struct: to make one takes a quarter of the time that a class with slots takes.
+    entry: Route
+    answers: Answers | None = None
+    has_opened: bool = True
+    has_more: bool = False
+    is_heavy: bool = False
+    task: asyncio.Task[None] | None = None
+    callback: Callback | None = None
+    since: float = 0.0
+    streaming: bool = False
+    why: str | None = None
+    cancelled_at: float = 0.0
+    abandoned: bool = False
+    has_message: bool = False
 
     def interrupt(self, why: str, now: float) -> None:
         """Interrupt the callback that runs, if one does; for the same reason only once.

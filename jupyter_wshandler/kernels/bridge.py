@@ -12,7 +12,7 @@ from ..connection.connection import Connection
 from ..connection.host import Host
 from ..connection.opening import Opening
 from ..connection.phase import CLOSED
-from ..connection.turns import begin_work, end_work, rest
+from ..connection.turns import begin_work, end_work, take_last_turn
 from ..engine import messages
 from ..engine.frames import check_close
 from ..errors import RouteRefused
@@ -296,7 +296,7 @@ class KernelBridge:
                 c.mark_opened()
                 c.end(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
             else:
-                if not c.has_opened:
+                if not work.has_opened:
                     self._connections[c.id] = c
                     self._sessions.hold(c.attached_session)
                     self._courier.put(Open(c.id, describe(c, self._routes.headers)), size=4096)
@@ -304,7 +304,6 @@ class KernelBridge:
                 self._outgoing.hand_over(c, alive=self.alive)
         finally:
             end_work(c, work)
-        rest(c)
         if c.phase == CLOSED and not c.has_messages:
             self._lost(c)
 
@@ -319,7 +318,7 @@ class KernelBridge:
             self._finish(c)
 
     def _finish(self, c: KernelConnection) -> None:
-        if c.take_last_turn():
+        if take_last_turn(c):
             if self._connections.pop(c.id, None) is not None:
                 self._sessions.let_go(c.attached_session)
             self._outgoing.forget(c)

@@ -13,7 +13,7 @@ REMEMBER = 1000
 
 
 class RouteLog:
-    """Write to the log what has changed about the routes.
+    """What is written to the log about the routes: what has changed.
 
     Args:
         log: Where lines go.
