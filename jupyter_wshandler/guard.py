@@ -94,6 +94,16 @@ def kind_of(error: BaseException) -> str:
     return name
 
 
+def place_of(error: BaseException) -> str:
+    """Return the file and line that an exception comes from."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "an unknown place"
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+
+
 def tamed(error: BaseException, label: str) -> BaseException:
     """Return an exception that can be looked at: another one where looking at it raises.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..connection.connection import Connection
 from ..guard import kind_of as name_of_kind
+from ..guard import place_of as place_of
 from ..guard import tamed
 from .showing import Shower
 
@@ -42,7 +43,7 @@ TRACEBACK = 16_000
 _SHOWER = Shower()
 
 
-class Failure(NamedTuple):
+class CallbackFailure(NamedTuple):
     """Remember what a callback raised, and what it was called with.
 
     Attributes:
@@ -65,7 +66,7 @@ class Failure(NamedTuple):
 class ErrorSink(Protocol):
     """Take what callbacks raise."""
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; see `ErrorLog.write`."""
 
 
@@ -82,7 +83,7 @@ class ErrorLog:
         self._shower = Shower()
         self._kinds: dict[tuple[str, str, str], set[str]] = {}
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Write one failure; never the message, which is somebody's own.
 
         Args:
@@ -99,7 +100,7 @@ class ErrorLog:
         else:
             self._log.error("%s: %s at %s, as before", text, kind_of(error), line)
 
-    def is_news(self, failure: Failure, now: float) -> bool:
+    def is_news(self, failure: CallbackFailure, now: float) -> bool:
         """Say whether a fault is to be shown whole: it is new, or has not come up for a while.
 
         Args:
@@ -196,16 +197,6 @@ def shown(error: BaseException) -> str:
         return "\n".join(lines)
     except BaseException as broken:
         return f"  {kind_of(error)} at {place_of(error)}, which cannot be shown: {kind_of(broken)}"
-
-
-def place_of(error: BaseException) -> str:
-    """Return the file and line that an exception comes from."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return "an unknown place"
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:

@@ -13,7 +13,7 @@ from ..connection.observer import Observers
 from ..errors import ConnectionClosed
 from ..guard import is_interrupt
 from .advice import advise
-from .errorlog import ErrorLog, ErrorSink, Failure
+from .errorlog import CallbackFailure, ErrorLog, ErrorSink
 
 
 class Failures:
@@ -50,7 +50,7 @@ class Failures:
         """
         advise(error)
         error_id = secrets.token_hex(4)
-        failure = Failure(c, message, error, name, time.time(), error_id)
+        failure = CallbackFailure(c, message, error, name, time.time(), error_id)
         if self._observers.failed:
             self._observers.tell(self._observers.failed, c, failure)
         try:

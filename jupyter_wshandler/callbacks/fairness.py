@@ -13,17 +13,19 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SHARE = 0.75
 """Part of the shared threads that one route, or one user, may hold; of a route's part, that one
-user may hold."""
+user may hold. The rest has to be kept free beforehand: a thread cannot be taken from a function
+that runs in it, so nobody can be let in later at the expense of who has too much."""
 
 FEW = 8
-"""Threads below which none is kept for routes and users that hold none."""
+"""Threads below which none is kept for routes and users that hold none: of a few, one that stands
+idle while calls wait costs more than it protects."""
 
 ASKING_SHARE = 0.5
 """Part of any threads that functions of handshakes may hold: who is in comes first."""
 
 
 class Owner(NamedTuple):
-    """Name whose call it is.
+    """Whose call it is.
 
     Attributes:
         route: The route's name.
@@ -41,7 +43,7 @@ NOBODY = Owner("", "")
 
 
 class Owned(Protocol):
-    """Be a call that has an owner."""
+    """A call that has an owner."""
 
     @property
     def owner(self) -> Owner:
@@ -52,7 +54,7 @@ J = TypeVar("J", bound=Owned)
 
 
 class Shares:
-    """Count how many threads each route and each user holds.
+    """How many threads each route and each user holds, counted.
 
     One thread can always be held. Of what a route may hold, one user of it may hold only a share
     again: so the others of the route find one free, and so do the user's own other routes. Once the
@@ -191,7 +193,7 @@ class Shares:
 
 
 class Line(Generic[J]):
-    """Keep the calls that wait for a thread; each route and each user of it has a line.
+    """The calls that wait for a thread; each route and each user of it has a line.
 
     The handshakes of a route have lines of their own, which take turns with those of its
     connections: however many knock, who is in need not wait for all of them.

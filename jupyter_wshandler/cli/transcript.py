@@ -19,7 +19,7 @@ _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\
 
 
 class Ended(NamedTuple):
-    """Be the end of one answer: which message it was for, and "done", "stopped", "failed" or
+    """The end of one answer: which message it was for, and "done", "stopped", "failed" or
     "refused".
     """
 
@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 class Transcript:
-    """Write what a bot says, a line or more for each answer.
+    """What a bot says, written a line or more for each answer.
 
     Args:
         write: Writes text, at once.

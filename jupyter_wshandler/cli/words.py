@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..client.servers import Server, runtime_dir
+from ..client.addresses import Server
+from ..client.running import runtime_dir
 from .transcript import harmless
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client import AsyncClient, Client, Connector, connect
+    from .client import AsyncClient, Client
+    from .connector import Connector, connect
 
 __all__ = ["AsyncClient", "Client", "Connector", "connect"]
+
+_HOMES = {
+    "AsyncClient": "client",
+    "Client": "client",
+    "Connector": "connector",
+    "connect": "connector",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on use: who needs one module of this folder does not load the others.
-    if name in __all__:
-        from . import client
-
-        return getattr(client, name)
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,49 +1,24 @@
-"""A client for notebooks and scripts that finds its server, and its login, by itself.
-
-::
-
-    with connect("/pingbot") as bot:             bot = connect("/pingbot").open()
-        bot.send("hello")                        ...
-        print(bot.recv())                        bot.close()
-
-    async with connect("/pingbot") as bot:       bot = await connect("/pingbot")
-        await bot.send("hello")                  ...
-        print(await bot.recv())                  await bot.close()
-"""
+"""Both kinds of client: one that waits for each step, and one for an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from ..engine.frames import check_close
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import CloseCode, Message, Sendable
-from .opening import open_async, open_sync
-from .servers import Endpoint, resolve
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     from websockets.asyncio.client import ClientConnection as AsyncSocket
     from websockets.sync.client import ClientConnection as SyncSocket
-
-TIMEOUT = 10.0
-"""Seconds that opening, receiving and closing may each take by default."""
-
-MAX_SIZE = 16 * 2**20
-"""Bytes of the largest message that is taken by default."""
-
-MAX_REASON = 123
-"""Bytes of a close frame's reason (RFC 6455 section 5.5: 125, less the code)."""
 
 ENDED = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS)
 """How a connection ends without a failure: a loop over its messages just stops."""
@@ -55,131 +30,6 @@ class _Unset(Enum):
 
 DEFAULT: Final = _Unset.DEFAULT
 Timeout: TypeAlias = float | Literal[_Unset.DEFAULT] | None
-
-
-def connect(
-    target: str,
-    *,
-    args: Mapping[str, Any] | None = None,
-    server: str | None = None,
-    token: str | None = None,
-    timeout: float | None = TIMEOUT,
-    headers: Mapping[str, str] | None = None,
-    subprotocols: Sequence[str] | None = None,
-    max_size: int | None = MAX_SIZE,
-    compression: Literal["deflate"] | None = None,
-    ssl: ssl_module.SSLContext | None = None,
-) -> Connector:
-    """Prepare a connection; ``with``, ``async with``, ``await`` or `open()` opens it.
-
-    Args:
-        target: A path below the server's base URL, as in "/pingbot" or "room?name=blue", or a
-            whole ws, wss, http or https URL.
-        args: Query arguments; a list gives several values of one name.
-        server: Base URL of the server, as Jupyter prints it; found where None.
-        token: The token to send, "" for none; found where None. It is found for a server of
-            this user's on this machine, and never sent to any other address.
-        timeout: Seconds for opening, for each `recv` and for closing; None for no limit.
-        headers: More header fields of the handshake; an Authorization replaces the token.
-        subprotocols: Subprotocols to offer, the preferred one first.
-        max_size: Bytes of the largest message to take; None for no limit.
-        compression: "deflate" to offer permessage-deflate (RFC 7692).
-        ssl: How to check the certificate of a wss or https server.
-
-    Returns:
-        What opens the connection, as often as it is used.
-    """
-    options: dict[str, Any] = {
-        "additional_headers": dict(headers or {}),
-        "subprotocols": list(subprotocols) if subprotocols else None,
-        "max_size": max_size,
-        "compression": compression,
-        "open_timeout": timeout,
-        "close_timeout": timeout,
-        **({"ssl": ssl} if ssl else {}),
-    }
-    return Connector(functools.partial(resolve, target, args, server, token), options, timeout)
-
-
-class Connector:
-    """Open connections to one target; what `connect` returns.
-
-    Args:
-        find: Returns where to connect to; looks at the environment each time.
-        options: Keyword arguments for the `websockets` library.
-        timeout: Seconds, or None.
-    """
-
-    def __init__(
-        self, find: Callable[[], Endpoint], options: dict[str, Any], timeout: float | None
-    ) -> None:
-        self._find = find
-        self._options = options
-        self._timeout = timeout
-        self._clients: list[Client] = []
-        self._async_clients: list[AsyncClient] = []
-
-    def open(self) -> Client:
-        """Open a connection that blocks while it waits; close it with its `close()`.
-
-        Raises:
-            ServerNotFound: There is no server, or several and nothing that tells which.
-            HandshakeRefused: The server answers with an HTTP status.
-            ConnectError: It cannot be reached, or is no such server.
-            TimeoutError: It does not answer in time.
-            RuntimeError: It would wait for the very event loop that it blocks.
-        """
-        endpoint = self._find()
-        if endpoint.server and endpoint.server.pid == os.getpid() and _in_event_loop():
-            raise RuntimeError(
-                "this code runs on the event loop of the server that it wants to talk to, and "
-                "would wait for itself: use `async with connect(...)`, or a thread"
-            )
-        return Client(open_sync(endpoint, self._options), endpoint.url, self._timeout)
-
-    async def _open(self) -> AsyncClient:
-        # It reads files, and a home folder may be on a network.
-        endpoint = await asyncio.to_thread(self._find)
-        socket = await open_async(endpoint, self._options)
-        return AsyncClient(socket, endpoint.url, self._timeout)
-
-    def __await__(self) -> Generator[Any, None, AsyncClient]:
-        return self._open().__await__()
-
-    def __enter__(self) -> Client:
-        self._clients.append(self.open())
-        return self._clients[-1].__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._clients.pop().__exit__(kind, error, tb)
-
-    async def __aenter__(self) -> AsyncClient:
-        self._async_clients.append(await self._open())
-        return await self._async_clients[-1].__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        await self._async_clients.pop().__aexit__(kind, error, tb)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            hint = ""
-            if not name.startswith("_") and hasattr(Client, name):
-                hint = (
-                    "; it is not open yet: write `with connect(...) as bot:`, "
-                    "`bot = connect(...).open()` or `bot = await connect(...)`"
-                )
-            raise AttributeError(f"a connector has no {name!r}{hint}")
 
 
 class _Connection:
@@ -241,7 +91,7 @@ class _Connection:
 
 
 class Client(_Connection):
-    """Talk to a route and wait for each step; what ``with connect(...)`` gives.
+    """A connection to a route that waits for each step; what ``with connect(...)`` gives.
 
     Attributes:
         url: The socket's URL; it holds no token.
@@ -294,7 +144,7 @@ class Client(_Connection):
         Raises:
             ValueError: The code may not be sent, or the reason is too long.
         """
-        _check_close(code, reason)
+        check_close(code, reason)
         # What nobody has read stands before the server's answer, and the library reads on only
         # as its queue is emptied.
         reader = threading.Thread(target=self._drain, name="wshandler client close", daemon=True)
@@ -334,7 +184,7 @@ class Client(_Connection):
 
 
 class AsyncClient(_Connection):
-    """Talk to a route on an event loop; the same words as `Client`, awaited.
+    """A connection to a route on an event loop; the same words as `Client`, awaited.
 
     Attributes:
         url: The socket's URL; it holds no token.
@@ -362,7 +212,7 @@ class AsyncClient(_Connection):
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection; see `Client.close`."""
-        _check_close(code, reason)
+        check_close(code, reason)
         reader = asyncio.create_task(self._drain(), name="wshandler client close")
         try:
             await self._socket.close(code, reason)
@@ -418,23 +268,3 @@ def _decoded(message: Message) -> Any:
         return json.loads(message)
     except ValueError as error:
         raise ValueError(f"expected JSON, found {message[:80]!r} ({error})") from None
-
-
-def _check_close(code: int, reason: str) -> None:
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
-    if not isinstance(reason, str):
-        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
-    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-        raise ValueError(f"close code {code} may not be sent; use 1000, or 3000 to 4999")
-    size = len(reason.encode())
-    if size > MAX_REASON:
-        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}")
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ConnectError, HandshakeRefused
-from .servers import Endpoint
+from .targets import Endpoint
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncSocket
@@ -50,7 +50,7 @@ async def open_async(endpoint: Endpoint, options: dict[str, Any]) -> AsyncSocket
 
 
 class _Refused(Exception):
-    """Carry the server's answer out of the library, which would follow a redirect."""
+    """The server's answer on its way out of the library, which would follow a redirect."""
 
     def __init__(self, response: Response) -> None:
         self.response = response

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from jupyter_wshandler.config.keys import Key
+from jupyter_wshandler.config.described import Key
 from jupyter_wshandler.config.nodes import Node, Report, describe
 
 
 @dataclass(slots=True)
 class Value:
-    """Hold one key of kwargs as written.
+    """One key of kwargs as written.
 
     Args:
         node: The value.
@@ -25,8 +25,30 @@ class Value:
     folder: str
 
 
+Reader: TypeAlias = Callable[[Any, str, Value], dict[str, Any] | None]
+_Method = TypeVar("_Method", bound=Reader)
+
+READERS: dict[str, Reader] = {}
+"""The method of `KwargsReader` that reads each key of kwargs; a test compares it with the keys of
+`KwargsEntry`."""
+
+
+def reads(*keys: str) -> Callable[[_Method], _Method]:
+    """Make the decorated method the one that reads these keys.
+
+    It gets the key's name and the value, and returns the fields of the route that this sets; None
+    where it sets none, or a mistake was reported.
+    """
+
+    def register(method: _Method) -> _Method:
+        READERS.update(dict.fromkeys(keys, method))
+        return method
+
+    return register
+
+
 class Checks:
-    """Check values and report those that are not what their keys take.
+    """What finds values that are not what their keys take, and reports them.
 
     Args:
         report: Takes the problems and notes.

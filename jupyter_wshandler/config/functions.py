@@ -7,7 +7,8 @@ import keyword
 import warnings
 from typing import Any, Literal, cast
 
-from jupyter_wshandler.config.keys import ErrorEntry, FunctionEntry, key_names
+from jupyter_wshandler.config.described import key_names
+from jupyter_wshandler.config.entries import ErrorEntry, FunctionEntry
 from jupyter_wshandler.config.model import FunctionSpec, Place, Variable
 from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
 
@@ -160,7 +161,7 @@ def _from_text(text: str, place: Place, event: str, report: Report) -> FunctionS
 
 
 class _NotACall(Exception):
-    """Say why a text is not a call of a dotted name with literals."""
+    """The reason why a text is not a call of a dotted name with literals."""
 
 
 def _parse_call(text: str, event: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a file written for Gramex says that is not plain YAML: names of handlers, conditions."""
+"""What a file written for Gramex says that is none of ours: handlers, their keys, conditions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,42 @@ HANDLER = "WebSocketHandler"
 
 HANDLERS = (HANDLER, f"gramex.handlers.{HANDLER}", "Websocket")
 """Its spellings: Gramex's own from 1.67 on is the last one, usually as `service:`."""
+
+MEANINGLESS = {
+    name: f"{name} has no meaning on a WebSocket route; remove it"
+    for name in (
+        "methods",
+        "cors",
+        "headers",
+        "validate",
+        "redirect",
+        "transform",
+        "set_xsrf",
+        "xsrf_cookies",
+        "error",
+        "log",
+    )
+}
+"""Keys of Gramex's other handlers, each with the sentence that refuses it."""
+
+MEANINGLESS_AUTH = {
+    name: f"auth.{name} has no meaning on a WebSocket route, where nobody is redirected; remove it"
+    for name in ("login_url", "template", "methods", "query")
+}
+"""The same for keys below auth."""
+
+UNSUPPORTED = {
+    name: f"{name} is not supported by this version; remove it" for name in ("notebook", "kernel")
+}
+"""Keys that one might rightly expect; silence about them would be a trap."""
+
+GRAMEX_RATELIMIT = dict.fromkeys(
+    ("keys", "limit", "pool"),
+    "keys, limit and pool are Gramex's, where connections per time are counted; to bound those "
+    "that are open write max_connections: {user: 20}, to bound what they send write "
+    "ratelimit: {messages: 100/s, per: user}",
+)
+"""Keys below ratelimit that have become others."""
 
 _CONDITION = re.compile(r"(.*?)\s+if\s+(\S.*)", re.DOTALL)
 

@@ -7,15 +7,11 @@ from typing import Any
 
 import msgspec
 
-from jupyter_wshandler.config.checks import Checks, Value
-from jupyter_wshandler.config.keys import (
-    GRAMEX_RATELIMIT,
-    Key,
-    KwargsEntry,
-    MaxConnectionsEntry,
-    RatelimitEntry,
-    keys_of,
-)
+from jupyter_wshandler.config.checks import Checks, Value, reads
+from jupyter_wshandler.config.described import Key, keys_of
+from jupyter_wshandler.config.entries import MaxConnectionsEntry, RatelimitEntry
+from jupyter_wshandler.config.gramex import GRAMEX_RATELIMIT
+from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.model import MaxConnections, Rate, Ratelimit
 from jupyter_wshandler.config.nodes import Node, shorten, suggest
 from jupyter_wshandler.config.units import parse_duration, parse_rate
@@ -25,8 +21,9 @@ MAX_COUNT = 1_000_000
 
 
 class LimitChecks(Checks):
-    """Turn the limits of a route into the fields of its `RouteConfig`."""
+    """What turns the limits of a route into the fields of its `RouteConfig`."""
 
+    @reads("max_connections")
     def _max_connections(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if not isinstance(node.value, dict) or not node.value:
@@ -41,6 +38,7 @@ class LimitChecks(Checks):
             return None
         return {name: MaxConnections(**found)}  # type: ignore[arg-type]
 
+    @reads("ratelimit")
     def _ratelimit(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if node.value is False or node.value == "off":

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_wshandler.config.checks import Value
 from jupyter_wshandler.config.gramex import (
     HANDLER,
     HANDLERS,
@@ -18,37 +15,11 @@ from jupyter_wshandler.config.gramex import (
     looks_like_ours,
     skipped,
 )
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS,
-    UNSUPPORTED,
-    KwargsEntry,
-    RouteEntry,
-    key_names,
-)
-from jupyter_wshandler.config.model import BrokenRoute, Config, Place, Problem, RouteConfig
-from jupyter_wshandler.config.nodes import (
-    Node,
-    Report,
-    Tree,
-    describe,
-    from_python,
-    is_number,
-    shorten,
-    suggest,
-)
-from jupyter_wshandler.config.patterns import (
-    CompiledPattern,
-    PatternError,
-    analyse_pattern,
-    below_base,
-)
+from jupyter_wshandler.config.model import BrokenRoute, Config, Problem, RouteConfig
+from jupyter_wshandler.config.nodes import Node, Report, Tree, describe, from_python, shorten
+from jupyter_wshandler.config.patterns import CompiledPattern
 from jupyter_wshandler.config.reader import read_file
-from jupyter_wshandler.config.values import KwargsReader
-
-LONG_PING = 3600.0
-"""Seconds between two pings from which on they are hardly meant: proxies give up far earlier."""
-
-_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)")
+from jupyter_wshandler.config.route import RouteReader, WrittenRoute
 
 
 def load(
@@ -115,31 +86,14 @@ def load_route(
     return (config.routes or config.broken)[0]
 
 
-@dataclass(slots=True)
-class _Entry:
-    """Hold one route as written, with the mistakes that its source already has."""
-
-    node: Node
-    place: Place
-    folder: str
-    problems: list[Problem]
-
-
-@dataclass(slots=True)
-class _Pinned:
-    """Hold the kwargs of ``defaults`` or ``enforce``, by canonical name."""
-
-    written: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Value] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-
 class _Loading:
+    """One load, source by source: what stands in them, and what is wrong outside the routes."""
+
     def __init__(self, allow_public_routes: bool, idle_timeout: float) -> None:
         self._public = allow_public_routes
         self._idle_timeout = idle_timeout
         self._outside = Report()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, WrittenRoute] = {}
         self._folders: list[str] = []
         self._files: list[str] = []
         self._patterns: list[tuple[CompiledPattern, RouteConfig]] = []
@@ -208,7 +162,7 @@ class _Loading:
                 Problem(inside.keys[key], condition_of(key) or "", name)
                 for key, inside in conditions_in(around)
             ]
-            entry = _Entry(node, urls.keys[name], folder, problems)
+            entry = WrittenRoute(node, urls.keys[name], folder, problems)
             replaced = self._entries.pop(name, None)
             if replaced is not None:
                 self._outside.note(entry.place, f"replaces the route at {replaced.place}")
@@ -223,21 +177,20 @@ class _Loading:
                 self._outside.problem(root.keys[name], message)
 
     def finish(self, defaults: Any, enforce: Any) -> Config:
-        below = self._pinned(defaults, "c.WSHandlerApp.defaults")
-        above = self._pinned(enforce, "c.WSHandlerApp.enforce")
-        shared = below.problems + above.problems
-        self._outside.problems += shared
+        reader = RouteReader(defaults, enforce, self._public, self._idle_timeout)
+        self._outside.problems += reader.problems
         routes: list[RouteConfig] = []
         broken: list[BrokenRoute] = []
-        for name, entry in self._entries.items():
+        for name, written in self._entries.items():
             report = Report(name)
-            report.problems = entry.problems + shared
-            route = self._route(name, entry, below, above, report)
+            read = reader.read(name, written, report)
             self._outside.notes += report.notes
-            if isinstance(route, RouteConfig):
-                routes.append(route)
+            if isinstance(read, BrokenRoute):
+                broken.append(read)
             else:
-                broken.append(route)
+                route, pattern = read
+                routes.append(route)
+                self._patterns.append((pattern, route))
         self._same_pattern()
         return Config(
             routes=tuple(routes),
@@ -248,164 +201,6 @@ class _Loading:
             folders=tuple(self._folders),
             files=tuple(self._files),
         )
-
-    def _pinned(self, trait: Any, source: str) -> _Pinned:
-        """Read ``defaults`` or ``enforce``; a mistake there breaks every route."""
-        pinned = _Pinned()
-        if trait is None:
-            return pinned
-        tree = from_python(trait, source)
-        assert tree.root is not None
-        report = Report()
-        report.problems = [problem for _, problem in tree.problems]
-        pinned.values, pinned.written = self._collect(tree.root, os.getcwd(), report)
-        KwargsReader(report, self._public).read(pinned.values)
-        pinned.problems = report.problems
-        return pinned
-
-    def _collect(
-        self, node: Node, folder: str, report: Report
-    ) -> tuple[dict[str, Value], dict[str, str]]:
-        """Return kwargs by canonical name, and the name under which each was written."""
-        values: dict[str, Value] = {}
-        written: dict[str, str] = {}
-        if not isinstance(node.value, dict):
-            report.problem(node.place, f"expected a mapping of options, found {describe(node)}")
-            return values, written
-        valid = key_names(KwargsEntry)
-        for name, child in node.value.items():
-            place = node.keys[name]
-            if name not in valid:
-                report.problem(place, _unknown(name, valid))
-                continue
-            canonical = "open" if name == "on_open" else name
-            if canonical in values:
-                message = "open and on_open are two spellings of one key; remove one of the two"
-                report.problem(place, message)
-                continue
-            values[canonical] = Value(child, folder)
-            written[canonical] = name
-            _refuse_variables(child, report)
-        return values, written
-
-    def _route(
-        self, name: str, entry: _Entry, below: _Pinned, above: _Pinned, report: Report
-    ) -> RouteConfig | BrokenRoute:
-        node = entry.node
-        if not isinstance(node.value, dict):
-            report.problem(
-                node.place, f"expected a mapping with pattern and kwargs, found {describe(node)}"
-            )
-            problems = tuple(report.problems)
-            return BrokenRoute(name=name, pattern=None, place=entry.place, problems=problems)
-        valid = key_names(RouteEntry)
-        for key in node.value:
-            if key not in valid:
-                hint = _unknown(key, valid)
-                if key in key_names(KwargsEntry):
-                    hint = f"{key} belongs below kwargs"
-                report.problem(node.keys[key], hint)
-        self._handler(node, entry.place, report)
-        pattern, compiled = self._pattern(node, entry.place, report)
-        priority = self._priority(node, report)
-        fields, kwargs = self._kwargs(node, entry, below, above, report)
-        if compiled is not None and isinstance(fields.get("page"), str):
-            _refuse_swallowed(compiled, node.value["pattern"].place, fields["page"], report)
-        if report.problems or compiled is None or pattern is None:
-            return BrokenRoute(
-                name=name,
-                pattern=pattern if compiled else None,
-                place=entry.place,
-                problems=tuple(dict.fromkeys(report.problems)),
-                priority=priority,
-                functions=fields.get("callbacks", {}),
-                run=fields.get("run", "thread"),
-            )
-        route = RouteConfig(
-            name=name,
-            pattern=pattern,
-            place=entry.place,
-            priority=priority,
-            kwargs=kwargs,
-            **fields,
-        )
-        self._patterns.append((compiled, route))
-        self._advise(route, report)
-        return route
-
-    def _handler(self, node: Node, place: Place, report: Report) -> None:
-        if "handler" in node.value and "service" in node.value:
-            message = "handler and service are two spellings of one key; remove one of the two"
-            report.problem(node.keys["service"], message)
-        handler = node.value.get("handler", node.value.get("service"))
-        if handler is None:
-            message = f"expected a handler, found none; write handler: {HANDLER}"
-            report.problem(place, message)
-        elif handler.value not in HANDLERS:
-            report.problem(handler.place, f"expected {HANDLER}, found {describe(handler)}")
-
-    def _pattern(
-        self, node: Node, place: Place, report: Report
-    ) -> tuple[str | None, CompiledPattern | None]:
-        pattern = node.value.get("pattern")
-        if pattern is None:
-            report.problem(place, "expected a pattern, found none; write pattern: /your/path")
-            return None, None
-        if not isinstance(pattern.value, str):
-            expected = "expected a pattern that begins with /"
-            report.problem(pattern.place, f"{expected}, found {describe(pattern)}")
-            return None, None
-        try:
-            return below_base(pattern.value), analyse_pattern(pattern.value)
-        except PatternError as error:
-            report.problem(pattern.place, str(error))
-            return pattern.value, None
-
-    def _priority(self, node: Node, report: Report) -> float:
-        priority = node.value.get("priority")
-        if priority is None:
-            return 0
-        if not is_number(priority.value):
-            report.problem(priority.place, f"expected a number, found {describe(priority)}")
-            return 0
-        value: int | float = priority.value
-        return value
-
-    def _kwargs(
-        self, node: Node, entry: _Entry, below: _Pinned, above: _Pinned, report: Report
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        kwargs = node.value.get("kwargs")
-        values: dict[str, Value] = {}
-        written: dict[str, str] = {}
-        if kwargs is not None and kwargs.value is not None:
-            values, written = self._collect(kwargs, entry.folder, report)
-        for canonical, value in above.values.items():
-            own = values.get(canonical)
-            if own is not None and own.node.plain() != value.node.plain():
-                name = written[canonical]
-                message = f"{name} is overridden by {value.node.place}"
-                report.note(own.node.place, message)
-        merged = {**below.values, **values, **above.values}
-        names = {**below.written, **written, **above.written}
-        fields = KwargsReader(report, self._public).read(merged)
-        if fields.get("keep_alive") != "connections":
-            fields.setdefault("idle_timeout", self._idle_timeout)
-        return fields, {names[key]: value.node.plain() for key, value in merged.items()}
-
-    def _advise(self, route: RouteConfig, report: Report) -> None:
-        """Note what works and yet is hardly meant."""
-        events = set(route.callbacks)
-        if not events:
-            report.note(route.place, "nothing is configured: no function is ever called")
-        if route.ping_interval >= LONG_PING:
-            message = (
-                f"ping_interval is {route.ping_interval / 3600:.1f} hours; a number means seconds, "
-                "other than Jupyter's websocket_ping_interval, which is in milliseconds"
-            )
-            report.note(route.place, message)
-        if "on_message" not in events:
-            message = "there is no on_message: a client that sends a message is closed with 1003"
-            report.note(route.place, message)
 
     def _same_pattern(self) -> None:
         winners: dict[str, str] = {}
@@ -432,40 +227,3 @@ def _other_handler(node: Node) -> str | None:
 
 def _of_route(problem: Problem, name: str) -> Problem:
     return Problem(problem.place, problem.message, name)
-
-
-def _refuse_swallowed(pattern: CompiledPattern, place: Place, page: str, report: Report) -> None:
-    """Refuse a folder as the page of a pattern that matches the paths of the folder's files."""
-    below = f"{pattern.sample}/index.html"
-    if page.endswith(os.sep) and pattern.regex.match(below):
-        report.problem(
-            place,
-            f"page: is a folder, and this pattern takes the paths of its files, such as {below}, "
-            "for addresses of the bot; write {name} for a segment in place of .*",
-        )
-
-
-def _unknown(name: str, valid: Sequence[str]) -> str:
-    if name in MEANINGLESS:
-        return MEANINGLESS[name]
-    if name in UNSUPPORTED:
-        return UNSUPPORTED[name]
-    condition = condition_of(name)
-    if condition is not None:
-        return condition
-    return f"unknown key {shorten(name)}; {suggest(name, valid)}"
-
-
-def _refuse_variables(node: Node, report: Report) -> None:
-    """Refuse ``$NAME``, which Gramex replaces and a literal text would silently not."""
-    if isinstance(node.value, str):
-        match = _VARIABLE.search(node.value)
-        if match:
-            message = f"${match[1]} is not supported; write the value itself"
-            if match[1] == "YAMLURL":
-                message = "$YAMLURL is known in a pattern only; write the value itself"
-            report.problem(node.place, message)
-    elif isinstance(node.value, (list, dict)):
-        items = node.value.values() if isinstance(node.value, dict) else node.value
-        for child in items:
-            _refuse_variables(child, report)

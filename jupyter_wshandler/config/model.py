@@ -8,7 +8,7 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Say where in the configuration something stands.
+    """Where in the configuration something stands.
 
     `source` is a file's path or a trait's name (``c.WSHandlerApp.url``); `line` and `column`
     count from 1 and are None for traits; `key` is the path of keys inside the source.
@@ -26,7 +26,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Describe one mistake: where, what was expected, what was found and what to do."""
+    """One mistake: where, what was expected, what was found and what to do."""
 
     place: Place
     message: str
@@ -38,13 +38,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """Stand for a value of the call, by name: ``handler``, ``message`` and the like."""
+    """A value of the call, by name: ``handler``, ``message`` and the like."""
 
     name: str
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Name a function of the user's and say how to call it.
+    """A function of the user's and how to call it.
 
     `args` None means: pass what the callback gets by position. Otherwise each entry is a
     literal or a `Variable`; the same holds for the values of `kwargs`.
@@ -58,7 +58,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Say who may open a connection.
+    """Who may open a connection.
 
     `required` False makes the route public. `users`, `groups` and `scopes` are the values that
     match, empty for any. `membership` is a tuple of rules of which one must match; in a rule
@@ -82,7 +82,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound what waits to be sent to one connection, and say what happens past it."""
+    """Bounds for what waits to be sent to one connection, and what happens past them."""
 
     messages: int = 256
     bytes: int = 1024 * 1024
@@ -90,7 +90,7 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MaxConnections(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound the connections that are open at a time; 0 is no limit."""
+    """Bounds for the connections that are open at a time; 0 is no limit."""
 
     user: int = 0
     address: int = 0
@@ -98,14 +98,14 @@ class MaxConnections(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Allow an amount, of messages or of bytes, in a time in seconds."""
+    """An amount, of messages or of bytes, in a time in seconds."""
 
     amount: float
     seconds: float = 1.0
 
 
 class Ratelimit(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound what clients may send per time; None is no limit.
+    """Bounds for what clients may send per time; None is no limit.
 
     `burst` is the time whose worth may come at once; None means the rate's own unit of time, at
     least 2 s.
@@ -119,7 +119,7 @@ class Ratelimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Describe one route. Times are in seconds, sizes in bytes; 0 turns a limit or timer off.
+    """One route, checked. Times are in seconds, sizes in bytes; 0 turns a limit or timer off.
 
     `callbacks` maps an event (see `EVENTS`) to its function; `kwargs` is the mapping as written
     (with defaults and enforced keys merged), which callbacks see as ``handler.kwargs``.
@@ -173,7 +173,7 @@ EVENTS = (
 
 
 class BrokenRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """Remember a route that could not be used: its name, its pattern if known, and why.
+    """A route that could not be used: its name, its pattern if known, and why.
 
     `functions` are those that it names, by event, as far as they could be read: they may be
     wrong, too.
@@ -189,7 +189,7 @@ class BrokenRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold everything one load of the configuration gave.
+    """Everything that one load of the configuration gave.
 
     `notes` are sentences for the log that are not errors (skipped entries, warnings);
     `folders` are the folders of the config files, for callback modules; `files` the files read.

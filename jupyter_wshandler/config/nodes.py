@@ -22,7 +22,7 @@ Path = tuple[str, ...]
 
 @dataclass(slots=True, frozen=True)
 class Node:
-    """Hold one value with its place.
+    """One value with its place.
 
     Args:
         value: A scalar, a list of nodes, or a dict of nodes by key.
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(slots=True)
 class Tree:
-    """Hold what one source gave: its root, if any, and the mistakes met on the way.
+    """What one source gave: its root, if any, and the mistakes met on the way.
 
     Each problem comes with its path of keys, so that one inside a route can be told from one
     that concerns the whole source.
@@ -56,7 +56,7 @@ class Tree:
 
 
 class Report:
-    """Collect the problems and notes of one route, or of what stands outside any route."""
+    """The problems and notes of one route, or of what stands outside any route."""
 
     def __init__(self, route: str | None = None) -> None:
         self.route = route

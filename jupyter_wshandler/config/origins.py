@@ -23,7 +23,7 @@ _AMBIGUOUS = frozenset("\u00df\u03c2\u200c\u200d")
 
 @dataclass(frozen=True, slots=True)
 class OriginRule:
-    """Hold one entry: what is None is not compared.
+    """One entry: what is None is not compared.
 
     Args:
         scheme: ``http`` or ``https``, or the scheme of an app's pages; None for the first two.
@@ -57,7 +57,7 @@ ANY = OriginRule()
 
 
 class OriginRules:
-    """Decide for the Origin field of a request (RFC 6454 section 7).
+    """What decides about the Origin field of a request (RFC 6454 section 7).
 
     Args:
         entries: The entries of ``origins``, as `parse_entry` takes them.

@@ -29,12 +29,12 @@ _REPEATS = (_re.MAX_REPEAT, _re.MIN_REPEAT, _re.POSSESSIVE_REPEAT)
 
 
 class PatternError(ValueError):
-    """Say in one sentence why a pattern cannot be used."""
+    """The reason, in one sentence, why a pattern cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPattern:
-    """Hold a pattern that is ready to match.
+    """A pattern that is ready to match.
 
     Args:
         regex: Matches a whole path.

@@ -26,7 +26,7 @@ _PREFIX = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """Compose nodes as SafeLoader does, to a bounded depth."""
+    """A loader that composes nodes as SafeLoader does, to a bounded depth."""
 
     _depth = 0
 
@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Stop(Exception):
-    """End a walk that has already reported why."""
+    """The end of a walk that has already reported why."""
 
 
 def read_file(path: str) -> Tree:
@@ -133,7 +133,7 @@ def _position(before: str) -> tuple[int, int]:
 
 
 class _Walker:
-    """Turn PyYAML's nodes into ours, with aliases written out and their number bounded."""
+    """What turns PyYAML's nodes into ours, with aliases written out and their number bounded."""
 
     def __init__(self, source: str) -> None:
         self._source = source

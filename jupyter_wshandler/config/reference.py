@@ -14,23 +14,18 @@ from typing import Any
 
 import msgspec
 
-from jupyter_wshandler.config.functions import VARIABLES
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS,
-    MEANINGLESS_AUTH,
-    UNSUPPORTED,
+from jupyter_wshandler.config.described import Key, keys_of
+from jupyter_wshandler.config.entries import (
     AuthEntry,
     ErrorEntry,
-    FileEntry,
     FunctionEntry,
-    Key,
-    KwargsEntry,
     MaxConnectionsEntry,
     QueueEntry,
     RatelimitEntry,
-    RouteEntry,
-    keys_of,
 )
+from jupyter_wshandler.config.functions import VARIABLES
+from jupyter_wshandler.config.gramex import MEANINGLESS, MEANINGLESS_AUTH, UNSUPPORTED
+from jupyter_wshandler.config.keys import FileEntry, KwargsEntry, RouteEntry
 from jupyter_wshandler.config.model import QueueConfig, RouteConfig
 from jupyter_wshandler.config.units import (
     DURATION_UNITS,

@@ -1,26 +1,20 @@
-"""Check the values of a route's kwargs, one function for each kind of value."""
+"""Check the values of a route's kwargs, one method for each kind of value."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from jupyter_wshandler.config.checks import Value
+from jupyter_wshandler.config.auth import AuthChecks
+from jupyter_wshandler.config.checks import READERS, Value, reads
+from jupyter_wshandler.config.described import keys_of
+from jupyter_wshandler.config.entries import ErrorEntry, QueueEntry
 from jupyter_wshandler.config.functions import parse_function
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS_AUTH,
-    AuthEntry,
-    ErrorEntry,
-    KwargsEntry,
-    QueueEntry,
-    key_names,
-    keys_of,
-)
+from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.limits import LimitChecks
 from jupyter_wshandler.config.model import (
     EVENTS,
@@ -34,15 +28,10 @@ from jupyter_wshandler.config.origins import parse_entry
 from jupyter_wshandler.config.units import parse_duration, parse_size
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_KNOWN_ATTRIBUTES = ("username", "name", "display_name", "groups", "scopes", "kind", "admin")
-
 
 PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 NO_PAGE = "none"
-
-MIN_RECHECK = 0.1
-"""Seconds between two questions about a login, at least."""
 
 MIN_PING = 0.02
 """Seconds of a `ping_interval`, `ping_timeout`, `idle_timeout` or `timeout`, at least: the server
@@ -52,8 +41,8 @@ MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
 
-class KwargsReader(LimitChecks):
-    """Turn the merged kwargs of one route into the fields of a `RouteConfig`.
+class KwargsReader(AuthChecks, LimitChecks):
+    """What turns the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:
         report: Takes the problems and notes.
@@ -61,8 +50,7 @@ class KwargsReader(LimitChecks):
     """
 
     def __init__(self, report: Report, allow_public_routes: bool) -> None:
-        super().__init__(report)
-        self._public = allow_public_routes
+        super().__init__(report, allow_public_routes)
         self._callbacks: dict[str, FunctionSpec] = {}
         self._fields: dict[str, Any] = {}
 
@@ -73,8 +61,7 @@ class KwargsReader(LimitChecks):
             values: The kwargs by canonical name (``open``, never ``on_open``).
         """
         for name, value in values.items():
-            read = CONVERTERS[name]
-            result = read(self, name, value)
+            result = READERS[name](self, name, value)
             if result is not None:
                 self._fields.update(result)
         self._conflicts(values)
@@ -92,11 +79,13 @@ class KwargsReader(LimitChecks):
                 message = f"{plain} and {function} exclude each other; remove one of the two"
                 self._report.problem(values[plain].node.place, message)
 
+    @reads(*(event for event in EVENTS if event != "on_error"))
     def _function(self, name: str, value: Value) -> None:
         spec = parse_function(value.node, name, self._report)
         if spec is not None:
             self._callbacks[name] = spec
 
+    @reads("on_error")
     def _on_error(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if not isinstance(node.value, dict):
@@ -114,14 +103,17 @@ class KwargsReader(LimitChecks):
             self._function(name, Value(rest, value.folder))
         return fields
 
+    @reads("xsrf", "compression", "run", "lost", "returns", "keep_alive")
     def _simple(self, name: str, value: Value) -> dict[str, Any] | None:
         typed = self._typed(keys_of(KwargsEntry)[name], value.node)
         return None if typed is msgspec.UNSET else {name: typed}
 
+    @reads("threads")
     def _threads(self, name: str, value: Value) -> dict[str, Any] | None:
         number = self._integer(keys_of(KwargsEntry)[name], value.node, 1024)
         return None if number is None else {name: number}
 
+    @reads("timeout")
     def _timeout(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if node.value is None or node.value is False or node.value == "off":
@@ -129,6 +121,7 @@ class KwargsReader(LimitChecks):
         seconds = self._at_least(name, node)
         return None if seconds is None else {name: seconds or None}
 
+    @reads("ping_interval", "ping_timeout", "idle_timeout")
     def _ping(self, name: str, value: Value) -> dict[str, Any] | None:
         if value.node.value is False or value.node.value == "off":
             return {name: 0.0}
@@ -144,6 +137,7 @@ class KwargsReader(LimitChecks):
             return None
         return seconds
 
+    @reads("every")
     def _every(self, name: str, value: Value) -> dict[str, Any] | None:
         node, key = value.node, keys_of(KwargsEntry)[name]
         if not isinstance(node.value, dict) or not node.value:
@@ -166,6 +160,7 @@ class KwargsReader(LimitChecks):
                 turns[seconds] = spec
         return {name: tuple(turns.items())}
 
+    @reads("max_message")
     def _max_message(self, name: str, value: Value) -> dict[str, Any] | None:
         key = keys_of(KwargsEntry)[name]
         size = self._parsed(key, value.node, parse_size)
@@ -174,6 +169,7 @@ class KwargsReader(LimitChecks):
             return None
         return None if size is None else {name: size}
 
+    @reads("queue")
     def _queue(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if not isinstance(node.value, dict):
@@ -201,6 +197,7 @@ class KwargsReader(LimitChecks):
             return None
         return {name: QueueConfig(**fields)}
 
+    @reads("origins")
     def _origins(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         entries = node.value if isinstance(node.value, list) else [node]
@@ -219,6 +216,7 @@ class KwargsReader(LimitChecks):
             texts.append(entry.value)
         return {name: tuple(texts)}
 
+    @reads("subprotocols")
     def _subprotocols(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if not isinstance(node.value, list):
@@ -235,6 +233,7 @@ class KwargsReader(LimitChecks):
                 names.append(entry.value)
         return {name: tuple(names)}
 
+    @reads("page")
     def _page(self, name: str, value: Value) -> dict[str, Any] | None:
         node = value.node
         if node.value is False or node.value == NO_PAGE:
@@ -262,140 +261,6 @@ class KwargsReader(LimitChecks):
             )
             return None
         return {name: path}
-
-    def _auth(self, name: str, value: Value) -> dict[str, Any] | None:
-        node = value.node
-        if node.value is True:
-            return {name: AuthConfig()}
-        if node.value is False:
-            if not self._public:
-                self._report.problem(
-                    node.place,
-                    "auth: false opens the route to everyone, which only the administrator may "
-                    "permit with c.WSHandlerApp.allow_public_routes = True; until then remove it",
-                )
-            return {name: AuthConfig(required=False)}
-        if not isinstance(node.value, dict) or not node.value:
-            hint = ""
-            if isinstance(node.value, str) and node.value.lower() in {"yes", "true", "on"}:
-                hint = "; write auth: true, without quotes"
-            elif not node.value:
-                hint = "; write auth: true, or remove it, to admit every logged-in user"
-            expected = "true, false or a mapping such as {groups: [staff]}"
-            self._report.problem(node.place, f"expected {expected}, found {describe(node)}{hint}")
-            return None
-        return self._auth_mapping(name, node)
-
-    def _auth_mapping(self, name: str, node: Node) -> dict[str, Any] | None:
-        report, before = self._report, len(self._report.problems)
-        fields: dict[str, Any] = {}
-        for key, child in node.value.items():
-            if key == "membership":
-                fields[key] = self._membership(child)
-            elif key in ("users", "groups", "scopes"):
-                fields[key] = self._names(key, child)
-            elif key in ("condition", "function"):
-                fields["condition"] = parse_function(child, "condition", report)
-            elif key in MEANINGLESS_AUTH:
-                report.problem(node.keys[key], MEANINGLESS_AUTH[key])
-            elif key in ("recheck", "recheck_grace"):
-                fields[key] = self._recheck(key, child)
-            else:
-                hint = suggest(key, key_names(AuthEntry))
-                report.problem(node.keys[key], f"unknown key {key!r}; {hint}")
-        if "condition" in node.value and "function" in node.value:
-            message = "condition and function are two spellings of one key; remove one of the two"
-            report.problem(node.keys["function"], message)
-        if len(report.problems) > before:
-            return None
-        return {name: AuthConfig(**fields)}
-
-    def _names(self, key: str, node: Node) -> tuple[str, ...]:
-        entries = node.value if isinstance(node.value, list) else [node]
-        expected = f"expected {keys_of(AuthEntry)[key].takes}"
-        if not entries:
-            self._report.problem(node.place, f"{expected}, found an empty list: nobody matches")
-        for entry in entries:
-            if not isinstance(entry.value, str) or not entry.value:
-                self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
-            elif "*" in entry.value and key != "scopes":
-                self._report.problem(entry.place, _no_wildcard(key, entry))
-        return tuple(entry.value for entry in entries)
-
-    def _recheck(self, name: str, node: Node) -> float:
-        if node.value is False or node.value == "off":
-            return 0.0
-        key = keys_of(AuthEntry)[name]
-        seconds = self._parsed(key, node, parse_duration)
-        if seconds is not None and seconds < MIN_RECHECK:
-            expected = f"expected {key.takes} of at least {MIN_RECHECK} s, or off"
-            self._report.problem(node.place, f"{expected}, found {describe(node)}")
-        return seconds or 0.0
-
-    def _membership(self, node: Node) -> tuple[dict[str, tuple[Any, ...]], ...]:
-        expected = "expected a mapping of user attributes to values, or a list of such mappings"
-        entries = node.value if isinstance(node.value, list) else [node]
-        if not entries:
-            self._report.problem(node.place, f"{expected}, found an empty list")
-        rules = []
-        for entry in entries:
-            if not isinstance(entry.value, dict) or not entry.value:
-                self._report.problem(entry.place, f"{expected}, found {describe(entry)}")
-                continue
-            rules.append({key: self._allowed(child) for key, child in entry.value.items()})
-            for key in entry.value:
-                if key not in _KNOWN_ATTRIBUTES:
-                    hint = suggest(key, _KNOWN_ATTRIBUTES)
-                    message = f"Jupyter's users have no attribute {key!r} by default; {hint}"
-                    self._report.note(entry.keys[key], message)
-        return tuple(rules)
-
-    def _allowed(self, node: Node) -> tuple[Any, ...]:
-        values = node.value if isinstance(node.value, list) else [node]
-        for value in values:
-            if not isinstance(value.value, (str, int)):
-                expected = "expected a value or a list of values"
-                self._report.problem(value.place, f"{expected}, found {describe(value)}")
-            elif value.value == "*":
-                self._report.problem(value.place, _no_wildcard("membership", value))
-        if not values:
-            message = "expected a value or a list of values, found an empty list: nobody matches"
-            self._report.problem(node.place, message)
-        return tuple(value.value for value in values)
-
-
-def _no_wildcard(key: str, node: Node) -> str:
-    return (
-        f"{key} takes whole names, found {describe(node)}: nobody matches; to admit everybody who "
-        "is logged in, remove it"
-    )
-
-
-CONVERTERS: dict[str, Callable[[KwargsReader, str, Value], dict[str, Any] | None]] = {
-    **dict.fromkeys((event for event in EVENTS if event != "on_error"), KwargsReader._function),
-    "on_error": KwargsReader._on_error,
-    "auth": KwargsReader._auth,
-    "xsrf": KwargsReader._simple,
-    "origins": KwargsReader._origins,
-    "subprotocols": KwargsReader._subprotocols,
-    "compression": KwargsReader._simple,
-    "page": KwargsReader._page,
-    "run": KwargsReader._simple,
-    "threads": KwargsReader._threads,
-    "timeout": KwargsReader._timeout,
-    "lost": KwargsReader._simple,
-    "returns": KwargsReader._simple,
-    "max_message": KwargsReader._max_message,
-    "ping_interval": KwargsReader._ping,
-    "ping_timeout": KwargsReader._ping,
-    "idle_timeout": KwargsReader._ping,
-    "keep_alive": KwargsReader._simple,
-    "every": KwargsReader._every,
-    "queue": KwargsReader._queue,
-    "max_connections": KwargsReader._max_connections,
-    "ratelimit": KwargsReader._ratelimit,
-}
-"""What checks each key; a test compares it with the keys of `KwargsEntry`."""
 
 
 def _holds(folder: str, path: str) -> bool:

@@ -12,6 +12,7 @@ from threading import get_ident
 from typing import Any
 
 from ..engine.chat import ChatCodec
+from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
 from ..routes import Route
 from ..transports.reset import was_reset
@@ -21,7 +22,6 @@ from .host import Host
 from .opening import Opening
 from .phase import CLOSED, CLOSING, FORKED, OPEN, OPENING, PEER_CLOSED
 from .receiving import ReceivingHalf
-from .sending import check_close
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""

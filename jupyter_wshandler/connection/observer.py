@@ -63,7 +63,7 @@ class Observer:
 
         Args:
             connection: Whose it is.
-            failure: A `callbacks.errorlog.Failure`.
+            failure: A `callbacks.errorlog.CallbackFailure`.
         """
 
     def lost(self, connection: Any) -> None:

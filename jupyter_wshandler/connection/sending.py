@@ -8,10 +8,7 @@ from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import Any
 
-from ..config.nodes import shorten
-from ..engine.frames import MAX_REASON, may_travel
 from ..engine.payload import to_message
-from ..engine.texts import is_writable
 from ..errors import ConnectionClosed
 from ..routes import Route
 from ..types import CloseCode, Codec, Message, Sendable, Transport
@@ -362,27 +359,3 @@ class SendingHalf(Familiar):
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def check_close(code: int, reason: str) -> None:
-    """Refuse a close code that may not be sent, or a reason that is too long.
-
-    Raises:
-        TypeError: The code is no int, or the reason no str.
-        ValueError: With what is allowed (RFC 6455 sections 5.5 and 7.4).
-    """
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
-    if not isinstance(reason, str):
-        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
-    if not may_travel(code):
-        raise ValueError(
-            f"close code {code} may not be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
-        )
-    if not is_writable(reason):
-        raise ValueError(
-            f"close reason: expected text that UTF-8 can write, found {shorten(reason)}"
-        )
-    size = len(reason.encode())
-    if size > MAX_REASON:
-        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from .texts import is_writable
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 FIN = 0x80
@@ -108,25 +110,41 @@ def header(first: int, size: int) -> bytes:
     return bytes((first, 127)) + size.to_bytes(8, "big")
 
 
-def close_frame(code: int, reason: str) -> bytes:
-    """Return a close frame (RFC 6455 section 5.5.1).
+def check_close(code: int, reason: str) -> None:
+    """Refuse a close code that may not be sent, or a reason that cannot be.
 
     Args:
-        code: See `may_travel`; 1005 without a reason makes an empty frame.
+        code: See `may_travel`.
         reason: At most 123 bytes of UTF-8.
 
     Raises:
-        ValueError: The code may not be sent, or the reason is too long.
+        TypeError: The code is no int, or the reason no str.
+        ValueError: With what is allowed (RFC 6455 sections 5.5 and 7.4).
     """
-    if code == 1005 and not reason:
-        return bytes((FIN | CLOSE, 0))
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"close code: expected an int such as 1000, found {code!r:.60}")
+    if not isinstance(reason, str):
+        raise TypeError(f"close reason: expected a str, found {reason!r:.60}")
     if not may_travel(code):
         raise ValueError(
             f"close code {code} may not be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
         )
+    if not is_writable(reason):
+        raise ValueError(f"close reason: expected text that UTF-8 can write, found {reason!r:.60}")
+    size = len(reason.encode())
+    if size > MAX_REASON:
+        raise ValueError(f"a close reason has at most {MAX_REASON} bytes, found {size}; shorten it")
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a close frame (RFC 6455 section 5.5.1).
+
+    Args:
+        code: 1005 without a reason makes an empty frame.
+        reason: See `check_close`, which raises what this raises.
+    """
+    if code == 1005 and not reason:
+        return bytes((FIN | CLOSE, 0))
+    check_close(code, reason)
     text = reason.encode()
-    if len(text) > MAX_REASON:
-        raise ValueError(
-            f"a close reason has at most {MAX_REASON} bytes, found {len(text)}; shorten it"
-        )
     return bytes((FIN | CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text

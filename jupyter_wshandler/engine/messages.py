@@ -29,9 +29,15 @@ class Ping:
 Frame: TypeAlias = str | bytes | Ping | Close
 
 
+HEADER = 2
+"""Bytes that a ping counts for beside its payload, as behind a socket (RFC 6455 section 5.2)."""
+
+
 def size_of(frame: Frame) -> int:
     """Return what a frame counts for in a bounded queue: bytes, or characters of a text."""
-    return len(frame) if isinstance(frame, (str, bytes)) else 0
+    if isinstance(frame, (str, bytes)):
+        return len(frame)
+    return HEADER + len(frame.payload) if isinstance(frame, Ping) else 0
 
 
 class MessageProtocol:
@@ -137,14 +143,16 @@ class MessageTransport:
     """Carry whole frames to a peer that says when it has taken them.
 
     What the peer has not taken yet stays within a window; the rest waits here, where the
-    connection's `queue` bounds it. Without a window everything leaves at once.
+    connection's `queue` bounds it. Without a window everything leaves at once. Pings count as
+    messages do, as a callback can send any number of them; a close frame needs no room, as it is
+    the last.
 
     Args:
         loop: The event loop.
         deliver: Gets each frame as it leaves.
         ended: Called when our side ends the connection without the peer's doing.
-        messages: Messages that the peer may have untaken, at most; 0 for no window.
-        size: Bytes in them, at most; one message is always allowed.
+        messages: Messages and pings that the peer may have untaken, at most; 0 for no window.
+        size: Bytes in them, at most; one is always allowed.
     """
 
     def __init__(
@@ -203,18 +211,20 @@ class MessageTransport:
             self._send(frame)
 
     def _has_room(self, frame: Frame) -> bool:
-        if not self._messages or not self._untaken or not isinstance(frame, (str, bytes)):
+        if not self._messages or not self._untaken or isinstance(frame, Close):
             return True
-        return len(self._untaken) < self._messages and self._untaken_size + len(frame) <= self._size
+        size = self._untaken_size + size_of(frame)
+        return len(self._untaken) < self._messages and size <= self._size
 
     def _send(self, frame: Frame) -> None:
-        if self._messages and isinstance(frame, (str, bytes)):
-            self._untaken.append(len(frame))
-            self._untaken_size += len(frame)
+        if self._messages and not isinstance(frame, Close):
+            size = size_of(frame)
+            self._untaken.append(size)
+            self._untaken_size += size
         self._deliver(frame)
 
     def taken(self, count: int) -> None:
-        """Note that the peer has taken messages, and send on.
+        """Note that the peer has taken messages and pings, and send on.
 
         Args:
             count: How many, the oldest first.

@@ -77,7 +77,7 @@ _NOBODY = "_wshandler_no_such_module"
 
 
 class Broken(NamedTuple):
-    """Be one thing that a module has made unusable.
+    """One thing that a module has made unusable.
 
     Attributes:
         what: Its name, for people.
@@ -89,7 +89,7 @@ class Broken(NamedTuple):
 
 
 class MachineryBroken(Exception):
-    """Report that a module has made unusable what Python needs to import modules.
+    """A module has made unusable what Python needs to import modules.
 
     Attributes:
         broken: What.
@@ -101,7 +101,7 @@ class MachineryBroken(Exception):
 
 
 class Machinery:
-    """Remember how things are before an import, to put back what it makes unusable."""
+    """How things are before an import, remembered to put back what it makes unusable."""
 
     def __init__(self) -> None:
         self._attributes = [(owner, dict(vars(owner))) for owner in _VITAL]

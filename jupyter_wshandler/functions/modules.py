@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pkgutil
 import sys
-import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import invalidate_caches
-from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import cache_from_source, find_spec
 from types import ModuleType
-from typing import Any
 
-from ..config.nodes import suggest
 from ..errors import CallbackError
 from . import sources, twins
-from .machinery import MachineryBroken, line_of
+from .faults import users_files, what_broke_imports, why_failed, why_missing
+from .machinery import MachineryBroken
+from .names import check_name
 from .patience import AFTER_ONE, IMPORT_LIMIT, ImportAbandoned, import_within
-
-Stamp = tuple[str, int, int]
-"""A file, when it was changed (ns), and its size."""
-
-_stamps: dict[str, Stamp] = {}
-"""What each module imported here was read from."""
+from .places import folder_of, loaded, namespace_of, top_of
 
 _users: dict[str, int] = {}
 """How many open `CallbackModules` use a folder that was appended to `sys.path` here."""
@@ -38,7 +30,7 @@ _preloaded: dict[str, frozenset[str]] = {}
 
 
 class CallbackModules:
-    """Find, import and forget the modules in the folders of the config files.
+    """The modules in the folders of the config files: found, imported and forgotten.
 
     Args:
         folders: Paths of folders; they are appended to `sys.path`.
@@ -48,7 +40,7 @@ class CallbackModules:
         self.folders = tuple(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))
         self._places = {*self.folders, *map(os.path.realpath, self.folders)}
         self._closed = False
-        self._gave_up = False
+        self._gave_up = False  # an import since `set_aside`; the next ones get less time
         self._served: dict[str, ModuleType] = {}
         for folder in self.folders:
             if folder in _users:
@@ -68,7 +60,7 @@ class CallbackModules:
         sources.release(self.folders)
         # Before any is forgotten: a package's folder is asked for each of its modules.
         homes = {
-            name: _folder_of(_top(name), sys.modules.get(_top(name))) for name in self.modules()
+            name: folder_of(top_of(name), sys.modules.get(top_of(name))) for name in self.modules()
         }
         for folder in self.folders:
             if folder not in _users:
@@ -89,7 +81,7 @@ class CallbackModules:
         kept = frozenset().union(*(_preloaded.get(folder, ()) for folder in self.folders))
         tops = self._tops() - kept
         return {
-            name: module for name, module in _loaded() if _top(name) in tops and module is not None
+            name: module for name, module in loaded() if top_of(name) in tops and module is not None
         }
 
     def load(self, name: str, home: str = "") -> tuple[ModuleType, tuple[str, ...]]:
@@ -107,7 +99,7 @@ class CallbackModules:
         """
         invalidate_caches()
         parts = name.split(".")
-        self._check_name(name, parts, home)
+        check_name(name, home, self.folders, self._places)
         before = set(self.modules())
         try:
             found = self._import(name, parts)
@@ -120,29 +112,14 @@ class CallbackModules:
             for new in sorted(set(self.modules()) - before, reverse=True):
                 _forget(new)
             raise
-        self._stamp()
         self._served = self.modules()
         return found
 
-    def refresh(self) -> bool:
-        """Forget all modules of the folders if the file of any has changed since its import.
-
-        They are imported again together, as fresh objects, when they are needed.
-
-        Returns:
-            Whether they were forgotten.
-        """
-        mine = self.modules()
-        changed = any(
-            name in _stamps and _stamps[name] != _stamp_of(name, m) for name, m in mine.items()
-        )
-        if changed:
-            for name in sorted(mine, reverse=True):
-                _forget(name)
-        return changed
-
     def set_aside(self) -> dict[str, ModuleType]:
         """Make the next imports from the folders fresh ones; the modules themselves stay whole.
+
+        They are only taken out of `sys.modules`, and nothing in them is changed: their callbacks
+        run while the fresh ones are imported, and go on for good where a fresh one fails.
 
         Returns:
             The modules that were imported, for `put_back`.
@@ -152,7 +129,6 @@ class CallbackModules:
         self._served = {}
         for name in mine:
             sys.modules.pop(name, None)
-            _stamps.pop(name, None)
         invalidate_caches()
         return mine
 
@@ -162,71 +138,18 @@ class CallbackModules:
         sys.modules.update(modules)
         self._served = dict(modules)
 
-    def _stamp(self) -> None:
-        for name, module in self.modules().items():
-            if name not in _stamps:
-                stamp = _stamp_of(name, module)
-                if stamp is not None:
-                    _stamps[name] = stamp
-
     def _tops(self) -> set[str]:
         return {
             name
-            for name, module in _loaded()
-            if "." not in name and module is not None and _folder_of(name, module) in self._places
+            for name, module in loaded()
+            if "." not in name and module is not None and folder_of(name, module) in self._places
         }
-
-    # ---- names that are taken --------------------------------------------------------------
-
-    def _check_name(self, name: str, parts: Sequence[str], home: str) -> None:
-        top = parts[0]
-        mine = []
-        for folder in self.folders:
-            spec = PathFinder.find_spec(top, [folder])
-            if spec is not None and (spec.origin is not None or _portion_has(spec, parts[1])):
-                mine.append((folder, spec))
-        if not mine:
-            return
-        wrong = twins.in_the_way(name, home, [(folder, _where(spec)) for folder, spec in mine])
-        if wrong is not None:
-            raise CallbackError(wrong)
-        other = self._elsewhere(top, mine[0][1])
-        if other is not None:
-            raise CallbackError(
-                f"{name}: {_where(mine[0][1])} has the same name as {other}, and Python would "
-                f"take one for the other; rename the first and use its new name here"
-            )
-
-    def _elsewhere(self, top: str, mine: ModuleSpec) -> str | None:
-        """Say where another module of the same name is, or None."""
-        if top in sys.builtin_module_names:
-            return f"the module {top} built into Python"
-        loaded = sys.modules.get(top)
-        if loaded is not None and _folder_of(top, loaded) not in self._places:
-            return _path_of(top, loaded) or f"the module {top} that is already imported"
-        others = [
-            path
-            for path in sys.path
-            if isinstance(path, str) and os.path.realpath(path) not in self._places
-        ]
-        for finder in sys.meta_path:
-            spec = None
-            if finder is PathFinder:
-                spec = PathFinder.find_spec(top, others)
-            else:
-                with contextlib.suppress(Exception):  # somebody else's import hook
-                    spec = finder.find_spec(top, None)
-            # A folder without __init__.py has no origin, and gives way to a module.
-            if spec is None or spec.origin is None or _base(spec) in self._places:
-                continue
-            return _where(spec) if spec.has_location else f"the module {top} built into Python"
-        return None
 
     # ---- importing -------------------------------------------------------------------------
 
     def _import(self, name: str, parts: Sequence[str]) -> tuple[ModuleType, tuple[str, ...]]:
         if not _exists(parts[0]):
-            raise CallbackError(self._missing(name, parts[0]))
+            raise CallbackError(why_missing(name, parts[0], self.folders))
         module = self._import_one(name, parts[0])
         done = 1
         while done < len(parts) - 1 and sources.paths_of(module):
@@ -250,19 +173,16 @@ class CallbackModules:
             self._gave_up = True
             message = f"{name}: the import of the module {dotted} was given up: {error}"
         except MachineryBroken as error:
-            message = f"{name}: the module {dotted} cannot be used: {_blame(dotted, error)}"
-        except KeyboardInterrupt as error:
-            if not any(
-                self._is_mine(f.filename) for f in traceback.extract_tb(error.__traceback__)
-            ):
-                raise  # somebody at the keyboard
-            message = (
-                f"{name}: the module {dotted} cannot be imported: {self._failure(error, dotted)}"
-            )
+            why = what_broke_imports(dotted, error)
+            message = f"{name}: the module {dotted} cannot be used: {why}"
         except BaseException as error:
-            message = (
-                f"{name}: the module {dotted} cannot be imported: {self._failure(error, dotted)}"
-            )
+            files = [*users_files(error, self._is_mine)]
+            if isinstance(error, KeyboardInterrupt) and not files:
+                raise  # somebody at the keyboard
+            for file in files:
+                _drop_bytecode(file)
+            why = why_failed(error, dotted, self._is_mine)
+            message = f"{name}: the module {dotted} cannot be imported: {why}"
         raise CallbackError(message)
 
     def _came_late(self, dotted: str) -> None:
@@ -274,171 +194,8 @@ class CallbackModules:
         if module is not None and not self._closed:
             sys.modules[dotted] = module
 
-    def _missing(self, name: str, top: str) -> str:
-        if not self.folders:
-            return f"{name}: there is no module {top} among the installed ones"
-        names = {module.name for module in pkgutil.iter_modules(self.folders)}
-        hint = f"; {suggest(top, names)}" if names else ""
-        unreadable = list(filter(None, map(_why_unreadable, self.folders)))
-        if unreadable:
-            return f"{name}: the module {top} cannot be looked for: {'; '.join(unreadable)}"
-        where = " and ".join(self.folders)
-        return f"{name}: there is no module {top} in {where}, nor among the installed ones{hint}"
-
-    def _failure(self, error: BaseException, dotted: str) -> str:
-        """Say what went wrong in a module, and in which of the user's lines."""
-        # Where a source cannot be read, the last frame is the one that reads it.
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename != sources.__file__
-        ]
-        mine = [frame for frame in frames if self._is_mine(frame.filename)]
-        for frame in mine:
-            _drop_bytecode(frame.filename)
-        kind = type(error).__name__
-        if isinstance(error, SyntaxError) and error.filename and error.lineno:
-            return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
-        file = sources.read_from(dotted)
-        if mine or file is None:
-            seen = mine or [frame for frame in frames if not frame.filename.startswith("<frozen")]
-            place = f"{seen[-1].filename}:{seen[-1].lineno}: " if seen else ""
-        else:  # it has no line of its own in it: what it has done to Python shows later
-            line = line_of(file, _SUSPECT)
-            place = f"{file}:{line}: " if line else f"{file}: "
-        text = first_line(error)
-        hint = ""
-        if isinstance(error, ModuleNotFoundError):
-            hint = "; install it in the environment of the server, or mend the import"
-        return f"{place}{kind}{': ' if text else ''}{text}{hint}"
-
     def _is_mine(self, filename: str) -> bool:
         return any(filename.startswith(os.path.join(place, "")) for place in self._places)
-
-
-_SUSPECT = ("modules", "settrace", "setprofile", "meta_path", "path_hooks", "__import__")
-"""What a module has in hand that makes its import fail outside of it."""
-
-
-def _blame(dotted: str, error: MachineryBroken) -> str:
-    """Say which line of the user's has made unusable what imports need."""
-    words = [one.word for one in error.broken]
-    first = sources.read_from(dotted)
-    files = [first, *sources.being_read()] if first else sources.being_read()
-    places = ((file, line_of(file, words)) for file in files)
-    file, line = next(((f, n) for f, n in places if n), (first or dotted, None))
-    return (
-        f"{file}:{line or 1}: it breaks {error}, which every import in the server needs; that was "
-        "put back"
-    )
-
-
-def path_of(module: ModuleType, function: str = "") -> str:
-    """Return where a module comes from, for a message.
-
-    Args:
-        module: The module, or what it has put in its place.
-        function: The dotted name of a function in it.
-    """
-    parts = function.split(".")[:-1]
-    names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-    known = next((path for path in map(sources.origin_of, names) if path is not None), None)
-    return known or _path_of("", module) or "built into Python"
-
-
-def first_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of what an exception says.
-
-    Args:
-        error: Any exception, also one that cannot be printed.
-        limit: Most characters.
-    """
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:
-        return ""
-    return lines[0][:limit] if lines else ""
-
-
-def submodules(module: ModuleType) -> Iterable[str]:
-    """Return the names of the modules in a package; none if it is no package."""
-    return {found.name for found in pkgutil.iter_modules(sources.paths_of(module))}
-
-
-def _why_unreadable(folder: str) -> str:
-    """Return why a folder cannot be listed; nothing where it can."""
-    try:
-        with os.scandir(folder):
-            return ""
-    except OSError as error:
-        return f"the folder {folder} cannot be read: {error.strerror}"
-
-
-def _loaded() -> list[tuple[str, ModuleType | None]]:
-    return [entry for entry in sys.modules.copy().items() if isinstance(entry[0], str)]
-
-
-def _top(name: str) -> str:
-    return name.partition(".")[0]
-
-
-def _namespace(module: object) -> dict[str, Any]:
-    """Return what is in a module, whatever its class makes of looking at it."""
-    try:
-        found = _dict_of_module(module)
-    except TypeError:  # something else, in the place of a module
-        try:
-            found = vars(module)
-        except Exception:
-            found = {}
-    return found if isinstance(found, dict) else {}
-
-
-_dict_of_module: Any = vars(ModuleType)["__dict__"].__get__
-
-
-def file_of(name: str, module: object) -> str | None:
-    """Return the file of a module, and not what it says of itself where we know."""
-    file = sources.origin_of(name) or _namespace(module).get("__file__")
-    return file if isinstance(file, str) else None
-
-
-def _path_of(name: str, module: object) -> str | None:
-    """Return the file or folder of a module."""
-    file = file_of(name, module)
-    if file is not None:
-        return file
-    paths = sources.paths_of(module)
-    return paths[0] if paths else None
-
-
-def _folder_of(name: str, module: object) -> str | None:
-    """Return the folder in which a top-level module or package stands."""
-    origin = sources.origin_of(name)
-    if origin is not None:
-        folder, file = os.path.split(origin)
-        return os.path.dirname(folder) if file == "__init__.py" else folder
-    namespace = _namespace(module)
-    paths = sources.paths_of(module) if "__path__" in namespace else []
-    path = paths[0] if paths else namespace.get("__file__")
-    return os.path.dirname(path) if isinstance(path, str) else None
-
-
-def _base(spec: ModuleSpec) -> str | None:
-    paths = list(spec.submodule_search_locations or ())
-    path = paths[0] if paths else spec.origin
-    return os.path.dirname(path) if path else None
-
-
-def _where(spec: ModuleSpec) -> str:
-    if spec.has_location or not spec.submodule_search_locations:
-        return spec.origin or spec.name
-    return next(iter(spec.submodule_search_locations))
-
-
-def _portion_has(spec: ModuleSpec, name: str) -> bool:
-    """Say whether a folder without __init__.py holds a module."""
-    return PathFinder.find_spec(name, list(spec.submodule_search_locations or ())) is not None
 
 
 def _exists(dotted: str) -> bool:
@@ -450,28 +207,16 @@ def _exists(dotted: str) -> bool:
         return False
 
 
-def _stamp_of(name: str, module: ModuleType) -> Stamp | None:
-    file = file_of(name, module)
-    if file is None:
-        return None
-    try:
-        status = os.stat(file)
-    except (OSError, ValueError):
-        return (file, 0, 0)
-    return (file, status.st_mtime_ns, status.st_size)
-
-
 def _forget(name: str) -> None:
     """Drop a module so that the next import reads its source again."""
     module = sys.modules.pop(name, None)
-    _stamps.pop(name, None)
     # `from package import name` would find the old module as an attribute of its package.
     parent, _, child = name.rpartition(".")
     package = sys.modules.get(parent)
-    if module is not None and _namespace(package).get(child) is module:
+    if module is not None and namespace_of(package).get(child) is module:
         with contextlib.suppress(Exception):
             delattr(package, child)
-    file = sources.read_from(name) or _namespace(module).get("__file__")
+    file = sources.read_from(name) or namespace_of(module).get("__file__")
     if isinstance(file, str):
         _drop_bytecode(file)
 

@@ -30,7 +30,7 @@ _STEP = 0.25
 
 
 class ImportAbandoned(Exception):
-    """Say why an import was given up, and where it stood."""
+    """An import was given up; says why, and where it stood."""
 
 
 class _Import:

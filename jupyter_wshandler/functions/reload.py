@@ -19,7 +19,7 @@ from ..config.model import Config, FunctionSpec, Place, RouteConfig
 from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
-from .modules import file_of
+from .places import file_of
 from .resolve import Resolver, home_of
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
 
@@ -32,7 +32,7 @@ TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Hold what one look at the files gave.
+    """What one look at the files gave.
 
     Attributes:
         config: The configuration to serve.
@@ -51,7 +51,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Say what a reload did.
+    """What a reload did.
 
     Attributes:
         files: The files that had changed.
@@ -84,7 +84,7 @@ class Reload:
 
 @dataclass(slots=True)
 class _Attempt:
-    """Collect the routes of a configuration and what went wrong with each function."""
+    """The routes of a configuration, and what went wrong with each function."""
 
     routes: list[Route] = field(default_factory=list)
     failed: dict[tuple[str, str], CallbackError] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class _Attempt:
 
 
 class RouteLoader:
-    """Make the routes of a configuration, and know which files they depend on.
+    """What makes the routes of a configuration, and knows which files they depend on.
 
     All methods but `close` may run in a thread, one at a time.
     """
@@ -145,7 +145,7 @@ class RouteLoader:
         folders = tuple(config.folders)
         if self.resolver is None or folders != self._folders:
             before, self._folders = self.resolver, folders
-            self.resolver = Resolver(folders, refresh=False)
+            self.resolver = Resolver(folders)
             if before is not None:
                 before.close()
 
@@ -185,6 +185,11 @@ class RouteLoader:
     ) -> Loaded:
         """Look at the files, and load again what has changed.
 
+        First the configuration, since it says which folders and functions there are. Then the
+        code: only where a module has changed, but then all modules, as one may hold objects of
+        another. Last the functions alone, where the configuration names others of the same code.
+        Each step that fails leaves what was served before.
+
         Args:
             source: Loads the configuration; None if it cannot change.
             config: The configuration that is served.
@@ -197,7 +202,7 @@ class RouteLoader:
             new = self._load_config(source)
             self._yaml_errors = unusable(new, config)
             if self._yaml_errors:
-                new = config
+                new = config  # a file that is half written must not take its routes away
         self._open(new)
         afresh: _Attempt | None = None
         if force or any(path in self._code for path in changed):
@@ -226,6 +231,8 @@ class RouteLoader:
         resolver = self.resolver
         assert resolver is not None
         for remaining in reversed(range(TRIES)):
+            # Connections go on with the old modules, which their callbacks refer to, while the
+            # fresh ones are imported.
             before = resolver.set_aside()
             is_good = False
             try:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Literal
 
-from ..callbacks.errorlog import place_of
 from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
 from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
-from .modules import CallbackModules, first_line, path_of, submodules
+from ..guard import place_of
+from .faults import first_line
+from .modules import CallbackModules
+from .places import path_of, submodules
 from .shadows import calls_of_open
 
 Kind = Literal["async", "asyncgen", "gen", "plain"]
@@ -26,7 +28,7 @@ _ANSWERS = ("select_subprotocol", "get_compression_options", "condition")
 
 
 class BoundCallback:
-    """Be one function of the user's, ready to be called for one event.
+    """One function of the user's, ready to be called for one event.
 
     Attributes:
         name: The function's dotted name.
@@ -63,7 +65,7 @@ class BoundCallback:
 
 
 class AdHoc:
-    """Be a function that a callback hands over, rather than one that the configuration names.
+    """A function that a callback hands over, rather than one that the configuration names.
 
     Args:
         name: What to call it in log lines.
@@ -81,26 +83,22 @@ class AdHoc:
 
 
 class Resolver:
-    """Find the functions that a configuration names.
+    """What finds the functions that a configuration names.
 
     Args:
         folders: Folders of the config files, in which callback modules may stand. They are
             appended to `sys.path` until `close`.
-        refresh: Whether `resolve` imports modules again by itself once a failed one has changed;
-            False where the caller swaps them all at once with `set_aside`.
     """
 
-    def __init__(self, folders: Sequence[str], *, refresh: bool = True) -> None:
+    def __init__(self, folders: Sequence[str]) -> None:
         self._modules = CallbackModules(folders)
-        self._refreshes = refresh
-        self._failed = False
         self.warnings: list[str] = []
 
     def resolve(self, spec: FunctionSpec, event: str, default_run: str = "thread") -> BoundCallback:
         """Find one function and check that the event can call it.
 
-        After a failure the modules of the folders are imported afresh, all together, once one of
-        their files has changed (unless `refresh` is False).
+        A module that is imported stays as it is, whatever becomes of its file, until `set_aside`:
+        so that all functions are of one version.
 
         Args:
             spec: What the configuration says.
@@ -112,15 +110,9 @@ class Resolver:
             CallbackError: The function cannot be used; says why and what to do.
         """
         event = event.partition(" ")[0]  # "every 30" is one of several
-        if self._refreshes and self._failed and self._modules.refresh():
-            self._failed = False
-        try:
-            module, path = self._modules.load(spec.function, home_of(spec))
-            function = _look_up(spec.function, module, path)
-            check_function(spec, event, function)
-        except CallbackError:
-            self._failed = True
-            raise
+        module, path = self._modules.load(spec.function, home_of(spec))
+        function = _look_up(spec.function, module, path)
+        check_function(spec, event, function)
         if path == ("open",):
             self._warn_of_open(spec.function, module)
         return BoundCallback(spec, event, function, default_run)
@@ -128,13 +120,6 @@ class Resolver:
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules of the folders that were imported, by name."""
         return self._modules.modules()
-
-    def refresh(self) -> bool:
-        """Forget the imported modules if any of their files has changed; say whether.
-
-        The functions found before keep working as they were.
-        """
-        return self._modules.refresh()
 
     def set_aside(self) -> dict[str, ModuleType]:
         """Make the next imports from the folders fresh ones; see `CallbackModules.set_aside`."""

@@ -45,7 +45,7 @@ _open = open
 
 
 class Reading:
-    """Collect what imports depend on, while `recorded` has it.
+    """What imports depend on, collected while `recorded` has it.
 
     Attributes:
         files: The files that were read, as they were then.
@@ -188,7 +188,7 @@ def _hook(path: str) -> FileFinder:
 
 
 class _Finder(FileFinder):
-    """Find modules as Python does, and note what was asked for."""
+    """A finder that finds modules as Python does, and notes what was asked for."""
 
     def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
         try:
@@ -207,7 +207,7 @@ class _Finder(FileFinder):
 
 
 class _Source(SourceFileLoader):
-    """Compile a module from its source, whatever bytecode there is."""
+    """A loader that compiles a module from its source, whatever bytecode there is."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)

@@ -78,7 +78,7 @@ def _is_link(path: str, known: dict[str, bool]) -> bool:
 
 
 class FileWatch:
-    """Call a function when a file of a certain name changes in one of some folders.
+    """A watch that calls a function when a file of a certain name changes in some folders.
 
     The folders themselves are watched and nothing below them: the folder of a config file may be
     somebody's home. `watchfiles` is asked from a daemon thread of our own, since its own

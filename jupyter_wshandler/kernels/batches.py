@@ -7,9 +7,11 @@ into Python objects: a batch costs the server's loop a few milliseconds, whateve
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
+
+from .events import FromKernel, SessionChange
 
 MAX_CONTENT = 4 * 1024 * 1024
 """Bytes of a batch's JSON. What a kernel's courier puts into one is about a MiB, or the page of a
@@ -45,81 +47,15 @@ _PAIRS = re.compile(
 _NOTHING: Final = msgspec.Raw(b"")
 
 
-class Text(msgspec.Struct, array_like=True, tag="text", frozen=True):
-    """Send a text to a client."""
-
-    name: str
-    text: str
-
-
-class Long(msgspec.Struct, array_like=True, tag="long", frozen=True):
-    """Send a text to a client that travels as a buffer, in UTF-8."""
-
-    name: str
-
-
-class Binary(msgspec.Struct, array_like=True, tag="binary", frozen=True):
-    """Send bytes to a client, which travel as a buffer."""
-
-    name: str
-
-
-class Ping(msgspec.Struct, array_like=True, tag="ping", frozen=True):
-    """Send a ping to a client; its payload travels as a buffer."""
-
-    name: str
-
-
-class Close(msgspec.Struct, array_like=True, tag="close", frozen=True):
-    """Close a connection."""
-
-    name: str
-    code: int
-    reason: str
-
-
-class Closed(msgspec.Struct, array_like=True, tag="closed", frozen=True):
-    """Say that the last callback of a connection has run, and how many messages were dropped."""
-
-    name: str
-    dropped: int
-
-
-class SessionChange(msgspec.Struct, array_like=True, tag="session", frozen=True):
-    """Change a session: new values as JSON by key, and keys that are gone."""
-
-    name: str
-    changed: msgspec.Raw
-    removed: msgspec.Raw
-
-
-class Serve(msgspec.Struct, array_like=True, tag="serve", frozen=True):
-    """Ask for a route."""
-
-    name: str
-    number: int
-    claim: msgspec.Raw
-    label: str = ""
-
-
-class Withdraw(msgspec.Struct, array_like=True, tag="withdraw", frozen=True):
-    """Serve a route no longer."""
-
-    name: str
-
-
-Said: TypeAlias = Text | Long | Binary | Ping | Close | Closed | SessionChange | Serve | Withdraw
-
-
 class _About(msgspec.Struct, array_like=True):
-    """Read no more of an event than what it is about."""
+    """What an event is, and what it is about: no more of it is read."""
 
     what: str
     name: msgspec.Raw = _NOTHING
 
 
 class Asked(msgspec.Struct):
-    """Be a claim whose large parts have not been looked at."""
+    """A claim whose large parts have not been looked at."""
 
     pattern: str
     options: msgspec.Raw = _NOTHING
@@ -151,7 +87,7 @@ class _Content(msgspec.Struct):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Be one batch of a kernel, whose events have not been read."""
+    """One batch of a kernel, whose events have not been read."""
 
     comm_id: str
     hello: int | None
@@ -162,11 +98,11 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class NotABatch(Exception):
-    """Report that a kernel has sent what no kernel of this version sends; says what."""
+    """A kernel has sent what no kernel of this version sends; says what."""
 
 
 _content = msgspec.json.Decoder(_Content)
-_said: msgspec.json.Decoder[Said] = msgspec.json.Decoder(Said)
+_said: msgspec.json.Decoder[FromKernel] = msgspec.json.Decoder(FromKernel)
 _about = msgspec.json.Decoder(_About)
 _counts = msgspec.json.Decoder(dict[str, int])
 _texts = msgspec.json.Decoder(dict[str, str])
@@ -218,7 +154,7 @@ def _mark(found: re.Match[bytes]) -> bytes:
     return found[0] if found[2] is None else found[1] + b"\xff"
 
 
-def read_event(event: msgspec.Raw) -> Said:
+def read_event(event: msgspec.Raw) -> FromKernel:
     """Read one event of a batch.
 
     Raises:
@@ -268,7 +204,9 @@ def read_claim(claim: msgspec.Raw) -> dict[str, Any]:
     return given
 
 
-def read_changes(event: SessionChange) -> tuple[dict[str, str], list[str]]:
+def read_changes(
+    event: SessionChange[msgspec.Raw, msgspec.Raw],
+) -> tuple[dict[str, str], list[str]]:
     """Read what has changed in a session: values as JSON by key, and the keys that are gone.
 
     Raises:

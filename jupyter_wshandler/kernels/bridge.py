@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,53 +12,44 @@ from ..connection.connection import Connection
 from ..connection.host import Host
 from ..connection.opening import Opening
 from ..connection.phase import CLOSED
-from ..connection.sending import SENT, Sent, check_close
-from ..connection.turns import begin_work, end_work, next_message, rest
-from ..engine.protocol import Pong
-from ..errors import ConnectionClosed, RouteRefused
+from ..connection.turns import begin_work, end_work, rest
+from ..engine import messages
+from ..engine.frames import check_close
+from ..errors import RouteRefused
 from ..routes import Route
-from ..sessions.manager import Session
-from ..types import Callback, CloseCode, Question
-from .batches import (
-    Batch,
+from ..types import Callback, CloseCode
+from .batches import Batch, NotABatch, one_line, read_claim
+from .connection import KernelConnection
+from .courier import Courier, Transmit
+from .delivery import Delivery
+from .details import describe
+from .events import (
+    Answer,
     Binary,
     Close,
+    Displaced,
+    Event,
+    FromKernel,
+    Leaving,
     Long,
-    NotABatch,
+    Lost,
+    Open,
     Ping,
-    Said,
+    Refused,
     Serve,
+    Served,
     SessionChange,
+    Stop,
     Text,
     Withdraw,
-    about,
-    one_line,
-    read_changes,
-    read_claim,
-    read_event,
 )
-from .connection import KernelConnection
-from .courier import (
-    KERNEL_IN_FLIGHT,
-    LONG,
-    WINDOW,
-    WINDOW_SIZE,
-    Courier,
-    Event,
-    OutOfStep,
-    Transmit,
-)
-from .details import describe
+from .incoming import SLICE, Incoming
+from .outgoing import MAX_WAITING, Outgoing
 from .routes import Claim, KernelRoutes
-
-MAX_WAITING = 16 * 1024 * 1024
-"""Bytes that wait for one kernel, at most; reading from its clients pauses beyond it."""
+from .sessions import HeldSessions
 
 GOODBYE = 30.0
 """Seconds that a kernel has for the `on_close` of a connection."""
-
-SLICE = 0.003
-"""Seconds of the server's loop that what one kernel says takes at a time."""
 
 QUIET = 60.0
 """Seconds between two lines about events that make no sense and are about no connection."""
@@ -73,45 +60,9 @@ MAX_PING = 125
 NO_CODE = 1005
 """Stands for a close frame without a code (RFC 6455 section 7.1.5)."""
 
-_BUFFERED = (Long, Binary, Ping)
-_BUFFERED_TAGS = frozenset({"long", "binary", "ping"})
 
-
-class Waiting:
-    """Be a batch of the kernel that has not been handled to its end."""
-
-    def __init__(self, batch: Batch, buffers: Sequence[Any]) -> None:
-        self.number = batch.number
-        self.buffers = iter(buffers)
-        self._events = iter(batch.events)
-        self._taken = dict(batch.taken)
-
-    def add(self, taken: dict[str, int]) -> None:
-        """Add what a later message says of handled messages."""
-        for name, count in taken.items():
-            self._taken[name] = self._taken.get(name, 0) + count
-
-    def step(self) -> msgspec.Raw | tuple[str, int] | None:
-        """Return the next event, or the next count of handled messages; None at the end."""
-        event = next(self._events, None)
-        if event is not None:
-            return event
-        return self._taken.popitem() if self._taken else None
-
-
-class _Refused(ValueError):
-    """Report that an event was read, and cannot be done."""
-
-
-def _next(buffers: Iterator[Any]) -> bytes:
-    try:
-        return bytes(next(buffers))
-    except StopIteration:
-        raise OutOfStep("a buffer is missing") from None
-
-
-class Bridge:
-    """Serve the routes of one kernel.
+class KernelBridge:
+    """The server's end of the way to one kernel: its routes, and who is connected to them.
 
     Args:
         owner: Owns the connections.
@@ -146,16 +97,22 @@ class Bridge:
         self._courier = Courier(
             self.io.loop, transmit, in_flight=1, patience=0.005, dropped=self._dropped, pack=pack
         )
-        self.lost = lost
+        self._incoming = Incoming(
+            self.io,
+            self._courier,
+            do=self._do,
+            taken=self._taken,
+            wrong=self._malformed,
+            failed=self._failed,
+            lost=lost,
+        )
+        self._delivery = Delivery(self.io, self._courier)
+        self._outgoing = Outgoing(self._courier)
+        self._sessions = HeldSessions(owner.touch)
         self._connections: dict[str, KernelConnection] = {}
-        self._sessions: dict[str, tuple[Session, int]] = {}
-        self._waiting: deque[Waiting] = deque()
-        self._turn: asyncio.Handle | None = None
         self._agreed: dict[str, int] = {}  # the number of the claim that a route is served by
         self._wrong = 0
         self._quiet_until = 0.0
-        self._blocked: set[KernelConnection] = set()
-        self._waits: set[asyncio.Task[None]] = set()
         self.busy = False
         """Whether new connections are refused: the kernel has not answered for long."""
 
@@ -172,52 +129,9 @@ class Bridge:
             OutOfStep: A batch is missing, so that nothing of this kernel can be relied on.
             NotABatch: The kernel sends more than one that keeps to the rules would.
         """
-        self._courier.accept(batch.number, batch.got)
-        if batch.number is not None:
-            if len(self._waiting) >= KERNEL_IN_FLIGHT:
-                raise NotABatch(f"more than {KERNEL_IN_FLIGHT} batches at once")
-            self._waiting.append(Waiting(batch, buffers))
-        elif self._waiting:
-            # What was sent before is handled before; unknown names must not pile up meanwhile.
-            known = self._connections
-            self._waiting[-1].add({n: c for n, c in batch.taken.items() if n in known})
-        else:
-            self._waiting.append(Waiting(batch, ()))
-        if self._turn is None:
-            self._work()
-        for connection in tuple(self._blocked):
+        self._incoming.receive(batch, buffers, self._connections)
+        for connection in self._outgoing.blocked:
             self.wake(connection)
-
-    def _work(self) -> None:
-        """Handle what waits for a few milliseconds; the rest in the next turn of the loop.
-
-        What others wait for comes in between.
-        """
-        self._turn = None
-        until = time.monotonic() + SLICE
-        self.io.begin_batch()
-        while self._waiting and self.alive:
-            waiting = self._waiting[0]
-            step = waiting.step()
-            if step is None:
-                self._waiting.popleft()
-                if waiting.number is not None:
-                    self._courier.handled(waiting.number)
-            elif isinstance(step, tuple):
-                self._taken(*step)
-            else:
-                self._handle(step, waiting.buffers)
-            if time.monotonic() >= until:
-                break
-        if self._waiting and self.alive:
-            self._turn = self.io.loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        try:
-            self._work()
-        except (OutOfStep, NotABatch) as error:
-            self._waiting.clear()
-            self.lost(error)
 
     def _taken(self, name: str, count: int) -> None:
         connection = self._connections.get(name)
@@ -225,59 +139,38 @@ class Bridge:
             connection.take(count)
             self.wake(connection)
 
-    def _handle(self, event: msgspec.Raw, buffers: Iterator[Any]) -> None:
-        """Do what one event says; what is wrong with it costs its connection, and nobody else."""
-        try:
-            said = read_event(event)
-            # Taken also for a connection that is gone: the next event has the next buffer.
-            buffer = _next(buffers) if isinstance(said, _BUFFERED) else b""
-            self._do(said, buffer)
-        except (OutOfStep, NotABatch):
-            raise
-        except ValueError as error:
-            what, name = about(event)
-            if what in _BUFFERED_TAGS and not isinstance(error, _Refused):
-                _next(buffers)
-            self._malformed(what, name, str(error))
-        except Exception:
-            what, name = about(event)
-            self.log.exception("%s: %s could not be handled", self.label, one_line(what, 20))
-            self._close_wrong(name)
+    def _do(self, said: FromKernel, buffer: bytes) -> None:
+        """Do what one event of the kernel says.
 
-    def _do(self, said: Said, buffer: bytes) -> None:
+        Raises:
+            ValueError: It cannot be done.
+            NotABatch: No kernel of ours says that.
+        """
         if isinstance(said, Serve):
             self._serve(said)
-            return
-        if isinstance(said, Withdraw):
+        elif isinstance(said, Withdraw):
             self._routes.withdraw(self, said.name)
             self._agreed.pop(said.name, None)
-            return
-        if isinstance(said, SessionChange):
-            self._session_changed(said)
-            return
-        connection = self._connections.get(said.name)
-        if connection is None:
+        elif isinstance(said, SessionChange):
+            self._sessions.change(said)
+        elif (connection := self._connections.get(said.name)) is None:
             return  # it has ended meanwhile
-        try:
-            if isinstance(said, Text):
-                self._send(connection, said.text)
-            elif isinstance(said, Long):
-                self._send(connection, buffer.decode())
-            elif isinstance(said, Binary):
-                self._send(connection, buffer)
-            elif isinstance(said, Ping):
-                if len(buffer) > MAX_PING:
-                    raise ValueError(f"a ping has at most {MAX_PING} bytes, found {len(buffer)}")
-                with contextlib.suppress(ConnectionClosed):
-                    connection.ping(buffer)
-            elif isinstance(said, Close):
-                if said.code != NO_CODE or said.reason:
-                    check_close(said.code, said.reason)
-                connection.end(said.code, said.reason)
-            else:
-                self._ended(connection, said.dropped)
-        except ValueError as error:
-            raise _Refused(str(error)) from None
+        elif isinstance(said, Text):
+            self._delivery.send(connection, said.text)
+        elif isinstance(said, Long):
+            self._delivery.send(connection, buffer.decode())
+        elif isinstance(said, Binary):
+            self._delivery.send(connection, buffer)
+        elif isinstance(said, Ping):
+            if len(buffer) > MAX_PING:
+                raise ValueError(f"a ping has at most {MAX_PING} bytes, found {len(buffer)}")
+            self._delivery.send(connection, messages.Ping(buffer))
+        elif isinstance(said, Close):
+            if said.code != NO_CODE or said.reason:
+                check_close(said.code, said.reason)
+            connection.end(said.code, said.reason)
+        else:
+            self._ended(connection, said.dropped)
 
     def _ended(self, connection: KernelConnection, dropped: int) -> None:
         connection.dropped += min(max(0, dropped), 2**53)
@@ -290,12 +183,20 @@ class Bridge:
     def _dropped(self, event: Event, error: Exception) -> None:
         """Close the connection that an event is about which no message to the kernel can hold."""
         self.log.error(
-            "%s: a %s cannot be sent and is dropped: %s", self.label, event[0], type(error).__name__
+            "%s: a %s cannot be sent and is dropped: %s",
+            self.label,
+            event.what,
+            type(error).__name__,
         )
-        connection = self._connections.get(event[1])
+        connection = self._connections.get(event.name)
         if connection is not None:
-            connection.ended_there |= event[0] == "open"  # the kernel never hears of it
+            connection.ended_there |= isinstance(event, Open)  # the kernel never hears of it
             connection.end(CloseCode.INTERNAL_ERROR, "the notebook cannot be told of this")
+
+    def _failed(self, what: str, name: str) -> None:
+        """Write that an event has met a fault of ours, and close the connection it is about."""
+        self.log.exception("%s: %s could not be handled", self.label, one_line(what, 20))
+        self._close_wrong(name)
 
     def _malformed(self, what: str, name: str, why: str) -> None:
         """Close the connection that an event is about with 1011, and say whose doing it was."""
@@ -326,70 +227,9 @@ class Bridge:
         connection.end(CloseCode.INTERNAL_ERROR, "the notebook's bot sent what cannot be done")
         return connection
 
-    def _send(self, connection: KernelConnection, message: str | bytes) -> None:
-        if connection.held is not None:
-            if connection.closed:  # what comes after our close frame goes nowhere
-                self._courier.take(connection.id)
-                return
-            size = connection.held_size + len(message)
-            # A kernel that keeps to its window never gets here, however its messages are split.
-            if len(connection.held) > WINDOW or (connection.held_size and size > 2 * WINDOW_SIZE):
-                raise ValueError("more messages than the connection's window allows")
-            connection.held.append(message)
-            connection.held_size = size
-            return
-        sent = self._write(connection, message)
-        if sent is SENT:
-            self._courier.take(connection.id)
-            return
-        # The client reads slowly: the kernel hears of no more room, and what it has sent already
-        # waits here. Its window bounds that; beyond it the route's `queue` counts in the kernel.
-        connection.held = deque()
-        connection.held_size = 0
-        task = self.io.loop.create_task(
-            self._send_on(connection, sent), name=f"wshandler {connection.id} waits for room"
-        )
-        self._waits.add(task)
-        task.add_done_callback(self._waits.discard)
-
-    async def _send_on(self, connection: KernelConnection, sent: Sent) -> None:
-        held = connection.held
-        assert held is not None
-        while True:
-            with contextlib.suppress(ConnectionClosed):
-                await sent
-            self._courier.take(connection.id)
-            if not held:
-                break
-            message = held.popleft()
-            connection.held_size -= len(message)
-            sent = self._write(connection, message)
-        connection.held = None
-
-    def _write(self, connection: KernelConnection, message: str | bytes) -> Sent:
-        try:
-            return connection.relay(message)
-        except ConnectionClosed:
-            return SENT
-
-    def _session_changed(self, change: SessionChange) -> None:
-        session, _ = self._sessions.get(change.name, (None, 0))
-        if session is None:
-            return
-        changed, removed = read_changes(change)
-        try:
-            values = {key: json.loads(text) for key, text in changed.items() if key != "id"}
-        except RecursionError:
-            raise ValueError("a session's value is nested too deeply") from None
-        session.update(values)
-        for key in removed:
-            if key != "id":
-                session.pop(key, None)
-        self.touch(session)
-
     # ---- its routes ----------------------------------------------------------------------------
 
-    def _serve(self, said: Serve) -> None:
+    def _serve(self, said: Serve[msgspec.Raw]) -> None:
         if said.label:
             self.label = f"kernel {self.kernel_id[:8]} ({one_line(said.label, 100)})"
         try:
@@ -404,17 +244,19 @@ class Bridge:
                 one_line(str(refusal), 1000),
             )
             why = str(refusal)[:4000].encode(errors="replace").decode()
-            answer: list[Any] = ["refused", said.name, said.number, why]
+            size = len(why)
+            answer: Answer = Refused(said.name, said.number, why)
         else:
             self._agreed[said.name] = said.number
-            answer = ["served", said.name, said.number, where]
+            size = len(str(where))
+            answer = Served(said.name, said.number, where)
         if self._courier.waiting > 2 * MAX_WAITING:
             raise NotABatch("claims without taking the answers to them")
-        self._courier.put(answer, size=512 + len(said.name) + len(str(answer[3])))
+        self._courier.put(answer, size=512 + len(said.name) + size)
 
     def displaced(self, name: str, reason: str) -> None:
         """Tell the kernel that one of its routes is served no longer."""
-        self._courier.put(["displaced", name, self._agreed.pop(name, 0), reason])
+        self._courier.put(Displaced(name, self._agreed.pop(name, 0), reason))
 
     # ---- to the kernel: the host of its connections --------------------------------------------
 
@@ -427,10 +269,11 @@ class Bridge:
     def _stop(self, c: KernelConnection, number: int) -> None:
         room = self._courier.waiting < MAX_WAITING
         if self.alive and room and c.id in self._connections:
-            self._courier.put(["stop", c.id, number])
+            self._courier.put(Stop(c.id, number))
 
     def _leaving(self, c: KernelConnection) -> None:
-        self._courier.put(["leaving", c.id, c.close_code, c.close_reason or ""])
+        assert c.close_code is not None  # the client has said one
+        self._courier.put(Leaving(c.id, c.close_code, c.close_reason or ""))
 
     def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
         """Refuse: a function here is no callback there."""
@@ -455,44 +298,15 @@ class Bridge:
             else:
                 if not c.has_opened:
                     self._connections[c.id] = c
-                    self._hold_session(c.attached_session)
-                    self._courier.put(["open", c.id, describe(c, self._routes.headers)], size=4096)
+                    self._sessions.hold(c.attached_session)
+                    self._courier.put(Open(c.id, describe(c, self._routes.headers)), size=4096)
                     c.mark_opened()
-                self._pump(c)
+                self._outgoing.hand_over(c, alive=self.alive)
         finally:
             end_work(c, work)
         rest(c)
         if c.phase == CLOSED and not c.has_messages:
             self._lost(c)
-
-    def _pump(self, c: KernelConnection) -> None:
-        courier = self._courier
-        self._blocked.discard(c)
-        while True:
-            if not c.has_room():
-                return  # what the kernel takes wakes it again
-            if c.has_messages and courier.waiting >= MAX_WAITING and self.alive:
-                self._blocked.add(c)
-                return
-            # With an empty inbox, too: the message before has left, and reading may go on.
-            message = next_message(c)
-            if message is None:
-                return
-            if type(message) is str and len(message) <= LONG:
-                c.give(len(message))
-                courier.put(["text", c.id, message], size=64 + len(message))
-            elif type(message) is str:
-                # Beside the JSON: within it there would be many copies, here and in the kernel.
-                c.give(len(message))
-                courier.put(["long", c.id], message.encode(), size=64 + len(message))
-            elif type(message) is bytes:
-                c.give(len(message))
-                courier.put(["binary", c.id], message, size=64 + len(message))
-            elif type(message) is Question:
-                c.give(len(message.frame))
-                courier.put(["text", c.id, message.frame], size=64 + len(message.frame))
-            elif isinstance(message, Pong):
-                courier.put(["pong", c.id], message.payload)
 
     def _lost(self, c: KernelConnection) -> None:
         """Tell the kernel how a connection has ended; it is finished when `on_close` has run."""
@@ -500,26 +314,15 @@ class Bridge:
             return
         c.lost_at = time.monotonic()
         if self.alive and not c.ended_there:
-            self._courier.put(["lost", c.id, c.close_code, c.close_reason or ""])
+            self._courier.put(Lost(c.id, c.close_code, c.close_reason or ""))
         else:
             self._finish(c)
-
-    def _hold_session(self, session: Session | None) -> None:
-        if session is not None:
-            _, count = self._sessions.get(session.id, (session, 0))
-            self._sessions[session.id] = session, count + 1
-
-    def _let_session_go(self, session: Session | None) -> None:
-        if session is not None and session.id in self._sessions:
-            held, count = self._sessions.pop(session.id)
-            if count > 1:
-                self._sessions[session.id] = held, count - 1
 
     def _finish(self, c: KernelConnection) -> None:
         if c.take_last_turn():
             if self._connections.pop(c.id, None) is not None:
-                self._let_session_go(c.attached_session)
-            self._blocked.discard(c)
+                self._sessions.let_go(c.attached_session)
+            self._outgoing.forget(c)
             self.finished(c)
 
     @property
@@ -567,14 +370,10 @@ class Bridge:
             return
         self.alive = False
         self._courier.close()
-        self._waiting.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._incoming.end()
         # At once, as the kernel may be back at once; the connections follow some at a time.
         self._routes.forget(self)
-        for task in tuple(self._waits):
-            task.cancel()
+        self._delivery.end()
         self._close_some(list(reversed(self._connections.values())), reason)
 
     def _close_some(self, connections: list[KernelConnection], reason: str) -> None:

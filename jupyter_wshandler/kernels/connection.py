@@ -11,6 +11,7 @@ from ..connection.connection import Connection
 from ..connection.phase import PEER_CLOSED
 from ..connection.sending import Sent
 from ..engine.chat import ChatCodec
+from ..engine.messages import Ping
 from ..types import Codec
 
 WINDOW = 64
@@ -21,7 +22,7 @@ WINDOW_SIZE = 1024 * 1024
 
 
 class _Relay(Answers):
-    """Let the kernel mark its answers, and tell it which to stop."""
+    """The answers of a connection that the kernel marks, and is told to stop."""
 
     __slots__ = ("_tell",)
 
@@ -38,7 +39,7 @@ class _Relay(Answers):
 
 
 class KernelConnection(Connection):
-    """Be an open WebSocket whose messages are handled in a kernel.
+    """An open WebSocket whose messages are handled in a kernel.
 
     Args:
         args: See `Connection`.
@@ -71,7 +72,8 @@ class KernelConnection(Connection):
         self.on_stop = on_stop
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
-        self.held: deque[str | bytes] | None = None  # waits for room at a client that reads slowly
+        # Waits for room at a client that reads slowly.
+        self.held: deque[str | bytes | Ping] | None = None
         self.held_size = 0
         self.lost_at = 0.0
         self.told_closing = False  # the kernel knows that the client is leaving

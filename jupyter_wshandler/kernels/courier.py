@@ -5,7 +5,8 @@ Both sides have a `Courier`. A comm message holds one batch::
     {"n": 7, "got": 6, "taken": {"c1": 3}, "events": [["text", "c1", "hello"], ["binary", "c1"]]}
 
 `n` numbers the batches of one side and `got` is the last one that came from the other; `taken`
-says how many messages of a connection have been handled, so that more may come. The payloads of
+says how many messages of a connection (of a kernel's, also pings) have been handled, so that more
+may come. The payloads of
 binary events are the comm message's buffers, in order. Batching is what makes a bridge fast (one
 comm message per event gives some hundred events per second) and what keeps it from using up the
 rate that a notebook's server allows its kernel (1,000 messages a second).
@@ -20,8 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from .batches import MAX_EVENTS
+from .events import Event
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of this language: a server and a kernel of different versions leave each other alone."""
 
 TARGET = "wshandler"
@@ -40,23 +42,22 @@ KERNEL_IN_FLIGHT = 8
 """Batches of a kernel that the server may not have confirmed yet, at most."""
 
 WINDOW = 16 * 1024
-"""Messages of one connection that the server may have and not have sent on: as many small ones
-as a socket takes before it is full."""
+"""Messages and pings of one connection that the server may have and not have sent on: as many
+small ones as a socket takes before it is full."""
 
 WINDOW_SIZE = 1024 * 1024
 """Bytes in them, at most; one message is always allowed."""
 
-Event: TypeAlias = list[Any]
 Batch: TypeAlias = dict[str, Any]
 Transmit: TypeAlias = Callable[[Batch, list[bytes]], object]
 
 
 class OutOfStep(Exception):
-    """Report that a batch is missing: what was in it is lost."""
+    """A batch is missing: what was in it is lost."""
 
 
 class Courier:
-    """Send events in order and in batches; belongs to one event loop.
+    """One side's way to the other: events in order and in batches, on one event loop.
 
     Args:
         loop: The event loop.
@@ -111,7 +112,7 @@ class Courier:
         """Send an event, with those that follow it in this turn of the loop.
 
         Args:
-            event: A JSON list that begins with the event's name.
+            event: The event.
             buffer: What travels beside the JSON.
             size: What the event counts for, in bytes.
         """
@@ -160,7 +161,7 @@ class Courier:
             self._sent[self._number] = now
             batch["n"] = self._number
             pairs = self._next_events()
-            batch["events"] = [event for event, _ in pairs]
+            batch["events"] = [event.as_list() for event, _ in pairs]
         if self._handled > self._confirmed:
             batch["got"] = self._confirmed = self._handled
         taken = self._next_taken()
@@ -188,13 +189,13 @@ class Courier:
         for event, buffer in pairs:
             try:
                 # As deep as it is in a message: nesting is one of the things that can be wrong.
-                self._pack({"data": {"events": [event]}})
+                self._pack({"data": {"events": [event.as_list()]}})
                 whole.append((event, buffer))
             except Exception as why:
                 wrong.append((event, why))
         if not wrong:
             raise failed  # it is not the events' doing
-        batch["events"] = [event for event, _ in whole]
+        batch["events"] = [event.as_list() for event, _ in whole]
         try:
             self._transmit(batch, _buffers(whole))
         finally:
@@ -233,14 +234,15 @@ class Courier:
 
     # ---- receiving -------------------------------------------------------------------------
 
-    def receive(self, batch: Batch) -> tuple[list[Event], dict[str, int]]:
+    def receive(self, batch: Batch) -> tuple[list[list[Any]], dict[str, int]]:
         """Take note of a batch of the other side.
 
         Args:
             batch: What its `transmit` was given.
 
         Returns:
-            Its events, and how many messages of which connection the other side has handled.
+            Its events as JSON lists, and how many messages of which connection the other side
+            has handled.
 
         Raises:
             OutOfStep: The batch before it never came.
@@ -297,8 +299,8 @@ def _buffers(pairs: list[tuple[Event, bytes | None]]) -> list[bytes]:
 
 
 def with_buffers(
-    events: Sequence[Event], buffers: Sequence[Any], names: frozenset[str]
-) -> list[tuple[Event, bytes]]:
+    events: Sequence[list[Any]], buffers: Sequence[Any], names: frozenset[str]
+) -> list[tuple[list[Any], bytes]]:
     """Give each event whose payload travelled beside the JSON its buffer.
 
     Args:

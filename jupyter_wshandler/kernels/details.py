@@ -9,6 +9,7 @@ from collections.abc import Set
 from typing import Any
 
 from ..connection.connection import Connection
+from .events import Details, RequestDetails
 
 HEADERS = frozenset(
     (
@@ -56,7 +57,7 @@ def why_not_header(name: str) -> str | None:
     return None
 
 
-def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[str, Any]:
+def describe(connection: Connection, headers: Set[str] = frozenset()) -> Details:
     """Return what a kernel gets to know of a connection, as JSON values.
 
     A visitor's credentials are not among it: they may be another user's, and the kernel's code is
@@ -68,27 +69,27 @@ def describe(connection: Connection, headers: Set[str] = frozenset()) -> dict[st
     """
     request = connection.request
     session = connection.attached_session
-    return {
-        "route": connection.route,
-        "user": describe_user(connection.current_user),
-        "session": None if session is None else [session.id, _values(session)],
-        "request": {
-            "headers": [
-                [name, value]
+    return Details(
+        route=connection.route,
+        user=describe_user(connection.current_user),
+        session=None if session is None else (session.id, _values(session)),
+        request=RequestDetails(
+            headers=[
+                (name, value)
                 for name, value in request.headers.items()
                 if (key := name.lower()) in HEADERS
                 or (key in headers and not SECRET_HEADER.search(key))
             ],
-            "uri": request.uri,
-            "remote_ip": request.remote_ip,
-            "protocol": request.protocol,
-            "host": request.host,
-        },
-        "path_args": list(connection.path_args),
-        "path_kwargs": dict(connection.path_kwargs),
-        "subprotocol": connection.subprotocol,
-        "chat": connection.chat_answers is not None,
-    }
+            uri=request.uri,
+            remote_ip=request.remote_ip,
+            protocol=request.protocol,
+            host=request.host,
+        ),
+        path_args=list(connection.path_args),
+        path_kwargs=dict(connection.path_kwargs),
+        subprotocol=connection.subprotocol,
+        chat=connection.chat_answers is not None,
+    )
 
 
 def describe_user(user: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from ..routes import Route
 
 
 class Rivals:
-    """Hold routes, and find those that have a path in common with a given one.
+    """Routes, among which one finds those that have a path in common with another.
 
     As far as one can see: a path is a sample of what a pattern matches. A route is found by what
     its paths begin with, so that a thousand of them cost a new one no more than a few.

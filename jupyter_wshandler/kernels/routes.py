@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ..config.loader import load_route
 from ..config.model import RouteConfig
 from ..config.nodes import shorten
+from ..connection.host import Host
 from ..errors import RouteRefused
 from ..routes import Route
 from .rivals import Rivals
-
-if TYPE_CHECKING:
-    from .bridge import Bridge
 
 _GROUP = re.compile(r"\(\?P<\w+>")
 
@@ -31,7 +30,7 @@ Policy = Literal["off", "private", "any"]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask for a route: what a kernel says of one that it wants to serve."""
+    """What a kernel says of a route that it wants to serve."""
 
     name: str
     pattern: str
@@ -41,8 +40,20 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     replace: bool = False
 
 
+class Claimant(Host, Protocol):
+    """One kernel that asks for routes."""
+
+    label: str
+    """What people call it."""
+
+    log: logging.Logger | logging.LoggerAdapter[Any]
+
+    def displaced(self, name: str, reason: str) -> None:
+        """Tell the kernel that one of its routes is served no longer."""
+
+
 class Table(Protocol):
-    """Hold the routes that are served."""
+    """The table of the routes that are served."""
 
     def put(self, route: Route) -> None:
         """Serve a route, behind all that are configured."""
@@ -55,7 +66,7 @@ class Table(Protocol):
 
 
 class _There:
-    """Stand, in the server, for a callback in a kernel."""
+    """A callback that lives in a kernel, as the server's route has it."""
 
     def __init__(self, event: str) -> None:
         self.name = self.event = event
@@ -67,7 +78,7 @@ class _There:
 
 
 class KernelRoutes:
-    """Decide what kernels may serve, and put it into the route table.
+    """What kernels may serve and do serve, as the route table has it.
 
     Args:
         table: The route table.
@@ -106,16 +117,16 @@ class KernelRoutes:
         self.headers = frozenset(name.lower() for name in headers)
         self._elsewhere = elsewhere
         self._address = address
-        self._served: dict[str, tuple[Bridge, Route]] = {}
-        self._names: dict[Bridge, set[str]] = {}
+        self._served: dict[str, tuple[Claimant, Route]] = {}
+        self._names: dict[Claimant, set[str]] = {}
         self._rivals = Rivals()
-        self._by_paths: dict[tuple[Bridge, str], str] = {}
+        self._by_paths: dict[tuple[Claimant, str], str] = {}
 
-    def claim(self, bridge: Bridge, claim: Claim) -> dict[str, str]:
+    def claim(self, claimant: Claimant, claim: Claim) -> dict[str, str]:
         """Serve a route of a kernel, or the new version of one that it serves already.
 
         Args:
-            bridge: The kernel's bridge.
+            claimant: The kernel.
             claim: What it asks for.
 
         Returns:
@@ -125,7 +136,7 @@ class KernelRoutes:
             RouteRefused: It may not; says why and what to do.
         """
         _check(claim)
-        names = self._names.get(bridge, set())
+        names = self._names.get(claimant, set())
         if claim.name not in names and len(names) >= self._limit:
             raise RouteRefused(
                 f"this kernel serves {len(names)} routes, as many as one may; stop one of them, or "
@@ -134,10 +145,10 @@ class KernelRoutes:
         route = Route(
             self._config(claim),
             {event: _There(event) for event in claim.events},
-            host=bridge,
+            host=claimant,
             page=claim.page if isinstance(claim.page, str) else None,
         )
-        rivals = self._others(bridge, route)
+        rivals = self._others(claimant, route)
         if rivals and not claim.replace:
             other, taken = rivals[0]
             raise RouteRefused(
@@ -145,7 +156,7 @@ class KernelRoutes:
                 "it there, or pass replace=True to take it over (one for each visitor: see "
                 "docs/notebooks.md)"
             )
-        twin = self._twin(bridge, route)
+        twin = self._twin(claimant, route)
         if twin is not None and not claim.replace:
             raise RouteRefused(
                 f"{twin.config.pattern} is served by the bot {twin.name!r} of this notebook, and "
@@ -162,19 +173,19 @@ class KernelRoutes:
                 f"{claim.pattern} is answered by {owner} of this server; choose another pattern"
             )
         if twin is not None:
-            rivals.append((bridge, twin))
+            rivals.append((claimant, twin))
         for other, taken in rivals:
             self._forget(taken.name)
             self._table.remove(taken.name)
-            who = bridge.label if other is not bridge else f"the bot {route.name!r}"
+            who = claimant.label if other is not claimant else f"the bot {route.name!r}"
             other.displaced(taken.name, f"{who} has taken it over")
         self._forget(route.name)
-        self._served[route.name] = bridge, route
-        self._names.setdefault(bridge, set()).add(route.name)
+        self._served[route.name] = claimant, route
+        self._names.setdefault(claimant, set()).add(route.name)
         self._rivals.add(route)
-        self._by_paths[bridge, _paths(route)] = route.name
+        self._by_paths[claimant, _paths(route)] = route.name
         self._table.put(route)
-        bridge.log.info("Route %s serves %s from %s", route.name, claim.pattern, bridge.label)
+        claimant.log.info("Route %s serves %s from %s", route.name, claim.pattern, claimant.label)
         return {**self._address(route), "pattern": claim.pattern}
 
     def _config(self, claim: Claim) -> RouteConfig:
@@ -225,49 +236,49 @@ class KernelRoutes:
             config = msgspec.structs.replace(config, auth=auth, origins=origins)
         return config
 
-    def _others(self, bridge: Bridge, route: Route) -> list[tuple[Bridge, Route]]:
+    def _others(self, claimant: Claimant, route: Route) -> list[tuple[Claimant, Route]]:
         """Return the routes of other kernels that have the same name or path."""
         same_name = self._served.get(route.name)
         found = [] if same_name is None else [same_name]
         found += [self._served[one.name] for one in self._rivals.of(route)]
         # The table orders the routes of one notebook as it does any.
-        others = {taken.name: (other, taken) for other, taken in found if other is not bridge}
+        others = {taken.name: (other, taken) for other, taken in found if other is not claimant}
         return list(others.values())
 
-    def _twin(self, bridge: Bridge, route: Route) -> Route | None:
+    def _twin(self, claimant: Claimant, route: Route) -> Route | None:
         """Return another bot of the same kernel that has the very same paths."""
-        name = self._by_paths.get((bridge, _paths(route)))
+        name = self._by_paths.get((claimant, _paths(route)))
         return None if name in (None, route.name) else self._served[name][1]
 
-    def withdraw(self, bridge: Bridge, name: str) -> None:
+    def withdraw(self, claimant: Claimant, name: str) -> None:
         """Serve a route no longer, where it is this kernel's."""
-        if name in self._names.get(bridge, ()):
+        if name in self._names.get(claimant, ()):
             self._forget(name)
             self._table.remove(name)
 
-    def forget(self, bridge: Bridge) -> None:
-        """Serve nothing of a kernel any more; its connections are closed by the bridge."""
-        for name in tuple(self._names.get(bridge, ())):
+    def forget(self, claimant: Claimant) -> None:
+        """Serve nothing of a kernel any more; its bridge closes the connections."""
+        for name in tuple(self._names.get(claimant, ())):
             self._forget(name)
             self._table.remove(name, close=False)
 
     def _forget(self, name: str) -> None:
-        bridge, route = self._served.pop(name, (None, None))
-        if bridge is None or route is None:
+        claimant, route = self._served.pop(name, (None, None))
+        if claimant is None or route is None:
             return
         self._rivals.remove(route)
-        del self._by_paths[bridge, _paths(route)]
-        names = self._names[bridge]
+        del self._by_paths[claimant, _paths(route)]
+        names = self._names[claimant]
         names.remove(name)
         if not names:
-            del self._names[bridge]
+            del self._names[claimant]
 
     def displaced(self, route: Route, reason: str) -> None:
         """Take note that the configuration has taken a kernel's route from it."""
-        bridge, _ = self._served.get(route.name, (None, None))
-        if bridge is not None:
+        claimant, _ = self._served.get(route.name, (None, None))
+        if claimant is not None:
             self._forget(route.name)
-            bridge.displaced(route.name, reason)
+            claimant.displaced(route.name, reason)
 
 
 def paths_of(pattern: re.Pattern[str]) -> str:

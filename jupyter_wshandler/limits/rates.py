@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from jupyter_wshandler.config.model import Rate, Ratelimit
-from jupyter_wshandler.types import Message, Question
+from ..config.model import Rate, Ratelimit
+from ..types import Message, Question
 
 MIN_BURST = 2.0
 """Seconds' worth of messages that may come at once, where the route says nothing else."""
@@ -27,7 +27,7 @@ MAX_IDLE = 10_000
 
 
 class TokenBucket:
-    """Allow `rate` units a second, and `capacity` units at once.
+    """A bucket that gives `rate` units a second, and `capacity` units at once.
 
     Args:
         rate: Units per second that come back.
@@ -68,7 +68,7 @@ class TokenBucket:
 
 
 class Meter:
-    """Weigh what one connection receives against the rates of its route.
+    """What weighs the messages of one connection against the rates of its route.
 
     Args:
         messages: Allows messages, or None.
@@ -152,7 +152,7 @@ _Buckets = tuple[TokenBucket | None, TokenBucket | None, TokenBucket]
 
 
 class _Shared:
-    """Hold the buckets that all connections of one user or address draw from."""
+    """The buckets that all connections of one user or address draw from."""
 
     __slots__ = ("buckets", "users")
 
@@ -165,7 +165,7 @@ class _Shared:
 
 
 class RateLimiter:
-    """Give each connection of a route its meter.
+    """The limits of one route, which give each of its connections a meter.
 
     What users and addresses have used up is kept while they have a connection and until their
     buckets are full again, so that reconnecting gains nothing and memory stays bounded.
@@ -184,7 +184,7 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._shared)
 
-    def join(self, user: str, address: str, now: float) -> tuple[Meter, str]:
+    def enter(self, user: str, address: str, now: float) -> tuple[Meter, str]:
         """Return the meter of a new connection, and the key to `leave` with.
 
         Args:

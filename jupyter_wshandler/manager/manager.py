@@ -28,7 +28,8 @@ from ..guard import guard_tasks
 from ..limits.connections import Limits
 from ..metrics import Metrics
 from ..routes import Route, RouteTable
-from ..sessions.manager import Session, SessionManager, Sessions, open_store
+from ..sessions.manager import Session, SessionManager, Sessions
+from ..sessions.stores import open_store
 from ..transports.loop import LoopIO
 from ..types import Callback, CloseCode, Codec, Transport
 from .audience import Counting, Releasing

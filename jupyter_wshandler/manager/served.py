@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import os
@@ -11,31 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from ..callbacks.pool import ThreadPool
 from ..config.model import Config
 from ..config.paths import path_below
 from ..connection.connection import Connection
 from ..connection.observer import Observer
 from ..functions.reload import Loaded, Reload, RouteLoader, Source, same
-from ..functions.watch import FileWatch, places_of
+from ..functions.watch import Places, places_of
 from ..routes import Match, Route, RouteTable
 from ..types import CloseCode
+from .importing import LOOKING, ImportThread
 from .routelog import RouteLog
+from .watching import FileWatcher
 
 Watching = Literal["auto", "poll", "off"]
-
-LOOK_AUTO = 3.0
-"""Seconds between two looks at the files where the system also tells of changes: it says nothing
-of a network folder that another machine writes to."""
-
-LOOK_POLL = 1.0
-"""Seconds between two looks where it does not."""
-
-SLOW = 10.0
-"""Seconds after which a reload that still runs is named in a warning."""
-
-LOOKING = "a look at the files"
-"""What a look is called where it does not end."""
 
 HEAL = 2.0
 """Seconds that a handshake waits for the functions of a broken route."""
@@ -45,7 +32,7 @@ RETRY = 1.0
 
 
 class ServedRoutes(Observer):
-    """The route table: loaded, watched on disk, and swapped under open connections.
+    """The route table: loaded, loaded again, and swapped under open connections.
 
     Args:
         log: Where errors and warnings go.
@@ -78,12 +65,13 @@ class ServedRoutes(Observer):
         self._source: Source | None = None
         self._loader = RouteLoader()
         self._said = RouteLog(log)
+        # Held while modules are imported or files looked at: `sys.modules` is one for all, and a
+        # look must not see what a reload is about to learn.
         self._lock = asyncio.Lock()
         self._looked_up: dict[str, float] = {}
-        self._pool = ThreadPool(1, name="wshandler-reload")
+        self._thread = ImportThread(log)
         self._task: asyncio.Task[None] | None = None
         self._mending: set[asyncio.Task[bool]] = set()
-        self._context: contextvars.Context | None = None
         self._stopped = False
 
     # ---- life ------------------------------------------------------------------------------
@@ -94,10 +82,17 @@ class ServedRoutes(Observer):
         Args:
             context: What modules are imported in; it names the manager.
         """
-        self._context = context
+        self._thread.context = context
         if self.watching != "off" and self._task is None:
+            watcher = FileWatcher(
+                self.log,
+                is_told=self.watching == "auto",
+                places=self._places,
+                look=self._look,
+                reload=self.reload,
+            )
             loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._watch(), name="wshandler reload")
+            self._task = loop.create_task(watcher.run(), name="wshandler reload")
 
     async def stop(self) -> None:
         """End the watching; a reload that runs is waited for a second, and given up then."""
@@ -110,8 +105,7 @@ class ServedRoutes(Observer):
             task.cancel()
         if mending:
             await asyncio.wait(mending)
-        for label in await self._pool.stop(1.0):
-            self.log.warning("%s still ran when the server stopped", label)
+        await self._thread.stop(1.0)
 
     def close(self) -> None:
         """Forget the callback modules."""
@@ -146,6 +140,7 @@ class ServedRoutes(Observer):
         if self.table.get(route.name) is not route:  # swapped since the handshake began
             return False
         self._looked_up[route.name] = now
+        # In a task of its own: an import that was begun goes on where the client does not wait.
         task = asyncio.create_task(self._mend(route), name=f"wshandler mend {route.name}")
         self._mending.add(task)
         task.add_done_callback(self._mending.discard)
@@ -154,7 +149,7 @@ class ServedRoutes(Observer):
 
     async def _mend(self, route: Route) -> bool:
         async with self._lock:
-            await self._in_thread(self._loader.mend, route, label=f"import for {route.name}")
+            await self._thread.run(self._loader.mend, route, label=f"import for {route.name}")
         if route.state != "ready":
             return False
         self.log.info("Route %s works again", route.name)
@@ -177,7 +172,7 @@ class ServedRoutes(Observer):
             if self._stopped:
                 return Reload()
             current = {route.name: route for route in self.configured}
-            loaded = await self._in_thread(
+            loaded = await self._thread.run(
                 self._loader.reload, self._source, self.config, current, force, label="a reload"
             )
             result = self._swap(loaded)
@@ -185,34 +180,15 @@ class ServedRoutes(Observer):
             self._said.say(logging.WARNING, self.advise())
         return result
 
-    async def _in_thread(self, function: Callable[..., Any], *args: Any, label: str) -> Any:
-        loop = asyncio.get_running_loop()
-        context = contextvars.Context() if self._context is None else self._context.copy()
+    async def _look(self) -> bool:
+        async with self._lock:
+            return bool(await self._thread.run(self._loader.look, label=LOOKING))
 
-        def run() -> Any:
-            # A module may ask for the loop as it is imported, and did get one at the start.
-            asyncio.set_event_loop(loop)
-            try:
-                return function(*args)
-            finally:
-                asyncio.set_event_loop(None)
-
-        future = self._pool.submit(run, label=label, context=context)
-        # Where the watching ends meanwhile, nobody asks what became of it.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        done, _ = await asyncio.wait([future], timeout=SLOW)
-        if not done and label == LOOKING:
-            self.log.warning(
-                "The files of the routes cannot be looked at: the file system has not answered for "
-                "%d s; changes are not noticed meanwhile",
-                SLOW,
-            )
-        elif not done:
-            self.log.warning("The callback modules take over %d s to be imported again", SLOW)
-        result = await future
-        if not done and label == LOOKING:
-            self.log.info("The files of the routes can be looked at again")
-        return result
+    async def _places(self) -> Places:
+        async with self._lock:
+            files = self._loader.files()
+            places: Places = await self._thread.run(places_of, files, label=LOOKING)
+            return places
 
     def _swap(self, loaded: Loaded) -> Reload:
         files = tuple(self._shown(path) for path in loaded.files if not os.path.isdir(path))
@@ -350,6 +326,9 @@ class ServedRoutes(Observer):
     def _move(self, connection: Connection) -> bool:
         """Give a connection the route of its name; close it (1012) where it cannot have it.
 
+        Who is in was let in by the rules of the old route. Where these are others now, only a
+        handshake can ask again: 1012 says that the service restarts, and clients come back.
+
         Returns:
             Whether it was closed.
         """
@@ -386,95 +365,6 @@ class ServedRoutes(Observer):
         path = connection.request.path
         found = RouteTable([route]).find(path_below(self.base_url, path) or path)
         return None if found is None or found[1] else found[0]
-
-    # ---- watching ----------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        told = asyncio.Event()
-
-        def notify(function: Callable[..., object], *args: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(function, *args)
-
-        def failed(why: str) -> None:
-            self.log.warning("Files are looked at every second, not watched: %s", why)
-            self.watching = "poll"
-            told.set()
-
-        watch = FileWatch(lambda: notify(told.set), lambda why: notify(failed, why))
-        failing = ""
-        try:
-            while True:
-                await self._listen(watch, told)
-                period = LOOK_AUTO if self.watching == "auto" else LOOK_POLL
-                with contextlib.suppress(TimeoutError):
-                    # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
-                    async with asyncio.timeout(period):
-                        await told.wait()
-                was_told = told.is_set()
-                told.clear()
-                try:
-                    if await self._look():
-                        if not was_told:
-                            watch.stop()  # it is deaf, as after its folder was replaced
-                        await self._reload_safely()
-                except Exception as error:
-                    # A file system may say anything; the next look may be better.
-                    failing = self._say_failing(error, failing)
-                else:
-                    failing = self._say_failing(None, failing)
-        finally:
-            watch.stop()
-            while watch.running:  # noqa: ASYNC110 # a thread of compiled code sets no event
-                await asyncio.sleep(0.01)
-
-    async def _listen(self, watch: FileWatch, told: asyncio.Event) -> None:
-        """Let the system tell of changes, where it is asked to."""
-        if self.watching != "auto":
-            return
-        try:
-            async with self._lock:
-                files = self._loader.files()
-                places = await self._in_thread(places_of, files, label=LOOKING)
-        except Exception as error:  # the look that follows tells what there is to tell
-            self.log.debug("The folders of the routes' files cannot be asked for: %s", error)
-            return
-        if watch.follow(places):
-            told.set()  # something may have changed before the watch began
-
-    def _say_failing(self, error: Exception | None, before: str) -> str:
-        """Write that the files cannot be looked at, once for each reason, and that they can again.
-
-        Args:
-            error: What a look has ended with; None if it went well.
-            before: What was written last; "" if that they can be looked at.
-
-        Returns:
-            What is written now.
-        """
-        if error is None:
-            if before:
-                self.log.info("The files of the routes can be looked at again")
-            return ""
-        reason = f"{type(error).__name__}: {error}"
-        if reason != before:
-            self.log.error(
-                "The files of the routes cannot be looked at; what is served goes on, and changes "
-                "are not noticed meanwhile: %s",
-                reason,
-            )
-        return reason
-
-    async def _look(self) -> bool:
-        async with self._lock:
-            return bool(await self._in_thread(self._loader.look, label=LOOKING))
-
-    async def _reload_safely(self) -> None:
-        try:
-            await self.reload()
-        except Exception:
-            self.log.exception("The reload failed; the last good version goes on")
 
     def _warnings(self) -> list[str]:
         return [] if self._loader.resolver is None else self._loader.resolver.warnings

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..callbacks.errorlog import ErrorLog, Failure, place_of, username
+from ..callbacks.errorlog import CallbackFailure, ErrorLog, place_of, username
 from ..connection.connection import Connection
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import Sendable
-from .output import LiveOutput, bot_logger, format_error, write_below
+from .output import LiveOutput, bot_logger, write_below
+from .tracebacks import format_error
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .link import ServerLink
 
 ERRORS = 100
 """Errors that a bot remembers."""
@@ -45,7 +46,7 @@ _SENTENCES = {
 
 
 class Bot:
-    """Be a route whose callbacks live in this kernel.
+    """A route whose callbacks live in this kernel.
 
     Attributes:
         name: The route's name.
@@ -55,7 +56,7 @@ class Bot:
         functions: The callbacks by event, as they were served last.
     """
 
-    def __init__(self, link: Link, name: str, pattern: str) -> None:
+    def __init__(self, link: ServerLink, name: str, pattern: str) -> None:
         self._link = link
         self.name = name
         self.pattern = pattern
@@ -65,7 +66,7 @@ class Bot:
         self._state = "waiting"
         self._reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
-        self._errors: deque[Failure] = deque(maxlen=ERRORS)
+        self._errors: deque[CallbackFailure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0
         self._outputs: deque[LiveOutput] = deque(maxlen=OUTPUTS)
@@ -137,7 +138,7 @@ class Bot:
         return sent
 
     @property
-    def errors(self) -> list[Failure]:
+    def errors(self) -> list[CallbackFailure]:
         """What callbacks have raised, the newest last.
 
         Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since
@@ -145,7 +146,7 @@ class Bot:
         """
         return list(self._errors)
 
-    def add_error(self, error: Failure) -> None:
+    def add_error(self, error: CallbackFailure) -> None:
         """Remember what a callback has raised; called on the bots' loop."""
         self._errors.append(error)
         if len(self._errors) > WHOLE:
@@ -181,7 +182,7 @@ class Bot:
         """Take the server's answer; called on the bots' loop.
 
         Args:
-            what: See `Link.serve`.
+            what: See `ServerLink.serve`.
             details: Where the bot is served, or why it is not.
         """
         if what == "served":
@@ -255,7 +256,7 @@ def _script(value: Any) -> str:
 
 
 class BotErrors:
-    """Show what callbacks raise below the cell that serves the bot, and remember it.
+    """What callbacks have raised: shown below the cell that serves the bot, and remembered.
 
     Args:
         bots: This kernel's bots by name.
@@ -267,7 +268,7 @@ class BotErrors:
         self._shell = shell
         self._log = ErrorLog(bot_logger())
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; the same one again and again is shown in one line each."""
         c, error = failure.handler, failure.exception
         bot = self._bots.get(c.route)

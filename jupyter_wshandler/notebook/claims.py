@@ -16,7 +16,7 @@ refused, or None."""
 
 
 class Asked(NamedTuple):
-    """Be one version of a bot, as the server was asked for it."""
+    """One version of a bot, as the server was asked for it."""
 
     number: int
     route: Route
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 
 class Claims:
-    """Keep, by route name, what the server has agreed to and what it is being asked.
+    """What the server has agreed to and what it is being asked, by the name of the route.
 
     Args:
         ask: Sends a claim to the server; without effect where there is none yet.

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..kernels.courier import PROTOCOL, TARGET, TOPIC, Batch
-from .output import bot_logger, keep_to_itself
+from .output import bot_logger
+from .quiet import keep_to_itself
 
 
 class Comms:
-    """Take the comms that a server opens, and say things to it.
+    """The comms that a server opens, and the way for what is said to it.
 
     Args:
         kernel: The ipykernel.
@@ -91,7 +92,7 @@ class Comms:
 
 
 class _Comm:
-    """Take the messages of one comm, and do nothing else."""
+    """One comm, whose messages are taken, and nothing else."""
 
     def __init__(
         self,

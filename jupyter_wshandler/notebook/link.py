@@ -10,11 +10,9 @@ import asyncio
 import atexit
 import contextlib
 import os
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,31 +20,36 @@ import msgspec
 from ..callbacks.errorlog import ErrorSink
 from ..config.model import AuthConfig
 from ..connection.connection import Connection
-from ..connection.opening import Opening
-from ..connection.request import Request
-from ..engine.frames import Pong, reply_code
-from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
 from ..engine.texts import printable
-from ..guard import run_to_its_end
 from ..kernels.courier import (
     KERNEL_IN_FLIGHT,
-    LONG,
     PROTOCOL,
     TARGET,
-    WINDOW,
-    WINDOW_SIZE,
     Batch,
     Courier,
-    Event,
     OutOfStep,
     with_buffers,
 )
+from ..kernels.events import (
+    BUFFERED_FROM_SERVER,
+    Displaced,
+    Event,
+    FromServer,
+    Open,
+    Refused,
+    Serve,
+    Served,
+    SessionChange,
+    Withdraw,
+    read_from_server,
+)
 from ..manager.manager import current_manager
 from ..routes import Route
-from ..types import CloseCode, Codec
+from .botloop import BotLoop
 from .claims import Answer, Asked, Claims
 from .comms import Comms
-from .connection import BotConnection, NotebookManager
+from .manager import NotebookManager
+from .opened import BotConnections
 from .output import bot_logger
 from .sessions import KernelSessions
 
@@ -59,25 +62,22 @@ more than 1,000 messages a second over 3 s, one batch is one message, and cells 
 BURST = 100
 """Batches that may go out faster than that, after a silence."""
 
+MAX_WAITING = 4 * 1024 * 1024
+"""Bytes that wait for a server, beyond which a session's changes are kept back."""
+
 MISSED = 3.5
 """Messages of a server that says at regular times that it is there, until it counts as gone."""
 
 LOOK = 0.003
 """Seconds between two looks at whether everything has left."""
 
-START = 10.0
-"""Seconds for the thread of the bots to start."""
-
 HELLOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds after which a kernel says again that it has bots, until a server answers: the first
 message of a publisher may come before the server has subscribed."""
 
-BUFFERED = frozenset({"long", "binary", "pong"})
-"""Events of the server whose payload travels beside the JSON."""
 
-
-class Link:
-    """Own the thread of this kernel's bots, and their way to the server.
+class ServerLink:
+    """The kernel's end of the way to its server, with all that this kernel's bots have in common.
 
     Args:
         kernel: The ipykernel.
@@ -87,8 +87,11 @@ class Link:
     def __init__(self, kernel: Any, errors: ErrorSink | None = None) -> None:
         self.kernel = kernel
         self.has_subshells = bool(getattr(kernel, "_supports_kernel_subshells", False))
-        self.sessions = KernelSessions(self._session_changed, bot_logger())
-        self.manager = NotebookManager(self.sessions, self._connection_finished, errors)
+        self.sessions = KernelSessions(self._session_changed, bot_logger(), self._has_room)
+        self.manager = NotebookManager(self.sessions, errors)
+        self._connections = BotConnections(self.manager, self.sessions, self._put, self._handled)
+        self.manager.observers.add(self._connections)
+        self._thread = BotLoop(self.manager.start, self._survived)
         self.attached = False
         self.alone = False  # nobody has answered when somebody was waited for
         self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
@@ -99,81 +102,30 @@ class Link:
         self._heard = 0.0  # when something came from the server, and how often something does
         self._beat = 0.0
         self._courier: Courier | None = None
-        self._open: dict[str, tuple[BotConnection, MessageTransport]] = {}
         self._hello: asyncio.TimerHandle | None = None
-        self._process = os.getpid()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wshandler bots", daemon=True)
         atexit.register(_be_quiet)
         self._thread.start()
-        if not self._ready.wait(START):
-            raise RuntimeError("the thread of this kernel's bots has not started")
+        self.loop = self._thread.loop
         self._comms.register()
 
     # ---- the thread ------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the interpreter ends with a loop that runs
-            run_to_its_end(self._main(), self._survived)
 
     def _survived(self, error: BaseException | None) -> None:
         what = "stop()" if error is None else f"{type(error).__name__} in a function"
         self.manager.log.error("The event loop of the bots goes on after %s", what, exc_info=error)
 
-    async def _main(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        await self.manager.start()
-        self._ready.set()
-        await asyncio.Event().wait()
-
     def call(self, function: Callable[[], T], timeout: float = 10.0) -> T:
-        """Call a function on the loop and return its result; from any other thread.
-
-        Args:
-            function: What to call.
-            timeout: Seconds to wait.
-
-        Raises:
-            TimeoutError: The loop is busy: a callback with ``run: loop`` holds it.
-            RuntimeError: This process is a fork of the kernel.
-        """
-        self.check_process()
-        done: threading.Event = threading.Event()
-        result: list[T] = []
-        error: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                result.append(function())
-            except BaseException as raised:
-                error.append(raised)
-            done.set()
-
-        if self.on_loop:
-            return function()
-        self.loop.call_soon_threadsafe(run)
-        if not done.wait(timeout):
-            raise TimeoutError(
-                f"the bots' event loop has been busy for {timeout:g} s: a callback blocks it; "
-                "callbacks that take their time are `def` without run='loop', or await"
-            )
-        if error:
-            raise error[0]
-        return result[0]
+        """Call a function on the bots' loop and return its result; see `BotLoop.call`."""
+        return self._thread.call(function, timeout)
 
     def check_process(self) -> None:
-        """Refuse to work in a fork: the thread of the bots is not in it.
-
-        Raises:
-            RuntimeError: This process is a fork of the kernel.
-        """
-        if os.getpid() != self._process:
-            raise RuntimeError("this process is a fork of the kernel, and the bots live there")
+        """Refuse to work in a fork; see `BotLoop.check_process`."""
+        self._thread.check_process()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread of the bots runs; in a fork it does not, and yet is not dead."""
-        return self._thread.is_alive() or os.getpid() != self._process
+        """Whether the thread of the bots runs; see `BotLoop.alive`."""
+        return self._thread.alive
 
     def abandon(self) -> None:
         """Leave a link whose thread has ended to itself: another takes its place."""
@@ -184,7 +136,7 @@ class Link:
     @property
     def on_loop(self) -> bool:
         """Whether the calling thread is the bots' own."""
-        return threading.get_ident() == self._thread.ident
+        return self._thread.is_here
 
     @property
     def silence(self) -> float:
@@ -206,9 +158,7 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     # Who makes room is one of many, and a cell is in no hurry.
-                    while any(  # noqa: ASYNC110
-                        transport.queued_frames for _, transport in self._open.values()
-                    ):
+                    while self._connections.waiting:  # noqa: ASYNC110
                         await asyncio.sleep(LOOK)
 
         asyncio.run_coroutine_threadsafe(left(), self.loop).result(seconds + 10)
@@ -238,9 +188,7 @@ class Link:
     def _attach(self, comm_id: str) -> None:
         """Begin with a server: it is a new one, or has lost its way here."""
         self._comm_id, self._beat = comm_id, 0.0
-        for _, transport in tuple(self._open.values()):
-            transport.lost()
-        self._open.clear()
+        self._connections.lose_all()
         if self._courier is not None:
             self._courier.close()
         self._courier = Courier(
@@ -263,16 +211,15 @@ class Link:
         try:
             self._beat = float(batch.get("beat", self._beat))
             events, taken = courier.receive(batch)
-            pairs = with_buffers(events, buffers, BUFFERED)
+            pairs = with_buffers(events, buffers, BUFFERED_FROM_SERVER)
         except OutOfStep:
             self._detach()
             return
         for name, count in taken.items():
-            if name in self._open:
-                self._open[name][1].taken(count)
+            self._connections.taken(name, count)
         for event, buffer in pairs:
             try:
-                self._handle(event, buffer)
+                self._handle(read_from_server(event), buffer)
             except Exception:
                 self.manager.log.exception("%s could not be handled", event[0])
 
@@ -293,83 +240,20 @@ class Link:
         if self._courier is not None:
             self._courier.close()
             self._courier = None
-        for _, transport in tuple(self._open.values()):
-            transport.lost()
-        self._open.clear()
+        self._connections.lose_all()
 
     # ---- what the server says --------------------------------------------------------------------
 
-    def _handle(self, event: Event, buffer: bytes) -> None:
-        what, name = event[0], event[1]
-        if what == "open":
-            self._connect(name, event[2])
-        elif what in ("served", "refused", "displaced"):
-            if what == "served":
-                self.manager.served.base_url = event[3]["base_url"]
-            self._claims.answered(what, name, event[2], event[3])
-        elif name not in self._open:
-            if what == "lost":
-                self._put(["closed", name, 0])
+    def _handle(self, event: FromServer, buffer: bytes) -> None:
+        if isinstance(event, Open):
+            self._connections.open(self.loop, event.name, event.details)
+        elif isinstance(event, Served):
+            self.manager.served.base_url = event.where["base_url"]
+            self._claims.answered(event.what, event.name, event.number, event.where)
+        elif isinstance(event, (Refused, Displaced)):
+            self._claims.answered(event.what, event.name, event.number, event.why)
         else:
-            connection, transport = self._open[name]
-            if what == "text":
-                transport.feed([event[2]])
-            elif what == "long":
-                transport.feed([buffer.decode()])
-            elif what == "binary":
-                transport.feed([buffer])
-            elif what == "pong":
-                transport.feed([Pong(buffer)])
-            elif what == "stop":
-                if connection.chat_answers is not None:
-                    connection.chat_answers.stop(event[2])
-            elif what == "leaving":
-                transport.feed([Close(event[2], event[3])])
-            elif what == "lost":
-                if connection.close_code is None:
-                    connection.close_code, connection.close_reason = event[2], event[3]
-                transport.lost()
-
-    def _connect(self, name: str, details: dict[str, Any]) -> None:
-        """Open the bot's side of a connection."""
-        manager = self.manager
-        route = manager.table.get(details["route"])
-        if route is None:  # stopped meanwhile
-            self._put(["close", name, int(CloseCode.SERVICE_RESTART), "this route is gone"])
-            return
-        asked, user, stored = details["request"], details["user"], details["session"]
-        connection = BotConnection(
-            manager,
-            route,
-            Opening(
-                Request(
-                    asked["headers"],
-                    asked["uri"],
-                    asked["remote_ip"],
-                    asked["protocol"],
-                    asked["host"],
-                ),
-                current_user=None if user is None else SimpleNamespace(**user),
-                session=None if stored is None else self.sessions.open(*stored),
-                path_args=tuple(details["path_args"]),
-                path_kwargs=details["path_kwargs"],
-                subprotocol=details["subprotocol"],
-            ),
-            id=name,
-        )
-        connection.on_handled = lambda: self._handled(connection)
-        transport = MessageTransport(
-            self.loop,
-            lambda frame: self._send(name, frame),
-            lambda: self._put(["close", name, reply_code(connection.close_code or 1011), ""]),
-            messages=WINDOW,
-            size=WINDOW_SIZE,
-        )
-        self._open[name] = connection, transport
-        codec: Codec = MessageProtocol()
-        if details["chat"]:
-            codec = connection.envelop(codec)
-        manager.open(connection, codec, transport, ())
+            self._connections.tell(event, buffer)
 
     # ---- to the server ---------------------------------------------------------------------------
 
@@ -380,38 +264,23 @@ class Link:
     def _dropped(self, event: Event, error: Exception) -> None:
         """Take note of an event that no message can hold: the others have left."""
         why = f"{type(error).__name__}: {error}"
-        bot_logger().error("A %s of the bot's cannot be sent and is dropped: %s", event[0], why)
-        if event[0] == "serve":
-            self._claims.answered("refused", event[1], event[2], f"it cannot be sent: {why}")
+        bot_logger().error("A %s of the bot's cannot be sent and is dropped: %s", event.what, why)
+        if isinstance(event, Serve):
+            self._claims.answered("refused", event.name, event.number, f"it cannot be sent: {why}")
 
-    def _handled(self, connection: BotConnection) -> None:
+    def _handled(self, connection: Connection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""
         if connection.attached_session is not None:
             self.sessions.send_light(connection.attached_session)
         if self._courier is not None:
             self._courier.take(connection.id)
 
-    def _send(self, name: str, frame: Frame) -> None:
-        if isinstance(frame, str) and len(frame) > LONG:
-            self._put(["long", name], frame.encode(), size=64 + len(frame))
-        elif isinstance(frame, str):
-            # A character that JSON escapes takes six bytes.
-            plain = frame.isascii() and frame.isprintable()
-            self._put(["text", name, frame], size=64 + len(frame) * (1 if plain else 6))
-        elif isinstance(frame, bytes):
-            self._put(["binary", name], frame, size=64 + len(frame))
-        elif isinstance(frame, Close):
-            self._put(["close", name, frame.code, frame.reason])
-        elif isinstance(frame, Ping):
-            self._put(["ping", name], frame.payload)
+    def _has_room(self) -> bool:
+        return self._courier is None or self._courier.waiting < MAX_WAITING
 
     def _session_changed(self, name: str, changed: dict[str, str], removed: list[str]) -> None:
         size = 64 + sum(len(text) for text in changed.values())
-        self._put(["session", name, changed, removed], size=size)
-
-    def _connection_finished(self, connection: Connection) -> None:
-        if self._open.pop(connection.id, None) is not None:
-            self._put(["closed", connection.id, connection.dropped])
+        self._put(SessionChange(name, changed, removed), size=size)
 
     # ---- routes ----------------------------------------------------------------------------------
 
@@ -433,7 +302,7 @@ class Link:
     def _ask(self, asked: Asked) -> None:
         # The name of a file need not be UTF-8.
         label = printable(os.path.basename(os.environ.get("JPY_SESSION_NAME", "")))
-        event = ["serve", asked.route.name, asked.number, asked.claim, label]
+        event = Serve(asked.route.name, asked.number, asked.claim, label)
         self._put(event, size=1024 + asked.size)
 
     def _put_in_place(self, route: Route) -> None:
@@ -454,7 +323,7 @@ class Link:
     def withdraw(self, name: str) -> None:
         """Serve a route no longer; its connections are closed."""
         self._claims.forget(name)
-        self._put(["withdraw", name])
+        self._put(Withdraw(name))
 
 
 def _be_quiet() -> None:

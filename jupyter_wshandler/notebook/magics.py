@@ -20,8 +20,9 @@ from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from ..errors import WSHandlerError
 from ..functions.namespace import EVENTS, misspelt
 from .bot import Bot
+from .kernel import kernel_at_hand
 from .output import write_below
-from .serve import kernel_at_hand, serve
+from .serve import serve
 
 _NAMES = frozenset({*EVENTS, "on_open"})
 
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @magics_class
 class WebSocketMagics(Magics):
-    """Serve the functions of a cell."""
+    """The magic that serves the functions of a cell."""
 
     # Braces are part of a pattern, not the name of a variable to put there.
     @no_var_expand

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-from ..client.servers import hindrances
+from ..client.targets import hindrances
 from ..config.nodes import shorten
-from ..engine.texts import unwritable
-from ..errors import RouteRefused
 from ..functions.namespace import collect, name_of, route_at_hand
-from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..kernels.routes import paths_of
-from ..routes import Route, compile_pattern
+from ..routes import compile_pattern
+from .asking import OnError, check_names, check_options, claim_of, on_error_of
 from .bot import Bot, BotErrors
-from .link import Link
-from .output import cell_context, write_below
+from .kernel import kernel_at_hand
+from .link import ServerLink
+from .output import cell_context
+from .waiting import ServerAnswer, await_answer, say
 
 WAIT = 5.0
 """Seconds that `serve` waits for a server to answer."""
@@ -32,10 +29,8 @@ MAX_WAIT = 86400.0
 bots: dict[str, Bot] = {}
 """The bots of this kernel by name, stopped ones too."""
 
-_link: Link | None = None
+_link: ServerLink | None = None
 _lock = threading.Lock()
-
-OnError = Callable[..., Any] | Mapping[str, Any] | None
 
 
 def serve(
@@ -90,21 +85,13 @@ def serve(
         TypeError: The pattern or the name is no str.
         ValueError: A text among them cannot be written in UTF-8, or they take too much.
     """
-    for what, text, example in (("pattern", pattern, "/chat"), ("name", name, "chat")):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"wsh.serve: {what}: expected a str such as '{example}', found "
-                f"{text!r:.60} of type {type(text).__name__}"
-            )
-        _check_text(text, what)
+    check_names(pattern, name)
     kernel, shell = kernel_at_hand()
     if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 <= wait <= MAX_WAIT:
         raise ValueError(f"wait: expected seconds from 0 to {MAX_WAIT:g}, found {wait!r}")
-    for key, instead in _NOT_HERE.items():
-        if key in options:
-            raise TypeError(f"{key} is asked in the server, before a kernel is; use {instead}")
+    check_options(options)
     name = name or _free_name(pattern)
-    handler, close = _on_error(on_error)
+    handler, close = on_error_of(on_error)
     given = {
         "open": open if open is not None else on_open,
         "on_message": on_message,
@@ -121,18 +108,7 @@ def serve(
         source=f"wsh.serve({shorten(pattern)})",
         context=cell_context(shell),
     )
-    sent = {key: value for key, value in options.items() if key not in _HERE}
-    claim = {
-        "pattern": pattern,
-        "options": sent,
-        "page": _page(route),
-        "events": list(functions),
-        "replace": replace,
-    }
-    for key, value in sent.items():
-        _check_text(key, "the name of an option")
-        _check_text(value, key)
-    _check_size(claim)
+    claim = claim_of(route, pattern, options, functions, replace)
     link = _the_link(kernel, shell)
     bot = bots.get(route.name)
     if bot is None or bot.ended:
@@ -142,9 +118,9 @@ def serve(
     # not depend on how soon it comes. A callback that serves another bot runs where the answer
     # arrives.
     waits = wait > 0 and link.has_subshells and not link.on_loop
-    answer = _Answer(bot, route, awaited=waits)
+    answer = ServerAnswer(bot, route, awaited=waits)
     link.call(lambda: link.serve(route, claim, answer))
-    _await_answer(link, answer, wait)
+    await_answer(link, answer, wait)
     return bot
 
 
@@ -172,160 +148,6 @@ def _paths(pattern: str) -> str:
         return paths_of(compile_pattern(pattern))
     except ValueError:
         return ""
-
-
-def _page(route: Route) -> str | Literal[False] | None:
-    """Return the text of a route's page, or False where it has none.
-
-    The server opens no file because a kernel says so.
-    """
-    path = route.config.page
-    if path is None or path is False:
-        return path
-    if path.endswith(os.sep):
-        raise ValueError(
-            f"page: {path} is a folder, and a cell's page is one file; name its index.html, or "
-            "serve the bot from a YAML file"
-        )
-    with open(path, encoding="utf-8") as file:
-        text = file.read(MAX_PAGE + 1)
-    if len(text) > MAX_PAGE:
-        raise ValueError(f"page: {path} has more than {MAX_PAGE} characters; name a smaller file")
-    return text
-
-
-def _check_text(value: object, where: str) -> None:
-    """Refuse what no message to the server can hold, before anything is sent."""
-    found = unwritable(value, where)
-    if found is not None:
-        place, text = found
-        raise ValueError(
-            f"wsh.serve: {place}: expected text that UTF-8 can write, found {shorten(text)}, "
-            "which has half of a pair of surrogates; leave it out"
-        )
-
-
-def _check_size(claim: dict[str, Any]) -> None:
-    """Refuse what no server reads."""
-    for what, value, most in (
-        ("its options take", claim["options"], MAX_OPTIONS),
-        ("its page and options take", claim, MAX_CLAIM),
-    ):
-        size = len(json.dumps(value, default=str).encode())
-        if size > most:
-            raise ValueError(
-                f"{what} {size} bytes, of {most} at most; leave out what is not needed"
-            )
-
-
-class _Answer:
-    """Take what the server says of a bot: it is raised where somebody waits, and else written.
-
-    Args:
-        bot: The bot.
-        route: The route of this version of it.
-        awaited: Whether somebody waits for the answer.
-    """
-
-    def __init__(self, bot: Bot, route: Route, *, awaited: bool) -> None:
-        self._bot = bot
-        self._route = route
-        self._lock = threading.Lock()
-        self._awaited = awaited
-        self._refusal = ""
-        self.came = threading.Event()
-
-    def __call__(self, what: str, details: Any) -> None:
-        self._bot.answered(what, details)
-        if details and what in _NOT_SERVED:
-            with self._lock:
-                awaited, self._refusal = self._awaited, str(details)
-            if not awaited and self._route.context is not None:
-                context = self._route.context.copy()
-                context.run(_say, f"{self._bot.name} {_NOT_SERVED[what]}: {details}")
-        self.came.set()
-
-    @property
-    def awaited(self) -> bool:
-        """Whether somebody waits."""
-        return self._awaited
-
-    def end_of_waiting(self) -> str:
-        """Return the refusal that has come while somebody waited; later ones are written."""
-        with self._lock:
-            refusal = self._refusal if self._awaited else ""
-            self._awaited = False
-        return refusal
-
-
-_NOT_SERVED = {
-    "refused": "is not served",
-    "kept": "is served as it was, without this change",
-    "overtaken": "was replaced by a later version, and would not have been served",
-    "displaced": "is no longer served",
-}
-"""What is said of a bot below its cell."""
-
-_HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
-"""Options that are the kernel's business, not the server's."""
-
-_NOT_HERE = {
-    "select_subprotocol": "subprotocols=[...]",
-    "get_compression_options": "compression=True",
-}
-"""Callbacks of the handshake, and the options that say the same."""
-
-MAX_PAGE = 1024 * 1024
-"""Characters of a page, at most."""
-
-
-def _on_error(given: OnError) -> tuple[Callable[..., Any] | None, Any]:
-    if isinstance(given, Mapping):
-        unknown = set(given) - {"function", "close"}
-        if unknown:
-            raise TypeError(f"on_error: expected function and close, found {min(unknown)!r}")
-        return given.get("function"), given.get("close", False)
-    return given, False
-
-
-def _await_answer(link: Link, answer: _Answer, wait: float) -> None:
-    if answer.awaited:
-        # Where nobody answered the first time nobody is waited for again: a notebook that runs
-        # without a server has many cells.
-        answer.came.wait(min(wait, 0.2) if link.alone or link.silence else wait)
-        refusal = answer.end_of_waiting()
-        if refusal:
-            raise RouteRefused(refusal)
-    if link.on_loop or answer.came.is_set():
-        return
-    if link.silence:
-        _say(
-            f"Nothing has come from the Jupyter server for {link.silence:.0f} s; the bot is served "
-            "when one answers."
-        )
-        return
-    if not link.has_subshells:
-        if not link.attached:
-            _say(
-                "This kernel has no subshells (ipykernel 7 has): the bot is live once this cell "
-                "has ended, and waits whenever a cell runs."
-            )
-        return
-    if not wait or link.attached:
-        return
-    if link.alone:
-        _say("Still no Jupyter server with jupyter_wshandler: the bot waits for one.")
-        return
-    link.alone = True
-    _say(
-        f"No Jupyter server with jupyter_wshandler has answered within {wait:g} s; the bot goes "
-        "live when one does. Is the extension enabled (jupyter server extension list), and was "
-        "this kernel started by that server?"
-    )
-
-
-def _say(sentence: str) -> None:
-    write_below(sentence + "\n")
 
 
 def _why_not_served(path: str) -> str | None:
@@ -371,44 +193,12 @@ def _has(bot: Bot, path: str) -> bool:
 hindrances.append(_why_not_served)
 
 
-def kernel_at_hand() -> tuple[Any, Any]:
-    """Return this process's ipykernel and IPython shell.
-
-    Raises:
-        RuntimeError: It is no Jupyter kernel, or one of another kind.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        raise RuntimeError(
-            "wsh.serve() makes bots of a Jupyter kernel (ipykernel), and this process is none; "
-            "outside a notebook, name the functions in a file for `jupyter wshandler serve`, or "
-            "try them with jupyter_wshandler.testing.Chat"
-        )
-    # Others look like it, and have no thread beside the cells, or no way to what ipykernel sends.
-    comms = getattr(kernel, "comm_manager", None)
-    if not hasattr(comms, "comms") or not all(hasattr(kernel, name) for name in _OF_IPYKERNEL):
-        module = type(shell).__module__.partition(".")[0]
-        name = {"xeus_python_shell": "xeus-python"}.get(module, module)
-        raise RuntimeError(
-            f"the bots of a notebook live in ipykernel, and this kernel is another one ({name}); "
-            "choose a kernel such as `Python 3 (ipykernel)`, name the functions in a file for "
-            "`jupyter wshandler serve`, or try them here with jupyter_wshandler.testing.Chat"
-        )
-    return kernel, shell
-
-
-_OF_IPYKERNEL = ("session", "iopub_socket", "get_parent", "_publish_status")
-"""What the bridge uses of a kernel."""
-
-
-def _the_link(kernel: Any, shell: Any) -> Link:
+def _the_link(kernel: Any, shell: Any) -> ServerLink:
     global _link
     with _lock:
         cut_off = ""
         if _link is not None and _link.kernel is kernel and not _link.alive:
-            _say(
+            say(
                 "The thread of this kernel's bots had ended; it is made anew. Bots that were "
                 "served before are served again when their cells are run again."
             )
@@ -419,6 +209,6 @@ def _the_link(kernel: Any, shell: Any) -> Link:
             cut_off = _link.cut_off
             _link = None
         if _link is None or _link.kernel is not kernel:
-            _link = Link(kernel, BotErrors(bots, lambda: shell))
+            _link = ServerLink(kernel, BotErrors(bots, lambda: shell))
             _link.cut_off = cut_off
         return _link

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..engine.texts import is_writable, unwritable
 from ..kernels.batches import MAX_CHANGES
-from ..sessions.manager import MAX_REST, Session
-from ..sessions.stores import (
-    Log,
-    StoreThread,
+from ..sessions.manager import Session
+from ..sessions.stores import Log
+from ..sessions.thread import StoreThread
+from ..sessions.values import (
+    MAX_REST,
     TooLarge,
     is_heavy,
     mark_of,
@@ -26,23 +27,29 @@ _RETRIES = 20
 
 
 class KernelSessions:
-    """Hold one live object of each session while connections of it are open.
+    """One live object of each session, while connections of it are open.
 
     What a callback has changed goes to the server before it hears that the message was handled,
     and where it takes long to encode (in a thread), within a second, and before the server hears
-    that the connection has ended.
+    that the connection has ended. While much waits for the server, changes wait where they are, in
+    the session: timers go on, and each turn could add a version of it to what waits.
 
     Args:
         changed: Sends a session's id, the values that have changed (each as JSON text) and the
             keys that are gone to the server.
         log: Takes a line about what cannot be kept.
+        has_room: Says whether the server takes what it is sent.
     """
 
     def __init__(
-        self, changed: Callable[[str, dict[str, str], list[str]], object], log: Log
+        self,
+        changed: Callable[[str, dict[str, str], list[str]], object],
+        log: Log,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._changed = changed
         self._log = log
+        self._has_room = has_room
         self._live: dict[str, tuple[Session, int]] = {}
         self._known: dict[str, dict[str, str]] = {}
         self._touched: set[str] = set()
@@ -124,6 +131,9 @@ class KernelSessions:
         """Send to the server what has changed in a session, the heavy ones a moment later."""
         name = session.id
         if name not in self._touched:
+            return
+        _, count = self._live.get(name, (None, 0))
+        if count and not self._has_room():  # with its last connection goes what there is
             return
         if name in self._encoding:
             self._again.add(name)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import logging
-import marshal
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -17,10 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..guard import is_interrupt, kind_of
-
 T = TypeVar("T")
-_Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 BUSY_TIMEOUT = 5.0
@@ -44,7 +37,7 @@ CREATE INDEX IF NOT EXISTS wshandler_sessions_expires ON wshandler_sessions (exp
 
 
 class SessionStore(Protocol):
-    """Keep the values of sessions as JSON text; one thread at a time calls it, not the loop's."""
+    """What keeps sessions as JSON text; one thread at a time calls it, never the loop's."""
 
     def load(self, session_id: str) -> str | None:
         """Return what is stored for a session and has not expired, or None."""
@@ -60,7 +53,7 @@ class SessionStore(Protocol):
 
 
 class MemoryStore:
-    """Keep sessions until the process ends."""
+    """Sessions that are kept until the process ends."""
 
     def __init__(self, *, limit: int = MAX_IN_MEMORY) -> None:
         self._limit = limit
@@ -94,7 +87,7 @@ class MemoryStore:
 
 
 class SQLiteStore:
-    """Keep sessions in one SQLite file, which several servers of one machine may share.
+    """Sessions in one SQLite file, which several servers of one machine may share.
 
     The file is readable by its owner only. One that is damaged is moved aside, with a warning,
     and a new one is begun. SQLite's locks do not hold on network file systems.
@@ -276,190 +269,6 @@ def open_store(url: str, *, log: Log | None = None) -> SessionStore:
     if file.is_dir():
         raise ValueError(f"{expected}, found {url!r}, which is a folder; add the name of a file")
     return SQLiteStore(file, log=log)
-
-
-class StoreThread:
-    """Call a store in one daemon thread, in order; it starts when it is first needed."""
-
-    def __init__(self, name: str = "wshandler-sessions") -> None:
-        self._name = name
-        self._since = 0.0
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Call a function in the thread.
-
-        Args:
-            function: What to call.
-            args: What it gets.
-
-        Returns:
-            A future of the running event loop.
-        """
-        future = asyncio.get_running_loop().create_future()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
-        self._calls.put((future, function, args))
-        return future
-
-    def busy_for(self) -> float:
-        """Return for how many seconds the call that runs has run; 0 where none does."""
-        since = self._since
-        return time.monotonic() - since if since else 0.0
-
-    def waiting(self) -> int:
-        """Return how many calls wait for their turn."""
-        return self._calls.qsize()
-
-    def stop(self, timeout: float) -> None:
-        """End the thread when it has done what was submitted.
-
-        Args:
-            timeout: Seconds to wait for it; it does not keep the process from ending.
-        """
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._calls.put(None)
-            thread.join(timeout)
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            future, function, args = call
-            result, error = None, None
-            self._since = time.monotonic()
-            try:
-                result = function(*args)
-            except Exception as raised:
-                error = raised
-            self._since = 0.0
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
-            del call, future, function, args, result, error
-
-
-def to_json(value: object) -> str:
-    """Return a value as compact JSON, without NaN and Infinity, which JSON does not have."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-class TooLarge(Exception):
-    """Say that a session takes more than is stored of one."""
-
-
-MAX_SIZE = 1024 * 1024
-"""Most characters of JSON that are stored for one session."""
-
-_SCALARS = frozenset((int, float, bool, type(None)))
-
-LIGHT = 2000
-"""Values that are turned into JSON on the event loop, and 30 characters for each."""
-
-
-def is_heavy(value: object) -> bool:
-    """Say whether turning a value into JSON may take longer than a millisecond.
-
-    It looks at no more than `LIGHT` values, and takes what changes meanwhile for heavy.
-    """
-    if isinstance(value, str):
-        return len(value) > LIGHT * 30
-    left = LIGHT
-    waiting: list[Any] = [value]
-    try:
-        for one in waiting:  # which grows meanwhile
-            left -= len(one)
-            if left < 0:
-                return True
-            if isinstance(one, dict):
-                for key in one:
-                    if type(key) is str and len(key) > 30:
-                        left -= len(key) // 30
-                one = one.values()
-            for part in one:
-                kind = type(part)
-                if kind is str:
-                    if len(part) > 30:
-                        left -= len(part) // 30
-                elif kind not in _SCALARS:
-                    if isinstance(part, (dict, list, tuple)):
-                        waiting.append(part)
-                    elif isinstance(part, str):
-                        left -= len(part) // 30
-    except RuntimeError:
-        return True
-    except BaseException as error:  # a value of a class of the user's may raise anything
-        if is_interrupt(error):
-            raise
-    return left < 0
-
-
-def mark_of(values: dict[str, Any]) -> tuple[int, int] | None:
-    """Return what changes whenever a light session does; None where that cannot be told.
-
-    It costs a tenth of its JSON. Version 2 of the format writes equal values equally.
-
-    Args:
-        values: A session that is not heavy.
-    """
-    try:
-        data = marshal.dumps(dict(values), 2)
-    except (ValueError, RuntimeError):  # holds what marshal does not know, or changes meanwhile
-        return None
-    except BaseException as error:  # a value of a class of the user's may raise anything
-        if is_interrupt(error):
-            raise
-        return None
-    return len(data), hash(data)
-
-
-def to_json_in_pieces(value: object) -> str:
-    """Return what `to_json` does, in a thread that lets others run meanwhile.
-
-    The encoder in C holds Python's lock until it is through; this one gives it up.
-
-    Raises:
-        TooLarge: It takes more than `MAX_SIZE`; the rest was not looked at.
-    """
-    parts: list[str] = []
-    size = 0
-    encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-    for part in encoder.iterencode(value):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_SIZE:
-            raise TooLarge
-    return "".join(parts)
-
-
-def why_not_json(
-    key: object, value: object, to_json: Callable[[object], str] = to_json
-) -> str | None:
-    """Say why a value cannot be stored; never what it is."""
-    if not isinstance(key, str):
-        return f"its key is of type {type(key).__name__}; JSON has str"
-    try:
-        to_json(value)
-    except RecursionError:
-        return "it is nested too deeply for JSON"
-    except (RuntimeError, TooLarge):
-        raise
-    except (TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        return f"{kind_of(error)} while it was turned into JSON"
-    return None
-
-
-def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

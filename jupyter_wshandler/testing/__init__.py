@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..callbacks.errorlog import Failure
+    from ..callbacks.errorlog import CallbackFailure
+    from .arrival import User
     from .asyncchat import AsyncChat
     from .chat import Chat
     from .server import RunningServer, start_server
-    from .visit import User
 
-__all__ = ["AsyncChat", "Chat", "Failure", "RunningServer", "User", "start_server"]
+__all__ = ["AsyncChat", "CallbackFailure", "Chat", "RunningServer", "User", "start_server"]
 
 # Every pytest of this environment imports the plugin: nothing is loaded until it is used.
 _HOMES = {
     "AsyncChat": "asyncchat",
     "Chat": "chat",
-    "Failure": ".callbacks.errorlog",
+    "CallbackFailure": ".callbacks.errorlog",
     "RunningServer": "server",
-    "User": "visit",
+    "User": "arrival",
     "start_server": "server",
 }
 

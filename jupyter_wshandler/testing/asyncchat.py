@@ -9,23 +9,22 @@ from typing import Any
 
 from ..sessions.manager import Session
 from ..types import Message, Sendable
-from .chat import close_all
+from .arrival import Who
+from .chatbase import ChatBase
 from .steps import run_async
-from .view import ChatView
-from .visit import Who
 
 __tracebackhide__ = True
 
 
-class AsyncChat(ChatView):
-    """Be the same as `Chat` with the same words, awaited.
+class AsyncChat(ChatBase):
+    """The same as `Chat` with the same words, awaited.
 
     ``async with AsyncChat(bot) as chat:`` or ``chat = await AsyncChat(bot)`` opens it. The bot
     runs in a thread of its own here, too, so that one that blocks does not block the test.
     """
 
     async def _open(self) -> AsyncChat:
-        await run_async(self._talk.open(self._waits, self.timeout))
+        await run_async(self._client.open(self._waits, self.timeout))
         return self
 
     def __await__(self) -> Generator[Any, None, AsyncChat]:
@@ -41,9 +40,9 @@ class AsyncChat(ChatView):
         tb: TracebackType | None,
     ) -> None:
         """Close this client; where it is the first one, all clients of the bot."""
-        await run_async(close_all(self, quietly=kind is not None))
+        await run_async(self._close_all(quietly=kind is not None))
 
-    def join(
+    def visitor(
         self,
         user: Who = "",
         *,
@@ -52,26 +51,26 @@ class AsyncChat(ChatView):
         headers: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> AsyncChat:
-        """Return one more client, which `await` or `async with` opens; see `Chat.join`."""
+        """Return one more client, which `await` or `async with` opens; see `Chat.visitor`."""
         return self._another(user, path, session, headers, wait)
 
     async def send(
         self, message: Sendable, *, wait: bool = True, timeout: float | None = None
     ) -> None:
         """Send one message, and wait until the callback for it has ended; see `Chat.send`."""
-        await run_async(self._talk.send(message, wait, self._seconds(timeout)))
+        await run_async(self._client.send(message, wait, self._seconds(timeout)))
 
     async def read(self, *, timeout: float | None = None) -> Message:
         """Return the next message that was not read yet; see `Chat.read`."""
-        return await run_async(self._talk.take(self._seconds(timeout)))
+        return await run_async(self._client.take(self._seconds(timeout)))
 
     async def expect(self, expected: object, *, timeout: float | None = None) -> Any:
         """Return the next message, which must be the expected one; see `Chat.expect`."""
-        return await run_async(self._talk.expect(expected, self._seconds(timeout)))
+        return await run_async(self._client.expect(expected, self._seconds(timeout)))
 
     async def expect_nothing(self, within: float = 0.1) -> None:
         """Fail if there is an unread message, or if one comes; see `Chat.expect_nothing`."""
-        await run_async(self._talk.expect_nothing(within))
+        await run_async(self._client.expect_nothing(within))
 
     async def expect_close(
         self,
@@ -81,14 +80,14 @@ class AsyncChat(ChatView):
         timeout: float | None = None,
     ) -> int:
         """Wait until the connection is closed; see `Chat.expect_close`."""
-        return await run_async(self._talk.expect_close(code, reason, self._seconds(timeout)))
+        return await run_async(self._client.expect_close(code, reason, self._seconds(timeout)))
 
     async def close(
         self, code: int | None = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Close as a browser does; see `Chat.close`."""
-        await run_async(self._talk.close(code, reason, self._seconds(timeout)))
+        await run_async(self._client.close(code, reason, self._seconds(timeout)))
 
     async def vanish(self, *, timeout: float | None = None) -> None:
         """End the connection without a word; see `Chat.vanish`."""
-        await run_async(self._talk.vanish(self._seconds(timeout)))
+        await run_async(self._client.vanish(self._seconds(timeout)))

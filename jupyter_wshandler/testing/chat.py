@@ -17,16 +17,16 @@ from typing import Any
 
 from ..sessions.manager import Session
 from ..types import Message, Sendable
-from .steps import Steps, run
+from .arrival import Who
+from .chatbase import ChatBase
+from .steps import run
 from .traces import brief
-from .view import ChatView
-from .visit import Who
 
 __tracebackhide__ = True
 
 
-class Chat(ChatView):
-    """Be the client of a bot that runs in this process, as it would on a server.
+class Chat(ChatBase):
+    """The client of a bot that runs in this process, as it would on a server.
 
     The bot runs in a thread of its own, so this works where an event loop runs already, as in a
     notebook. `close` or the end of a ``with`` block leaves nothing behind.
@@ -41,10 +41,10 @@ class Chat(ChatView):
 
     @brief
     def _begin(self) -> None:
-        run(self._talk.open(self._waits, self.timeout))
+        run(self._client.open(self._waits, self.timeout))
 
     @brief
-    def join(
+    def visitor(
         self,
         user: Who = "",
         *,
@@ -64,7 +64,7 @@ class Chat(ChatView):
             wait: Whether to wait for the end of `open`.
         """
         other = self._another(user, path, session, headers, wait)
-        run(other._talk.open(wait, self.timeout))
+        run(other._client.open(wait, self.timeout))
         return other
 
     @brief
@@ -81,7 +81,7 @@ class Chat(ChatView):
             TimeoutError: The callback runs longer; names it.
             Exception: Whatever a callback has raised.
         """
-        run(self._talk.send(message, wait, self._seconds(timeout)))
+        run(self._client.send(message, wait, self._seconds(timeout)))
 
     @brief
     def read(self, *, timeout: float | None = None) -> Message:
@@ -92,7 +92,7 @@ class Chat(ChatView):
             TimeoutError: None came in time.
             Exception: Whatever a callback has raised.
         """
-        return run(self._talk.take(self._seconds(timeout)))
+        return run(self._client.take(self._seconds(timeout)))
 
     @brief
     def expect(self, expected: object, *, timeout: float | None = None) -> Any:
@@ -112,7 +112,7 @@ class Chat(ChatView):
             TimeoutError: None came in time.
             Exception: Whatever a callback has raised.
         """
-        return run(self._talk.expect(expected, self._seconds(timeout)))
+        return run(self._client.expect(expected, self._seconds(timeout)))
 
     @brief
     def expect_nothing(self, within: float = 0.1) -> None:
@@ -124,7 +124,7 @@ class Chat(ChatView):
         Raises:
             AssertionError: There is one.
         """
-        run(self._talk.expect_nothing(within))
+        run(self._client.expect_nothing(within))
 
     @brief
     def expect_close(
@@ -146,7 +146,7 @@ class Chat(ChatView):
             AssertionError: It ended in another way.
             TimeoutError: It stays open, or its last callback runs on.
         """
-        return run(self._talk.expect_close(code, reason, self._seconds(timeout)))
+        return run(self._client.expect_close(code, reason, self._seconds(timeout)))
 
     @brief
     def close(
@@ -165,12 +165,12 @@ class Chat(ChatView):
             TimeoutError: A callback runs on; names it.
             Exception: Whatever a callback has raised.
         """
-        run(self._talk.close(code, reason, self._seconds(timeout)))
+        run(self._client.close(code, reason, self._seconds(timeout)))
 
     @brief
     def vanish(self, *, timeout: float | None = None) -> None:
         """End the connection without a word, as a browser that loses its network (1006)."""
-        run(self._talk.vanish(self._seconds(timeout)))
+        run(self._client.vanish(self._seconds(timeout)))
 
     def __enter__(self) -> Chat:
         return self
@@ -183,23 +183,4 @@ class Chat(ChatView):
         tb: TracebackType | None,
     ) -> None:
         """Close this client; where it is the first one, all clients of the bot."""
-        run(close_all(self, quietly=kind is not None))
-
-
-def close_all(chat: ChatView, *, quietly: bool = False) -> Steps[None]:
-    """Close a client; where it is the first one, all clients of its bot.
-
-    Args:
-        chat: The client.
-        quietly: Whether to raise nothing, as another failure is on its way.
-    """
-    talk, talks = chat._talk, chat._stage.talks
-    leaving = [talk, *reversed(talks)] if talk is talks[0] else [talk]
-    failure: Exception | None = None
-    for one in leaving:
-        try:
-            yield from one.close(1000, "", chat.timeout)
-        except Exception as error:
-            failure = failure or error
-    if failure is not None and not quietly:
-        raise failure
+        run(self._close_all(quietly=kind is not None))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..config.logicalpath import absolute
 
 if TYPE_CHECKING:
-    from ..client.client import Connector
+    from ..client.connector import Connector
 
 __tracebackhide__ = True
 
@@ -45,7 +45,7 @@ LOG_END = 4000
 
 
 class Answer(NamedTuple):
-    """Hold what a server answers to an HTTP request."""
+    """What a server answers to an HTTP request."""
 
     status: int
     headers: Message
@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 class RunningServer:
-    """Be a Jupyter server in a process of its own; `stop` or the end of a ``with`` ends it.
+    """A Jupyter server in a process of its own; `stop` or the end of a ``with`` ends it.
 
     Attributes:
         url: Its base URL, with a final slash.
@@ -111,7 +111,7 @@ class RunningServer:
             path: The path below the base URL, with or without a query.
             options: As for `jupyter_wshandler.client.connect`; ``token=""`` comes without one.
         """
-        from ..client.client import connect
+        from ..client.connector import connect
 
         return connect(path.lstrip("/"), **{"server": self.url, "token": self.token, **options})
 

@@ -21,7 +21,7 @@ __tracebackhide__ = True
 
 
 class Watch:
-    """Look at conditions whenever something has changed, and wake who waits for them."""
+    """The conditions that are waited for, looked at whenever something has changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class Watch:
 
 
 class Wait:
-    """Wait until a condition is true, at most for a time.
+    """One wait until a condition is true, at most for a time.
 
     Args:
         watch: Tells when to look.

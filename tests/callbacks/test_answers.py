@@ -18,7 +18,7 @@ from support.memory import (
 
 from jupyter_wshandler.callbacks.errorlog import place_of, users_part
 from jupyter_wshandler.config.model import QueueConfig
-from jupyter_wshandler.notebook.output import format_error
+from jupyter_wshandler.notebook.tracebacks import format_error
 
 pytestmark = pytest.mark.timeout(30)
 

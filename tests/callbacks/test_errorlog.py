@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from jupyter_wshandler.callbacks import showing
-from jupyter_wshandler.callbacks.errorlog import TRACEBACK, WHOLE, ErrorLog, Failure, shown
+from jupyter_wshandler.callbacks.errorlog import TRACEBACK, WHOLE, CallbackFailure, ErrorLog, shown
 
 BOT = SimpleNamespace(route="bot", id="c1", current_user=None)
 
@@ -26,7 +26,7 @@ def raised(make):
 def written(caplog, errors):
     log = ErrorLog(logging.getLogger("test-errors"))
     for error in errors:
-        log.write(Failure(BOT, None, error, "on_message", 0.0, "e1"), 1.0)
+        log.write(CallbackFailure(BOT, None, error, "on_message", 0.0, "e1"), 1.0)
     return [record for record in caplog.records if record.exc_info]
 
 
@@ -82,7 +82,7 @@ async def test_an_exception_that_takes_long_to_print_holds_nobody_up(caplog, mon
     log = ErrorLog(logging.getLogger("test-errors"))
     began = time.monotonic()
     for make in (Slow, lambda: ValueError(Slow()), lambda: ExceptionGroup("all", [Slow()])):
-        log.write(Failure(BOT, None, raised(make), "on_message", 0.0, "e1"), 1.0)
+        log.write(CallbackFailure(BOT, None, raised(make), "on_message", 0.0, "e1"), 1.0)
     assert time.monotonic() - began < 0.25
     assert not caplog.records
     async with asyncio.timeout(10):
@@ -104,7 +104,7 @@ async def test_a_class_with_a_str_of_its_own_is_shown_whole(caplog):
             return "in its own words"
 
     log = ErrorLog(logging.getLogger("test-errors"))
-    log.write(Failure(BOT, None, raised(Told), "on_message", 0.0, "e1"), 1.0)
+    log.write(CallbackFailure(BOT, None, raised(Told), "on_message", 0.0, "e1"), 1.0)
     async with asyncio.timeout(10):
         while not caplog.records:
             await asyncio.sleep(0.01)

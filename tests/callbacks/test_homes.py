@@ -168,11 +168,14 @@ async def test_what_belongs_to_a_thread_alone_stays_while_the_calls_are_short() 
 
 
 class Keeper:
-    """Be a connection for the pool."""
+    """A connection, as far as the pool looks at one."""
 
     def __init__(self, is_bound: bool = False) -> None:
-        self._home = None
+        self.thread_home = None
         self.is_bound = is_bound
+
+    def keep_to_thread(self, worker) -> None:
+        self.thread_home = worker
 
 
 @pytest.fixture
@@ -234,8 +237,8 @@ async def test_behind_a_young_call_it_waits_and_behind_an_old_one_it_moves_and_s
 
 
 async def test_behind_a_call_that_stays_young_it_waits(pools, monkeypatch) -> None:
-    monkeypatch.setattr("jupyter_wshandler.callbacks.pool.YOUNG", 60.0)
-    monkeypatch.setattr("jupyter_wshandler.callbacks.pool.LONGEST", 60.0)
+    monkeypatch.setattr("jupyter_wshandler.callbacks.waits.YOUNG", 60.0)
+    monkeypatch.setattr("jupyter_wshandler.callbacks.waits.LONGEST", 60.0)
     pool, gate = pools(2), Gate()
     first, other, second = Keeper(), Keeper(), Keeper()
     home = await call(pool, first)
@@ -370,7 +373,7 @@ async def test_cancels_and_abandons_among_homes_leave_the_pool_whole(pools) -> N
     async with asyncio.timeout(30):
         await asyncio.gather(*(one(n) for n in range(30)))
     assert await asyncio.gather(*(call(pool, k, pow, 2, 3) for k in keepers)) == [8] * 30
-    assert not pool._shares._owners
+    assert not pool._workers.shares._owners
     assert await pool.stop(5) == []
 
 
@@ -387,7 +390,7 @@ async def test_a_pool_that_retires_ends_though_calls_wait_for_their_threads(pool
     gate.open()
     assert await waiting == home
     await held
-    await until(lambda: not pool._workers, "the end of the threads")
+    await until(lambda: not pool._workers.threads, "the end of the threads")
     assert await asyncio.wait_for(call(pool, second), 10), "on_close still has its turn"
 
 

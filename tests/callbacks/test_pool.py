@@ -23,7 +23,7 @@ from jupyter_wshandler.errors import PoolBusy
 
 
 class Gate:
-    """Let functions run in threads wait until the test opens the gate."""
+    """A gate at which functions in threads wait until the test opens it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

@@ -156,7 +156,7 @@ def test_another_client_of_a_chat_goes_on(place, name):
 
     functions = {"on_message": space["echo"], "open" if place == "open" else "on_message": picky}
     with Chat(**functions) as first:
-        with contextlib.suppress(Exception), first.join(path=f"/?raises={name}") as second:
+        with contextlib.suppress(Exception), first.visitor(path=f"/?raises={name}") as second:
             second.send("x", timeout=5)
             second.expect_close(timeout=5)
         first.send("still here")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,3 +54,49 @@ def test_it_serves_the_page_until_it_is_stopped_and_leaves_nothing_behind(tmp_pa
     assert "Traceback" not in out.read_text()
     with pytest.raises(OSError):
         opener.open(url, timeout=5)
+
+
+def test_a_port_that_is_taken_ends_it_with_a_sentence_and_the_servers_log(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [*DEMO, "--once", "--port", str(port)],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert ended.stderr.startswith("the Jupyter server has ended with 1. Its log ends with:")
+    assert f"The port {port} is already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.glob("wshandler-*"))
+
+
+def test_ctrl_c_while_the_server_starts_stops_it_and_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "out"
+    with out.open("wb") as stream:
+        demo = subprocess.Popen(
+            DEMO,
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+
+        def begun() -> bool:
+            return any(log.stat().st_size for log in tmp_path.glob("wshandler-*/server.log"))
+
+        wait_for(begun, 60, "the server's first line")
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    finally:
+        demo.kill()
+        demo.wait(5)
+    assert out.read_text().rstrip().endswith("The server has stopped.")
+    assert "Traceback" not in out.read_text()
+    assert not list(tmp_path.glob("wshandler-*"))

@@ -23,7 +23,9 @@ from support.nginx import make_certificate
 from support.server import TOKEN, free_port, running_server, wait_for
 
 from jupyter_wshandler.client import AsyncClient, Client, connect
-from jupyter_wshandler.client.servers import find_server, hub_server, resolve, running_servers
+from jupyter_wshandler.client.running import running_servers
+from jupyter_wshandler.client.servers import find_server, hub_server
+from jupyter_wshandler.client.targets import resolve
 from jupyter_wshandler.errors import (
     ConnectError,
     ConnectionClosed,
@@ -364,6 +366,8 @@ async def test_a_close_code_that_may_not_be_sent_is_refused_before_anything_is(h
                 bot.close(code)
         with pytest.raises(ValueError, match="at most 123 bytes, found 124"):
             bot.close(1000, "ü" * 62)
+        with pytest.raises(ValueError, match=r"text that UTF-8 can write, found '\\ud800'"):
+            bot.close(1000, "\ud800")
         assert bot.close_code is None
     async with connect("/echo") as bot:
         with pytest.raises(ValueError, match="may not be sent"):
@@ -853,8 +857,16 @@ def test_a_kernel_finds_the_server_that_started_it_among_several(served, idle):
     client = BlockingKernelClient(connection_file=str(folder / f"kernel-{kernel}.json"))
     client.load_connection_file()
     client.start_channels()
+
+    def ready() -> bool:
+        try:
+            client.wait_for_ready(timeout=60)
+        except RuntimeError:
+            return False  # one that is slow to start is taken for dead: its heart does not beat yet
+        return True
+
     try:
-        client.wait_for_ready(timeout=60)
+        wait_for(ready, 90, "the kernel's first answer", every=0.2)
         cell = (
             "from jupyter_wshandler.client import connect\n"
             "with connect('/echo') as bot:\n"

@@ -48,48 +48,48 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "function specs": {
         "function, called by position": "specs::function_is_called_with_handler_and_message "
-        "config_functions::function_mapping",
+        "config/functions::function_mapping",
         "inline call or expression": "specs::inline_call specs::any_other_expression "
-        "config_functions::inline_call config_functions::any_other_expression",
+        "config/functions::inline_call config/functions::any_other_expression",
         "args and kwargs": "specs::args_list_and_kwargs "
-        "config_functions::args_list config_functions::kwargs_with",
-        "args scalar": "specs::args_scalar config_functions::args_scalar",
+        "config/functions::args_list config/functions::kwargs_with",
+        "args scalar": "specs::args_scalar config/functions::args_scalar",
         "plain string": "specs::function_is_called_with_handler_and_message "
-        "config_functions::plain_string",
-        "list pipeline": "specs::list_pipeline config_functions::list_pipeline",
+        "config/functions::plain_string",
+        "list pipeline": "specs::list_pipeline config/functions::list_pipeline",
         "unknown kwarg": "specs::unknown_kwarg config/loader::unknown_kwarg",
         "function missing in module": "specs::function_missing",
         "module missing": "specs::module_missing",
         "syntax error": "specs::syntax_error",
-        "capture groups": "specs::capture_groups routes::capture_groups",
+        "capture groups": "specs::capture_groups ./routes::capture_groups",
         "query arguments": "specs::query_arguments",
-        "trailing slash": "specs::trailing_slash routes::trailing_slash "
-        "config_patterns::trailing_slash",
-        "route order": "specs::route_order routes::route_order config_patterns::route_order",
+        "trailing slash": "specs::trailing_slash ./routes::trailing_slash "
+        "config/patterns::trailing_slash",
+        "route order": "specs::route_order ./routes::route_order config/patterns::route_order",
         "bad regex, unknown handler class": "specs::bad_regex_and_unknown_handlers "
-        "config/loader::bad_regex config_patterns::bad_regex",
+        "config/loader::bad_regex config/patterns::bad_regex",
     },
     "origins": {
         "listed host, subdomain": "handshake::origin_of_a_listed_host "
-        "config_origins::http_and_https config_origins::a_subdomain",
+        "config/origins::http_and_https config/origins::a_subdomain",
         "host that ends alike": "handshake::origin_that_merely_ends_or_begins_alike "
-        "config_origins::a_host_that_merely_ends_alike",
+        "config/origins::a_host_that_merely_ends_alike",
         "host that begins alike": "handshake::origin_that_merely_ends_or_begins_alike "
-        "config_origins::gramener_com_evil_com",
-        "port": "handshake::origin_with_a_port config_origins::no_port_in_the_config",
+        "config/origins::gramener_com_evil_com",
+        "port": "handshake::origin_with_a_port config/origins::no_port_in_the_config",
         "other scheme, userinfo": "handshake::origin_of_another_scheme "
-        "config_origins::other_schemes_and_userinfo",
+        "config/origins::other_schemes_and_userinfo",
         "case, final dot, IDN": "handshake::origin_is_compared_without_case "
-        "config_origins::case_and_final_dot config_origins::idn",
-        "null, file, bare text": "handshake::origin_null config_origins::null_file_and_bare_text",
+        "config/origins::case_and_final_dot config/origins::idn",
+        "null, file, bare text": "handshake::origin_null config/origins::null_file_and_bare_text",
         "no Origin header": "handshake::no_origin_header",
         "unset or empty list": "handshake::origins_unset_or_empty "
         "config/loader::origins_unset_or_empty",
-        "empty entry": "handshake::origins_with_an_empty_entry config_origins::an_empty_entry",
+        "empty entry": "handshake::origins_with_an_empty_entry config/origins::an_empty_entry",
         "entry with scheme or star": "handshake::origin_entries_with_scheme_star_or_port "
-        "config_origins::an_entry_with_a_scheme",
+        "config/origins::an_entry_with_a_scheme",
         "entry with port": "handshake::origin_entries_with_scheme_star_or_port "
-        "config_origins::an_entry_with_a_port",
+        "config/origins::an_entry_with_a_port",
         "same origin, not listed": "handshake::same_origin_that_is_not_in_the_list",
     },
     "auth": {
@@ -152,7 +152,8 @@ ROWS: dict[str, dict[str, str]] = {
 }
 """The rows by group. A row names the beginnings of tests, all of which are called `test_row_...`:
 `callbacks::x` is `test_row_x...` in tests/compatibility/test_callbacks.py, and `config/loader::x`
-in tests/config/test_loader.py. A row with `page:` is decided by a sentence of that page.
+in tests/config/test_loader.py, `./routes::x` in tests/test_routes.py. A row with `page:` is decided
+by a sentence of that page.
 """
 
 
@@ -208,7 +209,8 @@ def test_every_test_of_a_row_on_a_real_server_is_in_the_index():
 
 
 def test_the_page_for_people_who_move_names_only_keys_that_exist():
-    from jupyter_wshandler.config.keys import KwargsEntry, key_names
+    from jupyter_wshandler.config.described import key_names
+    from jupyter_wshandler.config.keys import KwargsEntry
 
     page = PAGE.read_text()
     for key in ("max_message", "ping_interval", "compression", "subprotocols", "max_connections"):

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import at_least
 
-from jupyter_wshandler.config.keys import KwargsEntry, key_names
+from jupyter_wshandler.config.described import key_names
+from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.config.model import Config, RouteConfig
 

@@ -9,21 +9,13 @@ import msgspec
 import pytest
 
 from jupyter_wshandler.config import reference
+from jupyter_wshandler.config.described import key_names, keys_of
+from jupyter_wshandler.config.entries import AuthEntry, ErrorEntry, FunctionEntry, QueueEntry
 from jupyter_wshandler.config.functions import VARIABLES
-from jupyter_wshandler.config.keys import (
-    MEANINGLESS,
-    UNSUPPORTED,
-    AuthEntry,
-    ErrorEntry,
-    FunctionEntry,
-    KwargsEntry,
-    QueueEntry,
-    RouteEntry,
-    key_names,
-    keys_of,
-)
+from jupyter_wshandler.config.gramex import MEANINGLESS, UNSUPPORTED
+from jupyter_wshandler.config.keys import KwargsEntry, RouteEntry
 from jupyter_wshandler.config.model import EVENTS, QueueConfig, RouteConfig
-from jupyter_wshandler.config.values import CONVERTERS
+from jupyter_wshandler.config.values import READERS
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -46,8 +38,8 @@ def test_every_key_is_described_with_what_it_takes_and_its_default(
 
 
 def test_every_kwarg_is_read_by_exactly_one_converter() -> None:
-    assert set(CONVERTERS) == set(key_names(KwargsEntry)) - {"on_open"}
-    assert set(EVENTS) < set(CONVERTERS)
+    assert set(READERS) == set(key_names(KwargsEntry)) - {"on_open"}
+    assert set(EVENTS) < set(READERS)
     assert set(VARIABLES) == {*EVENTS, "condition", "every"}
 
 

@@ -14,7 +14,8 @@ from support.memory import Host, Visitor, own_tasks, route, running_manager, tur
 
 from jupyter_wshandler.config.model import QueueConfig
 from jupyter_wshandler.connection.phase import CLOSING, OPEN
-from jupyter_wshandler.connection.sending import SENT, check_close, to_message
+from jupyter_wshandler.connection.sending import SENT, to_message
+from jupyter_wshandler.engine.frames import check_close
 from jupyter_wshandler.errors import ConnectionClosed
 
 pytestmark = pytest.mark.timeout(20)

@@ -138,7 +138,7 @@ def test_frames_are_the_messages_themselves():
     ping = protocol.encode_ping(b"p")
     assert type(ping) is Ping
     assert ping.payload == b"p"
-    assert [size_of(frame) for frame in ("grün", b"ab", ping, Close(1000, ""))] == [4, 2, 0, 0]
+    assert [size_of(frame) for frame in ("grün", b"ab", ping, Close(1000, ""))] == [4, 2, 3, 0]
 
 
 def test_a_text_that_could_not_travel_as_utf8_is_refused():
@@ -186,16 +186,45 @@ async def test_a_window_of_bytes_lets_one_message_of_any_size_through():
     assert peer.frames[1:] == [b"y"]
 
 
-async def test_pings_and_closes_need_no_room_but_wait_behind_messages_that_do():
+async def test_a_close_needs_no_room_but_waits_behind_messages_that_do():
     peer = Peer(messages=1, size=100)
     peer.transport.write("a")
-    peer.transport.write(Ping(b""))
-    assert len(peer.frames) == 2
-    peer.transport.write("b")
     peer.transport.write(Close(1000, ""))
     assert len(peer.frames) == 2
+    peer = Peer(messages=1, size=100)
+    peer.transport.write("a")
+    peer.transport.write("b")
+    peer.transport.write(Close(1000, ""))
+    assert len(peer.frames) == 1
     peer.transport.taken(1)
-    assert peer.frames[2:] == ["b", Close(1000, "")]
+    assert peer.frames[1:] == ["b", Close(1000, "")]
+
+
+@pytest.mark.parametrize("window", [{"messages": 3, "size": 1000}, {"messages": 100, "size": 20}])
+async def test_pings_need_room_as_messages_do(window):
+    peer = Peer(**window)
+    for _ in range(9):
+        peer.transport.write(Ping(b"12345"))
+    assert len(peer.frames) in (2, 3)
+    left = 9 - len(peer.frames)
+    assert peer.transport.queued_frames == left
+    assert peer.transport.queued_bytes == left * 7
+    for frames in range(len(peer.frames) + 1, 10):
+        peer.transport.taken(1)
+        assert len(peer.frames) == frames
+    assert peer.transport.queued_bytes == 0
+
+
+async def test_pings_and_messages_are_taken_in_the_order_in_which_they_were_sent():
+    peer = Peer(messages=2, size=100)
+    frames = [Ping(b""), "a" * 99, Ping(b"x"), "b"]
+    for frame in frames:
+        peer.transport.write(frame)
+    assert peer.frames == frames[:1]
+    peer.transport.taken(1)
+    assert peer.frames == frames[:2]
+    peer.transport.taken(1)
+    assert peer.frames == frames
 
 
 async def test_the_oldest_message_that_waits_is_dropped_and_never_a_close():

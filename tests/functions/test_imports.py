@@ -12,9 +12,8 @@ import time
 import pytest
 from functions.test_reload import ECHO, bot, routes, site, until  # noqa: F401
 
-from jupyter_wshandler.callbacks import patience
 from jupyter_wshandler.cli.check import check
-from jupyter_wshandler.functions import modules
+from jupyter_wshandler.functions import modules, patience
 
 
 @pytest.fixture

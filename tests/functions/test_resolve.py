@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,6 @@ class Bots:
         with pytest.raises(CallbackError) as caught:
             self.find(function, event, **options)
         return str(caught.value).replace(f"{self.folder}{os.sep}", "")
-
-
-@pytest.fixture
-def bots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bots]:
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as servers run
-    path, modules = [*sys.path], {*sys.modules}
-    bots = Bots(tmp_path / "conf")
-    yield bots
-    bots.resolver.close()
-    assert str(bots.folder) not in sys.path
-    sys.path[:] = path
-    left = [name for name in {*sys.modules} - modules if name.startswith("wsbot")]
-    assert left == []
 
 
 SAMPLE = """
@@ -513,97 +500,6 @@ def test_an_interrupt_from_the_keyboard_is_not_swallowed(bots: Bots) -> None:
     assert bots.resolver.modules() == {}
 
 
-# ---- names that are taken ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["random", "json", "yaml", "this", "tornado"])
-def test_a_callback_module_with_the_name_of_another_is_refused_with_both_paths(
-    bots: Bots, name: str
-) -> None:
-    path = bots.write(f"{name}.py", "def on_message(h, m): pass\n")
-    imported = name in sys.modules
-    with pytest.raises(CallbackError) as caught:
-        bots.find(f"{name}.on_message")
-    text = str(caught.value)
-    assert text.startswith(f"{name}.on_message: {path} has the same name as ")
-    other = text.partition("the same name as ")[2].partition(", and Python")[0]
-    assert os.path.isfile(other)
-    assert not other.startswith(str(bots.folder))
-    assert Path(other).stem in (name, "__init__")
-    assert (name in sys.modules) is imported
-
-
-def test_a_callback_package_with_the_name_of_another_is_refused(bots: Bots) -> None:
-    path = bots.write("email/__init__.py", "def on_message(h, m): pass\n")
-    text = bots.refusal("email.on_message")
-    assert f"email.on_message: {path.relative_to(bots.folder)} has the same name as " in text
-    bots.write("html/chat.py", "def on_message(h, m): pass\n")
-    assert "html has the same name as " in bots.refusal("html.chat.on_message")
-
-
-def test_a_callback_module_with_the_name_of_a_built_in_one_is_refused(bots: Bots) -> None:
-    bots.write("time.py", "def on_message(h, m): pass\n")
-    assert "time.py has the same name as the module time built into Python" in bots.refusal(
-        "time.on_message"
-    )
-
-
-def test_a_folder_of_data_with_the_name_of_a_module_is_in_nobodys_way(bots: Bots) -> None:
-    bots.write("json/cities.json", "{}")
-    assert bots.find("json.dumps", "open").call is json.dumps
-
-
-def test_a_module_of_the_folder_imported_before_is_fine_and_not_ours_to_forget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "conf"
-    folder.mkdir()
-    (folder / "wsbot_early.py").write_text("def f(h, m): pass\n")
-    monkeypatch.syspath_prepend(str(folder))
-    import wsbot_early
-
-    bots = Bots(folder)
-    try:
-        assert bots.find("wsbot_early.f").call is wsbot_early.f
-        assert bots.resolver.modules() == {}
-        bots.resolver.close()
-        assert sys.modules["wsbot_early"] is wsbot_early
-        assert str(folder) in sys.path
-    finally:
-        del sys.modules["wsbot_early"]
-
-
-def test_two_config_folders_with_the_same_module_are_refused(bots: Bots, tmp_path: Path) -> None:
-    other = Bots(tmp_path / "other")
-    both = Resolver([str(bots.folder), str(other.folder)])
-    first = bots.write("wsbot.py", SAMPLE)
-    second = other.write("wsbot.py", SAMPLE)
-    spec = FunctionSpec(function="wsbot.on_message", place=PLACE)
-    try:
-        with pytest.raises(CallbackError) as caught:
-            both.resolve(spec, "on_message")
-        assert f"{first} has the same name as {second}" in str(caught.value)
-    finally:
-        both.close()
-        other.resolver.close()
-
-
-def test_a_module_imported_from_somewhere_else_is_refused_with_both_paths(
-    bots: Bots, tmp_path: Path
-) -> None:
-    other = Bots(tmp_path / "other")
-    first = other.write("wsbot.py", SAMPLE)
-    other.find("wsbot.on_message")
-    second = bots.write("wsbot.py", SAMPLE)
-    try:
-        with pytest.raises(CallbackError) as caught:
-            bots.find("wsbot.on_message")
-        assert f"{second} has the same name as {first}" in str(caught.value)
-    finally:
-        other.resolver.close()
-    assert bots.find("wsbot.on_message").kind == "plain"
-
-
 # ---- healing -------------------------------------------------------------------------------------
 
 
@@ -627,6 +523,7 @@ def test_row_function_missing_heals_when_it_is_added(bots: Bots) -> None:
     bots.find("wsbot.open", "open")
     bots.refusal("wsbot.on_message")
     change(lambda: bots.write("wsbot.py", SAMPLE))
+    bots.resolver.set_aside()
     # The server looks all callbacks of the route up again: they come from one module object.
     opener, receiver = bots.find("wsbot.open", "open"), bots.find("wsbot.on_message")
     assert opener.call.__globals__ is receiver.call.__globals__
@@ -667,6 +564,7 @@ def test_a_repaired_helper_heals_what_imports_it(bots: Bots) -> None:
     other = bots.find("wsbot_other.f")
     assert "cannot import name 'reply'" in bots.refusal("wsbot.f")
     change(lambda: bots.write("wsbot_helper.py", "reply = 'good'\n"))
+    bots.resolver.set_aside()
     assert bots.find("wsbot.f").call(None, None) == "good"
     assert not hasattr(other.call(None, None), "reply")
 
@@ -691,76 +589,6 @@ def test_a_forgotten_submodule_is_not_found_as_an_attribute_of_its_package(bots:
     bots.write("wsbot/chat.py", "from . import helper\ndef f(h, m): return helper.N\n")
     assert bots.find("wsbot.chat.f").call(None, None) == 1
     change(lambda: bots.write("wsbot/helper.py", "N = 2\n"))
-    assert bots.resolver.refresh() is True
+    assert set(bots.resolver.set_aside()) == {"wsbot", "wsbot.helper", "wsbot.chat"}
     assert bots.resolver.modules() == {}
     assert bots.find("wsbot.chat.f").call(None, None) == 2
-    assert bots.resolver.refresh() is False
-
-
-# ---- a callback named open -----------------------------------------------------------------------
-
-
-def warnings_for(bots: Bots, more: str) -> list[str]:
-    bots.write("wsbot.py", "def open(handler): pass\n" + textwrap.dedent(more))
-    bots.find("wsbot.open", "open")
-    bots.find("wsbot.open", "open")
-    return [warning.replace(f"{bots.folder}{os.sep}", "") for warning in bots.resolver.warnings]
-
-
-def test_row_callback_named_open_is_warned_of_where_the_module_needs_the_builtin(
-    bots: Bots,
-) -> None:
-    more = "def on_message(h, m):\n    with open('log', 'a') as log:\n        log.write(m)\n"
-    assert warnings_for(bots, more) == [
-        "wsbot.open: the callback has the name of Python's open() and hides it in its module, so "
-        "the call of open() in wsbot.py:3 calls the callback; rename the callback to on_open"
-    ]
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        "class Log:\n    def open(self): return open('x')\n",
-        "def f():\n    def g(): return [open(x) for x in 'ab']\n",
-        "f = lambda: open('x')\n",
-        "def f(x=1):\n    global open\n    open = x\n    open('x')\n",
-        "data = open(None)\n",
-        "async def f():\n    if (text := open('x')): return text\n",
-    ],
-)
-def test_every_call_that_would_reach_the_callback_is_warned_of(bots: Bots, more: str) -> None:
-    assert len(warnings_for(bots, more)) == 1
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        "",
-        "import builtins\ndef f(): return builtins.open('x')\n",
-        "def f(open): return open('x')\n",
-        "def f(*open): return open('x')\n",
-        "def f():\n    from io import open\n    return open('x')\n",
-        "def f():\n    open = 1\n    def g(): return open('x')\n",
-        "def f():\n    def open(): pass\n    open()\n",
-        "def f(path): return path.open('x')\n",
-        "EVENTS = {'open': open}\n",
-        "f = lambda open: open('x')\n",
-        "x = [open() for open in ()]\n",
-        "def f(m):\n    match m:\n        case [open]: return open()\n",
-        "def f():\n    try: pass\n    except ValueError as open: open()\n",
-    ],
-)
-def test_a_call_that_does_not_reach_the_callback_is_not_warned_of(bots: Bots, more: str) -> None:
-    assert warnings_for(bots, more) == []
-
-
-def test_a_call_before_the_callback_is_defined_still_reaches_the_builtin(bots: Bots) -> None:
-    bots.write("wsbot.py", "open(__file__).close()\ndef open(handler): pass\n")
-    bots.find("wsbot.open", "open")
-    assert bots.resolver.warnings == []
-
-
-def test_a_callback_named_on_open_is_never_warned_of(bots: Bots) -> None:
-    bots.write("wsbot.py", "def on_open(handler): return open('x')\n")
-    assert bots.find("wsbot.on_open", "open").event == "open"
-    assert bots.resolver.warnings == []

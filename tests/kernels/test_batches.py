@@ -13,10 +13,7 @@ from jupyter_wshandler.kernels.batches import (
     MAX_CONTENT,
     MAX_EVENTS,
     MAX_OPTIONS,
-    Close,
     NotABatch,
-    SessionChange,
-    Text,
     about,
     one_line,
     read_batch,
@@ -24,6 +21,7 @@ from jupyter_wshandler.kernels.batches import (
     read_claim,
     read_event,
 )
+from jupyter_wshandler.kernels.events import Close, SessionChange, Text
 
 
 def content(data: object) -> bytes:

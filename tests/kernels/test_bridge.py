@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 from support.memory import until
 
-from jupyter_wshandler.connection.connection import INBOX
 from jupyter_wshandler.connection.opening import Opening
+from jupyter_wshandler.connection.receiving import INBOX
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
 from jupyter_wshandler.kernels import bridge as bridges
+from jupyter_wshandler.kernels import incoming
 from jupyter_wshandler.kernels.batches import NotABatch, read_batch
-from jupyter_wshandler.kernels.bridge import Bridge
+from jupyter_wshandler.kernels.bridge import KernelBridge
 from jupyter_wshandler.kernels.connection import WINDOW
 from jupyter_wshandler.kernels.courier import OutOfStep
 from jupyter_wshandler.kernels.details import describe, why_not_header
@@ -33,7 +34,7 @@ class Kernel:
         self.batches: list[dict] = []
         self.answers = True
         self._number = 0
-        self.bridge = Bridge(manager, routes, "0123456789abcdef", self._take, **options)
+        self.bridge = KernelBridge(manager, routes, "0123456789abcdef", self._take, **options)
 
     def _take(self, batch: dict, buffers: list[bytes]) -> None:
         self.batches.append(batch)
@@ -170,6 +171,51 @@ async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_serv
     assert client.connection.held is None
 
 
+async def test_a_ping_is_counted_in_its_turn_whether_it_is_sent_or_not(manager, kernel):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+
+    def taken() -> int:
+        return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
+
+    # Its place in the window is behind the messages before it: who is told of it too early
+    # takes them for sent.
+    kernel.say([["text", name, str(number)] for number in range(500)])
+    await until(lambda: taken() == 257)  # what the route's queue holds, and one that is under way
+    kernel.say([["ping", name]] * 400, buffers=[b"p"] * 400)
+    kernel.say([["text", name, "last"]])
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    assert taken() == 257
+    while "last" not in client.got:
+        client.transport.taken(1)
+        await asyncio.sleep(0)
+    await until(lambda: taken() == 901)
+    assert [frame for frame in client.got if isinstance(frame, str)] == [
+        *map(str, range(500)),
+        "last",
+    ]
+    assert client.connection.held is None
+
+
+async def test_pings_to_a_client_that_reads_nothing_are_taken_and_kept_by_nobody(manager, kernel):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+
+    def taken() -> int:
+        return sum(batch.get("taken", {}).get(name, 0) for batch in kernel.batches)
+
+    for turn in range(1, 21):
+        kernel.say([["ping", name]] * 500, buffers=[b"p"] * 500)
+        await until(lambda turn=turn: taken() == turn * 500)
+    assert client.transport.queued_frames < 300
+    assert client.code is None
+
+
 async def test_a_stalled_kernel_costs_who_waits_for_it_1013_and_takes_nobody_new(
     manager, kernel, monkeypatch
 ):
@@ -209,6 +255,7 @@ async def test_a_connection_does_not_move_to_another_kernel(manager, routes, ker
     other = Kernel(manager, routes)
     other.serve(replace=True)
     late.open()
+    await until(lambda: late.code is not None)
     assert (client.code, late.code) == (1012, 1012)
     other.bridge.end("over")
 
@@ -281,9 +328,9 @@ async def test_a_header_that_nobody_has_called_harmless_is_not_told_to_a_kernel(
 ):
     client = Client(manager)
     client.connection.request = Request([(name, "secret"), ("X-Mine", "2"), ("DNT", "1")], "/bot")
-    assert describe(client.connection)["request"]["headers"] == [["DNT", "1"]]
-    told = describe(client.connection, frozenset({"x-mine"}))["request"]["headers"]
-    assert told == [["X-Mine", "2"], ["DNT", "1"]]
+    assert describe(client.connection).request.headers == [("DNT", "1")]
+    told = describe(client.connection, frozenset({"x-mine"})).request.headers
+    assert told == [("X-Mine", "2"), ("DNT", "1")]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in SECRETS])
@@ -291,7 +338,7 @@ async def test_no_setting_tells_a_kernel_what_proves_an_identity(manager, kernel
     assert why_not_header(name) is not None
     client = Client(manager)
     client.connection.request = Request([(name, "secret")], "/bot")
-    assert describe(client.connection, frozenset({name.lower()}))["request"]["headers"] == []
+    assert describe(client.connection, frozenset({name.lower()})).request.headers == []
 
 
 @pytest.mark.parametrize("name", ["", "X Y", "X:Y", "X\n", "ü"])
@@ -309,7 +356,7 @@ async def test_the_headers_that_were_added_reach_the_kernel(manager):
     client.open()
     await until(lambda: kernel.got("open"))
     told = kernel.got("open")[0][2]["request"]["headers"]
-    assert told == [["X-DEPARTMENT", "7"], ["Origin", "http://h"]]
+    assert told == [("X-DEPARTMENT", "7"), ("Origin", "http://h")]
     kernel.bridge.end("over")
     client.transport.lost()
 
@@ -323,9 +370,9 @@ async def test_what_proves_an_identity_is_not_told_to_a_kernel(manager, kernel, 
     client.connection.current_user = SimpleNamespace(username="ada", name="Ada", token="secret")
     told = describe(client.connection)
     assert "secret" not in str(told)
-    assert told["request"]["headers"] == [["User-Agent", "x"], ["Origin", "http://h"]]
-    assert told["request"]["uri"] == "/bot?a=1"
-    assert told["user"] == {"username": "ada", "name": "Ada"}
+    assert told.request.headers == [("User-Agent", "x"), ("Origin", "http://h")]
+    assert told.request.uri == "/bot?a=1"
+    assert told.user == {"username": "ada", "name": "Ada"}
 
 
 WRONG = [
@@ -449,7 +496,7 @@ async def test_nothing_that_a_kernel_chooses_breaks_a_log_line(manager, routes, 
 async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
     manager, routes, monkeypatch
 ):
-    monkeypatch.setattr(bridges, "SLICE", 0.0005)
+    monkeypatch.setattr(incoming, "SLICE", 0.0005)
     routes._limit = 10_000
     kernel = Kernel(manager, routes)
     turns = 0
@@ -481,7 +528,7 @@ async def test_a_kernels_many_claims_and_events_leave_others_their_turns(
 
 async def test_a_batch_is_confirmed_only_when_it_has_been_handled(manager, kernel, monkeypatch):
     await until(lambda: kernel.got("served"))
-    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    monkeypatch.setattr(incoming, "SLICE", -1.0)
     client = Client(manager).open()
     kernel.say([["text", client.connection.id, str(n)] for n in range(50)])
     assert kernel.bridge._courier._handled == 1
@@ -492,7 +539,7 @@ async def test_a_batch_is_confirmed_only_when_it_has_been_handled(manager, kerne
 
 async def test_a_kernel_that_waits_for_no_confirmation_is_cut_off(manager, kernel, monkeypatch):
     await until(lambda: kernel.got("served"))
-    monkeypatch.setattr(bridges, "SLICE", -1.0)
+    monkeypatch.setattr(incoming, "SLICE", -1.0)
     client = Client(manager).open()
     events = [["text", client.connection.id, "x"]] * 100
     for _ in range(8):

@@ -18,6 +18,20 @@ from jupyter_wshandler.kernels.courier import (
     OutOfStep,
     with_buffers,
 )
+from jupyter_wshandler.kernels.events import Event
+
+
+class Said(Event, tag="said", frozen=True):
+    """An event of any shape."""
+
+    parts: tuple
+
+    def as_list(self) -> list:
+        return list(self.parts)
+
+
+def said(*parts: object) -> Said:
+    return Said("", parts)
 
 
 class Line:
@@ -52,7 +66,7 @@ class Line:
 async def test_events_of_one_turn_travel_in_one_batch_in_order():
     line = Line()
     for number in range(5):
-        line.here.put(["event", number])
+        line.here.put(said("event", number))
     await until(lambda: line.log)
     assert line.log == [["event", number] for number in range(5)]
     assert len(line.sent) == 1
@@ -61,10 +75,10 @@ async def test_events_of_one_turn_travel_in_one_batch_in_order():
 async def test_while_a_batch_is_on_its_way_the_next_one_grows():
     line = Line()
     line.held = True
-    line.here.put(["event", 0])
+    line.here.put(said("event", 0))
     await until(lambda: line.sent)
     for number in range(1, 100):
-        line.here.put(["event", number])
+        line.here.put(said("event", number))
         await asyncio.sleep(0)
     assert len(line.sent) == 1
     line.held = False
@@ -76,13 +90,13 @@ async def test_while_a_batch_is_on_its_way_the_next_one_grows():
 async def test_a_batch_holds_a_bounded_number_of_events_and_bytes():
     line = Line(in_flight=100)
     for number in range(MAX_EVENTS + 1):
-        line.here.put(["event", number])
+        line.here.put(said("event", number))
     await until(lambda: len(line.log) == MAX_EVENTS + 1)
     assert [len(batch["events"]) for batch in line.sent] == [MAX_EVENTS, 1]
     line.sent.clear()
     for _ in range(3):
-        line.here.put(["big"], size=MAX_SIZE - 1)
-    line.here.put(["bigger"], size=MAX_SIZE * 3)
+        line.here.put(said("big"), size=MAX_SIZE - 1)
+    line.here.put(said("bigger"), size=MAX_SIZE * 3)
     await until(lambda: len(line.log) == MAX_EVENTS + 5)
     assert [len(batch["events"]) for batch in line.sent] == [1, 1, 1, 1]
     assert line.here.waiting == 0
@@ -95,7 +109,7 @@ async def test_batches_may_burst_after_a_silence_and_keep_to_their_rate_then():
     transmit = line.here._transmit
     line.here._transmit = lambda *batch: (times.append(loop.time()), transmit(*batch))
     for number in range(12):
-        line.here.put(["event", number])
+        line.here.put(said("event", number))
         await until(lambda number=number: len(line.log) > number)
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert len(times) == 12
@@ -107,10 +121,10 @@ async def test_batches_may_burst_after_a_silence_and_keep_to_their_rate_then():
 async def test_a_message_is_taken_only_after_what_was_put_before_has_left():
     line = Line()
     line.held = True
-    line.here.put(["first"])
+    line.here.put(said("first"))
     await until(lambda: line.sent)
     for number in range(MAX_EVENTS + 1):
-        line.here.put(["answer", number])
+        line.here.put(said("answer", number))
     line.here.take("c", 1)
     line.here.take("c", 2)
     line.held = False
@@ -125,7 +139,7 @@ async def test_a_confirmation_travels_with_an_answer_and_else_on_its_own():
     sent: list[dict] = []
     courier = Courier(loop, lambda batch, _: sent.append(batch), in_flight=1, patience=0.02)
     courier.receive({"n": 1, "events": [["x"]]})
-    courier.put(["answer"])
+    courier.put(said("answer"))
     await until(lambda: sent)
     assert sent == [{"n": 1, "events": [["answer"]], "got": 1}]
     began = loop.time()
@@ -137,7 +151,7 @@ async def test_a_confirmation_travels_with_an_answer_and_else_on_its_own():
 
 async def test_confirmations_are_not_confirmed():
     line = Line()
-    line.here.put(["x"])
+    line.here.put(said("x"))
     await until(lambda: line.log)
     for _ in range(20):
         await asyncio.sleep(0.002)
@@ -155,7 +169,7 @@ async def test_stalled_says_for_how_long_nothing_was_confirmed():
     line = Line()
     assert line.here.stalled() == 0.0
     line.held = True
-    line.here.put(["x"])
+    line.here.put(said("x"))
     await until(lambda: line.here.stalled() > 0.02)
     line.held = False
     line.deliver()
@@ -164,9 +178,9 @@ async def test_stalled_says_for_how_long_nothing_was_confirmed():
 
 async def test_a_closed_courier_sends_nothing():
     line = Line()
-    line.here.put(["x"])
+    line.here.put(said("x"))
     line.here.close()
-    line.here.put(["y"])
+    line.here.put(said("y"))
     line.here.take("c")
     await asyncio.sleep(0.01)
     assert line.sent == []
@@ -202,16 +216,18 @@ async def test_an_event_that_cannot_be_written_is_dropped_alone_and_the_numbers_
         line._transmit(batch, buffers)
 
     line.here._transmit = transmit
-    line.here._dropped = lambda event, error: dropped.append((event, type(error).__name__))
-    line.here.put(["binary", "a"], b"1")
-    line.here.put(["binary", "\ud800"], b"2")
-    line.here.put(["binary", "b"], b"3")
+    line.here._dropped = lambda event, error: dropped.append(
+        (event.as_list(), type(error).__name__)
+    )
+    line.here.put(said("binary", "a"), b"1")
+    line.here.put(said("binary", "\ud800"), b"2")
+    line.here.put(said("binary", "b"), b"3")
     await until(lambda: len(line.log) == 2)
     assert written == [({"n": 1, "events": [["binary", "a"], ["binary", "b"]]}, [b"1", b"3"])]
     assert dropped == [(["binary", "\ud800"], "UnicodeEncodeError")]
-    line.here.put(["text", {1, 2}])
+    line.here.put(said("text", {1, 2}))
     await until(lambda: len(dropped) == 2)
-    line.here.put(["text", "after"])
+    line.here.put(said("text", "after"))
     await until(lambda: len(line.log) == 3)
     assert [batch["n"] for batch, _ in written] == [1, 2, 3]
     assert line.log[-1] == ["text", "after"]
@@ -232,12 +248,12 @@ async def test_an_event_that_the_line_cannot_write_for_any_reason_costs_the_othe
     transmit = line.here._transmit
     line.here._transmit = lambda batch, buffers: (pack(batch), transmit(batch, buffers))
     for event in (["text", "a", 1], ["text", "b", "wrong"], ["text", "c", 3]):
-        line.here.put(event)
+        line.here.put(said(*event))
     await until(lambda: len(line.log) == 2)
-    line.here.put(["text", "d", 4])
+    line.here.put(said("text", "d", 4))
     await until(lambda: len(line.log) == 3)
     assert [event[1] for event in line.log] == ["a", "c", "d"]
-    assert [(event[1], type(why)) for event, why in dropped] == [("b", error)]
+    assert [(event.as_list()[1], type(why)) for event, why in dropped] == [("b", error)]
 
 
 async def test_an_event_that_only_this_line_can_write_is_not_dropped_with_another():
@@ -247,6 +263,6 @@ async def test_an_event_that_only_this_line_can_write_is_not_dropped_with_anothe
     line = Line(pack=pack)
     line.here._transmit = lambda batch, buffers: line.log.extend(json.loads(pack(batch))["events"])
     for event in (["serve", "a", {1, 2}], ["serve", "b", float("nan")], ["serve", "c"]):
-        line.here.put(event)
+        line.here.put(said(*event))
     await until(lambda: line.log)
     assert [event[1] for event in line.log] == ["a", "c"]

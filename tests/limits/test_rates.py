@@ -151,8 +151,8 @@ def limiter(per: str = "connection", messages: Rate = TEN, **more) -> RateLimite
 
 def test_a_connection_that_floods_takes_nothing_from_another() -> None:
     shared = limiter()
-    flood, _ = shared.join("user:a", "1.1.1.1", 0.0)
-    other, _ = shared.join("user:a", "1.1.1.1", 0.0)
+    flood, _ = shared.enter("user:a", "1.1.1.1", 0.0)
+    other, _ = shared.enter("user:a", "1.1.1.1", 0.0)
     assert count(flood, tries=100_000) == 20
     assert count(other) == 20
     assert len(shared) == 0
@@ -161,9 +161,9 @@ def test_a_connection_that_floods_takes_nothing_from_another() -> None:
 @pytest.mark.parametrize("per", ["user", "address"])
 def test_connections_of_one_user_or_address_share_and_those_of_others_do_not(per: str) -> None:
     shared = limiter(per)
-    first, _ = shared.join("user:a", "1.1.1.1", 0.0)
-    second, _ = shared.join("user:a", "1.1.1.1", 0.0)
-    other, _ = shared.join("user:b", "2.2.2.2", 0.0)
+    first, _ = shared.enter("user:a", "1.1.1.1", 0.0)
+    second, _ = shared.enter("user:a", "1.1.1.1", 0.0)
+    other, _ = shared.enter("user:b", "2.2.2.2", 0.0)
     assert count(first) == 20
     assert count(second) == 0
     assert count(other) == 20
@@ -172,16 +172,16 @@ def test_connections_of_one_user_or_address_share_and_those_of_others_do_not(per
 def test_reconnecting_gains_nothing() -> None:
     shared = limiter("user")
     for _ in range(5):
-        one, key = shared.join("user:a", "1.1.1.1", 0.0)
+        one, key = shared.enter("user:a", "1.1.1.1", 0.0)
         used = count(one)
         shared.leave(key, 0.0)
     assert used == 0
-    one, _ = shared.join("user:a", "1.1.1.1", 0.5)
+    one, _ = shared.enter("user:a", "1.1.1.1", 0.5)
     assert count(one, 0.5) == 5
 
 
 def test_row_ratelimit_2_a_day_is_two_at_once_and_one_more_after_half_a_day() -> None:
-    one, _ = limiter(messages=Rate(2.0, 86400.0)).join("user:a", "1.1.1.1", 100.0)
+    one, _ = limiter(messages=Rate(2.0, 86400.0)).enter("user:a", "1.1.1.1", 100.0)
     assert count(one, 100.0) == 2
     assert one.take("x", 100.0) == pytest.approx(43200)
     assert count(one, 100.0 + 43201) == 1
@@ -200,12 +200,12 @@ def test_row_ratelimit_2_a_day_is_two_at_once_and_one_more_after_half_a_day() ->
 def test_the_burst_is_the_time_given_or_the_unit_and_never_under_one_message(
     rate: Rate, burst: float | None, expected: int
 ) -> None:
-    one, _ = limiter(messages=rate, burst=burst).join("user:a", "1.1.1.1", 0.0)
+    one, _ = limiter(messages=rate, burst=burst).enter("user:a", "1.1.1.1", 0.0)
     assert count(one) == expected
 
 
 def test_one_message_of_the_largest_size_always_fits() -> None:
-    one, _ = RateLimiter(Ratelimit(bytes=Rate(1000.0)), MIB).join("user:a", "1.1.1.1", 0.0)
+    one, _ = RateLimiter(Ratelimit(bytes=Rate(1000.0)), MIB).enter("user:a", "1.1.1.1", 0.0)
     assert one.take(b"x" * MIB, 0.0) == 0.0
     assert one.take(b"x", 0.0) == pytest.approx(0.001)
 
@@ -215,11 +215,11 @@ def test_one_message_of_the_largest_size_always_fits() -> None:
 
 def test_a_user_is_forgotten_who_has_no_connection_and_full_buckets() -> None:
     shared = limiter("user")
-    one, key = shared.join("user:a", "1.1.1.1", 0.0)
+    one, key = shared.enter("user:a", "1.1.1.1", 0.0)
     count(one)
     shared.leave(key, 0.0)
     assert len(shared) == 1  # what was used up is remembered
-    _, other = shared.join("user:b", "1.1.1.1", 60.0)
+    _, other = shared.enter("user:b", "1.1.1.1", 60.0)
     assert len(shared) == 1  # and forgotten once it does not matter any more
     shared.leave(other, 60.0)
     assert len(shared) == 0
@@ -227,14 +227,14 @@ def test_a_user_is_forgotten_who_has_no_connection_and_full_buckets() -> None:
 
 def test_a_user_with_a_connection_is_never_forgotten() -> None:
     shared = limiter("user")
-    one, _ = shared.join("user:a", "1.1.1.1", 0.0)
-    _, key = shared.join("user:a", "1.1.1.1", 0.0)
+    one, _ = shared.enter("user:a", "1.1.1.1", 0.0)
+    _, key = shared.enter("user:a", "1.1.1.1", 0.0)
     shared.leave(key, 1000.0)
     for number in range(100):
-        _, key = shared.join(f"user:{number}", "1.1.1.1", 1000.0)
+        _, key = shared.enter(f"user:{number}", "1.1.1.1", 1000.0)
         shared.leave(key, 1000.0)
     assert count(one, 1000.0) == 20
-    assert count(shared.join("user:a", "1.1.1.1", 1000.0)[0], 1000.0) == 0
+    assert count(shared.enter("user:a", "1.1.1.1", 1000.0)[0], 1000.0) == 0
 
 
 @given(
@@ -248,7 +248,7 @@ def test_memory_follows_the_connections_whoever_comes_and_goes(steps) -> None:
     for number, comes, pause in steps:
         now += pause
         if comes or not there:
-            one, key = shared.join("user:a", f"10.0.0.{number}", now)
+            one, key = shared.enter("user:a", f"10.0.0.{number}", now)
             count(one, now, tries=3)
             there.append(key)
         else:
@@ -258,7 +258,7 @@ def test_memory_follows_the_connections_whoever_comes_and_goes(steps) -> None:
     for key in there:
         shared.leave(key, now)
     for _ in range(10):
-        _, key = shared.join("user:a", "10.0.0.99", now + 100)
+        _, key = shared.enter("user:a", "10.0.0.99", now + 100)
         shared.leave(key, now + 100)
     assert len(shared) == 0
 
@@ -267,7 +267,7 @@ def test_many_addresses_with_used_up_days_are_bounded(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rates, "MAX_IDLE", 50)
     shared = limiter("address", messages=Rate(2.0, 86400.0))
     for number in range(500):
-        one, key = shared.join("user:a", f"address {number}", float(number))
+        one, key = shared.enter("user:a", f"address {number}", float(number))
         count(one, float(number))
         shared.leave(key, float(number))
     assert len(shared) <= 50

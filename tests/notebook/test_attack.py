@@ -134,6 +134,7 @@ import jupyter_wshandler as wsh
 async def on_message(handler, message):
     return message
 sibling = wsh.serve('/sibling', on_message=on_message, replace=True)
+from jupyter_wshandler.kernels.events import Withdraw
 link = sys.modules['jupyter_wshandler.notebook.serve']._link
 """
 
@@ -162,7 +163,7 @@ def test_a_text_that_cannot_travel_is_refused_in_its_cell_and_costs_no_other_bot
             client.send("still here")
             assert client.recv(timeout=10) == "still here"
             # One that gets as far as the way to the server costs nothing either.
-            book.run("link.call(lambda: link._put(['withdraw', 'half \\ud800']))")
+            book.run("link.call(lambda: link._put(Withdraw('half \\ud800')))")
             client.send("and here")
             assert client.recv(timeout=10) == "and here"
         assert printed(book, "sibling.state") == "live"

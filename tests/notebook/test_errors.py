@@ -10,7 +10,7 @@ import httpx
 import pytest
 from IPython.core.ultratb import AutoFormattedTB
 
-from jupyter_wshandler.notebook.output import format_error
+from jupyter_wshandler.notebook.tracebacks import format_error
 
 SHELL = types.SimpleNamespace(InteractiveTB=AutoFormattedTB(mode="Context", tb_offset=0))
 

@@ -61,6 +61,29 @@ async def test_a_large_one_is_encoded_beside_the_loop_and_before_its_end_is_told
     assert not sessions._known
 
 
+async def test_while_a_server_takes_nothing_changes_wait_in_the_session(sent):
+    room = False
+    sessions = KernelSessions(
+        lambda *change: sent.append(change), logging.getLogger("test"), lambda: room
+    )
+    session = sessions.open("s1", {})
+    for turn in range(100):
+        session["n"] = turn
+        sessions.touch(session)
+        sessions.send_light(session)
+        await sessions.flush(wait=False)
+    assert sent == []
+    room = True
+    await sessions.flush(wait=False)
+    assert sent == [("s1", {"n": "99"}, [])]
+    room = False
+    session["n"] = 100
+    sessions.touch(session)
+    sessions.detach(session)  # it was the last connection: nothing else will bring it
+    assert sent[1:] == [("s1", {"n": "100"}, [])]
+    await sessions.stop()
+
+
 async def test_a_change_during_the_encoding_is_sent_before_the_end_is_told(sessions, sent):
     session = sessions.open("s1", {})
     sessions.touch(session)

@@ -88,7 +88,8 @@ def test_an_event_that_cannot_be_sent_costs_itself_and_not_the_way_to_the_server
     cell = book.run(
         "import sys\nbot = wsh.serve('/whole', f)\n"
         "link = sys.modules['jupyter_wshandler.notebook.serve']._link\n"
-        "link.call(lambda: link._put(['withdraw', '\\ud800']))"
+        "from jupyter_wshandler.kernels.events import Withdraw\n"
+        "link.call(lambda: link._put(Withdraw('\\ud800')))"
     )
     with server.connect_sync("/whole") as socket:
         for _ in range(20):

@@ -13,28 +13,28 @@ SERVE = "import jupyter_wshandler as wsh, sys\n"
 SOON = """
 import jupyter_wshandler.notebook.serve
 serving = sys.modules["jupyter_wshandler.notebook.serve"]
-def soon(link, answer, wait, look=serving._await_answer):
+def soon(link, answer, wait, look=serving.await_answer):
     assert answer.came.wait(20)  # the answer is there before anybody looks
     return look(link, answer, wait)
-serving._await_answer = soon
+serving.await_answer = soon
 """
 
 LATE = """
 import jupyter_wshandler.notebook.serve, threading
 serving = sys.modules["jupyter_wshandler.notebook.serve"]
 looked = threading.Event()
-def late(link, answer, wait, look=serving._await_answer):
+def late(link, answer, wait, look=serving.await_answer):
     try:
         return look(link, answer, wait)
     finally:
         looked.set()
-serving._await_answer = late
-def answered(self, what, details, answer=serving._Answer.__call__):
+serving.await_answer = late
+def answered(self, what, details, answer=serving.ServerAnswer.__call__):
     # The answer comes after everybody has looked.
     threading.Thread(
         target=lambda: (looked.wait(20), serving._link.call(lambda: answer(self, what, details)))
     ).start()
-serving._Answer.__call__ = answered
+serving.ServerAnswer.__call__ = answered
 """
 
 

@@ -10,7 +10,7 @@ from support.browser import errors_of
 from support.server import raw_request, running_server
 
 from jupyter_wshandler.config.model import Place, RouteConfig
-from jupyter_wshandler.notebook.serve import _page
+from jupyter_wshandler.notebook.asking import page_of
 from jupyter_wshandler.routes import Route
 from jupyter_wshandler.server.folder import content_type
 
@@ -330,4 +330,4 @@ def test_a_cells_bot_cannot_have_a_folder_as_its_page_and_is_told_what_it_can(tm
         name="bot", pattern="/bot", place=Place("a cell"), page=f"{tmp_path}{os.sep}"
     )
     with pytest.raises(ValueError, match="is a folder, and a cell's page is one file"):
-        _page(Route(config))
+        page_of(Route(config))

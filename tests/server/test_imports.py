@@ -33,7 +33,7 @@ url:
 # The test does not wait for the minute that an import is given.
 START = """
 import sys
-from jupyter_wshandler.callbacks import modules
+from jupyter_wshandler.functions import modules
 modules.IMPORT_LIMIT = 3.0
 from jupyter_server.serverapp import main
 sys.exit(main())

@@ -18,7 +18,8 @@ from support.server import running_server, wait_for
 from support.visitor import Visitor
 
 from jupyter_wshandler.sessions import manager as sessions
-from jupyter_wshandler.sessions.manager import MAX_SIZE, SessionManager
+from jupyter_wshandler.sessions.manager import SessionManager
+from jupyter_wshandler.sessions.values import MAX_SIZE
 
 
 @pytest.fixture
@@ -250,8 +251,9 @@ async def test_idle_sessions_cost_next_to_nothing_and_late_changes_are_found(
 ):
     monkeypatch.setattr(sessions, "WATCHED", 0.3)
     encoded = []
-    dump = manager._dump
-    monkeypatch.setattr(manager, "_dump", lambda live: encoded.append(live) or dump(live))
+    encoder = manager._encoder
+    dump = encoder.dump
+    monkeypatch.setattr(encoder, "dump", lambda live: encoded.append(live) or dump(live))
     session = await manager.attach("s1", USER, new=True)
     items = session["items"] = [1]
     manager.touch(session)

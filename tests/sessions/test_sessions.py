@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import logging
-import pickle
 import sqlite3
 import subprocess
 import sys
@@ -18,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_wshandler.sessions import encoding
 from jupyter_wshandler.sessions import manager as sessions
-from jupyter_wshandler.sessions.manager import MemoryStore, Session, SessionManager, open_store
+from jupyter_wshandler.sessions.manager import Session, SessionManager
+from jupyter_wshandler.sessions.stores import MemoryStore, open_store
 
 LOG = logging.getLogger("test-sessions")
 USER = "user:alice"
@@ -89,98 +89,6 @@ async def forgotten(manager: SessionManager) -> None:
     await until(lambda: not manager._live, "the end of all sessions")
     assert not manager._touched
     assert not manager._unsaved
-
-
-# ---- the dict --------------------------------------------------------------------------------
-
-
-def test_the_id_is_always_there_and_cannot_be_changed() -> None:
-    session = Session("abc")
-    assert (session.id, session["id"], dict(session)) == ("abc", "abc", {"id": "abc"})
-    for change in (
-        lambda: session.__setitem__("id", "x"),
-        lambda: session.__delitem__("id"),
-        lambda: session.pop("id"),
-        lambda: session.pop("id", None),
-        lambda: session.update(id="x"),
-        lambda: session.update({"a": 1, "id": "x"}),
-        lambda: session.update([("id", "x")]),
-        lambda: session.__ior__({"id": "x"}),
-        lambda: setattr(session, "id", "x"),
-    ):
-        with pytest.raises((TypeError, AttributeError)):
-            change()
-    assert session == {"id": "abc"}
-    assert session.setdefault("id", "x") == "abc"
-    session["id"] = "abc"
-
-
-def test_in_all_else_it_is_a_dict() -> None:
-    session = Session("abc")
-    session["a"] = 1
-    session.update({"b": 2}, c=3)
-    session |= {"d": 4}
-    assert session.pop("b") == 2
-    assert session.pop("b", None) is None
-    del session["c"]
-    assert session.popitem() == ("d", 4)
-    assert session == {"id": "abc", "a": 1}
-    assert "a" in session
-    session.clear()
-    assert session == {"id": "abc"}
-    with pytest.raises(KeyError):
-        session.popitem()
-
-
-def test_a_copy_is_a_plain_dict() -> None:
-    session = Session("abc")
-    session["a"] = [1]
-    for copied in (
-        copy.copy(session),
-        copy.deepcopy(session),
-        session.copy(),
-        session | {},
-        pickle.loads(pickle.dumps(session)),
-        json.loads(json.dumps(session)),
-    ):
-        assert type(copied) is dict
-        assert copied == {"id": "abc", "a": [1]}
-
-
-# ---- names and cookies -----------------------------------------------------------------------
-
-
-def test_new_ids_are_long_and_differ() -> None:
-    names = {SessionManager.new_id() for _ in range(1000)}
-    assert len(names) == 1000
-    assert {len(name) for name in names} == {32}
-
-
-def test_a_cookie_names_the_session_for_the_user_it_was_made_for_and_for_nobody_else() -> None:
-    for _ in range(50):
-        name = SessionManager.new_id()
-        value = SessionManager.cookie_value(name, USER)
-        assert USER not in value
-        find = SessionManager.id_from_cookie
-        assert find(value, [USER]) == name
-        assert find(value, ["token:xyz", USER]) == name
-        assert find(value, ["user:mallory"]) is None
-        assert find(value, []) is None
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["", ".", "abc", "abc.", ".abc", "abc.0000", "\ufffd.\ufffd", "a b.c", "x" * 500 + ".a", "é.b"],
-)
-def test_what_is_no_cookie_of_ours_names_no_session(value: str) -> None:
-    assert SessionManager.id_from_cookie(value, [USER, ""]) is None
-
-
-def test_a_binding_of_one_session_does_not_fit_another() -> None:
-    value = SessionManager.cookie_value("first", USER)
-    assert SessionManager.id_from_cookie(value.replace("first", "other"), [USER]) is None
-    assert SessionManager.cookie_value("ab", "c") != SessionManager.cookie_value("a", "bc")
-    assert len(value.rpartition(".")[2]) >= 16
 
 
 # ---- attach, detach, save --------------------------------------------------------------------
@@ -490,7 +398,7 @@ async def test_a_session_over_its_size_keeps_what_was_stored_before(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_SIZE", 100)
+    monkeypatch.setattr(encoding, "MAX_SIZE", 100)
     session = await manager.attach("s1", USER)
     manager.touch(session)
     session["n"] = "small"
@@ -705,7 +613,8 @@ async def test_two_servers_share_a_session_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     code = """
         import asyncio, logging, sys
-        from jupyter_wshandler.sessions.manager import SessionManager, open_store
+        from jupyter_wshandler.sessions.manager import SessionManager
+        from jupyter_wshandler.sessions.stores import open_store
 
         async def main():
             manager = SessionManager(open_store(sys.argv[1]), log=logging.getLogger())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_wshandler.sessions import stores as sessionstore
+from jupyter_wshandler.sessions import stores
 from jupyter_wshandler.sessions.stores import MemoryStore, SessionStore, SQLiteStore, open_store
 
 FAR = time.time() + 86400
@@ -58,7 +58,7 @@ def test_what_has_expired_is_not_loaded(store: SessionStore) -> None:
 
 def test_what_has_expired_is_removed(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save({"a": ("{}", time.time() - 1)})
-    monkeypatch.setattr(sessionstore, "PURGE_EVERY", 0)
+    monkeypatch.setattr(stores, "PURGE_EVERY", 0)
     store.save({"b": ("{}", FAR)})
     assert stored(store) == ["b"]
 

@@ -381,7 +381,7 @@ def test_a_message_that_does_not_come_is_named_by_the_timeout_of_expect():
 def test_the_chat_has_a_timeout_for_all_its_operations_and_its_clients():
     with Chat(lambda handler, message: None, timeout=0.02) as chat:
         with pytest.raises(TimeoutError, match=r"waited 0\.02 s"):
-            chat.join().read()
+            chat.visitor().read()
     with Chat(echo, timeout=math.inf) as chat:
         chat.send("hi")
         chat.expect("hi")
@@ -665,8 +665,8 @@ class Room:
 
 def test_several_clients_talk_in_one_room():
     with Chat(Room(), name="room", user="ada") as ada:
-        bob = ada.join("bob")
-        with ada.join(user="eve") as eve:
+        bob = ada.visitor("bob")
+        with ada.visitor(user="eve") as eve:
             assert ada.clients == [ada, bob, eve]
             eve.expect("eve is here")
             bob.send("hello")
@@ -688,7 +688,7 @@ def test_a_client_may_come_after_all_have_left():
     chat = Chat(echo)
     chat.close()
     assert threads() == []
-    with chat.join() as again:
+    with chat.visitor() as again:
         again.send("hi")
         again.expect("hi")
     assert threads() == []
@@ -705,8 +705,8 @@ def test_two_bots_do_not_meet():
 def test_the_limit_of_connections_holds():
     with Chat(echo, options={"max_connections": {"user": 1}}, user="ada") as chat:
         with pytest.raises(LimitReached, match="1 open here already"):
-            chat.join()
-        chat.join("bob")
+            chat.visitor()
+        chat.visitor("bob")
 
 
 def test_a_test_sends_from_the_bots_side_with_the_handler():
@@ -735,15 +735,15 @@ def test_the_handler_shows_who_comes_and_how():
         assert handler.args == {"x": ["1", "2"]}
         assert handler.request.headers["user-agent"] == "a test"
         assert handler.request.cookies == {"a": "b"}
-        other = chat.join(path="/room/red")
+        other = chat.visitor(path="/room/red")
         assert other.handler.path_kwargs == {"room": "red"}
         assert other.handler.current_user.username == "ada"
-        assert chat.join(path="?y=3").handler.args == {"y": ["3"]}
+        assert chat.visitor(path="?y=3").handler.args == {"y": ["3"]}
         with pytest.raises(ValueError, match="does not match the path '/elsewhere'"):
-            chat.join(path="/elsewhere")
-        assert chat.join(None).handler.current_user is None
+            chat.visitor(path="/elsewhere")
+        assert chat.visitor(None).handler.current_user is None
         thing = User("bot", admin=True)
-        found = chat.join(thing).handler.current_user
+        found = chat.visitor(thing).handler.current_user
         assert isinstance(found, type(thing))
         assert (found.admin, found["id"]) == (True, "bot")
         assert (thing.display_name, thing.admin) == ("bot", True)
@@ -771,15 +771,15 @@ def test_a_session_survives_when_its_client_comes_back():
     chat.send("?")
     chat.session["from the test"] = True
     chat.close()
-    back = chat.join(session=chat.session)
+    back = chat.visitor(session=chat.session)
     assert back.session == {"id": chat.session["id"], "n": 1, "from the test": True}
     back.send("?")
     back.expect("2")
-    assert chat.join().session.id != chat.session.id
-    given = chat.join(session={"n": 41})
+    assert chat.visitor().session.id != chat.session.id
+    given = chat.visitor(session={"n": 41})
     given.send("?")
     given.expect("42")
-    same = chat.join(session=given.session["id"])
+    same = chat.visitor(session=given.session["id"])
     same.send("?")
     same.expect("43")
     assert given.session["n"] == 43
@@ -794,7 +794,7 @@ def test_state_belongs_to_one_connection():
     with Chat(on_message) as chat:
         chat.send("hi")
         assert chat.state == {"seen": "hi"}
-        assert chat.join().state == {}
+        assert chat.visitor().state == {}
 
 
 # ---- the options of a route --------------------------------------------------------------------
@@ -912,8 +912,8 @@ async def test_the_same_words_can_be_awaited():
         assert await chat.read() == "Hello visitor"
         assert await chat.expect("Got message: hi") == "Got message: hi"
         await chat.expect_nothing(0.01)
-        bob = await chat.join("bob")
-        async with chat.join("eve") as eve:
+        bob = await chat.visitor("bob")
+        async with chat.visitor("eve") as eve:
             await eve.expect("Hello eve")
             await eve.vanish()
         assert chat.clients == [chat, bob]
@@ -960,7 +960,7 @@ async def test_an_async_chat_that_nobody_has_awaited_says_so():
 def test_a_chat_that_is_let_go_is_put_away_quietly():
     closed = threading.Event()
     chat = Chat(echo, on_close=lambda handler: closed.set())
-    chat.join()
+    chat.visitor()
     assert len(chat.clients) == 2
     del chat
     assert closed.wait(5)
@@ -996,7 +996,7 @@ def test_clients_in_many_threads_do_not_disturb_each_other():
 
         def talk(name: str) -> None:
             try:
-                with chat.join(name) as client:
+                with chat.visitor(name) as client:
                     for number in range(50):
                         client.send(f"{name} {number}")
                         client.expect(f"{name} {number}")

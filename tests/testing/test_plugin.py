@@ -73,7 +73,7 @@ def test_wsh_chat_is_there_without_being_asked_for_and_closes_what_it_has_made(t
 
         def test_a_bot(wsh_chat):
             ada = wsh_chat(pluginbot, user="ada")
-            ada.join("bob").send("hi")
+            ada.visitor("bob").send("hi")
             ada.send("hi")
             ada.expect("Got message: hi")
             assert wsh_chat(pluginbot).clients != ada.clients

@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_server.base.handlers import JupyterHandler
 
 from ...config.model import AuthConfig
-from ...sessions.manager import SessionManager
+from ...sessions import cookies
 from .asking import IDENTITY, at_once
 
 SESSION_DAYS = 31
@@ -125,10 +125,10 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bo
     raw = handler.get_signed_cookie(name, max_age_days=SESSION_DAYS)
     if raw is not None:
         for value in raw.decode("ascii", "replace").split(SEPARATOR):
-            known = SessionManager.id_from_cookie(value, keys)
+            known = cookies.id_from_cookie(value, keys)
             if known is not None:
                 return known, False
-    new = SessionManager.new_id()
+    new = cookies.new_id()
     options: dict[str, Any] = {
         "path": handler.base_url,
         "httponly": True,
@@ -138,7 +138,7 @@ def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bo
     if is_secure(handler, secure):
         options["secure"] = True
     # A token that has just been answered with a login cookie may be followed by either alone.
-    value = SEPARATOR.join(SessionManager.cookie_value(new, key) for key in keys)
+    value = SEPARATOR.join(cookies.cookie_value(new, key) for key in keys)
     handler.set_signed_cookie(name, value, **options)
     return new, True
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from ...kernels.bridge import Bridge
+from ...kernels.bridge import KernelBridge
 from ...kernels.routes import KernelRoutes
 from ...manager.manager import WebSocketManager
 from .wire import GONE, KernelWire
@@ -105,9 +105,9 @@ class KernelWatch:
                     # What is wrong with one kernel must not cost the others their clock.
                     self.log.exception("Kernel %s could not be looked at", wire.kernel_id)
 
-    def bridge(self, wire: KernelWire) -> Bridge:
+    def bridge(self, wire: KernelWire) -> KernelBridge:
         """Return a bridge for a kernel that has bots."""
-        return Bridge(
+        return KernelBridge(
             self._manager,
             self._routes,
             wire.kernel_id,

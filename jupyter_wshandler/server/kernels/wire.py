@@ -13,7 +13,7 @@ from jupyter_core.utils import ensure_async
 
 from ...engine.texts import printable
 from ...kernels.batches import MAX_CONTENT, NotABatch, one_line, read_batch
-from ...kernels.bridge import Bridge
+from ...kernels.bridge import KernelBridge
 from ...kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
 from .control import ControlChannel
 from .messages import KernelMessages, parent_of
@@ -57,7 +57,7 @@ class WireOwner(Protocol):
     def spares_connected(self) -> bool:
         """Whether the culler of idle kernels leaves alone those that somebody is connected to."""
 
-    def bridge(self, wire: KernelWire) -> Bridge:
+    def bridge(self, wire: KernelWire) -> KernelBridge:
         """Return a bridge for a kernel that has bots."""
 
 
@@ -74,7 +74,7 @@ class KernelWire:
 
     def __init__(self, watch: WireOwner, kernel_id: str, kernel: Any, look: bool) -> None:
         self.kernel_id = kernel_id
-        self.bridge: Bridge | None = None
+        self.bridge: KernelBridge | None = None
         self._watch = watch
         self._kernel = kernel
         self._messages = KernelMessages(kernel, kernel_id, watch.log)

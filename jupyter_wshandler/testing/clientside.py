@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.connection import Connection
-from ..connection.sending import check_close
-from ..engine.frames import Close, Pong
+from ..engine.frames import Close, Pong, check_close
 from ..engine.messages import Frame, Ping
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..sessions.manager import Session
 from ..types import CloseCode, Message, Sendable
+from .arrival import Arrival
+from .botthread import BotThread, ChatTransport
 from .matching import describe, match, shown
-from .stage import ChatTransport, Stage
 from .steps import Steps, Wait
-from .visit import Visit
 
 __tracebackhide__ = True
 
@@ -28,12 +27,12 @@ LINES = 20
 """Lines of the transcript that a failure shows."""
 
 
-class Talk:
-    """Be one client of a bot; every operation is a generator for `steps.run`.
+class ClientSide:
+    """One client of a bot; every operation is a generator for `steps.run`.
 
     Args:
-        stage: Where the bot runs.
-        visit: How the client comes.
+        bot: Where the bot runs.
+        arrival: How the client comes.
 
     Attributes:
         received: All messages so far.
@@ -41,9 +40,9 @@ class Talk:
         finished: Whether the bot's last callback for this client has ended.
     """
 
-    def __init__(self, stage: Stage[Talk], visit: Visit) -> None:
-        self.stage = stage
-        self.visit = visit
+    def __init__(self, bot: BotThread[ClientSide], arrival: Arrival) -> None:
+        self.bot = bot
+        self.arrival = arrival
         self.connection: Connection | None = None
         self.session: Session | None = None
         self.received: list[Message] = []
@@ -61,18 +60,18 @@ class Talk:
     # ---- called on the bot's loop -----------------------------------------------------------
 
     def began(self, connection: Connection, transport: ChatTransport, session: Session) -> None:
-        """Take what the stage has opened for this client."""
+        """Take what the bot has opened for this client."""
         self.connection, self._transport, self.session = connection, transport, session
 
     def opened(self) -> None:
         """Note that `open` has ended."""
         self._opened = True
-        self.stage.watch.changed()
+        self.bot.watch.changed()
 
     def handled(self) -> None:
         """Note that a callback has ended, or that none gets the message: it is over a limit."""
         self._handled += 1
-        self.stage.watch.changed()
+        self.bot.watch.changed()
 
     def deliver(self, frame: Frame) -> None:
         """Take one frame of the bot's."""
@@ -84,11 +83,11 @@ class Talk:
         else:
             self._closed(frame.code, frame.reason)
             self._answer(Close(frame.code, ""))
-        self.stage.watch.changed()
+        self.bot.watch.changed()
 
     def _answer(self, event: Pong | Close) -> None:
         # Soon: whoever writes is still on the stack.
-        self.stage.loop.call_soon(self._transport.feed, (event,))
+        self.bot.loop.call_soon(self._transport.feed, (event,))
 
     def _closed(self, code: int, reason: str) -> None:
         if self.close_code is None:
@@ -98,63 +97,63 @@ class Talk:
     def lost(self) -> None:
         """Take note that the bot's side has ended the connection."""
         self._closed(CloseCode.ABNORMAL.value, "")
-        self.stage.watch.changed()
+        self.bot.watch.changed()
 
     def end(self) -> None:
         """Take note that the last callback has ended."""
         self._closed(CloseCode.ABNORMAL.value, "")
         self.finished = True
-        self.stage.watch.changed()
+        self.bot.watch.changed()
 
     # ---- the client's operations ---------------------------------------------------------------
 
     def open(self, wait: bool, timeout: float) -> Steps[None]:
         """Open the connection, and wait until `open` has ended."""
-        self.stage.start()
-        self.stage.add(self)
-        future = self.stage.submit(self.stage.open(self, self.visit))
+        self.bot.start()
+        self.bot.add(self)
+        future = self.bot.submit(self.bot.open(self, self.arrival))
         failure: BaseException | None
         if (yield self._wait(future.done, timeout)):
             failure = future.exception()
         else:
             future.cancel()
-            failure = TimeoutError(f"the bot's event loop is busy: {self.stage.running()}")
+            failure = TimeoutError(f"the bot's event loop is busy: {self.bot.running()}")
         if failure is None and not wait:
             return
         if failure is None and not (
             yield self._wait(lambda: self._opened or self.finished, timeout)
         ):
             failure = TimeoutError(
-                f"`open` has not ended within {timeout:g} s: {self.stage.running()}; "
+                f"`open` has not ended within {timeout:g} s: {self.bot.running()}; "
                 "Chat(..., wait=False) does not wait for it"
             )
-            self.stage.post(self._transport.lost)
+            self.bot.post(self._transport.lost)
         if failure is not None:
             self.finished = True
             yield from self._leave()
             raise failure
-        if self.stage.has_failed:  # nobody will get this client, to close it
+        if self.bot.has_failed:  # nobody will get this client, to close it
             yield from self.vanish(timeout)
 
     def send(self, message: Sendable, wait: bool, timeout: float) -> Steps[None]:
         """Send one message, and wait until its callback has ended."""
         self.check_opened()
-        self.stage.raise_error()
+        self.bot.raise_error()
         whole = to_message(message)
         if self.close_code is not None or self._left:
             raise self._is_closed()
         self.lines.append((">", whole))
         self._sent += 1
         target = self._sent
-        self.stage.post(self._transport.feed, (whole,))
+        self.bot.post(self._transport.feed, (whole,))
         if not wait:
             return
         if not (yield self._wait(lambda: self._handled >= target or self.finished, timeout)):
             raise TimeoutError(
                 f"the callback for {shown(whole)} has not ended within {timeout:g} s: "
-                f"{self.stage.running()}; send(..., wait=False) does not wait for it"
+                f"{self.bot.running()}; send(..., wait=False) does not wait for it"
             )
-        self.stage.raise_error()
+        self.bot.raise_error()
 
     def receive(self, what: str, timeout: float) -> Steps[bool]:
         """Wait for a message that was not read yet; return whether there is one.
@@ -163,22 +162,20 @@ class Talk:
             TimeoutError: None came in time, and the connection is open.
         """
         self.check_opened()
-        self.stage.raise_error()
+        self.bot.raise_error()
         yield self._wait(self._has_news, timeout)
-        self.stage.raise_error()
+        self.bot.raise_error()
         if self.read < len(self.received):
             return True
         if self.close_code is None:
             raise TimeoutError(
-                f"waited {timeout:g} s for {what}, and no message came: {self.stage.running()}"
+                f"waited {timeout:g} s for {what}, and no message came: {self.bot.running()}"
                 f"{self._so_far()}"
             )
         return False
 
     def _has_news(self) -> bool:
-        return (
-            self.read < len(self.received) or self.close_code is not None or self.stage.has_failed
-        )
+        return self.read < len(self.received) or self.close_code is not None or self.bot.has_failed
 
     def take(self, timeout: float) -> Steps[Message]:
         """Return the next message."""
@@ -204,9 +201,9 @@ class Talk:
     def expect_nothing(self, seconds: float) -> Steps[None]:
         """Fail if there is a message that was not read, or if one comes."""
         self.check_opened()
-        self.stage.raise_error()
-        yield self._wait(lambda: self.read < len(self.received) or self.stage.has_failed, seconds)
-        self.stage.raise_error()
+        self.bot.raise_error()
+        yield self._wait(lambda: self.read < len(self.received) or self.bot.has_failed, seconds)
+        self.bot.raise_error()
         if self.read < len(self.received):
             raise AssertionError(
                 f"expected: no message within {seconds:g} s\n"
@@ -218,25 +215,25 @@ class Talk:
     ) -> Steps[int]:
         """Wait for the end, which must be this one, and for `on_close`."""
         self.check_opened()
-        stage = self.stage
+        bot = self.bot
         is_failure = code == CloseCode.INTERNAL_ERROR
         if not is_failure:
-            stage.raise_error()
-        yield self._wait(lambda: self.finished or (stage.has_failed and not is_failure), timeout)
+            bot.raise_error()
+        yield self._wait(lambda: self.finished or (bot.has_failed and not is_failure), timeout)
         if is_failure and self.close_code == code:
-            stage.forgive(self.connection)
-        stage.raise_error()
+            bot.forgive(self.connection)
+        bot.raise_error()
         what = "close" if code is None else f"close {code}"
         what += "" if reason is None else f", {describe(reason)}"
         if self.close_code is None:
             raise TimeoutError(
                 f"waited {timeout:g} s for {what}, and the connection is still open: "
-                f"{stage.running()}{self._so_far()}"
+                f"{bot.running()}{self._so_far()}"
             )
         if not self.finished:
             raise TimeoutError(
                 f"the connection is closed, but after {timeout:g} s its last callback has not "
-                f"ended: {stage.running()}{self._so_far()}"
+                f"ended: {bot.running()}{self._so_far()}"
             )
         right = reason is None or match(reason, self.close_reason or "")[0]
         if code not in (None, self.close_code) or not right:
@@ -265,24 +262,24 @@ class Talk:
             if self.close_code is None:
                 self.lines.append((">", said))
             # It may wait for room: whoever leaves reads what is still to come.
-            self.stage.post(self._transport.resume)
-            self.stage.post(how)
+            self.bot.post(self._transport.resume)
+            self.bot.post(how)
         ended = yield self._wait(lambda: self.finished, timeout)
-        running = self.stage.running()
+        running = self.bot.running()
         if not ended:
-            self.stage.post(self._transport.lost)
+            self.bot.post(self._transport.lost)
             self.finished = True  # as far as this client goes
         yield from self._leave()
-        self.stage.raise_error()
+        self.bot.raise_error()
         if not ended:
             raise TimeoutError(f"the callbacks have not ended within {timeout:g} s: {running}")
 
     def _leave(self) -> Steps[None]:
         """Put the bot away if this was its last client."""
-        if not self.stage.over and self.stage.is_empty():
-            self.stage.put_away()
-            ended = yield self._wait(lambda: self.stage.over, STOP)
-            self.stage.join(STOP if ended else 0.0)
+        if not self.bot.over and self.bot.is_empty():
+            self.bot.put_away()
+            ended = yield self._wait(lambda: self.bot.over, STOP)
+            self.bot.join(STOP if ended else 0.0)
 
     def check_opened(self) -> None:
         """Refuse what needs a connection where there is none.
@@ -299,12 +296,12 @@ class Talk:
     def set_reading(self, reading: bool) -> None:
         """Stop reading, or go on."""
         self.check_opened()
-        self.stage.post(self._transport.resume if reading else self._transport.pause)
+        self.bot.post(self._transport.resume if reading else self._transport.pause)
 
     # ---- words -----------------------------------------------------------------------------------
 
     def _wait(self, condition: Callable[[], object], seconds: float) -> Wait:
-        return Wait(self.stage.watch, condition, seconds)
+        return Wait(self.bot.watch, condition, seconds)
 
     def _is_closed(self) -> ConnectionClosed:
         return ConnectionClosed(

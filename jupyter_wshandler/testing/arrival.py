@@ -12,14 +12,15 @@ from ..config.patterns import analyse_pattern
 from ..connection.request import Request
 from ..functions.namespace import collect, name_of, route_at_hand
 from ..routes import Route, RouteTable
-from ..sessions.manager import Session, SessionManager
+from ..sessions.cookies import new_id
+from ..sessions.manager import Session
 
 Who = str | Mapping[str, Any] | object | None
 """A user's name, the attributes of one, a user object, or None for a visitor without a login."""
 
 
 class User(SimpleNamespace):
-    """Be the `handler.current_user` of a test, with the attributes of Jupyter's own users.
+    """The `handler.current_user` of a test, with the attributes of Jupyter's own users.
 
     Args:
         username: The unique name.
@@ -51,8 +52,8 @@ def user_of(who: Who) -> Any:
 
 
 @dataclass
-class Visit:
-    """Say how a client comes.
+class Arrival:
+    """How a client comes.
 
     Args:
         path: Path and query of the opening request.
@@ -81,7 +82,7 @@ class Visit:
         if known is not None:
             # What a session holds is in the store; a copy of it may be older.
             return str(known), False, {} if isinstance(session, Session) else values
-        return SessionManager.new_id(), True, values
+        return new_id(), True, values
 
 
 def route_of(
@@ -162,4 +163,4 @@ def path_of(route: Route, path: str) -> str:
     return literal + path
 
 
-__all__ = ["User", "Visit", "Who", "groups_of", "path_of", "route_of", "user_of"]
+__all__ = ["Arrival", "User", "Who", "groups_of", "path_of", "route_of", "user_of"]

@@ -7,14 +7,15 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ..callbacks.errorlog import Failure
+from ..callbacks.errorlog import CallbackFailure
 from ..connection.connection import Connection
 from ..connection.state import State
 from ..sessions.manager import Session
 from ..types import Message
-from .stage import Stage
-from .talk import Talk
-from .visit import Visit, Who, path_of, route_of
+from .arrival import Arrival, Who, path_of, route_of
+from .botthread import BotThread
+from .clientside import ClientSide
+from .steps import Steps
 
 __tracebackhide__ = True
 
@@ -24,26 +25,26 @@ TIMEOUT = 5.0
 VISITOR = "visitor"
 """The user who comes where a test names none."""
 
-C = TypeVar("C", bound="ChatView")
+C = TypeVar("C", bound="ChatBase")
 
 
 class Company:
-    """Hold what all clients of a bot share: when nobody has one any more, the bot is put away.
+    """What all clients of a bot share: when nobody has one any more, the bot is put away.
 
     Args:
-        stage: Where the bot runs; it knows no `ChatView`, so that this can be seen.
+        bot: Where the bot runs; it knows no `ChatBase`, so that this can be seen.
         timeout: Seconds for each operation.
     """
 
-    def __init__(self, stage: Stage[Talk], timeout: float) -> None:
-        self.stage = stage
+    def __init__(self, bot: BotThread[ClientSide], timeout: float) -> None:
+        self.bot = bot
         self.timeout = timeout
-        self.views: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        weakref.finalize(self, stage.put_away).atexit = False
+        self.chats: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        weakref.finalize(self, bot.put_away).atexit = False
 
 
-class ChatView:
-    """Show the client's side of one connection; see `Chat` and `AsyncChat`."""
+class ChatBase:
+    """The client's side of one connection, without its operations; see `Chat` and `AsyncChat`."""
 
     def __init__(
         self,
@@ -85,28 +86,28 @@ class ChatView:
         """
         __tracebackhide__ = True  # for a notebook; see `traces`
         route = route_of(source, callbacks, options, pattern, path, name)
-        stage: Stage[Talk] = Stage(route, raises=raise_errors)
-        visit = Visit(path_of(route, path), user, session, headers or {})
-        self._take(Company(stage, timeout), Talk(stage, visit), wait)
+        bot: BotThread[ClientSide] = BotThread(route, raises=raise_errors)
+        arrival = Arrival(path_of(route, path), user, session, headers or {})
+        self._take(Company(bot, timeout), ClientSide(bot, arrival), wait)
         self._begin()
 
     def _begin(self) -> None:
         """Open the connection, where that needs no `await`."""
 
-    def _take(self, company: Company, talk: Talk, wait: bool) -> None:
+    def _take(self, company: Company, client: ClientSide, wait: bool) -> None:
         self._company = company
-        self._stage = company.stage
-        self._talk = talk
+        self._bot = company.bot
+        self._client = client
         self._waits = wait
         self.timeout = company.timeout
-        company.views[id(talk)] = self
+        company.chats[id(client)] = self
 
-    def _view_of(self: C, talk: Talk, wait: bool = True) -> C:
-        view = self._company.views.get(id(talk))
-        if not isinstance(view, type(self)):
-            view = object.__new__(type(self))
-            view._take(self._company, talk, wait)
-        return view
+    def _chat_of(self: C, client: ClientSide, wait: bool = True) -> C:
+        chat = self._company.chats.get(id(client))
+        if not isinstance(chat, type(self)):
+            chat = object.__new__(type(self))
+            chat._take(self._company, client, wait)
+        return chat
 
     def _another(
         self: C,
@@ -116,11 +117,30 @@ class ChatView:
         headers: Mapping[str, str] | None,
         wait: bool,
     ) -> C:
-        own = self._talk.visit
+        own = self._client.arrival
         if not path.startswith("/"):
             path = own.path.partition("?")[0] + path
-        visit = Visit(path, own.user if user == "" else user, session, headers or {})
-        return self._view_of(Talk(self._stage, visit), wait)
+        arrival = Arrival(path, own.user if user == "" else user, session, headers or {})
+        return self._chat_of(ClientSide(self._bot, arrival), wait)
+
+    def _close_all(self, *, quietly: bool) -> Steps[None]:
+        """Close this client; where it is the first one, all clients of the bot.
+
+        Args:
+            quietly: Whether to raise nothing, as another failure is on its way.
+        """
+        clients = self._bot.clients
+        leaving = [self._client]
+        if self._client is clients[0]:
+            leaving += reversed(clients)
+        failure: Exception | None = None
+        for one in leaving:
+            try:
+                yield from one.close(1000, "", self.timeout)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None and not quietly:
+            raise failure
 
     def _seconds(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else timeout
@@ -130,17 +150,17 @@ class ChatView:
     @property
     def received(self) -> list[Message]:
         """All messages so far: text as str, binary as bytes, dict and list as their JSON text."""
-        return list(self._talk.received)
+        return list(self._client.received)
 
     @property
     def unread(self) -> list[Message]:
         """Those of them that `read` and `expect` have not taken yet."""
-        return self._talk.received[self._talk.read :]
+        return self._client.received[self._client.read :]
 
     @property
     def last(self) -> Message | None:
         """The last message; None if there is none."""
-        return self._talk.received[-1] if self._talk.received else None
+        return self._client.received[-1] if self._client.received else None
 
     @property
     def json(self) -> Any:
@@ -150,32 +170,32 @@ class ChatView:
             LookupError: No message has come.
             ValueError: It is no JSON.
         """
-        if not self._talk.received:
+        if not self._client.received:
             raise LookupError("no message has come yet")
-        return json.loads(self._talk.received[-1])
+        return json.loads(self._client.received[-1])
 
     # ---- the connection --------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
         """Whether the connection has ended, as the client sees it."""
-        return self._talk.close_code is not None
+        return self._client.close_code is not None
 
     @property
     def close_code(self) -> int | None:
         """How it ended (RFC 6455 section 7.1.5); None while it is open."""
-        return self._talk.close_code
+        return self._client.close_code
 
     @property
     def close_reason(self) -> str | None:
         """The reason that came with it; None while it is open."""
-        return self._talk.close_reason
+        return self._client.close_reason
 
     @property
     def clients(self: C) -> list[C]:
         """All clients of the bot that are connected, in the order in which they came."""
-        talks = [talk for talk in self._stage.talks if talk.close_code is None]
-        return [self._view_of(talk) for talk in talks]
+        clients = [client for client in self._bot.clients if client.close_code is None]
+        return [self._chat_of(client) for client in clients]
 
     # ---- the bot's side --------------------------------------------------------------------------
 
@@ -186,9 +206,9 @@ class ChatView:
         Raises:
             LookupError: The connection was never opened.
         """
-        self._talk.check_opened()
-        assert self._talk.connection is not None
-        return self._talk.connection
+        self._client.check_opened()
+        assert self._client.connection is not None
+        return self._client.connection
 
     @property
     def state(self) -> State:
@@ -201,41 +221,43 @@ class ChatView:
         handler = self.handler
         if handler.attached_session is not None:
             return handler.session  # what is written here is kept, as if a callback had done it
-        assert self._talk.session is not None
-        return self._talk.session
+        assert self._client.session is not None
+        return self._client.session
 
     @property
-    def errors(self) -> list[Failure]:
+    def errors(self) -> list[CallbackFailure]:
         """What the bot's callbacks have raised so far, for any client.
 
         Each has ``handler``, ``message``, ``exception``, ``callback`` and ``at`` (seconds since
         1970).
         """
-        return list(self._stage.errors)
+        return list(self._bot.errors)
 
     # ---- a client that reads slowly ------------------------------------------------------------
 
     def pause(self) -> None:
         """Stop reading: what the bot sends waits in its queue, as for a slow browser."""
-        self._talk.set_reading(False)
+        self._client.set_reading(False)
 
     def resume(self) -> None:
         """Read on."""
-        self._talk.set_reading(True)
+        self._client.set_reading(True)
 
     # ---- words -----------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        return self._talk.transcript(indent="")
+        return self._client.transcript(indent="")
 
     def __repr__(self) -> str:
-        talk = self._talk
-        state = "open" if talk.close_code is None else f"closed {talk.close_code}"
-        user = talk.visit.user if isinstance(talk.visit.user, str) else ""
-        user = user or getattr(getattr(talk.connection, "current_user", None), "username", "nobody")
-        sent = sum(arrow == ">" for arrow, _ in talk.lines)
-        name = self._stage.route.name
+        client = self._client
+        state = "open" if client.close_code is None else f"closed {client.close_code}"
+        user = client.arrival.user if isinstance(client.arrival.user, str) else ""
+        user = user or getattr(
+            getattr(client.connection, "current_user", None), "username", "nobody"
+        )
+        sent = sum(arrow == ">" for arrow, _ in client.lines)
+        name = self._bot.route.name
         return (
             f"<{type(self).__name__} with {name} as {user}: {state}, "
-            f"{sent} sent, {len(talk.received)} received>"
+            f"{sent} sent, {len(client.received)} received>"
         )

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..callbacks.errorlog import Failure, users_part
+from ..callbacks.errorlog import CallbackFailure, users_part
 from ..connection.connection import Connection
 from ..connection.observer import Observer
 from ..connection.opening import Opening
@@ -27,9 +27,10 @@ from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions.manager import MemoryStore, Session, SessionManager
+from ..sessions.manager import Session, SessionManager
+from ..sessions.stores import MemoryStore
+from .arrival import Arrival, groups_of, user_of
 from .steps import Watch
-from .visit import Visit, groups_of, user_of
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class Client(Protocol):
 
 
 class ChatTransport(MessageTransport):
-    """Carry frames to a client that may stop reading; then they wait in the bot's queue."""
+    """The way to a client that may stop reading; then frames wait in the bot's queue."""
 
     reading = True
 
@@ -97,23 +98,23 @@ class Told(Observer):
     """
 
     def __init__(self, clients: dict[str, Client]) -> None:
-        self._clients = clients
+        self._by_id = clients
 
     def ready(self, connection: Connection) -> None:
         """Tell that `open` has ended."""
-        self._clients[connection.id].opened()
+        self._by_id[connection.id].opened()
 
     def message_done(self, connection: Connection) -> None:
         """Tell that one message is done with."""
-        self._clients[connection.id].handled()
+        self._by_id[connection.id].handled()
 
     def ended(self, connection: Connection) -> None:
         """Tell that the last callback has run."""
-        self._clients.pop(connection.id).end()
+        self._by_id.pop(connection.id).end()
 
 
-class Stage(Generic[C]):
-    """Own the thread in which a bot runs while clients are connected.
+class BotThread(Generic[C]):
+    """The thread in which a bot runs while clients are connected.
 
     Args:
         route: The bot.
@@ -124,12 +125,12 @@ class Stage(Generic[C]):
         self.route = route
         self.watch = Watch()
         self.store = MemoryStore()
-        self.errors: list[Failure] = []
-        self.talks: list[C] = []
+        self.errors: list[CallbackFailure] = []
+        self.clients: list[C] = []
         self.over = True
         self._raises = raises
-        self._waiting: list[Failure] = []
-        self._clients: dict[str, Client] = {}
+        self._waiting: list[CallbackFailure] = []
+        self._by_id: dict[str, Client] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._end: asyncio.Event
@@ -181,7 +182,7 @@ class Stage(Generic[C]):
                 sessions=lambda: SessionManager(self.store, log=self.manager.log),
                 is_stand_in=True,
             )
-            self.manager.observers.add(Told(self._clients))
+            self.manager.observers.add(Told(self._by_id))
             self.manager.served.put(self.route)
             await self.manager.start()
         except BaseException as error:
@@ -231,23 +232,23 @@ class Stage(Generic[C]):
 
     # ---- connections -----------------------------------------------------------------------------
 
-    async def open(self, talk: C, visit: Visit) -> None:
+    async def open(self, client: C, arrival: Arrival) -> None:
         """Open the connection of a client; runs on the bot's loop.
 
         Args:
-            talk: The client.
-            visit: How it comes.
+            client: The client.
+            arrival: How it comes.
 
         Raises:
             LimitReached: The route's `max_connections` are open.
         """
-        path_args, path_kwargs = groups_of(self.route, visit.path)
-        user = user_of(visit.user)
-        opening = Opening(visit.request(), user, None, path_args, path_kwargs)
+        path_args, path_kwargs = groups_of(self.route, arrival.path)
+        user = user_of(arrival.user)
+        opening = Opening(arrival.request(), user, None, path_args, path_kwargs)
         connection = self.manager.connection(self.route, opening)
         name = getattr(user, "username", None)
         key = "anonymous" if user is None else f"user:{name}"
-        session_id, new, values = visit.session_id()
+        session_id, new, values = arrival.session_id()
         try:
             session = await self.manager.sessions.attach(session_id, key, new=new)
             connection.take_session(session)
@@ -258,28 +259,28 @@ class Stage(Generic[C]):
         except BaseException:
             self.manager.release(connection)
             raise
-        self._clients[connection.id] = talk
-        transport = ChatTransport(self.loop, talk.deliver, talk.lost)
-        talk.began(connection, transport, session)
+        self._by_id[connection.id] = client
+        transport = ChatTransport(self.loop, client.deliver, client.lost)
+        client.began(connection, transport, session)
         protocol = MessageProtocol(max_message=self.route.config.max_message)
         self.manager.open(connection, protocol, transport, ())
 
-    def add(self, talk: C) -> None:
+    def add(self, client: C) -> None:
         """Count a client in; of those that have gone only the first one is remembered."""
         with self._lock:
-            present = [known for known in self.talks[1:] if not known.finished]
-            self.talks = [*self.talks[:1], *present, talk]
+            present = [known for known in self.clients[1:] if not known.finished]
+            self.clients = [*self.clients[:1], *present, client]
 
     def is_empty(self) -> bool:
         """Return whether no client is left."""
-        return all(talk.finished for talk in self.talks)
+        return all(client.finished for client in self.clients)
 
     def running(self) -> str:
         """Return what runs now as the end of a sentence, for those who have waited in vain."""
         now = time.monotonic()
         lines = []
-        for talk in self.talks:
-            connection = talk.connection
+        for client in self.clients:
+            connection = client.connection
             work = None if connection is None else connection.work
             callback = None if work is None else work.callback
             if work is not None and callback is not None:
@@ -290,11 +291,11 @@ class Stage(Generic[C]):
 
     # ---- what callbacks raise ----------------------------------------------------------------
 
-    def write(self, failure: Failure, now: float) -> None:
+    def write(self, failure: CallbackFailure, now: float) -> None:
         """Take one failure; see `callbacks.errorlog.ErrorSink`."""
         self.failed(failure)
 
-    def failed(self, error: Failure) -> None:
+    def failed(self, error: CallbackFailure) -> None:
         """Take one error of a callback, or of a task that one has left behind."""
         self.errors.append(error)
         if self._raises:
@@ -339,14 +340,14 @@ def _outcomes() -> tuple[type[BaseException], ...]:
     return () if outcomes is None else (outcomes.OutcomeException,)
 
 
-_running: weakref.WeakSet[Stage[Any]] = weakref.WeakSet()
+_running: weakref.WeakSet[BotThread[Any]] = weakref.WeakSet()
 
 
 @atexit.register
 def _put_all_away() -> None:
     """End what a script has left open, so that `on_close` runs before the interpreter ends."""
-    stages = [stage for stage in _running if not stage.over]
-    for stage in stages:
-        stage.put_away()
-    for stage in stages:
-        stage.join(2.0)
+    threads = [bot for bot in _running if not bot.over]
+    for bot in threads:
+        bot.put_away()
+    for bot in threads:
+        bot.join(2.0)

@@ -1,0 +1,253 @@
+"""The mappings that a route's keys take as values: how a function is called, who may connect."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from jupyter_wshandler.config.described import Quantity, Scalar, doc
+
+
+class FunctionEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """A function and how to call it; the long form of a plain dotted name."""
+
+    function: Annotated[
+        str,
+        doc(
+            "The function: a dotted name, or a call of one with literals and the names of that "
+            "callback (`bots.chat.reply(handler, message, 'en')`). It is parsed, never evaluated.",
+            "a dotted name or a call of one",
+        ),
+    ]
+    args: Annotated[
+        list[Any] | Scalar | UnsetType,
+        doc(
+            "What to pass by position in place of the callback's own arguments: `=handler` "
+            "is a variable, anything else a literal. A single value is a list of one.",
+            "a list, or one value",
+            "the callback's own arguments",
+        ),
+    ] = UNSET
+    kwargs: Annotated[
+        dict[str, Any] | UnsetType,
+        doc(
+            "What to pass by name; `=message` is a variable, anything else a literal.",
+            "a mapping of names to values",
+            "nothing",
+        ),
+    ] = UNSET
+    run: Annotated[
+        Literal["thread", "loop"] | UnsetType,
+        doc("Where a `def` runs, for this function only.", "`thread` or `loop`", "`run`"),
+    ] = UNSET
+
+
+class ErrorEntry(FunctionEntry, forbid_unknown_fields=True):
+    """A function's keys and `close`; `function` may be left out."""
+
+    function: Annotated[
+        str | UnsetType,
+        doc(
+            "The function to call with the handler and the exception.",
+            "a dotted name or a call of one",
+            "none",
+        ),
+    ] = UNSET  # type: ignore[assignment]
+    close: Annotated[
+        bool | UnsetType,
+        doc(
+            "Whether a failed callback closes the connection with 1011. With `false` the "
+            "client gets an error message and the connection stays open.",
+            "`true` or `false`",
+            "`true`",
+        ),
+    ] = UNSET
+
+
+class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """The logged-in users who may connect; everyone else gets 403.
+
+    Every key that is given must match.
+    """
+
+    users: Annotated[
+        list[str] | str | UnsetType,
+        doc(
+            "Names of users. A service of JupyterHub is no user, whatever its name.",
+            "a name or a list of names",
+            "every user",
+            examples=[["ada", "grace"]],
+        ),
+    ] = UNSET
+    groups: Annotated[
+        list[str] | str | UnsetType,
+        doc(
+            "Groups of JupyterHub, of which the user must be in one.",
+            "a name or a list of names",
+            "every user",
+            examples=[["staff"]],
+        ),
+    ] = UNSET
+    scopes: Annotated[
+        list[str] | str | UnsetType,
+        doc(
+            "Scopes of JupyterHub, of which the user's login or token must have one. A scope "
+            "without a filter includes those with one: who has `access:servers` has "
+            "`access:servers!user=ada`.",
+            "a scope or a list of scopes",
+            "every user",
+            examples=[["custom:pingbot:use"]],
+        ),
+    ] = UNSET
+    membership: Annotated[
+        dict[str, Any] | list[dict[str, Any]] | UnsetType,
+        doc(
+            "Attributes of the user (`username`, `name`, `groups`, `scopes`, `kind`) and the "
+            "values they may have. In a mapping every key must match, and any value of a list "
+            "does; of a list of mappings one must match. A user without the attribute is refused.",
+            "a mapping, or a list of mappings",
+            "every user",
+        ),
+    ] = UNSET
+    condition: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc(
+            "A function that gets the handler and answers whether the user may connect; "
+            "false and an exception both refuse.",
+            "a function",
+            "none",
+        ),
+    ] = UNSET
+    function: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc("Another spelling of `condition`.", "a function", "none"),
+    ] = UNSET
+    recheck: Annotated[
+        float | int | str | bool | UnsetType,
+        doc(
+            "How often an open connection's login is asked for again. A user who has logged "
+            "out, or whose token was revoked, is closed with 4401; one who is no longer allowed "
+            "with 4403. 100 ms at least. `off` never asks again.",
+            "a duration",
+            "60 s",
+        ),
+    ] = UNSET
+    recheck_grace: Annotated[
+        float | int | str | bool | UnsetType,
+        doc(
+            "How long a connection stays open while nobody can be asked about its login: "
+            "JupyterHub, the identity provider or the Authorizer does not answer, or fails. Then "
+            "it is closed with 4401. It is looked at whenever a question remains unanswered. "
+            "`off` waits for ever.",
+            "a duration",
+            "ten times `recheck`",
+        ),
+    ] = UNSET
+
+
+class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bounds for what waits to be sent to one connection whose client reads slowly."""
+
+    messages: Annotated[
+        int | UnsetType,
+        doc("Messages that may wait.", "a number from 1 to 1000000", minimum=1),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        doc("Bytes that may wait.", "a size, at least 1KiB", examples=["1MiB"]),
+    ] = UNSET
+    slow: Annotated[
+        Literal["close", "drop_oldest"] | UnsetType,
+        doc(
+            "What happens past the bound: close the connection with 1013, or drop the "
+            "oldest waiting messages and count them.",
+            "`close` or `drop_oldest`",
+        ),
+    ] = UNSET
+
+
+class MaxConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bounds for the connections of a route that are open at a time; one more gets 429.
+
+    A connection counts from its handshake until its `on_close` has ended.
+    """
+
+    user: Annotated[
+        int | UnsetType,
+        doc(
+            "Connections of one user. Visitors of a route with `auth: false` who have not logged "
+            "in count by address.",
+            "a number from 1 to 1000000",
+            "no limit",
+            minimum=1,
+        ),
+    ] = UNSET
+    address: Annotated[
+        int | UnsetType,
+        doc(
+            "Connections from one address. Behind a proxy that is the proxy's, unless Jupyter's "
+            "`trust_xheaders` is on.",
+            "a number from 1 to 1000000",
+            "no limit",
+            minimum=1,
+        ),
+    ] = UNSET
+    route: Annotated[
+        int | UnsetType,
+        doc("Connections of all users.", "a number from 1 to 1000000", "no limit", minimum=1),
+    ] = UNSET
+
+
+class RatelimitEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Bounds for what clients may send per time: of `messages`, of `bytes` or of both."""
+
+    messages: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "Messages: a number per second, or per `s`, `min`, `h` or `day`.",
+            "a rate such as `100/s`",
+            "no limit",
+            examples=["100/s", "600/min"],
+        ),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "Bytes of messages, after decompression.",
+            "a rate such as `1MiB/s`",
+            "no limit",
+            examples=["1MiB/s"],
+        ),
+    ] = UNSET
+    per: Annotated[
+        Literal["connection", "user", "address"] | UnsetType,
+        doc(
+            "Who shares one allowance: each connection has its own, or all connections of a user "
+            "or an address to this route have one together. Visitors who have not logged in are "
+            "told apart by address.",
+            "`connection`, `user` or `address`",
+            "`connection`",
+        ),
+    ] = UNSET
+    burst: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "How much may come at once: what the rate allows in this time. One message of "
+            "`max_message` always may.",
+            "a duration over 0",
+            "the rate's unit of time, at least `2s`",
+            examples=["5s"],
+        ),
+    ] = UNSET
+    then: Annotated[
+        Literal["close", "error"] | UnsetType,
+        doc(
+            "What happens to a message that is too much: the connection closes with 1008, or the "
+            'message is dropped and answered with `{"error": "ratelimit", "retry_after": 0.5}`, '
+            "in seconds.",
+            "`close` or `error`",
+            "`close`",
+        ),
+    ] = UNSET

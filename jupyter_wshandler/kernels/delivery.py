@@ -1,0 +1,102 @@
+"""The way of a kernel's messages to their clients, some of whom read slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+
+from ..connection.sending import SENT, Sent
+from ..engine.messages import Ping, size_of
+from ..errors import ConnectionClosed
+from ..transports.loop import LoopIO
+from .connection import KernelConnection
+from .courier import WINDOW, WINDOW_SIZE, Courier
+
+
+class Delivery:
+    """Messages of a kernel to its clients, in order.
+
+    A client that reads slowly holds up nobody else: what the kernel has sent it already waits on
+    its connection, and the kernel hears of no more room for it. Its window bounds what waits; what
+    is more counts in the kernel, where the route's `queue` bounds it.
+
+    Args:
+        io: The event loop.
+        courier: Tells the kernel what was sent on, so that it may send more.
+    """
+
+    def __init__(self, io: LoopIO, courier: Courier) -> None:
+        self._io = io
+        self._courier = courier
+        self._waits: set[asyncio.Task[None]] = set()
+
+    def send(self, connection: KernelConnection, message: str | bytes | Ping) -> None:
+        """Send one message or ping, or let it wait behind others.
+
+        Raises:
+            ValueError: The kernel has sent more than its window allows.
+        """
+        if connection.held is not None:
+            self._hold(connection, connection.held, message)
+            return
+        sent = _write(connection, message)
+        if sent is SENT:
+            self._courier.take(connection.id)
+            return
+        connection.held = deque()
+        connection.held_size = 0
+        task = self._io.loop.create_task(
+            self._send_on(connection, connection.held, sent),
+            name=f"wshandler {connection.id} waits for room",
+        )
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
+
+    def _hold(
+        self,
+        connection: KernelConnection,
+        held: deque[str | bytes | Ping],
+        message: str | bytes | Ping,
+    ) -> None:
+        if connection.closed:  # what comes after our close frame goes nowhere
+            self._courier.take(connection.id)
+            return
+        size = connection.held_size + size_of(message)
+        # A kernel that keeps to its window never gets here, however its messages are split.
+        if len(held) > WINDOW or (connection.held_size and size > 2 * WINDOW_SIZE):
+            raise ValueError("more messages than the connection's window allows")
+        held.append(message)
+        connection.held_size = size
+
+    async def _send_on(
+        self, connection: KernelConnection, held: deque[str | bytes | Ping], sent: Sent
+    ) -> None:
+        while True:
+            with contextlib.suppress(ConnectionClosed):
+                await sent
+            self._courier.take(connection.id)
+            if not held:
+                break
+            message = held.popleft()
+            connection.held_size -= size_of(message)
+            sent = _write(connection, message)
+        connection.held = None
+
+    def end(self) -> None:
+        """Wait for nobody any more."""
+        for task in tuple(self._waits):
+            task.cancel()
+
+
+def _write(connection: KernelConnection, message: str | bytes | Ping) -> Sent:
+    if isinstance(message, Ping):
+        # Counted in its turn also where it is not sent, as the queue is full: the kernel takes
+        # what it hears of for the oldest that it has sent.
+        with contextlib.suppress(ConnectionClosed):
+            connection.ping(message.payload)
+        return SENT
+    try:
+        return connection.relay(message)
+    except ConnectionClosed:
+        return SENT

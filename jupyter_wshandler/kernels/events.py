@@ -1,0 +1,225 @@
+"""What a server and a kernel say to each other: one class for each event, in either direction.
+
+On the wire an event is a JSON list of its name and its fields, in the order in which the class has
+them: `Text("c1", "hello")` is ``["text", "c1", "hello"]``. The first field says what the event is
+about: a connection by its id, a route by its name, or a session. `Long`, `Binary`, `Ping` and
+`Pong` have a payload beside the JSON, as one of the comm message's buffers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+Claimed = TypeVar("Claimed")
+Changed = TypeVar("Changed")
+Removed = TypeVar("Removed")
+
+
+class Event(msgspec.Struct, array_like=True, frozen=True):
+    """One event, which is about something that has a name."""
+
+    name: str
+
+    @property
+    def what(self) -> str:
+        """The name of the event itself, which its list begins with."""
+        return str(self.__struct_config__.tag)
+
+    def as_list(self) -> list[Any]:
+        """Return the event as it is written."""
+        return [self.__struct_config__.tag, *msgspec.structs.astuple(self)]
+
+
+# ---- in both directions --------------------------------------------------------------------------
+
+
+class Text(Event, tag="text", frozen=True):
+    """A text from a client, or to one."""
+
+    text: str
+
+
+class Long(Event, tag="long", frozen=True):
+    """A text that travels as a buffer, in UTF-8: within the JSON it would be copied many times."""
+
+
+class Binary(Event, tag="binary", frozen=True):
+    """Bytes from a client, or to one, which travel as a buffer."""
+
+
+# ---- from a kernel -------------------------------------------------------------------------------
+
+
+class Ping(Event, tag="ping", frozen=True):
+    """A ping to a client; its payload travels as a buffer."""
+
+
+class Close(Event, tag="close", frozen=True):
+    """The wish to close a connection."""
+
+    code: int
+    reason: str
+
+
+class Closed(Event, tag="closed", frozen=True):
+    """The end of a connection's last callback, and how many messages its queue has dropped."""
+
+    dropped: int
+
+
+class SessionChange(Event, Generic[Changed, Removed], tag="session", frozen=True):
+    """What has changed in a session: new values as JSON text by key, and the keys that are gone.
+
+    A kernel sends a mapping and a list; the server reads them in two steps, see `batches`.
+    """
+
+    changed: Changed
+    removed: Removed
+
+
+class Serve(Event, Generic[Claimed], tag="serve", frozen=True):
+    """The wish to serve a route, with a number that the answer repeats.
+
+    A kernel sends a mapping; the server reads it in two steps, see `batches`.
+    """
+
+    number: int
+    claim: Claimed
+    label: str = ""
+    """The notebook's file, for people who read the server's log."""
+
+
+class Withdraw(Event, tag="withdraw", frozen=True):
+    """The end of a route that the kernel has served."""
+
+
+# ---- from the server -----------------------------------------------------------------------------
+
+
+class RequestDetails(msgspec.Struct, frozen=True):
+    """What a kernel is told of the opening request."""
+
+    headers: list[tuple[str, str]]
+    uri: str
+    remote_ip: str
+    protocol: str
+    host: str
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What a kernel is told of a connection; nothing of it proves an identity."""
+
+    route: str
+    user: dict[str, Any] | None
+    session: tuple[str, dict[str, Any]] | None
+    """Its id and its values."""
+    request: RequestDetails
+    path_args: list[Any]
+    path_kwargs: dict[str, Any]
+    subprotocol: str | None
+    chat: bool
+    """Whether the client speaks `engine.chat`."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the details as they are written."""
+        return {**msgspec.structs.asdict(self), "request": msgspec.structs.asdict(self.request)}
+
+
+class Open(Event, tag="open", frozen=True):
+    """A new connection of a route."""
+
+    details: Details
+
+    def as_list(self) -> list[Any]:
+        """Return the event as it is written."""
+        return [self.__struct_config__.tag, self.name, self.details.as_dict()]
+
+
+class Served(Event, tag="served", frozen=True):
+    """The answer that a route is served."""
+
+    number: int
+    where: dict[str, str]
+    """The addresses of the route and of its server."""
+
+
+class Refused(Event, tag="refused", frozen=True):
+    """The answer that a route is not served, and why."""
+
+    number: int
+    why: str
+
+
+class Displaced(Event, tag="displaced", frozen=True):
+    """The news that a route is served no longer, and why; with the number that it was agreed by."""
+
+    number: int
+    why: str
+
+
+class Pong(Event, tag="pong", frozen=True):
+    """A client's answer to a ping; its payload travels as a buffer."""
+
+
+class Stop(Event, tag="stop", frozen=True):
+    """A client's wish that the answer to one of its messages is stopped."""
+
+    number: int
+
+
+class Leaving(Event, tag="leaving", frozen=True):
+    """The news that a client has said goodbye, and waits for its messages to be handled."""
+
+    code: int
+    reason: str
+
+
+class Lost(Event, tag="lost", frozen=True):
+    """The end of a connection."""
+
+    code: int | None
+    reason: str
+
+
+FromKernel: TypeAlias = (
+    Text
+    | Long
+    | Binary
+    | Ping
+    | Close
+    | Closed
+    | SessionChange[msgspec.Raw, msgspec.Raw]
+    | Serve[msgspec.Raw]
+    | Withdraw
+)
+"""What a server reads."""
+
+FromServer: TypeAlias = (
+    Open | Served | Refused | Displaced | Text | Long | Binary | Pong | Stop | Leaving | Lost
+)
+"""What a kernel reads."""
+
+Answer: TypeAlias = Served | Refused | Displaced
+"""What a server says to a kernel's wish to serve a route, now or later."""
+
+BUFFERED_FROM_KERNEL = frozenset({"long", "binary", "ping"})
+"""Names of a kernel's events whose payload travels beside the JSON."""
+
+BUFFERED_FROM_SERVER = frozenset({"long", "binary", "pong"})
+"""The same of the server's."""
+
+
+class _One(msgspec.Struct, array_like=True):
+    # What msgspec knows of a struct it keeps; a union alone it would study anew at every event.
+    event: FromServer
+
+
+def read_from_server(event: list[Any]) -> FromServer:
+    """Read one event of the server, whose JSON the kernel has read already.
+
+    Raises:
+        msgspec.ValidationError: It is none.
+    """
+    return msgspec.convert([event], _One).event

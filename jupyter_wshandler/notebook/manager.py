@@ -1,0 +1,31 @@
+"""The manager that runs the callbacks of a kernel's bots."""
+
+from __future__ import annotations
+
+from contextvars import Context
+
+from ..callbacks.errorlog import ErrorSink
+from ..manager.manager import WebSocketManager
+from ..sessions.manager import Sessions
+from .output import bot_logger
+from .sessions import KernelSessions
+
+
+class NotebookManager(WebSocketManager):
+    """The manager that runs the callbacks of this kernel's bots.
+
+    Args:
+        sessions: Keeps what survives reconnects.
+        errors: Takes what callbacks raise; None writes it to the log.
+    """
+
+    def __init__(self, sessions: KernelSessions, errors: ErrorSink | None) -> None:
+        super().__init__(log=bot_logger(self._cell_of), errors=errors)
+        self._kept = sessions
+
+    def _cell_of(self, name: str) -> Context | None:
+        route = self.table.get(name)
+        return None if route is None else route.context
+
+    def _open_sessions(self) -> Sessions:
+        return self._kept
