@@ -129,6 +129,6 @@ class KernelWatch:
 
 
 def _is_ipykernel(spec: Any) -> bool:
-    """Say whether a kernel's specification is of an ipykernel, whatever its language is called."""
+    """Return whether a specification is of an ipykernel, whatever its language is called."""
     language = str(getattr(spec, "language", "")).lower()
     return language.startswith("python") or any("ipykernel" in str(word) for word in spec.argv)
