@@ -1,8 +1,9 @@
-"""Where people reach the bots of a server: what `jupyter wshandler serve` ends its start with."""
+"""Where people reach the bots of a server: said at its start, and below the cells of notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -50,3 +51,26 @@ def _address(route: Route, serverapp: Any) -> str:
         rest = f"  (one that the pattern {route.config.pattern} matches)"
     path = serverapp.base_url.rstrip("/") + path
     return str(urlunsplit((scheme, host, path, query, ""))) + rest
+
+
+def address_for_cells(serverapp: Any, script: str) -> Callable[[Route], dict[str, str]]:
+    """Return what tells a cell where people reach its bot.
+
+    Args:
+        serverapp: The running server.
+        script: The URL of the script of the chat below a cell.
+    """
+    base_url = serverapp.web_app.settings["base_url"]
+    # The Hub knows the address that people use, where its administrator has told it.
+    url = os.environ.get("JUPYTERHUB_PUBLIC_URL") or serverapp.connection_url
+    socket_url = url.replace("http", "ws", 1).rstrip("/")
+
+    def address(route: Route) -> dict[str, str]:
+        return {
+            "url": socket_url + route.config.pattern,
+            "path": base_url.rstrip("/") + route.sample_path(),
+            "base_url": base_url,
+            "script": script,
+        }
+
+    return address

@@ -6,9 +6,7 @@ import asyncio
 import gc
 import os
 import re
-import signal
 import sys
-import threading
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
-from tornado.routing import PathMatches
 from traitlets import (
     Bool,
     CaselessStrEnum,
@@ -40,27 +37,22 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
-from ..routes import Route
-from ..transports.handover import CARRIERS
+from ..transports.handover import TRANSPORTS
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import addresses
-from .api.bodies import Leftovers, rules_for
-from .api.tickets import TicketsHandler, rules
+from .addresses import address_for_cells, addresses
+from .bodies import Leftovers
 from .configfiles import unloaded
-from .handlers import (
-    PrivateRouteHandler,
-    PrivateRouteHandlerWithBody,
-    PublicRouteHandler,
-    PublicRouteHandlerWithBody,
-    StaticHandler,
-)
 from .jupytersettings import without_effect
-from .kernels.wire import KernelWatch
+from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
-from .routing import FolderMatcher, RouteMatcher, answered_by, insert_rules, unreachable
+from .routing import answered_by, unreachable
+from .rules import install
+from .services import Services
+from .signals import stop_in_order_on_sigint, stop_once
+from .statichandler import StaticHandler
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
@@ -72,7 +64,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 
 
 class WSHandlerApp(ExtensionApp):
-    """Serve Python functions as WebSockets of this Jupyter server."""
+    """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
     app_name = "WebSocket routes"
@@ -146,8 +138,8 @@ class WSHandlerApp(ExtensionApp):
         is.""",
     ).tag(config=True)
 
-    carrier = CaselessStrEnum(
-        CARRIERS,
+    transport = CaselessStrEnum(
+        TRANSPORTS,
         "auto",
         help="""How bytes travel after the handshake: "auto" uses the socket directly where it
         can, "stream" always goes through Tornado's stream.""",
@@ -242,6 +234,28 @@ class WSHandlerApp(ExtensionApp):
             for cls in type(self.serverapp).__mro__
         )
 
+    def _why_misconfigured(self) -> str:
+        """Return why no route may be served, or "" where nothing stands against it.
+
+        What an administrator meant to forbid must not be allowed because their words got lost.
+        """
+        if self._is_classic_hub_app():
+            return (
+                "JupyterHub's classic single-user app does not tell the extension who asks; start "
+                "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "
+                "JUPYTERHUB_SINGLEUSER_APP unset or jupyter-server"
+            )
+        if self.misconfigured:  # Jupyter could not take the traits
+            return self.misconfigured
+        known = self.trait_names(config=True)
+        unknown = sorted({*self.config.get("WSHandlerApp", {})} - {*known})
+        if unknown:
+            # It may be what the administrator meant to enforce.
+            found = "; ".join(f"unknown key {name!r}; {suggest(name, known)}" for name in unknown)
+            return UNRELIABLE.format(found)
+        lost = unloaded(self.serverapp, self._apps(), self.config_file_name)
+        return "; ".join(lost) + "; mend it, and start the server again" if lost else ""
+
     def _link_jupyter_server_extension(self, serverapp: Any) -> None:
         # One wrong setting, and traitlets takes back those that came with it: `enforce` too. And
         # Jupyter goes on without.
@@ -271,23 +285,7 @@ class WSHandlerApp(ExtensionApp):
             reload=self.watching(),
         )
         self.settings["wshandler_manager"] = self.manager
-        if self._is_classic_hub_app():
-            self.misconfigured = (
-                "JupyterHub's classic single-user app does not tell the extension who asks; start "
-                "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "
-                "JUPYTERHUB_SINGLEUSER_APP unset or jupyter-server"
-            )
-        unknown = sorted({*self.config.get("WSHandlerApp", {})} - {*self.trait_names(config=True)})
-        if unknown and not self.misconfigured:
-            # It may be what the administrator meant to enforce.
-            hints = (suggest(name, self.trait_names(config=True)) for name in unknown)
-            found = "; ".join(
-                f"unknown key {name!r}; {hint}" for name, hint in zip(unknown, hints, strict=True)
-            )
-            self.misconfigured = UNRELIABLE.format(found)
-        lost = unloaded(self.serverapp, self._apps(), self.config_file_name)
-        if lost and not self.misconfigured:
-            self.misconfigured = "; ".join(lost) + "; mend it, and start the server again"
+        self.misconfigured = self._why_misconfigured()
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
             self.kernel_routes = "off"
@@ -313,84 +311,23 @@ class WSHandlerApp(ExtensionApp):
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
-        tickets = Tickets()
         self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        settings = {
-            "recheck": self.recheck,
-            "tickets": tickets,
-            "refusals": refusals,
-            "leftovers": self.leftovers,
-            "secure_cookie": self.secure_cookie,
-            "carrier": self.carrier,
-            "static_url": self.static_url_prefix,
-        }
-        api = PathMatches(re.escape(url_path_join(base_url, "wshandler", "api", "tickets")) + "$")
-        own = {"manager": self.manager, "recheck": self.recheck, "leftovers": self.leftovers}
-        application = self.serverapp.web_app
-        private, public = (
-            RouteMatcher(self.manager, base_url, whose, settings) for whose in (False, True)
+        services = Services(
+            manager=self.manager,
+            recheck=self.recheck,
+            tickets=Tickets(),
+            refusals=refusals,
+            leftovers=self.leftovers,
+            secure_cookie=self.secure_cookie,
+            transport=self.transport,
+            static_url=self.static_url_prefix,
         )
-        private_folder, public_folder = (
-            FolderMatcher(application, self.manager, base_url, whose, settings)
-            for whose in (False, True)
-        )
-        insert_rules(
-            application,
-            [
-                *rules(api, TicketsHandler, {**own, "tickets": tickets, "refusals": refusals}),
-                *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
-                *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
-            ],
-            [
-                *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
-                *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
-            ],
-        )
+        install(self.serverapp.web_app, services, base_url)
         # Before Jupyter's own rule for the same files, which reads bodies.
-        static = {
-            "path": self.static_paths,
-            "leftovers": self.leftovers,
-            "recheck": self.recheck,
-            "manager": self.manager,
-        }
+        static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
-
-    def _stop_in_order_on_sigint(self) -> None:
-        """Let SIGINT do what SIGTERM does, where nobody else takes it.
-
-        JupyterHub stops a local server with SIGINT, and without a terminal jupyter_server
-        leaves that to Python: the process would end with its sockets open.
-        """
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            and callable(signal.getsignal(signal.SIGTERM))
-        ):
-            signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-
-    def _stop_once_on_signals(self, serverapp: Any) -> None:
-        """Let a further signal to stop do nothing while the server stops.
-
-        jupyter_server begins to stop anew at each: kernels are shut down twice at the same time,
-        and the loop ends with the first, in the middle of the others. A stop that has failed may
-        be tried again.
-        """
-        stop, is_stopping = serverapp._stop, False
-
-        async def stop_unless_stopping() -> None:
-            nonlocal is_stopping
-            if is_stopping:
-                self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
-                return
-            is_stopping = True
-            try:
-                await stop()
-            finally:
-                is_stopping = False
-
-        serverapp._stop = stop_unless_stopping
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
@@ -401,8 +338,8 @@ class WSHandlerApp(ExtensionApp):
         if self.header_timeout is not None:
             # Jupyter has no option for Tornado's `idle_connection_timeout`.
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
-        self._stop_in_order_on_sigint()
-        self._stop_once_on_signals(serverapp)
+        stop_in_order_on_sigint()
+        stop_once(serverapp, self._say_that_it_stops)
         self._watch_kernels(serverapp)
         self.has_metrics = self.collector.register()
         if self.switch_interval is not None:
@@ -418,22 +355,13 @@ class WSHandlerApp(ExtensionApp):
         if self.announces:
             print(addresses(self.manager.served.configured, serverapp), flush=True)
 
+    def _say_that_it_stops(self) -> None:
+        self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
+
     def _watch_kernels(self, serverapp: Any) -> None:
         application = serverapp.web_app
-        base_url = application.settings["base_url"]
-        prefix = base_url.rstrip("/")
-        # The Hub knows the address that people use, where its administrator has told it.
-        url = os.environ.get("JUPYTERHUB_PUBLIC_URL") or serverapp.connection_url
-        socket_url = url.replace("http", "ws", 1).rstrip("/")
-
-        def address(route: Route) -> dict[str, str]:
-            return {
-                "url": socket_url + route.config.pattern,
-                "path": prefix + route.sample_path(),
-                "base_url": base_url,
-                "script": url_path_join(self.static_url_prefix, "chat.js"),
-            }
-
+        prefix = application.settings["base_url"].rstrip("/")
+        script = url_path_join(self.static_url_prefix, "chat.js")
         routes = KernelRoutes(
             self.manager.served,
             policy=self.kernel_routes,
@@ -444,7 +372,7 @@ class WSHandlerApp(ExtensionApp):
             limit=self.kernel_routes_limit,
             headers=self.kernel_headers,
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
-            address=address,
+            address=address_for_cells(serverapp, script),
         )
         self.kernels = KernelWatch(serverapp, self.manager, routes, self.thread_patience)
         self.kernels.start()

@@ -68,5 +68,5 @@ def let_read(handler: JupyterHandler, origin: str, *, cookies: bool) -> None:
     if cookies:
         handler.set_header(ALLOW, origin)
         handler.set_header("Access-Control-Allow-Credentials", "true")
-    elif ALLOW not in handler._headers:
+    elif ALLOW not in handler._headers:  # Tornado has no public way to read what is set
         handler.set_header(ALLOW, origin)

@@ -11,7 +11,7 @@ from .access.admission import AdmissionHandler, Refused
 
 
 class FolderHandler(AdmissionHandler):
-    """Serve what `folder` finds, to whom the route admits."""
+    """A route's address, as far as it serves what `folder` finds to those who are admitted."""
 
     etag = ""
     """That of a file, which is not in memory as a whole."""

@@ -1,7 +1,7 @@
-"""The WebSocket's opening handshake as a Jupyter handler.
+"""What is answered at a route's address: the WebSocket's opening handshake, or the route's page.
 
-Jupyter and Tornado do HTTP, identity and authorization, `admission` decides; this module answers
-101 and hands the byte stream over.
+Jupyter and Tornado do HTTP, identity and authorization, `admission` decides on them before a
+handler's verb runs; `upgrade` answers 101 and hands the byte stream over.
 """
 
 from __future__ import annotations
@@ -10,42 +10,25 @@ from http.client import responses
 from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
-from jupyter_server.base.handlers import FileFindHandler
 from tornado.web import HTTPError, stream_request_body
 
-from ..callbacks.errorlog import write_whole
 from ..config.paths import as_escaped, normal_path
 from ..connection.connection import Connection
 from ..connection.opening import Opening
 from ..connection.request import Request
-from ..engine.chat import SUBPROTOCOL
-from ..engine.deflate import PerMessageDeflate
-from ..engine.handshake import (
-    Handshake,
-    check_upgrade,
-    select_subprotocol,
-    upgrade_required,
-)
-from ..engine.protocol import Protocol
-from ..errors import HandshakeError, LimitReached
-from ..guard import sheltered
-from ..manager.manager import WebSocketManager
-from ..transports.handover import take_over
-from ..types import Codec
-from . import crossorigin, pages
-from .access.admission import BROKEN, Refused, StaleLogin
-from .access.asking import ClientGone
+from ..engine.handshake import upgrade_required
+from ..errors import LimitReached
+from . import pages
+from .access.admission import BROKEN, Refused
 from .access.identity import session_id, user_key, user_keys
-from .access.inquiry import InquiringHandler
-from .access.recheck import Recheck
 from .access.refusals import Refusal
-from .api.bodies import Leftovers, UnreadBody, has_body
+from .bodies import UnreadBody
 from .folderhandler import FolderHandler
-from .hints import lost_upgrade
+from .upgrade import UpgradeHandler
 
 
-class RouteHandler(FolderHandler):
-    """Serve every method on the path of one route; subclasses decorate the verbs."""
+class RouteHandler(UpgradeHandler, FolderHandler):
+    """All methods at the address of one route; subclasses decorate the verbs."""
 
     # ---- what is answered -------------------------------------------------------------------
 
@@ -55,39 +38,36 @@ class RouteHandler(FolderHandler):
             await self._serve()
 
     async def _serve(self) -> None:
-        pairs = list(self.request.headers.get_all())
+        """Ask the route's own questions in their order, and answer.
+
+        `admission` has asked the server's: who is it, from which page, may they run this route?
+        What follows may run code of the route's, so that each question comes before all that are
+        dearer, and before all whose answer is none of a stranger's business:
+
+        1. Is there anything to open or to show? That needs no connection and no session.
+        2. Has the login ended, or does the route's `auth` leave the user out? A user who may not
+           come in takes no place from those who may.
+        3. Is there a place? Functions of the route's run for no more clients than have one.
+        4. What does the route's own function say (`condition`)?
+        5. Does the route work at all? Its being broken is told to those whom it would have served.
+        """
         upgrade = self.upgrading
         if not upgrade:
             self.set_header("Vary", "Accept, Cookie")
         self.refuse_if_stopping()
         # A server under pytest-jupyter never runs the extension's start hook.
-        await self.manager.start()
-        healthy = await self.manager.heal(self.route)
+        await self.services.manager.start()
+        healthy = await self.services.manager.heal(self.route)
         if not upgrade:
             self.refuse_without_page(healthy)
-        if upgrade and self.manager.host_of(self.route).busy:
+        if upgrade and self.services.manager.host_of(self.route).busy:
             raise Refused(503, "the notebook's kernel is busy", {"Retry-After": "5"})
-        connection = self.manager.connection(
-            self.route,
-            Opening(
-                Request(
-                    pairs,
-                    as_escaped(self.request.uri or "/"),
-                    self.request.remote_ip or "",
-                    self.request.protocol,
-                    self.request.host,
-                ),
-                current_user=self.current_user,
-                path_args=self.route_args,
-                path_kwargs=self.route_kwargs,
-            ),
-        )
+        connection = self._connection()
         opened = False
         try:
-            name, new = session_id(self, secure=self.secure_cookie)
-            connection.take_session(
-                await self.manager.sessions.attach(name, self._user_key(), new=new)
-            )
+            name, new = session_id(self, secure=self.services.secure_cookie)
+            sessions = self.services.manager.sessions
+            connection.take_session(await sessions.attach(name, self._user_key(), new=new))
             if upgrade:
                 self.refuse_if_logged_out(connection)
             self.check_membership()
@@ -97,12 +77,31 @@ class RouteHandler(FolderHandler):
             if not healthy:
                 raise Refused(503, BROKEN)
             if upgrade:
-                opened = await self.upgrade(connection, pairs)
+                opened = await self.upgrade(connection)
             else:
                 await self.serve_page()
         finally:
             if not opened:
-                self.manager.release(connection)
+                # Gives back what it has taken: its place, and its share of the session.
+                self.services.manager.release(connection)
+
+    def _connection(self) -> Connection:
+        """Return the connection that may open: what the route's functions are asked about."""
+        return self.services.manager.connection(
+            self.route,
+            Opening(
+                Request(
+                    list(self.request.headers.get_all()),
+                    as_escaped(self.request.uri or "/"),
+                    self.request.remote_ip or "",
+                    self.request.protocol,
+                    self.request.host,
+                ),
+                current_user=self.current_user,
+                path_args=self.found.args,
+                path_kwargs=self.found.kwargs,
+            ),
+        )
 
     def refuse_without_page(self, healthy: bool = True) -> None:
         """Refuse to show a page where the route has none, or none is asked for.
@@ -143,16 +142,6 @@ class RouteHandler(FolderHandler):
             self.refuse_method()
         await self.serve()
 
-    def refuse_if_stopping(self) -> None:
-        """Refuse while the server stops: nobody would say goodbye to a new connection."""
-        if self.manager.stopping:
-            raise Refused(503, "the server is stopping")
-
-    def refuse_if_logged_out(self, connection: Connection) -> None:
-        """Refuse a credential that has ended, where the route asks for one at all."""
-        if not self.recheck.admit(self, connection) and self.route.config.auth.required:
-            raise StaleLogin("this login has ended; log in again")
-
     def take_seat(self, connection: Connection) -> None:
         """Take the connection's place in the limits, before functions of the route's run for it.
 
@@ -160,8 +149,9 @@ class RouteHandler(FolderHandler):
             Refused: There is none.
         """
         try:
-            self.manager.admit(connection, self._visitor())
+            self.services.manager.admit(connection, self._visitor())
         except LimitReached as error:
+            # A reached limit has a line of its own, once a minute.
             self.silent = True
             raise Refused(error.status, error.reason, error.headers) from None
 
@@ -183,7 +173,7 @@ class RouteHandler(FolderHandler):
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:
-            body, kind, policy = pages.render(self.route, self.scripts)
+            body, kind, policy = pages.render(self.route, self.services.static_url)
         except OSError:
             name, path = self.route.config.name, self.route.config.page
             self.log.error("Route %s: cannot read its page %s", name, path)
@@ -194,115 +184,6 @@ class RouteHandler(FolderHandler):
             # Beside Jupyter's own: a browser obeys both.
             self.add_header("Content-Security-Policy", policy)
         self.finish(body)
-
-    async def upgrade(self, connection: Connection, pairs: list[tuple[str, str]]) -> bool:
-        """Complete the handshake and open the connection.
-
-        Args:
-            connection: The connection to open.
-            pairs: The request's header fields.
-
-        Returns:
-            Whether it is open: a client may leave in the middle.
-        """
-        method, version = self.request.method or "", self.request.version
-        try:
-            handshake = check_upgrade(method, version, pairs)
-        except HandshakeError as error:
-            detail = lost_upgrade(self.request)
-            raise Refused(error.status, error.reason, error.headers, detail=detail) from None
-        chats = SUBPROTOCOL in handshake.subprotocols
-        # It is between our chat and us, and no business of the route's.
-        offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
-        subprotocol = await self.choose_subprotocol(connection, offered)
-        deflate, extensions = await self.choose_compression(connection, handshake)
-        # The route's own functions may have taken their time; nothing is awaited from here on.
-        self.refuse_if_stopping()
-        self.refuse_if_logged_out(connection)
-        self.clear_header("Content-Type")
-        self.set_status(101)
-        self.set_header("Upgrade", "websocket")
-        self.set_header("Connection", "Upgrade")
-        self.set_header("Sec-WebSocket-Accept", handshake.accept)
-        if subprotocol is not None:
-            self.set_header("Sec-WebSocket-Protocol", subprotocol)
-            connection.subprotocol = subprotocol
-        elif chats:
-            self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
-        if extensions:
-            self.set_header("Sec-WebSocket-Extensions", extensions)
-        self.finish()
-        taken = take_over(self.detach(), self.manager.io, self.carrier)
-        if taken is None:
-            return False
-        transport, early = taken
-        protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
-        if chats and subprotocol is None:
-            protocol = connection.envelop(protocol)
-        self.manager.open(connection, protocol, transport, early)
-        return True
-
-    async def choose_subprotocol(self, connection: Connection, offered: list[str]) -> str | None:
-        """Return the subprotocol to answer with, or None (RFC 6455 section 4.2.2)."""
-        if not offered:
-            return None
-        if "select_subprotocol" not in self.route.callbacks:
-            spoken = self.route.config.subprotocols
-            found = select_subprotocol(offered, spoken)
-            if found is None:
-                self.refusals.unspoken(self.route.config.name, offered, spoken)
-            return found
-        chosen = await self._ask_about(connection, "select_subprotocol", list(offered))
-        # Only of a real str are `==` and `repr` known to do no more than they say.
-        if chosen is not None and (type(chosen) is not str or chosen not in offered):
-            self.log.error(
-                "Route %s: select_subprotocol returned %s, which the client did not offer",
-                self.route.config.name,
-                repr(chosen) if type(chosen) is str else type(chosen).__name__,
-            )
-            raise Refused(500, "the route's select_subprotocol failed")
-        if chosen is None:
-            self.refusals.unspoken(self.route.config.name, offered, None)
-            return None
-        return str(chosen)
-
-    async def choose_compression(
-        self, connection: Connection, handshake: Handshake
-    ) -> tuple[PerMessageDeflate | None, str | None]:
-        """Return the compression that client and route agree on, and the header to say so."""
-        options: dict[str, Any] | None = {} if self.route.config.compression else None
-        if "get_compression_options" in self.route.callbacks:
-            options = await self._ask_about(connection, "get_compression_options")
-            if options is not None and type(options) is not dict:
-                options = self._plain(options)
-        if options is None or not handshake.extensions:
-            return None, None
-        if self.route.config.queue.slow == "drop_oldest":
-            # A dropped message must not be the one that later ones refer to.
-            options = {**options, "server_no_context_takeover": True}
-        try:
-            return PerMessageDeflate.negotiate(handshake.extensions, options)
-        except ValueError as error:
-            self.log.error("Route %s: compression options: %s", self.route.config.name, error)
-            raise Refused(500, "the route's compression options are wrong") from None
-
-    def _plain(self, options: Any) -> dict[str, Any]:
-        try:
-            return sheltered("get_compression_options", dict, options)
-        except Exception as error:
-            name = self.route.config.name
-            text = f"Route {name}: get_compression_options returned no mapping"
-            write_whole(self.log, text, error)
-            raise Refused(500, "the route's get_compression_options failed") from None
-
-    async def _ask_about(self, connection: Connection, event: str, *args: Any) -> Any:
-        try:
-            return await self.ask_route(connection, event, *args)
-        except (Refused, ClientGone):
-            raise
-        except Exception as error:
-            write_whole(self.log, f"Route {self.route.config.name}: its {event} failed", error)
-            raise Refused(500, f"the route's {event} failed") from None
 
     # ---- refusals ---------------------------------------------------------------------------
 
@@ -330,7 +211,7 @@ class RouteHandler(FolderHandler):
         if isinstance(value, HTTPError):
             if self.upgrading:
                 self.remember(value)
-            self.refusals.handshake(
+            self.services.refusals.handshake(
                 self.route.config.name,
                 getattr(self, "_jupyter_current_user", None),
                 value.status_code,
@@ -353,11 +234,11 @@ class RouteHandler(FolderHandler):
         refusal = Refusal(error.status_code, error.sentence, error.cause)
         for key in user_keys(self):
             path = normal_path(as_escaped(self.request.path))
-            self.refusals.recent.put((key, self.get_origin() or "", path), refusal)
+            self.services.refusals.recent.put((key, self.get_origin() or "", path), refusal)
 
 
 class PrivateRouteHandler(RouteHandler):
-    """Serve a route that needs a login, whatever `allow_unauthenticated_access` says."""
+    """A route that needs a login, whatever `allow_unauthenticated_access` says."""
 
     @ws_authenticated
     async def get(self) -> None:
@@ -378,7 +259,7 @@ class PrivateRouteHandler(RouteHandler):
 
 
 class PublicRouteHandler(RouteHandler):
-    """Serve a route with ``auth: false``, which the administrator has allowed."""
+    """A route with ``auth: false``, which the administrator has allowed."""
 
     @allow_unauthenticated
     async def get(self) -> None:
@@ -400,7 +281,7 @@ class PublicRouteHandler(RouteHandler):
 
 @stream_request_body
 class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
-    """Refuse a request with a body to a route that needs a login, before the body is read."""
+    """A route that needs a login, for requests with a body: refused before it is read."""
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, and refuse those who may, too."""
@@ -411,55 +292,10 @@ class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
 
 @stream_request_body
 class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
-    """Refuse a request with a body to a route with ``auth: false``, before the body is read."""
+    """A route with ``auth: false``, for requests with a body: refused before it is read."""
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on what is decided for everybody, and refuse."""
         await super().prepare()
         if not self._finished:
             self.refuse_body()
-
-
-@stream_request_body
-class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):
-    """Serve the extension's files for browsers as Jupyter does, but read no bodies."""
-
-    def initialize(  # type: ignore[override]
-        self, leftovers: Leftovers, recheck: Recheck, manager: WebSocketManager, **settings: Any
-    ) -> None:
-        """Take what the application gives."""
-        super().initialize(**settings)
-        self.leftovers = leftovers
-        self.recheck = recheck
-        self.manager = manager
-
-    def set_cors_headers(self) -> None:
-        """Let the pages load the helper that the `origins` of a route admits."""
-        super().set_cors_headers()
-        self.set_header("Vary", "Origin")
-        origin = self.request.headers.get("Origin", "")
-        if origin and crossorigin.admitted(self.manager, origin):
-            crossorigin.let_read(self, origin, cookies=False)
-
-    def get_content_type(self) -> str:
-        """Return the type of a file; that of TypeScript's declarations is plain text."""
-        # Machines' tables know the ending as another program's, or as that of a film.
-        if str(self.absolute_path).endswith(".d.ts"):
-            return "text/plain; charset=utf-8"
-        return super().get_content_type()
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse a body."""
-        self.lets_body_in = not has_body(self.request.headers)
-        with self.answering():
-            await self.find_out_who(super().prepare)
-        if not self.lets_body_in:
-            raise HTTPError(400 if self.request.method in ("GET", "HEAD") else 405)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with one plain sentence.
-
-        Jupyter's page of an error needs a user, and raises where a method is refused before.
-        """
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")

@@ -13,7 +13,7 @@ from ..manager.manager import WebSocketManager
 
 
 class ManagerCollector(Collector):
-    """Show a manager's numbers when Prometheus asks for them.
+    """A manager's numbers, as they are when Prometheus asks for them.
 
     Args:
         manager: Whose numbers.

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application
 
 from ..config.paths import as_escaped, path_below
-from .access.asking import Nowhere
+from .requests import without_client
 
 if TYPE_CHECKING:
     from ..manager.manager import WebSocketManager
+    from ..routes import Route
+    from .services import Services
+
+
+class Found(NamedTuple):
+    """The route that a request's path leads to.
+
+    Attributes:
+        route: The route.
+        args: What its pattern has found in the path, by position.
+        kwargs: The same, by name.
+        page_path: What the path names in the folder that is the route's page; None at the route's
+            own address.
+    """
+
+    route: Route
+    args: tuple[str, ...]
+    kwargs: dict[str, str]
+    page_path: str | None
 
 
 class RouteMatcher(Matcher):
-    """Match the path of a request against the manager's current route table.
+    """A rule's matcher that looks a path up in the manager's current route table.
 
     Args:
-        manager: Owns the table.
+        services: What the handlers share; its manager owns the table.
         base_url: The server's base URL, with a slash at both ends.
         public: Match the routes that need no login, or those that do.
-        settings: Handed to the handler.
     """
 
-    def __init__(
-        self, manager: WebSocketManager, base_url: str, public: bool, settings: dict[str, Any]
-    ) -> None:
-        self.manager = manager
+    def __init__(self, services: Services, base_url: str, public: bool) -> None:
+        self.services = services
+        self.manager = services.manager
         self.base_url = base_url
         self.public = public
-        self.settings = settings
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
@@ -40,20 +56,12 @@ class RouteMatcher(Matcher):
         if found is None or found[0][0].config.auth.required is self.public:
             return None
         (route, args, kwargs), page_path = found
-        return {
-            "target_kwargs": {
-                "manager": self.manager,
-                "route": route,
-                "route_args": tuple(args),
-                "route_kwargs": kwargs,
-                "page_path": page_path,
-                **self.settings,
-            }
-        }
+        here = Found(route, tuple(args), kwargs, page_path)
+        return {"target_kwargs": {"services": self.services, "found": here}}
 
 
 class FolderMatcher(RouteMatcher):
-    """Match the address of a folder, which ends with a slash: a route's page, or one in it.
+    """A matcher of the addresses of folders, which end with a slash: a route's page, or one in it.
 
     Jupyter's first rule takes the slash from every path that ends with one. This stands before
     it, and leaves to Jupyter what is Jupyter's without the slash.
@@ -71,10 +79,10 @@ class FolderMatcher(RouteMatcher):
         """Return what the handler's `initialize` gets, or None."""
         if not request.path.endswith("/"):
             return None
-        found = super().match(request)
-        if found is None or found["target_kwargs"]["page_path"] is None:
+        matched = super().match(request)
+        if matched is None or matched["target_kwargs"]["found"].page_path is None:
             return None
-        return None if answered_by(self._application, request.path.rstrip("/")) else found
+        return None if answered_by(self._application, request.path.rstrip("/")) else matched
 
 
 def insert_rules(application: Application, rules: list[Rule], first: list[Rule]) -> None:
@@ -122,11 +130,7 @@ def answered_by(application: Application, path: str) -> str | None:
         application: Jupyter's web application, complete.
         path: The path, with the server's base URL.
     """
-    request = HTTPServerRequest(
-        start_line=RequestStartLine("GET", path, "HTTP/1.1"),
-        headers=HTTPHeaders({"Host": "localhost"}),
-        connection=Nowhere(),  # type: ignore[arg-type]
-    )
+    request = without_client(path, HTTPHeaders({"Host": "localhost"}))
     for rule in application.default_router.rules:
         if rule.target is application.wildcard_router:
             inner = application.wildcard_router.rules

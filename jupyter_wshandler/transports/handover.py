@@ -1,4 +1,4 @@
-"""The hand-over: from the stream that Tornado detached to a carrier of our own."""
+"""The hand-over: from the stream that Tornado detached to a transport of our own."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from .direct import DirectTransport
 from .loop import LoopIO
 from .stream import StreamTransport
 
-CARRIERS = ("auto", "direct", "stream")
+TRANSPORTS = ("auto", "direct", "stream")
+"""What may be asked for; see `take_over`."""
 
 
 def take_over(
-    stream: IOStream, io: LoopIO, carrier: str = "auto"
+    stream: IOStream, io: LoopIO, transport: str = "auto"
 ) -> tuple[Transport, bytes] | None:
-    """Turn a detached stream into a carrier.
+    """Turn a detached stream into a transport.
 
     Args:
         stream: What ``RequestHandler.detach()`` returned.
         io: What the connections of this loop share.
-        carrier: "auto" takes `direct` for plain sockets on a selector loop and `stream` for the
+        transport: "auto" takes `direct` for plain sockets on a selector loop and `stream` for the
             rest; "stream" always takes the stream.
 
     Returns:
-        The carrier and the bytes that arrived behind the handshake, or None where the client
+        The transport and the bytes that arrived behind the handshake, or None where the client
         has left already.
     """
     # One read tells all: it is done at once with early bytes or with the news that the client
@@ -45,7 +46,7 @@ def take_over(
         early = read.result()
     if stream.closed():  # the client's last bytes and the news that it has left came together
         return None
-    if carrier == "stream" or not _is_plain(stream, io):
+    if transport == "stream" or not _is_plain(stream, io):
         return StreamTransport(stream, io, None if read.done() else read), early
     try:
         sock: socket.socket = stream.socket.dup()

@@ -137,7 +137,7 @@ def test_a_thread_that_the_loop_waits_for_gets_out_and_the_next_message_waits_no
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
     certificate = None
     if request.param == "tls":
         certificate, key = make_certificate(folder)
@@ -147,7 +147,7 @@ def server(request, tmp_path_factory):
         }
     modules = {"crossbot.py": BOT}
     with running_server(CONFIG, folder=folder, modules=modules, **options) as running:
-        running.extra |= {"carrier": request.param, "certificate": certificate}
+        running.extra |= {"transport": request.param, "certificate": certificate}
         yield running
 
 

@@ -94,8 +94,8 @@ def test_a_kernel_that_is_cut_off_before_its_first_bot_is_told_when_it_serves_on
 
 def test_a_bot_does_not_call_itself_live_while_its_server_is_silent(tmp_path_factory):
     hasten = (
-        "import jupyter_wshandler.server.kernels.wire as k\n"
-        "k.BEAT = k.TICK = 0.2\n"
+        "from jupyter_wshandler.server.kernels import watch, wire\n"
+        "wire.BEAT = watch.TICK = 0.2\n"
         "def f(h, m): return m\n"
     )
     folder = tmp_path_factory.mktemp("silent")

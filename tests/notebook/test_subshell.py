@@ -31,24 +31,24 @@ async def on_message(handler, message):
     what, kernel_id = message.split()
     found = wire(kernel_id)
     if what == "delete":
-        await found._ask("delete_subshell_request", {"subshell_id": found._subshell})
+        await found._control.ask("delete_subshell_request", {"subshell_id": found._subshell})
     if what == "deaf":  # an older ipykernel: nothing is said of a message for a deleted subshell
-        found._shell_said = lambda frames: found._replied(frames)
-        found._shell.on_recv(found._shell_said)
-        await found._ask("delete_subshell_request", {"subshell_id": found._subshell})
+        found._shell.stream.on_recv(found._control.received)
+        await found._control.ask("delete_subshell_request", {"subshell_id": found._subshell})
     if what == "unsure":
         import time
         for sent in found._unsure:
             sent.at = found._loop.time() + 3600
     if what == "refuse":
-        asked = found._ask
+        control = found._control
+        asked = control.ask
         async def ask(kind, content):
             if kind == "create_subshell_request":
-                found._ask = asked
+                control.ask = asked
                 return {"status": "error", "evalue": "no more threads"}
             return await asked(kind, content)
-        found._ask = ask
-    subshells = await found._ask("list_subshell_request", {})
+        control.ask = ask
+    subshells = await found._control.ask("list_subshell_request", {})
     return {"subshell": found._subshell, "unsure": len(found._unsure), **subshells}
 """
 CONFIG = """

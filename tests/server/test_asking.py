@@ -116,7 +116,7 @@ class House:
         with self.recheck.fresh(recheck):
             handler.current_user = await handler.identity_provider.get_user(handler)
         assert handler.current_user is not None
-        assert self.recheck.admit(handler, connection)
+        assert self.recheck.note_login(handler, connection)
         self.manager.connections[connection.id] = connection
         return connection
 
@@ -204,10 +204,10 @@ async def test_a_login_that_was_found_to_have_ended_is_refused_by_routes_that_ne
     never = Connection("a", recheck=0)
     handler = house.recheck._handler(never)
     handler.current_user = None
-    assert house.recheck.admit(handler, never) is True  # nobody was asked yet
+    assert house.recheck.note_login(handler, never) is True  # nobody was asked yet
     handler.current_user = "somebody"
     handler._token_authenticated = True
-    assert house.recheck.admit(handler, never) is False
+    assert house.recheck.note_login(handler, never) is False
 
 
 async def test_one_credential_is_asked_about_once_a_period_however_many_connections(house):

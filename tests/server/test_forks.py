@@ -44,7 +44,7 @@ def server(request, tmp_path_factory):
         ROUTES,
         folder=tmp_path_factory.mktemp("forks"),
         modules={"bots.py": BOTS},
-        extra_args=[f"--WSHandlerApp.carrier={request.param}"],
+        extra_args=[f"--WSHandlerApp.transport={request.param}"],
     ) as running:
         yield running
 

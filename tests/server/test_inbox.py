@@ -56,8 +56,8 @@ STREAMS = {
 }
 
 
-def serving(folder, carrier: str):
-    args = [f"--WSHandlerApp.carrier={carrier}"]
+def serving(folder, transport: str):
+    args = [f"--WSHandlerApp.transport={transport}"]
     return running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args)
 
 
@@ -94,14 +94,14 @@ def growth_of(server, path: str, what: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("carrier", "what"), [("direct", "texts"), ("direct", "binaries"), ("stream", "texts")]
+    ("transport", "what"), [("direct", "texts"), ("direct", "binaries"), ("stream", "texts")]
 )
 @pytest.mark.alone
 def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
-    tmp_path, carrier, what
+    tmp_path, transport, what
 ) -> None:
     # A server of its own: what the C library has kept of earlier messages would hide the growth.
-    with serving(tmp_path, carrier) as server:
+    with serving(tmp_path, transport) as server:
         left(server)
         assert growth_of(server, "/slow", what) < SIZE + SLACK
 

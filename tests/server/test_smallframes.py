@@ -75,7 +75,7 @@ url:
 @pytest.fixture(scope="module", params=["direct", "stream"])
 def limited(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    args = [f"--WSHandlerApp.carrier={request.param}"]
+    args = [f"--WSHandlerApp.transport={request.param}"]
     with running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args) as it:
         yield it
 

@@ -108,7 +108,7 @@ class House:
         handler = self.recheck._handler(connection)
         handler.current_user = await self.provider.get_user(handler)
         connection.current_user = handler.current_user
-        assert self.recheck.admit(handler, connection)
+        assert self.recheck.note_login(handler, connection)
         self.manager.connections[connection.id] = connection
         return connection
 
@@ -208,6 +208,21 @@ async def test_a_fault_in_code_is_no_answer_and_is_written_once_with_its_traceba
     ]
 
 
+async def test_an_answer_of_the_authorizer_that_is_neither_yes_nor_no_is_a_fault_of_the_authorizer(
+    house, caplog
+):
+    class Neither:
+        def __bool__(self) -> bool:
+            raise ValueError("ambiguous")
+
+    one = await house.open()
+    house.authorizer.is_authorized = lambda *args: Neither()
+    await until(lambda: house.events)
+    assert (house.events[0]["result"], house.events[0]["asked"]) == ("failed", "the Authorizer")
+    assert "ambiguous" in caplog.text
+    assert one.closed is None
+
+
 async def test_a_fault_of_our_own_is_named_as_ours_and_has_an_end_too(house, caplog, monkeypatch):
     one = await house.open(recheck_grace=5 * PERIOD)
 
@@ -228,7 +243,7 @@ async def test_another_kind_of_fault_is_written_too_and_the_same_one_again_after
     house, caplog, monkeypatch
 ):
     now = [1000.0]
-    monkeypatch.setattr("jupyter_wshandler.server.unanswered.monotonic", lambda: now[0])
+    monkeypatch.setattr("jupyter_wshandler.server.access.unanswered.monotonic", lambda: now[0])
     await house.open()
     house.provider.raises = ZeroDivisionError()
     await questions(house, 3)

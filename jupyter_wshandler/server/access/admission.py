@@ -5,7 +5,6 @@ No code of the user's runs here, but for the function that a route names for dec
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -20,21 +19,16 @@ from ...connection.connection import Connection
 from ...engine.handshake import is_upgrade
 from ...errors import ConnectionClosed, ConnectionRefused, NoAnswer, PoolBusy
 from ...guard import sheltered
-from ...manager.manager import WebSocketManager
-from ...routes import Route
 from .. import pages
-from ..api.bodies import Leftovers
 from ..forwarded import read_forwarded
 from ..hints import lost_upgrade, refused_origin
+from ..routing import Found
+from ..services import Services
 from .asking import ClientGone, Unanswered
+from .authorize import resource_of
 from .identity import cookie_name, hub_auth_of, is_allowed, user_key
 from .inquiry import InquiringHandler
-from .recheck import Recheck
-from .refusals import Refusals
 from .tickets import ARGUMENT as TICKET
-from .tickets import Tickets
-
-SILENCE = logging.Logger("jupyter_wshandler.silence", logging.CRITICAL + 1)
 
 UNASKED = "the Hub cannot be asked who you are; try again"
 
@@ -42,7 +36,7 @@ BROKEN = "this route is broken; its error is in the server's log"
 
 
 class Refused(HTTPError):
-    """Refuse a request with a status and one sentence that the client may see.
+    """A refusal: a status, and one sentence that the client may see.
 
     Args:
         status: The HTTP status.
@@ -69,7 +63,7 @@ class Refused(HTTPError):
 
 
 class WrongOrigin(Refused):
-    """Refuse a page of another origin.
+    """The refusal of a page of another origin.
 
     Args:
         detail: More words, for the log alone.
@@ -82,7 +76,7 @@ class WrongOrigin(Refused):
 
 
 class StaleLogin(Refused):
-    """Refuse a ticket or login that may have been good a moment ago."""
+    """The refusal of a ticket or login that may have been good a moment ago."""
 
     cause = "login"
 
@@ -91,7 +85,7 @@ class StaleLogin(Refused):
 
 
 class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
-    """Decide who may use one route; a subclass says what is answered then."""
+    """The decision who may use one route; a subclass says what is answered then."""
 
     upgrading = False
     """Whether a socket is asked for."""
@@ -102,47 +96,22 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
     page_path: str | None = None
     """What a path names in the folder that is the route's page; None at the route's address."""
 
-    silent = False
-    """Whether nothing more is logged: a reached limit has its own line, once a minute."""
-
-    @property
-    def log(self) -> logging.Logger:
-        """Where lines about this request go, Jupyter's own included."""
-        return SILENCE if self.silent else super().log
-
     @property
     def accepted(self) -> list[str]:
         """The values of the request's Accept fields."""
         return self.request.headers.get_list("Accept")
 
-    def initialize(
-        self,
-        manager: WebSocketManager,
-        route: Route,
-        route_args: tuple[str, ...],
-        route_kwargs: dict[str, str],
-        page_path: str | None,
-        recheck: Recheck,
-        tickets: Tickets,
-        refusals: Refusals,
-        leftovers: Leftovers,
-        secure_cookie: bool | None = None,
-        carrier: str = "auto",
-        static_url: str = "",
-    ) -> None:
-        """Take what the matcher found."""
-        self.manager = manager
-        self.route = route
-        self.route_args = route_args
-        self.route_kwargs = route_kwargs
-        self.page_path = page_path
-        self.recheck = recheck
-        self.tickets = tickets
-        self.refusals = refusals
-        self.leftovers = leftovers
-        self.secure_cookie = secure_cookie
-        self.carrier = carrier
-        self.scripts = static_url
+    def initialize(self, services: Services, found: Found) -> None:  # type: ignore[override]
+        """Take what the handlers share, and what the matcher has found.
+
+        Args:
+            services: What the handlers share.
+            found: The route of the request's path.
+        """
+        super().initialize(services)
+        self.found = found
+        self.route = found.route
+        self.page_path = found.page_path
 
     # ---- who may -------------------------------------------------------------------------
 
@@ -177,8 +146,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
             raise WrongOrigin(self._origin_hint())
-        resource = f"wshandler:{self.route.config.name}"
-        if user is not None and not await self.may(user, "execute", resource):
+        if user is not None and not await self.may(resource_of(self.route)):
             raise Refused(403, "this user is not authorized for this route")
         if upgrade and self.page_path:
             raise Refused(404, "this is a file of a page; the WebSocket is at the page's address")
@@ -195,7 +163,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             Refused: The Hub cannot be asked.
         """
         try:
-            with self.recheck.fresh(self.route.config.auth.recheck):
+            with self.services.recheck.fresh(self.route.config.auth.recheck):
                 await self.find_out_who(
                     lambda: JupyterHandler.prepare(self, _redirect_to_login=redirect)
                 )
@@ -204,7 +172,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             if is_hub and unanswered.result == "unreachable":
                 raise self.unavailable(UNASKED) from None
             raise
-        if self.recheck.is_overdue(self, self.route):
+        if self.services.recheck.is_overdue(self, self.route):
             raise Refused(503, UNASKED, {"Retry-After": "5"})
 
     @property
@@ -222,7 +190,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         JupyterHub makes a login cookie of a token in the address of a page. It would not for a
         socket either, and does not see that this is one.
         """
-        if self.upgrading and self.recheck.hub is not None and name != cookie_name(self):
+        if self.upgrading and self.services.recheck.hub is not None and name != cookie_name(self):
             return
         super().set_cookie(name, *args, **kwargs)
 
@@ -267,7 +235,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         if not text:
             raise StaleLogin("a ticket is needed; a page fetches it from wshandler/api/tickets")
         who, path = user_key(self.current_user), normal_path(as_escaped(self.request.path))
-        if not self.tickets.take(text, who, config.name, path):
+        if not self.services.tickets.take(text, who, config.name, path):
             raise StaleLogin("the ticket is not good here, or not any more; fetch a new one")
 
     def check_membership(self) -> None:
@@ -319,16 +287,16 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             Exception: Whatever the function raises.
         """
         try:
-            return await self.manager.ask(connection, event, *args, gone=self.gone)
+            return await self.services.manager.ask(connection, event, *args, gone=self.gone)
         except NoAnswer as error:
             late = Unanswered(f"its {event}", error, late=True)
-            self.recheck.unanswered.request(late, self.named)
+            self.services.recheck.unanswered.request(late, self.named)
             raise self.unavailable(
                 f"this route's {event} does not answer; try again later"
             ) from None
         except PoolBusy as error:
             busy = Unanswered("the threads", error, late=True)
-            self.recheck.unanswered.request(busy, self.named)
+            self.services.recheck.unanswered.request(busy, self.named)
             raise self.unavailable("the server is busy; try again later") from None
         except ConnectionClosed:
             if self.gone.done():

@@ -15,11 +15,12 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.httpclient import HTTPClientError
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.httputil import HTTPHeaders
 from tornado.web import Application, Finish, HTTPError
 
 from ...connection.request import Request
 from ...guard import is_interrupt
+from ..requests import without_client
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ _NETWORK = {
 
 
 class Denied(Exception):
-    """Who was asked has said no by raising, or has answered the request itself.
+    """A no: who was asked has raised it, or has answered the request itself.
 
     Args:
         error: What was raised: an HTTPError, or Finish.
@@ -50,11 +51,11 @@ class Denied(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The end of a question whose answer nobody waits for any more."""
 
 
 class Unanswered(Exception):
-    """Nobody has said yes or no.
+    """A question to which nobody has said yes or no.
 
     Args:
         asked: Who was asked.
@@ -90,17 +91,8 @@ def is_unreachable(error: BaseException) -> bool:
     return bool(names & _NETWORK)
 
 
-class Nowhere:
-    """Be the connection of a request that nobody sent."""
-
-    context = None
-
-    def set_close_callback(self, callback: Any) -> None:
-        """Ignore the callback: nothing is open."""
-
-
 class AskedAgain(JupyterHandler):
-    """A request of before: what is answered to it goes nowhere.
+    """The handler of a request of before: what is answered to it goes nowhere.
 
     A provider may send a browser to its login, and nobody is there.
     """
@@ -132,11 +124,8 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
     headers = HTTPHeaders()
     for name, value in request.headers.items():
         headers.add(name, value)
-    again = HTTPServerRequest(
-        start_line=RequestStartLine("GET", request._whole_uri, "HTTP/1.1"),
-        headers=headers,
-        connection=Nowhere(),  # type: ignore[arg-type]
-    )
+    # With what proves the identity: it has no public name, as callbacks are not to see it.
+    again = without_client(request._whole_uri, headers)
     again.remote_ip = request.remote_ip
     again.protocol = request.protocol
     handler = AskedAgain(application, again)
@@ -146,7 +135,7 @@ def handler_of(application: Application, request: Request) -> AskedAgain:
 
 
 class Asker:
-    """Ask, and own what is not answered yet."""
+    """The questions that are not answered yet, and the one way to ask more."""
 
     def __init__(self) -> None:
         self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()
@@ -173,36 +162,10 @@ class Asker:
         if handler.answered:
             # It has sent the browser elsewhere: to its login.
             user = None
-        # Whatever else is asked of the handler goes by these; without them Jupyter raises.
+        # Whatever else is asked of the handler goes by these; without them Jupyter raises. Only its
+        # own `prepare` sets the second one, which checks more than is asked here.
         handler.current_user = handler._jupyter_current_user = user
         return user
-
-    async def may(
-        self, handler: JupyterHandler, action: str, resource: str, patience: float = PATIENCE
-    ) -> bool:
-        """Ask the Authorizer whether a handler's user may do something.
-
-        Args:
-            handler: A handler whose user is known.
-            action: What is to be done, such as "execute".
-            resource: To what.
-            patience: Seconds that the answer may take.
-
-        Raises:
-            Unanswered: Nobody can say.
-        """
-        authorizer, user = handler.authorizer, handler.current_user
-        try:
-            return bool(
-                await self.ask(
-                    AUTHORIZER,
-                    lambda: authorizer.is_authorized(handler, user, action, resource),
-                    handler,
-                    patience,
-                )
-            )
-        except Denied:
-            return False
 
     async def ask(
         self,

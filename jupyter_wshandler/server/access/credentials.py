@@ -82,6 +82,7 @@ def of_request(request: Request) -> str:
         for name, value in request.headers.items()
         if name.lower() != "sec-websocket-key"
     )
+    # The whole of it: a token in the query is what the provider goes by.
     uri = _TICKET.sub("", request._whole_uri)
     where = [uri, request.remote_ip, request.protocol, request.host]
     return _digest(REQUEST, "\n".join([*where, *fields]))

@@ -32,15 +32,15 @@ ANSWERS_AT_MOST = 10_000
 """Answers that are kept; the oldest are forgotten first."""
 
 
-class Answer(NamedTuple):
-    """Hold what the Hub said: when (monotonic), and of whom; None for nobody."""
+class HubAnswer(NamedTuple):
+    """What the Hub said: when (monotonic), and of whom; None for nobody."""
 
     at: float
     user: dict[str, Any] | None
 
 
 class HubLogins:
-    """Know whose the logins are that JupyterHub has given.
+    """Whose the logins are that JupyterHub has given, as far as it has been asked.
 
     Args:
         hub_auth: What asks the Hub (``jupyterhub.services.auth.HubOAuth``). Its
@@ -53,7 +53,7 @@ class HubLogins:
         self._ask_hub = hub_auth.user_for_token
         self._clear_cookie = hub_auth.clear_cookie
         self._logged_out = logged_out
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, HubAnswer] = {}
         self._failures: dict[str, float] = {}
         self._questions: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
         hub_auth.user_for_token = self._user_for_token
@@ -189,7 +189,7 @@ class HubLogins:
                 raise
             raise HTTPError(504, f"the Hub has not answered within {PATIENCE:g} s") from None
         self._failures.pop(credential, None)
-        _keep(self._answers, credential, Answer(at, user))
+        _keep(self._answers, credential, HubAnswer(at, user))
         # The rest of the server takes HubAuth's answers, and should not take an older one.
         digest = hashlib.sha256(token.encode("utf8", "replace")).hexdigest()
         self._hub_auth.cache[f"token:{session_id}:{digest}"] = user

@@ -8,20 +8,19 @@ of the cause, which is in the log once a minute.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Finish, HTTPError
 
+from ..services import Services
 from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
+from .authorize import is_authorized
 from .identity import complete
-from .recheck import Recheck
-
-T = TypeVar("T")
 
 NO_ANSWER = {
     IDENTITY: "the server cannot find out who you are; try again later",
@@ -29,16 +28,39 @@ NO_ANSWER = {
 }
 """What a client is told, by who has not answered."""
 
+SILENT_LOG = logging.Logger("jupyter_wshandler.silent", logging.CRITICAL + 1)
+"""A log that takes nothing."""
+
 CLIENT_GONE = 499
 """The status of a request whose client has gone, in metrics and logs: nobody reads it."""
 
 
 class InquiringHandler(JupyterHandler):
-    """Ask the identity provider and the Authorizer with an end to the waiting."""
+    """A handler whose questions to the identity provider and the Authorizer have an end."""
 
-    recheck: Recheck
+    services: Services
+
+    silent = False
+    """Whether nothing more is logged about this request, as it has been said often enough."""
 
     _gone: asyncio.Future[None] | None = None
+
+    def initialize(self, services: Services, **more: Any) -> None:
+        """Take what the handlers of this server share.
+
+        Args:
+            services: That.
+            more: What a class of Jupyter's takes in this place.
+        """
+        super().initialize(**more)
+        self.services = services
+        # `bodies` knows nothing of the services, and looks for it here.
+        self.leftovers = services.leftovers
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where lines about this request go, Jupyter's own included."""
+        return SILENT_LOG if self.silent else super().log
 
     @property
     def gone(self) -> asyncio.Future[None]:
@@ -64,7 +86,7 @@ class InquiringHandler(JupyterHandler):
         try:
             yield
         except Unanswered as unanswered:
-            self.recheck.unanswered.request(unanswered, self.named)
+            self.services.recheck.unanswered.request(unanswered, self.named)
             raise self.unavailable(NO_ANSWER[unanswered.asked]) from None
         except ClientGone:
             self.set_status(CLIENT_GONE, "client has gone")
@@ -95,29 +117,32 @@ class InquiringHandler(JupyterHandler):
             ClientGone: Nobody waits for the answer.
         """
         CallContext.set(CallContext.JUPYTER_HANDLER, self)
-        await self._ask(IDENTITY, prepare)
+        recheck = self.services.recheck
+        try:
+            await recheck.asker.ask(IDENTITY, prepare, self, recheck.patience, self.gone)
+        except Denied as denied:
+            raise denied.error from None
         if not self._finished:
             at_once(IDENTITY, _check_user, self.current_user)
 
-    async def may(self, user: Any, action: str, resource: str) -> bool:
-        """Return whether the Authorizer lets a user do something.
+    async def may(self, resource: str) -> bool:
+        """Return whether the Authorizer lets who asks run something.
 
         Args:
-            user: The user.
-            action: What is to be done, such as "execute".
-            resource: To what.
+            resource: What: see `authorize`.
 
         Raises:
             HTTPError: It refuses the request.
             Unanswered: It has failed, or does not answer.
             ClientGone: Nobody waits for the answer.
         """
-
-        async def question() -> bool:
-            answer = self.authorizer.is_authorized(self, user, action, resource)
-            return bool(await ensure_async(answer))
-
-        return bool(await self._ask(AUTHORIZER, question))
+        recheck = self.services.recheck
+        try:
+            return await is_authorized(
+                recheck.asker, self, resource, patience=recheck.patience, gone=self.gone
+            )
+        except Denied as denied:
+            raise denied.error from None
 
     @property
     def token_authenticated(self) -> bool:
@@ -127,15 +152,6 @@ class InquiringHandler(JupyterHandler):
     def skip_check_origin(self) -> bool:
         """Return whether the identity provider says that the request's origin matters not."""
         return not at_once(IDENTITY, self.identity_provider.should_check_origin, self)
-
-    async def _ask(self, asked: str, question: Callable[[], Awaitable[T] | T]) -> T:
-        try:
-            answer: T = await self.recheck.asker.ask(
-                asked, question, self, self.recheck.patience, self.gone
-            )
-            return answer
-        except Denied as denied:
-            raise denied.error from None
 
 
 def _check_user(user: Any) -> None:

@@ -3,6 +3,17 @@
 The handshake asks once; after that a user may log out, a token may be revoked, a membership may
 be withdrawn. So the identity provider and the authorizer are asked again, once per credential
 and period however many connections use it, and a logout is acted on at once.
+
+Three answers are told apart:
+
+- No: the connection is closed.
+- Yes: it stays, until the period is over again.
+- None at all, as the Hub is being restarted or a provider fails. Taken for a no, it would throw
+  everybody out at each restart of the Hub; taken for a yes, it would let those stay for ever whose
+  access was withdrawn meanwhile. So it stays for the route's `grace`, counted from the last answer.
+
+There is one clock for all: it sleeps until the first period is over, and begins a task for each
+question that is due. Nothing is held for a connection but the digest of its credential.
 """
 
 from __future__ import annotations
@@ -10,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,8 +33,8 @@ from ...connection.connection import Connection
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from ...types import CloseCode
-from ..unanswered import UnansweredLog
-from .asking import PATIENCE, AskedAgain, Asker, Unanswered, handler_of
+from .asking import PATIENCE, AskedAgain, Asker, Denied, Unanswered, handler_of
+from .authorize import is_authorized, resource_of
 from .credentials import (
     cookie_digest,
     login_cookie,
@@ -35,6 +46,7 @@ from .credentials import (
 from .hub import HubLogins
 from .identity import complete, hub_auth_of, is_allowed
 from .refusals import Refusals
+from .unanswered import UnansweredLog
 
 REMEMBER_AT_MOST = 10_000
 """Logins remembered as ended by a logout; the oldest are forgotten first."""
@@ -49,8 +61,26 @@ HUB, OURSELVES = "the Hub", "jupyter_wshandler"
 """Who has not answered, beside those whom `asking` knows."""
 
 
+class _Logout:
+    """A provider's `clear_login_cookie`, of which the recheck hears first.
+
+    Args:
+        recheck: Closes the connections of the browser that logs out.
+        clear: The provider's own.
+    """
+
+    def __init__(self, recheck: Recheck, clear: Callable[[JupyterHandler], Any]) -> None:
+        self._recheck = recheck
+        self._clear = clear
+
+    def __call__(self, handler: JupyterHandler) -> Any:
+        """Close the browser's connections, and let the provider do what it does."""
+        self._recheck.logged_out(handler)
+        return self._clear(handler)
+
+
 class Recheck:
-    """Ask again who is behind the open connections, and close those whose login has ended.
+    """The watch over open connections: it asks again who they are, and closes what has ended.
 
     Args:
         application: Jupyter's web application.
@@ -70,9 +100,12 @@ class Recheck:
         self._application = application
         self._manager = manager
         self._refusals = refusals
+        # Questions are those of `question_about`: connections that are asked about together.
         self._asked_at: dict[str, float] = {}
-        # When somebody has last answered, for each question and the name of a route.
+        # When somebody has last answered, for each question and the name of a route: the
+        # Authorizer may answer about one of a user's routes and fail at another.
         self._answered_at: dict[tuple[str, str], float] = {}
+        # Logins that a logout has ended: the cookies themselves are still good.
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -89,17 +122,11 @@ class Recheck:
     def start(self) -> None:
         """Begin to ask again; also act on every logout from now on."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="wshandler recheck")
+        # Jupyter tells nobody of a logout; this is what it calls for one.
         provider = self._application.settings.get("identity_provider")
         clear = getattr(provider, "clear_login_cookie", None)
-        if clear is None or getattr(clear, "_wshandler", False):
-            return
-
-        def clear_login_cookie(handler: JupyterHandler) -> Any:
-            self.logged_out(handler)
-            return clear(handler)
-
-        clear_login_cookie._wshandler = True  # type: ignore[attr-defined]
-        provider.clear_login_cookie = clear_login_cookie  # type: ignore[union-attr]
+        if clear is not None and not isinstance(clear, _Logout):
+            provider.clear_login_cookie = _Logout(self, clear)  # type: ignore[union-attr]
 
     async def stop(self) -> None:
         """Stop asking."""
@@ -136,7 +163,7 @@ class Recheck:
         """
         return proof(handler) if self.hub is None else self.hub.credential(handler)
 
-    def admit(self, handler: JupyterHandler, connection: Connection) -> bool:
+    def note_login(self, handler: JupyterHandler, connection: Connection) -> bool:
         """Note a new connection's credential; return whether it is not known to have ended.
 
         Args:
@@ -148,7 +175,8 @@ class Recheck:
         # What came neither with a token nor with a cookie came with the request as a whole.
         digest = self.proof(handler) or of_request(connection.request)
         connection.take_credential(digest)
-        # The Hub may have been asked a while before this connection came.
+        # The period counts from the answer: the Hub may have given it a while before this
+        # connection came, and it is no newer for having been used once more.
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
         question, now = question_about(connection), answered_at or time.monotonic()
         asked_at = self._asked_at.setdefault(question, now)
@@ -212,6 +240,7 @@ class Recheck:
         while True:
             wait = min(LONGEST_WAIT, max(0.0, self._due - time.monotonic()))
             try:
+                # Woken by a new connection whose period ends before all others.
                 # `wait_for` of Python 3.11 may swallow the cancellation of `stop`.
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -232,6 +261,7 @@ class Recheck:
             auth = connection.entry.config.auth
             if connection.credential is not None and auth.required and auth.recheck:
                 open_.setdefault(question_about(connection), []).append(connection)
+        # What nobody has open any more is forgotten.
         self._asked_at = {q: at for q, at in self._asked_at.items() if q in open_}
         self._answered_at = {q: at for q, at in self._answered_at.items() if q[0] in open_}
         self._due = float("inf")
@@ -277,6 +307,8 @@ class Recheck:
         async with self._places:
             asked_at = time.monotonic()
             try:
+                # Half a period old is fresh enough: so a question of somebody else's, such as a
+                # handshake's with the same token, spares the Hub this one.
                 with self.fresh(period / 2):
                     user = complete(await self.asker.who(handler, patience))
             except Unanswered as unanswered:
@@ -293,6 +325,7 @@ class Recheck:
             except Unanswered as unanswered:
                 same = [c for c in connections if c.entry is route]
                 self._without_answer(question, unanswered, same, asked_at)
+        # What is known is acted on first, also where the last question has had no answer.
         self._carry_out(question, digest, user is not None, verdicts)
         answered_at = asked_at if self.hub is None else self.hub.answered_at(digest) or 0.0
         if answered_at < asked_at - period / 2:
@@ -305,9 +338,12 @@ class Recheck:
 
     async def _may(self, handler: JupyterHandler, route: Route, patience: float) -> bool:
         """Return what the authorizer, and the rules of a route, say of the handler's user."""
-        resource = f"wshandler:{route.name}"
-        authorized = await self.asker.may(handler, "execute", resource, patience)
-        return authorized and is_allowed(handler.current_user, route.config.auth)
+        resource = resource_of(route)
+        try:
+            may = await is_authorized(self.asker, handler, resource, patience=patience)
+        except Denied:
+            return False
+        return may and is_allowed(handler.current_user, route.config.auth)
 
     def _carry_out(
         self, question: str, digest: str, known: bool, verdicts: dict[str, bool]
@@ -320,6 +356,8 @@ class Recheck:
                 continue
             if question_about(connection) != question:
                 continue
+            # The Hub knows whose the token is, and the provider says nobody: the user may not use
+            # this server any more, which is no end of the login.
             if not known and not known_to_hub:
                 result = "ended"
                 self._close(connection, CloseCode.LOGGED_OUT, "your login has ended")

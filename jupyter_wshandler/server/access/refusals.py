@@ -46,7 +46,7 @@ class Refusal(NamedTuple):
 
 
 class RecentRefusals:
-    """Keep the last refusal of each page for a moment.
+    """The last refusal of each page, kept for a moment.
 
     A browser tells a page nothing of a handshake that was refused. The page asks for it, with the
     same login and from the same origin, and nobody else hears of it.
@@ -78,7 +78,7 @@ class RecentRefusals:
 
 
 class Refusals:
-    """Take note of every refusal, without any secret.
+    """The record of every refusal, without any secret.
 
     Args:
         manager: Has the metrics and the log.

@@ -35,7 +35,7 @@ class _Ticket(NamedTuple):
 
 
 class Tickets:
-    """Give out tickets, and take each of them once.
+    """The tickets that are good now, each of them once.
 
     They are kept in memory, so that a ticket is good at the server that gave it, and nowhere else.
     """

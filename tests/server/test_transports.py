@@ -65,7 +65,7 @@ url:
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.carrier={request.param}"]}
+    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
     certificate = None
     if request.param == "tls":
         certificate, key = make_certificate(folder)

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..callbacks.errorlog import kind_of, place_of, write_whole
-from .access.refusals import UNANSWERED, Refusals
+from ...callbacks.errorlog import kind_of, place_of, write_whole
+from .refusals import UNANSWERED, Refusals
 
 if TYPE_CHECKING:
-    from ..manager.manager import WebSocketManager
-    from .access.asking import Unanswered
+    from ...manager.manager import WebSocketManager
+    from .asking import Unanswered
 
 PERIOD = 60.0
 """Seconds in which one kind of fault is written once."""
@@ -26,7 +26,7 @@ class _Kind(NamedTuple):
 
 
 class UnansweredLog:
-    """Take note of questions without an answer: each is counted, each kind written now and then.
+    """The record of questions without an answer: all are counted, each kind is written at times.
 
     Args:
         manager: Has the metrics and the log.
@@ -105,7 +105,7 @@ class UnansweredLog:
         key = (kind[0], kind[1], kind[2])
         known = self._kinds.pop(key, None)
         if known is not None and now - known.written_at < PERIOD:
-            self._kinds[key] = known._replace(since=known.since + 1)
+            self._kinds[key] = _Kind(known.written_at, known.since + 1)
             return 0
         self._kinds[key] = _Kind(now, 0)
         while len(self._kinds) > KINDS:

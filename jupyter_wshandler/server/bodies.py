@@ -61,7 +61,7 @@ def has_body(headers: HTTPHeaders) -> bool:
 
 
 class WithBody(Matcher):
-    """Match the requests with a body among those that another matcher matches.
+    """A matcher of the requests with a body, among those that another one matches.
 
     Args:
         matcher: The other matcher.
@@ -94,7 +94,7 @@ def rules_for(
 
 
 class Leftovers:
-    """Skip what clients still send of bodies that were refused.
+    """What clients still send of bodies that were refused, to be skipped.
 
     To close a socket with data that nobody has read resets the connection, and the client may
     lose the answer that it had been sent (RFC 9112 section 9.6). So it is read and thrown away for
@@ -193,7 +193,7 @@ class LastAnswer(HTTPConnection):
 
 
 class UnreadBody(RequestHandler):
-    """Decide on a request before its body is read.
+    """A handler that decides on a request before its body is read.
 
     Stands before the handler whose `prepare` decides; what that answers, or raises, is answered
     without a byte of the body. A class that takes bodies sets `lets_body_in` when it has decided.

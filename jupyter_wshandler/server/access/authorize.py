@@ -1,0 +1,63 @@
+"""The one question that is put to Jupyter's Authorizer: may this user do that here?
+
+It is put when a route is opened, when a page asks for a ticket, for each address of the API, and
+again and again while connections are open. What differs is only who waits for the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.handlers import JupyterHandler
+
+from ...routes import Route
+from .asking import AUTHORIZER, PATIENCE, Asker
+
+ACTION = "execute"
+"""What Jupyter calls it to run code: that is what a message to a bot does."""
+
+RESOURCE = "wshandler"
+"""What the Authorizer knows the extension by; see `resource_of` for one of its routes."""
+
+
+def resource_of(route: Route) -> str:
+    """Return what the Authorizer knows a route by.
+
+    Args:
+        route: The route.
+    """
+    return f"{RESOURCE}:{route.name}"
+
+
+async def is_authorized(
+    asker: Asker,
+    handler: JupyterHandler,
+    resource: str,
+    *,
+    patience: float = PATIENCE,
+    gone: asyncio.Future[None] | None = None,
+) -> bool:
+    """Ask the Authorizer whether a handler's user may run something.
+
+    Args:
+        asker: Asks.
+        handler: A handler whose user is known.
+        resource: What is to be run: `RESOURCE`, or one of `resource_of`.
+        patience: Seconds that the answer may take.
+        gone: Done when nobody waits for the answer any more.
+
+    Raises:
+        Denied: It has said no by raising.
+        Unanswered: It has failed, or does not answer.
+        ClientGone: `gone` is done.
+    """
+    user = handler.current_user
+
+    async def question() -> bool:
+        answer = handler.authorizer.is_authorized(handler, user, ACTION, resource)
+        # What it returns is of the Authorizer's making, too: where that has no truth value, it is
+        # the Authorizer that has failed.
+        return bool(await ensure_async(answer))
+
+    return bool(await asker.ask(AUTHORIZER, question, handler, patience, gone))

@@ -1,0 +1,164 @@
+"""What every address of the REST API below ``<base_url>/wshandler/api/`` has in common."""
+
+from __future__ import annotations
+
+from http.client import responses
+from typing import Any
+
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import APIHandler
+from tornado.routing import Matcher, Rule
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from ..access.authorize import RESOURCE
+from ..access.inquiry import InquiringHandler
+from ..bodies import LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
+from ..forwarded import read_forwarded
+from ..services import Services
+
+BODY_SECONDS = 10.0
+"""Seconds that a client has to send a body."""
+
+
+class ApiHandler(InquiringHandler, APIHandler):
+    """One address of the API, for those who may: asked before a byte of a body is read.
+
+    Jupyter's `prepare` checks Host, login, Origin and, for a login by cookie, XSRF; then the
+    Authorizer is asked. A subclass says in `most` how large the bodies of its verbs may be, and
+    takes one with `body_as`. `rules` makes its rules.
+    """
+
+    most: dict[str, int] = {}
+    """Bytes that a body may have, by verb, such as {"post": 4096}; other verbs have none."""
+
+    # Messages are activity; what only leads to a socket is not.
+    _track_activity = False
+
+    body = b""
+
+    @property
+    def recheck_period(self) -> float:
+        """How old the Hub's answer about who asks may be, in seconds; 0 leaves it to the Hub."""
+        periods = [
+            route.config.auth.recheck
+            for route in self.services.manager.table
+            if route.config.auth.required and route.config.auth.recheck
+        ]
+        return min(periods, default=0.0)
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide who may, by answers as fresh as the strictest route asks for."""
+        read_forwarded(self)
+        with self.answering():
+            with self.services.recheck.fresh(self.recheck_period):
+                await self.find_out_who(super().prepare)
+            if self._finished:
+                return
+            if self.current_user is None:
+                raise HTTPError(403, "log in first, or send a token")
+            if not await self.may(RESOURCE):
+                raise HTTPError(403, "this user is not authorized for this")
+
+    @property
+    def named(self) -> str:
+        """What log lines call this request."""
+        return f"API {self.request.path}"
+
+    def body_as(self, kind: type[T], expected: str) -> T:
+        """Return what the body says.
+
+        Args:
+            kind: A msgspec.Struct.
+            expected: What it should be, for who has sent something else.
+
+        Raises:
+            HTTPError: 400, it is not that.
+        """
+        try:
+            return decoded(self.body, kind, expected)
+        except WrongBody as error:
+            # A `%` of the client's would be taken for a format.
+            raise HTTPError(400, str(error).replace("%", "%%")) from None
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Write one line a refusal; Tornado's own would hold the query, and so the token."""
+        if isinstance(value, HTTPError):
+            why = value.log_message or value.reason or responses.get(value.status_code, "refused")
+            self.log.info("API %s: %d: %s", self.request.path, value.status_code, why)
+        else:
+            self.log.error("API %s failed", self.request.path, exc_info=(typ, value, tb))
+
+    @ws_authenticated
+    def options(self) -> None:
+        """Refuse: pages of other sites send tokens, and need nothing of what is here."""
+        raise HTTPError(405)
+
+
+class WithBodyHandler(UnreadBody, ApiHandler):
+    """An address of the API for requests with a body: read if it is small, from those who may."""
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide who may, and whether the body can be what is expected."""
+        await super().prepare()
+        if self._finished:
+            return
+        verb = (self.request.method or "").lower()
+        if verb == "options" or getattr(type(self), verb) is getattr(RequestHandler, verb):
+            raise HTTPError(405)
+        if verb not in self.most:
+            raise HTTPError(400, "a body means nothing here")
+        if self.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise HTTPError(415, "send the body as it is, without a Content-Encoding")
+        self._may_have = self.most[verb]
+        length = self.request.headers.get("Content-Length", "").strip()
+        if length.isascii() and length.isdigit() and int(length[:20]) > self._may_have:
+            raise self._too_large()
+        self._received = bytearray()
+        connection: Any = self.request.connection
+        connection.set_body_timeout(BODY_SECONDS)
+        self.lets_body_in = True
+
+    def _too_large(self) -> HTTPError:
+        return HTTPError(413, f"a body of more than {self._may_have} bytes is not read")
+
+    def data_received(self, chunk: bytes) -> Any:
+        """Take a piece of the body."""
+        if self._finished:
+            return None
+        self._received += chunk
+        if len(self._received) > self._may_have:
+            # It had no length, and so could not be refused before.
+            return self._refuse_the_rest()
+        self.body = bytes(self._received)
+        return None
+
+    async def _refuse_the_rest(self) -> None:
+        connection: Any = self.request.connection
+        self._received.clear()
+        error = self._too_large()
+        self.refuse_now(error)
+        # Tornado waits with reading on until this is done, and finds the stream closed.
+        await self.leftovers.skipped(connection.stream)
+
+    def refuse_now(self, error: HTTPError) -> None:
+        """Answer while the body still comes.
+
+        Args:
+            error: The answer.
+        """
+        connection: Any = self.request.connection
+        self.log_exception(type(error), error, None)
+        self.request.connection = LastAnswer(connection, None)
+        self.send_error(error.status_code, exc_info=(type(error), error, None))
+
+
+def rules(matcher: Matcher, handler: type[ApiHandler], services: Services) -> list[Rule]:
+    """Return the rules of an address of the API.
+
+    Args:
+        matcher: Matches the address.
+        handler: Serves it.
+        services: What the handlers share.
+    """
+    with_body = type(f"{handler.__name__}WithBody", (WithBodyHandler, handler), {})
+    return rules_for(matcher, handler, stream_request_body(with_body), {"services": services})

@@ -1,0 +1,51 @@
+"""The rules of this extension: which path is answered by which handler."""
+
+from __future__ import annotations
+
+import re
+
+from jupyter_server.utils import url_path_join
+from tornado.routing import PathMatches
+from tornado.web import Application
+
+from .api import base as api
+from .api.tickets import TicketsHandler
+from .bodies import rules_for
+from .handlers import (
+    PrivateRouteHandler,
+    PrivateRouteHandlerWithBody,
+    PublicRouteHandler,
+    PublicRouteHandlerWithBody,
+)
+from .routing import FolderMatcher, RouteMatcher, insert_rules
+from .services import Services
+
+
+def install(application: Application, services: Services, base_url: str) -> None:
+    """Put the rules of the API and of all routes into Jupyter's web application.
+
+    A login is asked for by the class of the handler, not by an `if` in it, so that private and
+    public routes have rules of their own.
+
+    Args:
+        application: Jupyter's web application.
+        services: What the handlers share.
+        base_url: The server's base URL.
+    """
+    tickets = url_path_join(base_url, "wshandler", "api", "tickets")
+    private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
+    private_folder, public_folder = (
+        FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
+    )
+    insert_rules(
+        application,
+        [
+            *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
+            *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
+            *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
+        ],
+        [
+            *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
+            *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
+        ],
+    )

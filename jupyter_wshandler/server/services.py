@@ -1,0 +1,37 @@
+"""What the handlers of one server share: one object, made at its start and handed to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..manager.manager import WebSocketManager
+from .access.recheck import Recheck
+from .access.refusals import Refusals
+from .access.tickets import Tickets
+from .bodies import Leftovers
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that a handler needs to answer, but for what its own request says.
+
+    Attributes:
+        manager: Owns the connections and the routes.
+        recheck: Knows whose login has ended, and asks who that is.
+        tickets: Those that are good now.
+        refusals: Takes note of who is refused.
+        leftovers: Skips the bodies that are not read.
+        secure_cookie: The administrator's word about the session cookie's Secure attribute; None
+            where the browser's connection decides.
+        transport: How bytes travel after the handshake: see `take_over`.
+        static_url: The URL of the extension's files for browsers.
+    """
+
+    manager: WebSocketManager
+    recheck: Recheck
+    tickets: Tickets
+    refusals: Refusals
+    leftovers: Leftovers
+    secure_cookie: bool | None
+    transport: str
+    static_url: str

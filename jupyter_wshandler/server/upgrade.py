@@ -1,0 +1,145 @@
+"""The answer 101: what client and route agree on, and the hand-over of the bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..callbacks.errorlog import write_whole
+from ..connection.connection import Connection
+from ..engine.chat import SUBPROTOCOL
+from ..engine.deflate import PerMessageDeflate
+from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
+from ..engine.protocol import Protocol
+from ..errors import HandshakeError
+from ..guard import sheltered
+from ..transports.handover import take_over
+from ..types import Codec
+from .access.admission import AdmissionHandler, Refused, StaleLogin
+from .access.asking import ClientGone
+from .hints import lost_upgrade
+
+
+class UpgradeHandler(AdmissionHandler):
+    """A route's address, as far as it opens WebSockets for those who have been admitted."""
+
+    def refuse_if_stopping(self) -> None:
+        """Refuse while the server stops: nobody would say goodbye to a new connection."""
+        if self.services.manager.stopping:
+            raise Refused(503, "the server is stopping")
+
+    def refuse_if_logged_out(self, connection: Connection) -> None:
+        """Refuse a credential that has ended, where the route asks for one at all."""
+        is_good = self.services.recheck.note_login(self, connection)
+        if not is_good and self.route.config.auth.required:
+            raise StaleLogin("this login has ended; log in again")
+
+    async def upgrade(self, connection: Connection) -> bool:
+        """Complete the handshake and open the connection.
+
+        Args:
+            connection: The connection to open.
+
+        Returns:
+            Whether it is open: a client may leave in the middle.
+        """
+        method, version = self.request.method or "", self.request.version
+        pairs = list(self.request.headers.get_all())
+        try:
+            handshake = check_upgrade(method, version, pairs)
+        except HandshakeError as error:
+            detail = lost_upgrade(self.request)
+            raise Refused(error.status, error.reason, error.headers, detail=detail) from None
+        chats = SUBPROTOCOL in handshake.subprotocols
+        # It is between our chat and us, and no business of the route's.
+        offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
+        subprotocol = await self.choose_subprotocol(connection, offered)
+        deflate, extensions = await self.choose_compression(connection, handshake)
+        # Asked again: the route's own functions may have taken their time, and meanwhile the user
+        # may have logged out, or the server begun to stop. Nothing is awaited from here on, so
+        # that no logout is missed before the connection is among the open ones.
+        self.refuse_if_stopping()
+        self.refuse_if_logged_out(connection)
+        self.clear_header("Content-Type")
+        self.set_status(101)
+        self.set_header("Upgrade", "websocket")
+        self.set_header("Connection", "Upgrade")
+        self.set_header("Sec-WebSocket-Accept", handshake.accept)
+        if subprotocol is not None:
+            self.set_header("Sec-WebSocket-Protocol", subprotocol)
+            connection.subprotocol = subprotocol
+        elif chats:
+            self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
+        if extensions:
+            self.set_header("Sec-WebSocket-Extensions", extensions)
+        self.finish()
+        taken = take_over(self.detach(), self.services.manager.io, self.services.transport)
+        if taken is None:
+            return False
+        transport, early = taken
+        protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
+        if chats and subprotocol is None:
+            protocol = connection.envelop(protocol)
+        self.services.manager.open(connection, protocol, transport, early)
+        return True
+
+    async def choose_subprotocol(self, connection: Connection, offered: list[str]) -> str | None:
+        """Return the subprotocol to answer with, or None (RFC 6455 section 4.2.2)."""
+        if not offered:
+            return None
+        if "select_subprotocol" not in self.route.callbacks:
+            spoken = self.route.config.subprotocols
+            found = select_subprotocol(offered, spoken)
+            if found is None:
+                self.services.refusals.unspoken(self.route.config.name, offered, spoken)
+            return found
+        chosen = await self._ask_about(connection, "select_subprotocol", list(offered))
+        # Only of a real str are `==` and `repr` known to do no more than they say.
+        if chosen is not None and (type(chosen) is not str or chosen not in offered):
+            self.log.error(
+                "Route %s: select_subprotocol returned %s, which the client did not offer",
+                self.route.config.name,
+                repr(chosen) if type(chosen) is str else type(chosen).__name__,
+            )
+            raise Refused(500, "the route's select_subprotocol failed")
+        if chosen is None:
+            self.services.refusals.unspoken(self.route.config.name, offered, None)
+            return None
+        return str(chosen)
+
+    async def choose_compression(
+        self, connection: Connection, handshake: Handshake
+    ) -> tuple[PerMessageDeflate | None, str | None]:
+        """Return the compression that client and route agree on, and the header to say so."""
+        options: dict[str, Any] | None = {} if self.route.config.compression else None
+        if "get_compression_options" in self.route.callbacks:
+            options = await self._ask_about(connection, "get_compression_options")
+            if options is not None and type(options) is not dict:
+                options = self._plain(options)
+        if options is None or not handshake.extensions:
+            return None, None
+        if self.route.config.queue.slow == "drop_oldest":
+            # A dropped message must not be the one that later ones refer to.
+            options = {**options, "server_no_context_takeover": True}
+        try:
+            return PerMessageDeflate.negotiate(handshake.extensions, options)
+        except ValueError as error:
+            self.log.error("Route %s: compression options: %s", self.route.config.name, error)
+            raise Refused(500, "the route's compression options are wrong") from None
+
+    def _plain(self, options: Any) -> dict[str, Any]:
+        try:
+            return sheltered("get_compression_options", dict, options)
+        except Exception as error:
+            name = self.route.config.name
+            text = f"Route {name}: get_compression_options returned no mapping"
+            write_whole(self.log, text, error)
+            raise Refused(500, "the route's get_compression_options failed") from None
+
+    async def _ask_about(self, connection: Connection, event: str, *args: Any) -> Any:
+        try:
+            return await self.ask_route(connection, event, *args)
+        except (Refused, ClientGone):
+            raise
+        except Exception as error:
+            write_whole(self.log, f"Route {self.route.config.name}: its {event} failed", error)
+            raise Refused(500, f"the route's {event} failed") from None
