@@ -114,12 +114,14 @@ frontend: $(VENV)/.installed-dev ## install what the example for Vite needs, whe
 	@PYTHONPATH=tests $(BIN)/python -m support.frontend || echo "Going on without the example for Vite." >&2
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## check style and layers
+lint: $(VENV)/.installed-dev ## check style, layers and sizes
 	@echo "== ruff"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@echo "== import-linter"
 	@$(BIN)/lint-imports
+	@echo "== house"
+	@$(BIN)/python .ci/house
 
 .PHONY: types
 types: $(VENV)/.installed-dev ## check types

@@ -26,11 +26,11 @@ from typing import Self
 
 
 class WSHandlerError(Exception):
-    """Be the base of every exception that this package raises on purpose."""
+    """The base of every exception that this package raises on purpose."""
 
 
 class ConfigError(WSHandlerError):
-    """Report what is wrong in a configuration, every problem with its place.
+    """What is wrong in a configuration, every problem with its place.
 
     Args:
         problems: What is wrong, one entry a problem; each prints as one paragraph.
@@ -42,11 +42,11 @@ class ConfigError(WSHandlerError):
 
 
 class CallbackError(WSHandlerError):
-    """Report why a function that the configuration names cannot be used."""
+    """The reason why a function that the configuration names cannot be used."""
 
 
 class HandshakeError(WSHandlerError):
-    """Refuse an opening handshake (RFC 6455 section 4.2.2).
+    """The refusal of an opening handshake (RFC 6455 section 4.2.2).
 
     Args:
         status: HTTP status of the answer.
@@ -62,7 +62,7 @@ class HandshakeError(WSHandlerError):
 
 
 class LimitReached(HandshakeError):
-    """Refuse an opening handshake because as many connections are open as may be.
+    """The refusal of an opening handshake because as many connections are open as may be.
 
     Args:
         status: HTTP status of the answer, 429 or 503.
@@ -75,7 +75,7 @@ class LimitReached(HandshakeError):
 
 
 class ProtocolError(WSHandlerError):
-    """Report a peer that broke the WebSocket protocol.
+    """A peer that broke the WebSocket protocol.
 
     Args:
         code: Close code for the close frame (RFC 6455 section 7.4.1).
@@ -89,7 +89,7 @@ class ProtocolError(WSHandlerError):
 
 
 class ConnectionClosed(WSHandlerError):
-    """Report that nothing can be sent or awaited: the connection is closing or closed.
+    """The end of a connection, closing or closed: nothing can be sent or awaited.
 
     Where Tornado's own module is loaded, `tornado.websocket.WebSocketClosedError` catches it.
 
@@ -114,27 +114,27 @@ class ConnectionClosed(WSHandlerError):
 
 
 class ConnectionRefused(WSHandlerError):
-    """Refuse a connection by a route's own rule; the client sees 403."""
+    """The refusal of a connection by a route's own rule; the client sees 403."""
 
 
 class RouteRefused(WSHandlerError):
-    """Refuse a route that a kernel wants to serve; says why and what to do."""
+    """The refusal of a route that a kernel wants to serve; says why and what to do."""
 
 
 class NoAnswer(WSHandlerError, TimeoutError):
-    """Report a function that takes part in a handshake and did not answer in time."""
+    """A function that takes part in a handshake and did not answer in time."""
 
 
 class PoolBusy(WSHandlerError):
-    """Report that every callback thread stayed busy for too long."""
+    """A wait that was too long: every callback thread stayed busy for too long."""
 
 
 class ConnectError(WSHandlerError, ConnectionError):
-    """Report that the client cannot open a connection, and what to do about it."""
+    """The reason why the client cannot open a connection, and what to do about it."""
 
 
 class HandshakeRefused(ConnectError):
-    """Report that a server answers the client's opening handshake with an HTTP status.
+    """A server's answer to the client's opening handshake with an HTTP status.
 
     Args:
         message: What was refused, by which status, and what to do; holds no token.
@@ -149,4 +149,4 @@ class HandshakeRefused(ConnectError):
 
 
 class ServerNotFound(WSHandlerError, LookupError):
-    """Report that the client found no server, or several and no way to choose."""
+    """A search of the client's that found no server, or several and no way to choose."""

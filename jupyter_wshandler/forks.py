@@ -28,7 +28,7 @@ _OUTSIDE = ("jupyter", "tornado", "asyncio")
 
 
 class Guarded(Protocol):
-    """Be told, in a child process, that this is one."""
+    """What is told, in a child process, that this is one."""
 
     def forked(self) -> None:
         """Let go of what is the parent's."""
@@ -143,7 +143,7 @@ def _loop_ended(enabled: bool) -> NoReturn:
 
 
 class _End(selectors.BaseSelector):
-    """Stand where a loop's selector was: a child that comes to wait here ends."""
+    """What stands where a loop's selector was: a child that comes to wait here ends."""
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return selectors.SelectorKey(fileobj, -1, events, data)

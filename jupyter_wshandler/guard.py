@@ -27,7 +27,7 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class Escaped(RuntimeError):
-    """Stand for something raised that is no Exception; it is the `__cause__`.
+    """What stands for something raised that is no Exception; it is the `__cause__`.
 
     Args:
         label: The function of the user's.
@@ -133,7 +133,10 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
     process = os.getpid()
     try:
         return await awaitable
-    except (Exception, asyncio.CancelledError):
+    except (Exception, asyncio.CancelledError) as error:
+        # `gather` and TaskGroup look at it in a callback of the loop's own.
+        if tamed(error, label) is not error:
+            raise tamed(error, label) from None
         raise
     except BaseException as error:
         if not is_being_closed(error):

@@ -10,7 +10,7 @@ _KNOWN_CODES = frozenset(int(code) for code in CloseCode)
 
 
 class Metrics:
-    """Count, by the name of the route.
+    """What counts, by the name of the route.
 
     Attributes:
         opened: Connections that were opened.

@@ -31,7 +31,7 @@ class Question:
 
 
 class CloseCode(IntEnum):
-    """Name the close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
+    """The close codes (RFC 6455 section 7.4.1, the IANA registry, and our own 44xx)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001

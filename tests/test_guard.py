@@ -292,3 +292,33 @@ async def test_the_thread_of_a_generator_that_cleans_up_for_ever_is_given_up() -
         await until(lambda: connection.id not in manager.connections)
         assert log == ["cleans up", "closed"]
         gate.set()
+
+
+class Untouchable(Exception):
+    def __getattribute__(self, name):
+        raise KeyboardInterrupt(name)
+
+
+async def untouchable() -> None:
+    await asyncio.sleep(0)
+    raise Untouchable
+
+
+@pytest.mark.parametrize("how", ["task", "gather", "group"])
+async def test_an_exception_that_cannot_be_looked_at_ends_no_loop(loop, how) -> None:
+    ours.set("x")
+
+    async def task() -> None:
+        await asyncio.create_task(untouchable())
+
+    async def gather() -> None:
+        await asyncio.gather(untouchable(), asyncio.sleep(0.01))
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(untouchable())
+
+    with pytest.raises((Escaped, ExceptionGroup)) as raised:
+        await {"task": task, "gather": gather, "group": group}[how]()
+    error = raised.value.exceptions[0] if how == "group" else raised.value
+    assert "untouchable raised Untouchable, which cannot be looked at" in str(error)

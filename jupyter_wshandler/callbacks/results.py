@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.phase import OPEN
 from ..connection.work import Work
+from ..engine.payload import in_its_thread
 from ..types import Callback
 from .threads import CallbackThreads
 
@@ -82,12 +83,13 @@ class Results:
     ) -> None:
         """Send each item that a generator yields, each step where the callback runs."""
         call = self._threads.call
+        step = _stepped if _is_sent(c, callback, "on_close") else _next
         try:
             while True:
                 if context is None:
                     item = next(items, _DONE)
                 else:
-                    item = await call(c, work, callback, context, next, items, _DONE)
+                    item = await call(c, work, callback, context, step, items, callback)
                 if item is _DONE or not await self._yielded(c, work, callback, items, item):
                     return
         finally:
@@ -133,13 +135,57 @@ class Results:
 
 def _send(c: Connection, callback: Callback, result: Any) -> None:
     """Send what a callback has returned, where that is meant to be sent."""
-    # Gramex authors end an `open` with whatever: nothing is made of it.
-    if callback.event in ("open", "on_close") or c.entry.config.returns == "ignore":
+    if not _is_sent(c, callback, "open", "on_close"):
         return
     try:
         c.write_message(result)
     except TypeError as error:
         raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
+
+
+def _is_sent(c: Connection, callback: Callback, *silent: str) -> bool:
+    # Gramex authors end an `open` with whatever: nothing is made of it, but of what it yields.
+    return callback.event not in silent and c.entry.config.returns == "send"
+
+
+def ready_to_send(
+    c: Connection, callback: Callback, args: tuple[Any, ...]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return what to call in a thread, so that what comes back is ready to be sent.
+
+    Args:
+        c: The connection.
+        callback: A callback that runs in a thread.
+        args: What it gets.
+    """
+    if _is_sent(c, callback, "open", "on_close"):
+        return _called, (callback, *args)
+    return callback.call, args
+
+
+def _called(callback: Callback, *args: Any) -> Any:
+    """Call a function in its thread; what it returns is made ready to be sent there, too."""
+    result = callback.call(*args)
+    try:
+        return in_its_thread(result)
+    except TypeError as error:
+        raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
+
+
+def _next(items: Any, callback: Callback) -> Any:
+    return next(items, _DONE)
+
+
+def _stepped(items: Any, callback: Callback) -> Any:
+    """Take a generator's next step in its thread; the item is made ready to be sent there, too."""
+    item = next(items, _DONE)
+    if item is _DONE:
+        return item
+    try:
+        return in_its_thread(item)
+    except TypeError as error:
+        unsent = TypeError(f"{callback.name} yielded what cannot be sent: {error}")
+        raise unsent.with_traceback(_at_its_yield(items)) from None
 
 
 def _at_its_yield(items: Any) -> TracebackType | None:

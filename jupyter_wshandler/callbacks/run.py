@@ -39,7 +39,7 @@ from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
 from .questions import ANSWER_TIMEOUT, Questions, look_at
-from .results import Results
+from .results import Results, ready_to_send
 from .threads import CallbackThreads
 
 BURST = 64
@@ -160,17 +160,20 @@ class CallbackRunner:
                 if handled % BURST == 0:
                     await _yield_turn(task)
             if c.take_last_turn():
-                closer = c.entry.callbacks.get("on_close")
-                if closer is not None:
-                    await self._call(c, work, task, closer, c)
-                    if work.abandoned:
-                        return
-                c.forget_context()
-                self._finished(c)
+                await self._take_leave(c, work, task)
         finally:
             end_work(c, work)
         if not work.abandoned and rest(c):
             self.wake(c)
+
+    async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
+        closer = c.entry.callbacks.get("on_close")
+        if closer is not None:
+            await self._call(c, work, task, closer, c)
+            if work.abandoned:
+                return
+        c.forget_context()
+        self._finished(c)
 
     async def _call(
         self,
@@ -192,7 +195,8 @@ class CallbackRunner:
                     await self._results.take(c, work, callback, result, None)
             else:
                 context = contextvars.copy_context()
-                result = await self._threads.call(c, work, callback, context, callback.call, *args)
+                function, given = ready_to_send(c, callback, args)
+                result = await self._threads.call(c, work, callback, context, function, *given)
                 if result is not None:
                     await self._results.take(c, work, callback, result, context)
         except asyncio.CancelledError as error:

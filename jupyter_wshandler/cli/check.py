@@ -170,6 +170,8 @@ def _all_problems(config: Config, hidden: Iterable[Problem]) -> list[Problem]:
 
 
 class _Printer:
+    """What writes the findings as people read them: routes, problems, notes, verdict."""
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: dict[str, list[str]] = {}

@@ -129,6 +129,8 @@ def from_python(value: Any, source: str) -> Tree:
 
 
 class _Converter:
+    """What turns ordinary Python data into nodes."""
+
     def __init__(self, source: str) -> None:
         self._source = source
         self._count = 0

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Protocol
 
 from ..engine.chat import ChatCodec, How
-from ..engine.payload import to_message
+from ..engine.payload import JsonText, to_message
 from ..errors import ConnectionClosed
 from ..types import Question, Sendable
 from .sending import SENT, Sent
@@ -82,7 +82,7 @@ class Answers:
             self._streams += 1
             self.current = -self._streams
         codec = self._codec
-        text = isinstance(item, (str, bytes, bytearray, memoryview))
+        text = isinstance(item, (str, bytes, bytearray, memoryview)) and type(item) is not JsonText
         codec.of, codec.json = self.current, not text
         try:
             return self._connection.write_message(item if text else to_message(item))

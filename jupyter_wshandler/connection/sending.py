@@ -17,15 +17,27 @@ from .familiar import Familiar
 from .host import Host
 from .phase import CLOSING, OPEN, OPENING, PEER_CLOSED, Phase
 
+TURN = 64
+"""Awaited writes in a row after which others get a turn of the loop."""
+
+_awaited = 0
+
 
 class Sent:
-    """What sending returns; to await it takes no time: the message has left, or has room."""
+    """What sending returns; to await it does not wait: the message has left, or has room.
+
+    Now and then it takes a turn of the loop: a coroutine that does nothing but await its writes, to
+    a client that reads as fast, would keep the loop to itself.
+    """
 
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
+        global _awaited
+        _awaited += 1
+        if _awaited >= TURN:
+            _awaited = 0
+            yield
 
 
 SENT = Sent()
@@ -42,7 +54,9 @@ class Queued(Sent):
         self._half = half
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._half.wait_for_room().__await__()
+        # First: what is not awaited in this turn falls to the route's policy.
+        yield from self._half.wait_for_room().__await__()
+        yield from super().__await__()
 
 
 class SendingHalf(Familiar):

@@ -10,7 +10,7 @@ SETTLE = 256 * 1024
 
 
 class BinaryAssembly:
-    """Put a binary message together.
+    """A binary message that comes in pieces.
 
     Attributes:
         size: Its bytes so far.
@@ -40,7 +40,7 @@ class BinaryAssembly:
 
 
 class TextAssembly:
-    """Put a text together.
+    """A text that comes in pieces.
 
     It is decoded as it comes, in steps that grow with it: decoded at its end, a message of 10 MiB
     would be there twice. The decoded part grows in place where the interpreter can do that, and is

@@ -49,7 +49,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Stopper(Protocol):
-    """Stop answers."""
+    """What can stop answers."""
 
     def stop(self, number: int) -> None:
         """Stop the answer to a message, or see that it gets none."""
@@ -62,7 +62,7 @@ class Stopper(Protocol):
 
 
 class ChatCodec:
-    """Speak `wsh.chat.v0` over another codec.
+    """The codec of `wsh.chat.v0`, over another one.
 
     Attributes:
         inner: Frames the text and the bytes.

@@ -150,7 +150,7 @@ def _check_options(options: Mapping[str, Any] | None) -> dict[str, int]:
 
 
 class PerMessageDeflate:
-    """Compress and decompress the messages of one connection.
+    """What compresses and decompresses the messages of one connection.
 
     The zlib objects are made when the first message needs them, so a connection that was
     granted compression and stays idle costs nothing more.

@@ -1,9 +1,10 @@
-"""Frames and the events they make (RFC 6455 sections 5 and 7.4): constants and small builders."""
+"""Frames and the events they make (RFC 6455 sections 5 and 7.4): constants, builders, readers."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+from ..errors import ProtocolError
 from .texts import is_writable
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -25,7 +26,7 @@ _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 
 
 class Pong:
-    """Report a pong; `payload` is what the ping carried, or anything, unsolicited."""
+    """A pong that came; `payload` is what the ping carried, or anything, unsolicited."""
 
     __slots__ = ("payload",)
 
@@ -64,13 +65,13 @@ class _Ending:
 
 
 class Close(_Ending):
-    """Report the peer's close frame; `code` is 1005 where the frame had none."""
+    """The peer's close frame; `code` is 1005 where the frame had none."""
 
     __slots__ = ()
 
 
 class Failure(_Ending):
-    """Report that the peer broke the protocol; the close frame for it waits in `out`."""
+    """The peer's violation of the protocol; the close frame for it waits in `out`."""
 
     __slots__ = ()
 
@@ -94,6 +95,86 @@ def reply_code(code: int) -> int:
         code: As received; 1005, an empty frame, is answered by an empty frame.
     """
     return code if code == 1005 or may_travel(code) else 1000
+
+
+def check_first_bytes(first: int, second: int, packs: bool, begun: bool) -> None:
+    """Refuse a frame by its first two bytes (RFC 6455 sections 5.1 to 5.5).
+
+    Args:
+        first: FIN, reserved bits and opcode.
+        second: The mask bit and the length in its short form.
+        packs: Whether messages may be compressed.
+        begun: Whether a message is begun and not ended.
+
+    Raises:
+        ProtocolError: With 1002.
+    """
+    opcode = first & 0x0F
+    if opcode not in OPCODES:
+        raise ProtocolError(1002, f"reserved opcode {opcode}")
+    reserved = first & 0x70
+    if reserved and (reserved != RSV1 or not packs or opcode not in (TEXT, BINARY)):
+        raise ProtocolError(1002, "reserved bit set without an extension that uses it")
+    if second < 128:
+        raise ProtocolError(1002, "frame of a client that is not masked")
+    if opcode >= CLOSE:
+        if first < 128:
+            raise ProtocolError(1002, "control frame in fragments")
+        if second > 128 + MAX_CONTROL:
+            raise ProtocolError(1002, f"control frame not of 0 to {MAX_CONTROL} bytes")
+    elif opcode == CONTINUATION:
+        if not begun:
+            raise ProtocolError(1002, "continuation without a message to continue")
+    elif begun:
+        raise ProtocolError(1002, "new message before the end of the last one")
+
+
+def read_size(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the length of a frame that has a long one, and where its mask begins.
+
+    Args:
+        data: What holds the frame, of which two bytes at least have come.
+        at: Where the frame begins.
+        end: Where what has come ends.
+
+    Returns:
+        Twice 0 where the length has not fully come.
+
+    Raises:
+        ProtocolError: With 1002, for a length that is not in its shortest form.
+    """
+    short = data[at + 1] & 0x7F == 126
+    key = at + (4 if short else 10)
+    if end < key:
+        return 0, 0
+    size = int.from_bytes(data[at + 2 : key], "big")
+    if short and size < 126:
+        raise ProtocolError(1002, f"length {size} in 16 bits, not the shortest form")
+    if not short and size >> 63:
+        raise ProtocolError(1002, "length with its highest bit set")
+    if not short and size < 65536:
+        raise ProtocolError(1002, f"length {size} in 64 bits, not the shortest form")
+    return size, key
+
+
+def read_close(payload: bytes) -> tuple[int, str]:
+    """Return the code and the reason of a close frame; 1005 and "" where it is empty.
+
+    Args:
+        payload: What the frame carries.
+
+    Raises:
+        ProtocolError: With 1002, for what no close frame may carry.
+        UnicodeDecodeError: The reason is not UTF-8.
+    """
+    if not payload:
+        return 1005, ""
+    if len(payload) == 1:
+        raise ProtocolError(1002, "close frame of one byte")
+    code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode()
+    if not may_travel(code):
+        raise ProtocolError(1002, f"close code {code} may not be sent")
+    return code, reason
 
 
 def header(first: int, size: int) -> bytes:
@@ -148,3 +229,19 @@ def close_frame(code: int, reason: str) -> bytes:
     check_close(code, reason)
     text = reason.encode()
     return bytes((FIN | CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text
+
+
+def ping_frame(payload: bytes) -> bytes:
+    """Return a ping (RFC 6455 section 5.5.2).
+
+    Args:
+        payload: At most 125 bytes.
+
+    Raises:
+        ValueError: The payload is longer.
+    """
+    if len(payload) > MAX_CONTROL:
+        raise ValueError(
+            f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
+        )
+    return bytes((FIN | PING, len(payload))) + payload

@@ -31,7 +31,7 @@ _match_version = re.compile(r"HTTP/(\d+)\.(\d+)").fullmatch
 
 
 class Handshake(NamedTuple):
-    """Hold what a sound handshake asks for.
+    """What a sound handshake asks for.
 
     `accept` answers the key (Sec-WebSocket-Accept); `subprotocols` are those offered, in the
     client's order; `extensions` are the values of the Sec-WebSocket-Extensions fields, as sent.

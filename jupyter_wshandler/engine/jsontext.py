@@ -25,6 +25,9 @@ import msgspec
 DEPTH = 200
 """Levels of nesting that a message may have where it is not made of plain dicts and lists."""
 
+RANGE = 1_000_000
+"""Numbers of a range that are sent: it holds none of them, and could be of any length."""
+
 ADVICE = "turn it into str, bytes, a number, a list or a dict first"
 
 PICTURES = (
@@ -49,11 +52,11 @@ _key_like_a_number = re.compile(rb'"[-\d][^"\\]*":').search
 
 
 class _Unknown(Exception):
-    """Say that an object is none of those that have a JSON form."""
+    """An object that is none of those that have a JSON form."""
 
 
 class _Unfit(ValueError):
-    """Say why an object that has a JSON form has none with these values; the path goes before."""
+    """The reason why an object of a kind with a JSON form has none; the path goes before."""
 
 
 def to_json(value: object) -> str:
@@ -282,7 +285,7 @@ def _find_the_depth(value: Any, path: str, above: dict[int, str]) -> None:
 
 
 class _Strangers:
-    """Keep the objects that msgspec does not know inside one that it does, until the path to
+    """The objects that msgspec does not know inside one that it does, until the path to
     them is known.
 
     msgspec encodes again what its hook returns, so a mark of plain text stands for each.
@@ -384,6 +387,10 @@ def _simpler(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value.items())
+    if isinstance(value, range) and value[RANGE:]:
+        raise _Unfit(
+            f"is a range of more than {RANGE} numbers; send its start and stop, or parts of it"
+        )
     if isinstance(value, (deque, range, Set)):
         return list(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):

@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterator
 
 from ..types import Message
+
+
+class JsonText(str):
+    """JSON text of something that was no text itself."""
+
+    __slots__ = ()
+
+
+def in_its_thread(item: object) -> object:
+    """Return what a function has returned or yielded in a thread, ready for the event loop.
+
+    What becomes JSON becomes it here: that takes its time, and may run code of the user's.
+
+    Args:
+        item: What may be sent, None, or what is to be awaited or streamed.
+
+    Raises:
+        TypeError: It holds what has no JSON form; says where and what to do.
+        ValueError: It contains itself, or two keys of it are the same in JSON.
+    """
+    if item is None or isinstance(item, (str, bytes, bytearray, memoryview, AsyncIterator)):
+        return item
+    if inspect.isawaitable(item) or inspect.isgenerator(item):
+        return item
+    from .jsontext import to_json
+
+    return JsonText(to_json(item))
 
 
 def to_message(message: object, binary: bool | None = None) -> Message:

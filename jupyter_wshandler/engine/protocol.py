@@ -8,17 +8,15 @@ close frame of a failure) waits in `Protocol.out`.
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
 
 from ..errors import ProtocolError
 from .assembly import Assembly, BinaryAssembly, TextAssembly
-from .deflate import MIN_SIZE, PerMessageDeflate
+from .closestate import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING, CloseState
+from .deflate import PerMessageDeflate
 from .frames import (
     BINARY,
-    BINARY_HEADERS,
     CLOSE,
     CONTINUATION,
-    FIN,
     MAX_CONTROL,
     OPCODES,
     PING,
@@ -26,17 +24,17 @@ from .frames import (
     PONG_HEADERS,
     RSV1,
     TEXT,
-    TEXT_HEADERS,
     Close,
     Event,
     Failure,
     Pong,
     close_frame,
-    header,
     may_travel,
     reply_code,
 )
+from .framing import Framing
 from .masking import websocket_mask
+from .skim import Skim
 
 __all__ = [
     "CLOSE_CAME",
@@ -55,24 +53,6 @@ __all__ = [
 ]
 
 
-class CloseState(IntEnum):
-    """How far the two close frames are (RFC 6455 section 7.1): whose was sent, and whose came."""
-
-    FLOWING = 0
-    """Messages flow both ways."""
-    CLOSE_CAME = 1
-    """The peer's close frame came, ours was not sent."""
-    CLOSE_SENT = 2
-    """Our close frame was sent, the peer's did not come yet."""
-    CLOSE_DONE = 3
-    """Both close frames were exchanged."""
-    FAILED = 4
-    """The peer broke the protocol; of whatever follows only its close frame counts (7.1.7)."""
-
-
-# One look-up where a state is compared for each frame, instead of two.
-FLOWING, CLOSE_CAME, CLOSE_SENT, CLOSE_DONE, FAILED = CloseState
-
 MAX_EMPTY = 1024
 """Fragments without a byte that may follow each other in one message: others bring what counts
 against its size, these would go on for ever."""
@@ -81,14 +61,11 @@ MAX_FRAMES = 64
 network's holds up to 10,922 of six bytes."""
 NO_LIMIT = sys.maxsize
 """A number of bytes that nothing reaches."""
-MAX_SKIMMED = 8192
-"""Frames per chunk that are looked at after a violation, for the peer's close frame."""
-
 MAX_PONGS = 16
 """Pings answered per chunk, the most recent ones (section 5.5.3 asks for one)."""
 
 
-class Protocol:
+class Protocol(Framing):
     """Parse what one client sends and frame what it is sent.
 
     Args:
@@ -101,8 +78,6 @@ class Protocol:
         state: How far the two close frames are.
         pending: Whether `receive` stopped at its limit and holds more to parse.
         pings: Pings that came; whoever looks sets it back to 0.
-        answered: After a failure: True once the peer's close frame came, False where it cannot be
-            found any more, None until then.
         out: What waits to be sent; `outgoing` joins and empties it.
     """
 
@@ -110,7 +85,6 @@ class Protocol:
         "_at",
         "_clean",
         "_control",
-        "_deflate",
         "_empty",
         "_final",
         "_held",
@@ -123,12 +97,11 @@ class Protocol:
         "_opcode",
         "_packed",
         "_partial",
+        "_skim",
         "_wire",
-        "answered",
         "out",
         "pending",
         "pings",
-        "state",
     )
 
     def __init__(
@@ -138,14 +111,13 @@ class Protocol:
         max_empty: int = MAX_EMPTY,
         deflate: PerMessageDeflate | None = None,
     ) -> None:
-        self.state: CloseState = FLOWING
+        super().__init__(deflate)
         self.pending = False
         self.out: list[bytes] = []
         self.pings = 0
-        self.answered: bool | None = None
+        self._skim: Skim | None = None  # after a violation
         self.limit(max_message)
         self._max_empty = max_empty
-        self._deflate = deflate
         # Whether a chunk begins with a new frame of a new message: nothing held, nothing open.
         self._clean = True
         # Bytes not parsed: the start of a header, or all that came after `limit` messages.
@@ -164,6 +136,11 @@ class Protocol:
         self._empty = 0
         self._wire = 0
         self._message: Assembly | None = None
+
+    @property
+    def answered(self) -> bool | None:
+        """Whether, after a violation, the peer's close frame came; None until that is known."""
+        return None if self._skim is None else self._skim.answered
 
     # ---- receiving ------------------------------------------------------------------------
 
@@ -189,16 +166,7 @@ class Protocol:
         events: list[Event] = []
         clean = self._clean
         if not clean:
-            if self.state == FAILED:
-                self._skim(data)
-                return events
-            if self.state not in (FLOWING, CLOSE_SENT):
-                return events
-            if self._held:
-                data = self._held[self._at :] + data
-                self._held, self._at = b"", 0
-            self.pending = False
-            self._clean = clean = self._between_messages()
+            data, clean = self._with_held(data)
         at, end = 0, len(data)
         left = steps = 0
         if room <= 0:
@@ -244,17 +212,27 @@ class Protocol:
                 if steps == MAX_FRAMES and at < end:
                     self._hold(data, at)
                     break
-        except ProtocolError as error:
-            self._fail(error.code, error.reason, events)
-        except UnicodeDecodeError:
-            self._fail(1007, "text that is not UTF-8", events)
-        if self.state == FAILED:
+        except (ProtocolError, UnicodeDecodeError) as error:
+            self._fail(error, events)
             # The frame that broke it begins at `at`, or had `left` bytes to come there.
-            if left and self._opcode == CLOSE:
-                self.answered = True
-            self._left = left
-            self._skim(data[at:])
+            self._skim = Skim(left, answered=True if left and self._opcode == CLOSE else None)
+            self._skim.look(data[at:])
         return events
+
+    def _with_held(self, data: bytes) -> tuple[bytes, bool]:
+        # Returns what is to be parsed, what was held back before it included, and whether a new
+        # frame of a new message begins there; nothing where the peer's frames do not count.
+        if self._skim is not None:
+            self._skim.look(data)
+            return b"", False
+        if self.state not in (FLOWING, CLOSE_SENT):
+            return b"", False
+        if self._held:
+            data = self._held[self._at :] + data
+            self._held, self._at = b"", 0
+        self.pending = False
+        self._clean = clean = self._between_messages()
+        return data, clean
 
     def outgoing(self) -> bytes:
         """Return what waits to be sent, and forget it; b"" where nothing does."""
@@ -422,42 +400,15 @@ class Protocol:
         # Nothing that follows a close frame counts (section 1.4).
         return end
 
-    def _fail(self, code: int, reason: str, events: list[Event]) -> None:
+    def _fail(self, error: ProtocolError | UnicodeDecodeError, events: list[Event]) -> None:
+        code, reason = 1007, "text that is not UTF-8"
+        if isinstance(error, ProtocolError):
+            code, reason = error.code, error.reason
         if self.state == FLOWING:
             self.out.append(close_frame(code, reason))
         self.state = FAILED
         self._forget()
         events.append(Failure(code, reason))
-
-    def _skim(self, data: bytes) -> None:
-        # Finds the peer's close frame among what nobody reads any more, so that the stream can
-        # be ended as soon as the peer will send no more. What cannot be a client's frame is
-        # the end of looking: then nobody knows where the next one begins. So is a chunk of very
-        # many small frames, which nobody sends who waits for an answer.
-        if self.answered is not None:
-            return
-        if self._held:
-            data, self._held = self._held + data, b""
-        at, end = self._left, len(data)
-        looks = MAX_SKIMMED
-        while at < end:
-            looks -= 1
-            if not looks:
-                self.answered = False
-                return
-            size, body = (data[at + 1] & 0x7F, at + 6) if end - at > 1 else (0, end + 1)
-            if size >= 126:
-                body += 2 if size == 126 else 8
-                size = int.from_bytes(data[at + 2 : body - 4], "big")
-            closing = data[at] == FIN | CLOSE and size <= MAX_CONTROL
-            if body + (size if closing else 0) > end:
-                self._held = data[at:]
-                break
-            if closing or data[at + 1] < 128:
-                self.answered = data[at + 1] > 127
-                return
-            at = body + size
-        self._left = max(0, at - end)
 
     def _forget(self) -> None:
         self._clean = self.pending = False
@@ -465,67 +416,12 @@ class Protocol:
         self._left = self._kind = 0
         self._forget_message()
 
+    def _drop_message(self) -> None:
+        # We close: nobody wants the rest of what is being read.
+        self._clean = False
+        self._forget_message()
+
     def _forget_message(self) -> None:
         self._message = None
         if self._deflate is not None:
             self._deflate.drop()
-
-    # ---- sending --------------------------------------------------------------------------
-
-    def encode(self, message: str | bytes) -> bytes:
-        """Return one whole message as a frame: str as text, bytes as binary.
-
-        Args:
-            message: Compressed where that was agreed on and it is not too short.
-
-        Raises:
-            UnicodeEncodeError: The text holds lone surrogates.
-        """
-        if isinstance(message, str):
-            payload, first, headers = message.encode(), FIN | TEXT, TEXT_HEADERS
-        else:
-            payload, first, headers = message, FIN | BINARY, BINARY_HEADERS
-        size = len(payload)
-        if self._deflate is not None and size >= MIN_SIZE:
-            payload = self._deflate.compress(payload)
-            first |= RSV1
-            size = len(payload)
-        elif size < 126:
-            return headers[size] + payload
-        return header(first, size) + payload
-
-    def encode_ping(self, payload: bytes = b"") -> bytes:
-        """Return a ping frame.
-
-        Args:
-            payload: At most 125 bytes.
-
-        Raises:
-            ValueError: The payload is longer.
-        """
-        if len(payload) > MAX_CONTROL:
-            raise ValueError(
-                f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
-            )
-        return bytes((FIN | PING, len(payload))) + payload
-
-    def encode_close(self, code: int = 1000, reason: str = "") -> bytes:
-        """Return our close frame and move the state; b"" where one was sent already.
-
-        Args:
-            code: See `may_travel`; 1005 makes an empty frame.
-            reason: At most 123 bytes of UTF-8.
-
-        Raises:
-            ValueError: The code may not be sent, or the reason is too long.
-        """
-        frame = close_frame(code, reason)
-        if self.state == FLOWING:
-            self.state = CLOSE_SENT
-            self._clean = False
-            self._forget_message()
-        elif self.state == CLOSE_CAME:
-            self.state = CLOSE_DONE
-        else:
-            return b""
-        return frame

@@ -168,7 +168,7 @@ class KernelBridge:
         elif isinstance(said, Close):
             if said.code != NO_CODE or said.reason:
                 check_close(said.code, said.reason)
-            connection.end(said.code, said.reason)
+            self._delivery.close(connection, said.code, said.reason)
         else:
             self._ended(connection, said.dropped)
 

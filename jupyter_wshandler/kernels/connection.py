@@ -11,7 +11,7 @@ from ..connection.connection import Connection
 from ..connection.phase import PEER_CLOSED
 from ..connection.sending import Sent
 from ..engine.chat import ChatCodec
-from ..engine.messages import Ping
+from ..engine.messages import Frame
 from ..types import Codec
 
 WINDOW = 64
@@ -49,6 +49,7 @@ class KernelConnection(Connection):
     """
 
     __slots__ = (
+        "close_is_held",
         "ended_there",
         "held",
         "held_size",
@@ -73,8 +74,9 @@ class KernelConnection(Connection):
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
         # Waits for room at a client that reads slowly.
-        self.held: deque[str | bytes | Ping] | None = None
+        self.held: deque[Frame] | None = None
         self.held_size = 0
+        self.close_is_held = False  # the kernel has closed it behind them
         self.lost_at = 0.0
         self.told_closing = False  # the kernel knows that the client is leaving
         self.ended_there = False  # its last callback has run in the kernel

@@ -33,6 +33,7 @@ class Clock:
         check: Called with each connection whose callback runs, and the time.
         flush: Saves the sessions that have changed.
         active: Called at most once a tick when connections kept the server alive.
+        give_up: Called with the id of a connection that cannot be looked at.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Clock:
         check: Callable[[Connection, float], object],
         flush: Callable[[], Awaitable[object]],
         active: Callable[[], object],
+        give_up: Callable[[str], object],
     ) -> None:
         self._log = log
         self._connections = connections
@@ -50,6 +52,7 @@ class Clock:
         self._check = check
         self._flush = flush
         self._active = active
+        self._give_up = give_up
         self._task: asyncio.Task[None] | None = None
         self._tick = TICK
         self._tick_is_old = True
@@ -78,12 +81,12 @@ class Clock:
             await asyncio.sleep(self._tick)
             now = loop.time()
             active = False
-            for connection in list(self._connections.values()):
+            for name, connection in list(self._connections.items()):
                 try:
                     active |= self.look_at(connection, now)
                 except Exception:
                     # The clock of all must outlive what goes wrong with one.
-                    self._log.exception("%r could not be looked at", connection)
+                    self._give_up(name)
             if active:
                 self._active()
             if now >= flush_at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -120,6 +121,7 @@ class WebSocketManager:
             self._check,
             self._flush,
             self._is_active,
+            self.give_up,
         )
         self.active: Callable[[], None] = _nothing
         """Called at most once a tick when connections kept the server alive."""
@@ -325,6 +327,24 @@ class WebSocketManager:
             self.observers.tell(self.observers.ended, connection)
         else:
             self.release(connection)
+
+    def give_up(self, name: str) -> None:
+        """Let go of a connection that cannot be looked at; called while handling the exception.
+
+        Such a one has been written into by its own bot (``handler._route = ...``). Nothing that
+        all need may stop at it, and nobody could say any longer whether its user may use it.
+
+        Args:
+            name: Its id, as it was when it opened.
+        """
+        self.log.exception("Connection %s could not be looked at, and is ended", name)
+        connection = self.connections.get(name)
+        if connection is None:
+            return
+        for end in (connection.abort, connection.leave_seat, lambda: self.finished(connection)):
+            with contextlib.suppress(Exception):
+                end()
+        self.connections.pop(name, None)
 
     def admit(self, connection: Connection, user: str) -> None:
         """Give a connection that is about to open its place in the route's limits.

@@ -12,10 +12,11 @@ from ..connection.observer import Observer
 from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.frames import Pong, reply_code
-from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport, Ping
+from ..engine.messages import Close, Frame, MessageProtocol, Ping
 from ..kernels import events
 from ..kernels.courier import LONG, WINDOW, WINDOW_SIZE
 from ..kernels.events import Details, FromServer
+from ..transports.messages import MessageTransport
 from ..types import CloseCode, Codec
 from .manager import NotebookManager
 from .sessions import KernelSessions

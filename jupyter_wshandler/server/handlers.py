@@ -173,7 +173,9 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
         try:
-            body, kind, policy = pages.render(self.route, self.services.static_url)
+            body, kind, policy = pages.render(
+                self.route, self.services.static_url, self.request.path
+            )
         except OSError:
             name, path = self.route.config.name, self.route.config.page
             self.log.error("Route %s: cannot read its page %s", name, path)

@@ -75,12 +75,13 @@ def accepts_html(accept: list[str]) -> bool:
     return False
 
 
-def render(route: Route, static_url: str) -> tuple[bytes | str, str, str]:
+def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str, str]:
     """Return a route's page, its Content-Type, and its Content-Security-Policy or "".
 
     Args:
         route: A route that has a page.
         static_url: The URL of the extension's files for browsers.
+        path: The URL path that the page is asked for at.
 
     Raises:
         OSError: The file cannot be read.
@@ -88,10 +89,30 @@ def render(route: Route, static_url: str) -> tuple[bytes | str, str, str]:
     if not isinstance(route.config.page, str):
         if route.page is not None:
             return route.page, HTML, ""
-        return _chat(route, static_url), HTML, POLICY
-    path = Path(route.config.page)
-    kind = mimetypes.guess_type(path.name)[0] or "text/html"
-    return path.read_bytes(), f"{kind}; charset=utf-8" if "text" in kind else kind, ""
+        return _chat(route, _seen_from(path, static_url)), HTML, POLICY
+    file = Path(route.config.page)
+    kind = mimetypes.guess_type(file.name)[0] or "text/html"
+    return file.read_bytes(), f"{kind}; charset=utf-8" if "text" in kind else kind, ""
+
+
+def _seen_from(path: str, url: str) -> str:
+    """Return a URL path of this server's as a page at another one has to write it.
+
+    A proxy may strip a prefix from the paths, or put another in its place: what is relative stays
+    right in the browser (RFC 3986 section 5.2.4 takes one segment away for each `..`).
+
+    Args:
+        path: The URL path of the page.
+        url: The URL path, or the URL of another server, which is returned as it is.
+    """
+    if not url.startswith("/") or url.startswith("//"):
+        return url
+    ours, pages = url.split("/")[1:], path.split("/")[1:]
+    common = 0
+    while common < min(len(ours), len(pages)) - 1 and ours[common] == pages[common]:
+        common += 1
+    up = "../" * (len(pages) - 1 - common)
+    return (up or "./") + "/".join(ours[common:])
 
 
 def _chat(route: Route, static_url: str) -> str:

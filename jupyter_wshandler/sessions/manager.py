@@ -268,14 +268,17 @@ class SessionManager:
 
         Args:
             lives: The sessions; those whose place in the store is not known are left out.
-            patient: Whether to leave out heavy ones that were encoded a moment ago.
+            patient: Whether the caller comes again soon: what is being saved, and heavy ones that
+                were encoded a moment ago, are left out.
         """
         ready: list[tuple[LiveSession, str | None]] = []
         for live in lives:
             if not live.storable:
                 continue
             if live.saving:  # one save at a time: a store that hangs must not pile them up
-                live.again = True
+                # The clock comes by again; were its wish kept, an encoding that takes longer than
+                # a round of it would be followed by another one for ever.
+                live.again = live.again or not patient
             elif is_heavy(live.session):
                 if patient and time.monotonic() < live.rest_until:
                     continue

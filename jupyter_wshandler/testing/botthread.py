@@ -22,13 +22,14 @@ from ..callbacks.errorlog import CallbackFailure, users_part
 from ..connection.connection import Connection
 from ..connection.observer import Observer
 from ..connection.opening import Opening
-from ..engine.messages import Close, Frame, MessageProtocol, MessageTransport
+from ..engine.messages import Close, Frame, MessageProtocol
 from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
 from ..sessions.manager import Session, SessionManager
 from ..sessions.stores import MemoryStore
+from ..transports.messages import MessageTransport
 from .arrival import Arrival, groups_of, user_of
 from .steps import Watch
 

@@ -14,7 +14,7 @@ WRITES_PER_TURN = 16
 
 
 class DirectTransport:
-    """Carry bytes over a non-blocking stream socket.
+    """A transport of bytes over a non-blocking stream socket.
 
     Reading goes into the loop's shared buffer; a frame is sent at once while nothing is queued,
     and queued where the operating system is full or a batch is open.
@@ -106,6 +106,7 @@ class DirectTransport:
                 except (BlockingIOError, InterruptedError):
                     count = 0
                 except OSError:
+                    self._ended = 2  # nothing more is tried, however much is written meanwhile
                     self._loop.call_soon(self.abort)
                     return
                 if count == len(frame):

@@ -12,7 +12,7 @@ CONTROL = 0x08
 
 
 class FrameQueue:
-    """Hold frames in order, and know how many bytes of the first have left already.
+    """Frames in order; it knows how many bytes of the first have left already.
 
     Frames are kept as they are (a broadcast shares one object between all its members), and
     joined only when they are written.

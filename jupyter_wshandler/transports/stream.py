@@ -12,7 +12,7 @@ from .queue import FrameQueue
 
 
 class StreamTransport:
-    """Carry bytes over an `IOStream`, one write in flight at a time.
+    """A transport of bytes over an `IOStream`, one write in flight at a time.
 
     Args:
         stream: The stream that `RequestHandler.detach` gave; this object owns it from now on.

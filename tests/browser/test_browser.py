@@ -141,10 +141,14 @@ def test_a_failing_bot_shows_the_error_id_of_the_log_and_the_page_reconnects(bro
     page = open_chat(browser, trouble, "troublebot")
     say(page, "fail")
     words = page.locator(".notice").inner_text()
-    error_id = re.search(r"^The bot has failed: internal error, id (\w+) \(1011\)\.$", words)[1]
+    error_id = re.search(r"^The bot has failed: internal error, id (\w+) \(1011\)\.", words)[1]
     assert f"Error {error_id}" in trouble.log_text()
     assert "secret" not in page.content()
     expect(page.get_by_role("status")).to_have_text("Connected")
+    # The failure is still to be seen, and that it is connected again is no trouble.
+    expect(page.locator(".notice.bad")).to_have_text(
+        [f"The bot has failed: internal error, id {error_id} (1011). Connected again."]
+    )
     say(page, "whoami")
     expect(answers(page)).to_have_count(1)
 

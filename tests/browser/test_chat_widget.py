@@ -469,14 +469,44 @@ def test_a_final_close_is_explained_and_a_person_may_connect_again(notebook, cod
 
 def test_a_failed_bot_leaves_the_error_id_in_the_log_and_is_connected_again(notebook):
     chat = notebook.connected()
+    failed = "The bot has failed: internal error, id ab12."
     say(chat, "close 1011 internal error, id ab12")
-    expect(chat.locator(".notice")).to_have_text(
-        ["The bot has failed: internal error, id ab12 (1011). Connected again."]
-    )
+    expect(chat.locator(".notice")).to_have_text([failed, "Connected again."])
+    expect(chat.locator(".notice.bad")).to_have_text([failed])
+    # As from a bot whose connections stay open: every notebook's, and a file's that wants it.
     say(chat, "error")
-    expect(chat.locator(".notice.bad")).to_have_text(
-        ["The bot reports: internal error (error id ab12)"]
+    expect(chat.locator(".notice")).to_have_text([failed, "Connected again.", failed])
+    expect(chat.locator(".notice.bad")).to_have_text([failed, failed])
+    screenshot(notebook.page, "failed-twice")
+
+
+def test_what_has_failed_is_said_once_and_what_follows_is_said_too(notebook):
+    chat = notebook.connected()
+    say(chat, "hello")
+    expect(answers(chat)).to_have_count(1)
+    notebook.page.route("**/wshandler/api/tickets", lambda route: route.abort())
+    say(chat, "close 1011 internal error, id ab12")
+    expect(reason(chat)).to_have_text("The server cannot be reached.")
+    notebook.page.unroute_all()
+    expect(chat.locator(".notice")).to_have_text(
+        [
+            "The bot has failed: internal error, id ab12.",
+            "The server cannot be reached. Connected again.",
+        ]
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("close 1011 timeout", "The bot has failed: timeout (1011). Connected again."),
+        ("complain", "The bot reports: no such table (error id 7)"),
+    ],
+)
+def test_what_a_bot_says_itself_is_no_failure_of_its_functions(notebook, message, words):
+    chat = notebook.connected()
+    say(chat, message)
+    expect(chat.locator(".notice")).to_have_text([words])
 
 
 def test_an_address_without_a_bot_is_explained(notebook):

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser.test_helper import PAGE, Visit, serving
-from playwright.sync_api import Route
+from playwright.sync_api import Route, expect
 from support.browser import errors_of
-from support.chatpage import STATIC
+from support.chatpage import STATIC, answers, say, state
 from support.server import free_port
 
 from jupyter_wshandler.engine.handshake import accept_key
@@ -321,6 +321,18 @@ def test_behind_a_proxy_that_strips_a_prefix_a_page_connects(browser, server, pa
         page.wait_for_function("got.at(-1) === 'Got message: hello'")
         page.evaluate("start('/nobody')")
         page.wait_for_function("bot.cause === 'missing'")
+        page.close()
+    assert errors == []
+
+
+def test_behind_a_proxy_that_strips_a_prefix_the_built_in_chat_connects(browser, server):
+    with stripping(server) as url:
+        page = browser.new_page()
+        errors = errors_of(page)
+        page.goto(f"{url}talk/blue%20sky?token={server.token}")
+        expect(state(page)).to_have_text("connected")
+        say(page, "hello")
+        expect(answers(page)).to_have_text("Got message: hello")
         page.close()
     assert errors == []
 

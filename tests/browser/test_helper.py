@@ -65,6 +65,10 @@ url:
     pattern: /public
     handler: WebSocketHandler
     kwargs: {<<: *bot, auth: false}
+  builtin:
+    pattern: /talk/{room}
+    handler: WebSocketHandler
+    kwargs: {on_message: {function: helperbot.on_message}, xsrf: ticket}
 """
 BOT = """
 def on_message(handler, message):

@@ -309,7 +309,7 @@ def test_a_list_of_flat_objects_is_a_table(opened):
 def test_a_failed_answer_says_so_and_the_chat_goes_on(opened):
     page, chat = opened
     say(chat, "fail")
-    expect(chat.locator(".notice.bad")).to_contain_text("The bot reports: internal error")
+    expect(chat.locator(".notice.bad")).to_contain_text("The bot has failed: internal error, id ")
     expect(answers(chat)).to_have_text(["before"])
     expect(chat.locator('[aria-busy="true"]')).to_have_count(0)
     screenshot(page, "answer-failed")

@@ -174,3 +174,33 @@ async def test_a_users_keys_are_there_in_a_kernel_and_for_users_of_any_class() -
     assert with_keys(given) is given
     slots = Frozen("ada")
     assert with_keys(slots).username == "ada"
+
+
+READ_ONLY = sorted(
+    {
+        name
+        for kind in Connection.__mro__
+        for name, member in vars(kind).items()
+        if name[:1] != "_" and isinstance(member, property)
+    }
+)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+async def test_what_can_only_be_read_of_a_connection_refuses_a_value_and_says_where_to_keep_it(
+    name: str,
+) -> None:
+    handler = connection()
+    before = getattr(handler, name) if name != "session" else None
+    with pytest.raises(AttributeError, match=rf"'{name}' .* only be read; .*handler\.state\["):
+        setattr(handler, name, "mine")
+    handler.state[name] = "mine"  # as the error says
+    assert handler.state[name] == "mine"
+    if name not in ("session", "state", "log"):
+        assert getattr(handler, name) == before
+
+
+def test_what_the_package_reads_of_a_connection_is_among_what_cannot_be_set() -> None:
+    assert {"phase", "entry", "work", "credential", "attached_session", "chat_answers"} <= {
+        *READ_ONLY
+    }

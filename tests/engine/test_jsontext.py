@@ -265,6 +265,13 @@ def test_one_object_at_two_places_is_no_cycle() -> None:
     assert json.loads(to_json(value))["null"] == [{"a": [1]}, {"a": [1]}, {"when": {"a": [1]}}]
 
 
+def test_a_range_of_any_length_takes_no_memory() -> None:
+    assert to_json(range(0, 8, 4)) == "[0,4]"
+    for value in (range(10**12), {"a": [range(10**8)]}, {range(10**12): 1}):
+        with pytest.raises((ValueError, TypeError), match="range of more than 1000000 numbers"):
+            to_json(value)
+
+
 def test_what_is_nested_too_deeply_is_told_with_the_beginning_of_its_path() -> None:
     deep: Any = []
     for _ in range(100_000):

@@ -10,12 +10,12 @@ from jupyter_wshandler.engine.frames import Failure
 from jupyter_wshandler.engine.messages import (
     Close,
     MessageProtocol,
-    MessageTransport,
     Ping,
     Pong,
     size_of,
 )
 from jupyter_wshandler.engine.protocol import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FAILED, FLOWING
+from jupyter_wshandler.transports.messages import MessageTransport
 
 
 class Receiver:

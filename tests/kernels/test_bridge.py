@@ -12,9 +12,9 @@ from support.memory import until
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.receiving import INBOX
 from jupyter_wshandler.connection.request import Request
-from jupyter_wshandler.engine.messages import Close, MessageProtocol, MessageTransport
+from jupyter_wshandler.engine.messages import Close, MessageProtocol
 from jupyter_wshandler.kernels import bridge as bridges
-from jupyter_wshandler.kernels import incoming
+from jupyter_wshandler.kernels import delivery, incoming
 from jupyter_wshandler.kernels.batches import NotABatch, read_batch
 from jupyter_wshandler.kernels.bridge import KernelBridge
 from jupyter_wshandler.kernels.connection import WINDOW
@@ -22,6 +22,7 @@ from jupyter_wshandler.kernels.courier import OutOfStep
 from jupyter_wshandler.kernels.details import describe, why_not_header
 from jupyter_wshandler.kernels.routes import KernelRoutes
 from jupyter_wshandler.manager import WebSocketManager
+from jupyter_wshandler.transports.messages import MessageTransport
 
 CLAIM = {"pattern": "/bot", "events": ["on_message", "on_pong"]}
 
@@ -272,6 +273,41 @@ async def test_a_kernels_close_reaches_the_client_and_its_end_the_kernel(manager
     kernel.say([["closed", name, 3]])
     assert name not in manager.connections
     assert client.connection.dropped == 3
+
+
+async def test_a_close_comes_behind_what_a_client_that_reads_slowly_has_still_to_read(
+    manager, kernel
+):
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+    kernel.say([["text", name, str(number)] for number in range(500)])
+    kernel.say([["close", name, 4001, "enough"], ["close", name, 4002, ""], ["text", name, "late"]])
+    await until(lambda: client.connection.close_is_held)
+    assert not client.connection.closed
+    async with asyncio.timeout(20):
+        while client.code is None:
+            client.transport.taken(1)
+            await asyncio.sleep(0)
+    assert client.got == [*map(str, range(500)), client.got[-1]]
+    assert (client.code, client.got[-1].reason) == (4001, "enough")
+    await until(lambda: client.connection.held is None)
+
+
+async def test_a_client_that_reads_nothing_holds_a_kernels_close_up_for_a_while_only(
+    manager, kernel, monkeypatch
+):
+    monkeypatch.setattr(delivery, "CLOSE_TIMEOUT", 0.05)
+    client = Client(manager)
+    client.transport._messages = 1
+    client.open()
+    name = client.connection.id
+    kernel.say([["text", name, str(number)] for number in range(500)])
+    kernel.say([["close", name, 4001, "enough"]])
+    await until(lambda: client.connection.closed)
+    assert client.connection.close_code == 4001
+    assert not client.connection.held
 
 
 async def test_changes_of_a_session_leave_its_other_keys_alone(manager, kernel):

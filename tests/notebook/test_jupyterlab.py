@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from support.browser import profile, screenshot
 from support.chatpage import answers, field, reason, say, state
 from support.jupyterlab import LabNotebook, running_lab
-from support.server import RunningServer
+from support.server import RunningServer, wait_for
 
 LINES = 41
 """What a cell prints under load: with unbatched comm messages JupyterLab lost 15 of them."""
@@ -215,6 +215,7 @@ def test_prints_and_tracebacks_appear_below_the_serving_cell_whatever_cell_runs(
             time.sleep(0.02)
         print("end", done)
         """,
+        "bot",
     )
     notebook.run(0)
     notebook.run(1)
@@ -231,7 +232,10 @@ def test_prints_and_tracebacks_appear_below_the_serving_cell_whatever_cell_runs(
     expect(notebook.output(1)).to_contain_text("str(12 // int(message))")
     expect(notebook.prompt(2)).to_have_text("[*]:")
     expect(notebook.output(2)).to_have_text("begin")
-    expect(chat.get_by_text("The bot reports: internal error")).to_be_visible()
+    failed = chat.get_by_text("The bot has failed: internal error, id ")
+    expect(failed).to_contain_text("The traceback is below the cell that serves it.")
+    traceback = notebook.output(1).get_by_text("ZeroDivisionError").last
+    assert traceback.bounding_box()["y"] > chat.bounding_box()["y"]
     expect(state(chat)).to_have_text("connected")
     notebook.output(1).get_by_text("ZeroDivisionError").last.scroll_into_view_if_needed()
     screenshot(notebook.page, "lab-error")
@@ -240,6 +244,23 @@ def test_prints_and_tracebacks_appear_below_the_serving_cell_whatever_cell_runs(
     expect(notebook.output(2)).to_have_text("begin\nend True")
     expect(notebook.output(0)).to_have_text("")
     assert "begin" not in notebook.output(1).inner_text()
+
+    # Below another cell the chat says the same, and it is as true.
+    notebook.run(3)
+    chat = notebook.chat(3)
+    expect(state(chat)).to_have_text("connected")
+    before = notebook.output(1).inner_text().count("ZeroDivisionError")
+    say(chat, "0")
+    expect(chat.get_by_text("The traceback is below the cell that serves it.")).to_have_count(2)
+    wait_for(
+        lambda: (
+            notebook.page.wait_for_timeout(50)
+            or notebook.output(1).inner_text().count("ZeroDivisionError") > before
+        ),
+        20,
+        "the second failure below the serving cell",
+    )
+    assert "ZeroDivisionError" not in notebook.output(3).inner_text()
 
 
 # ---- load -----------------------------------------------------------------------------------

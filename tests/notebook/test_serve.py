@@ -110,7 +110,7 @@ def test_a_browser_that_opens_a_bots_address_gets_a_page_to_chat_with_it(server,
     status, headers, body = server.fetch("/paged", headers={"Accept": "text/html"})
     assert status == 200
     assert headers["Content-Type"].startswith("text/html")
-    assert b"/base/static/wshandler/chatpage.js" in body
+    assert b'src="./static/wshandler/chatpage.js"' in body
     assert b"{{" not in body
     status, headers, _ = server.fetch("/paged", token=False, headers={"Accept": "text/html"})
     assert status == 302

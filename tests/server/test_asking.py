@@ -103,11 +103,17 @@ class House:
         self.manager = SimpleNamespace(
             connections={}, log=logging.getLogger("test"), metrics=self.metrics
         )
+        self.given_up: list[str] = []
+        self.manager.give_up = self._give_up
         self.events: list[tuple[str, dict]] = []
         refusals = SimpleNamespace(
             closed=lambda *args: None, emit=lambda *event: self.events.append(event)
         )
         self.recheck = Recheck(application, self.manager, refusals)
+
+    def _give_up(self, name: str) -> None:
+        self.given_up.append(name)
+        del self.manager.connections[name]
 
     async def open(self, token: str, recheck: float = PERIOD) -> Connection:
         """Open a connection as the handshake does."""
@@ -158,11 +164,19 @@ async def test_what_goes_wrong_with_one_connection_does_not_end_the_asking(house
 
 async def test_what_goes_wrong_with_all_of_them_does_not_end_the_asking(house, caplog):
     one = await house.open("a")
-    house.manager.connections["nonsense"] = None
+    connections, house.manager.connections = house.manager.connections, None
     await until(lambda: "Open connections could not be looked at" in caplog.text)
-    del house.manager.connections["nonsense"]
+    house.manager.connections = connections
     del house.hub.scopes_of["a"]
     await until(lambda: one.closed == ENDED)
+
+
+async def test_a_connection_that_cannot_be_looked_at_is_given_up_and_the_others_asked_about(house):
+    one = await house.open("a")
+    house.manager.connections["broken"] = SimpleNamespace(_route=None)
+    del house.hub.scopes_of["a"]
+    await until(lambda: one.closed == ENDED)
+    assert house.given_up == ["broken"]
 
 
 async def test_a_refusal_that_is_raised_is_a_refusal(house):

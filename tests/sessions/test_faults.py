@@ -288,3 +288,32 @@ async def test_a_heavy_session_is_not_encoded_again_at_once(manager, store):
     manager.detach(session)  # but what it holds is saved as the connection ends
     await forgotten(manager)
     assert json.loads(store.content()["s1"])["n"] == 19
+
+
+async def test_a_session_too_large_to_save_is_let_go_though_the_clock_comes_by_meanwhile(
+    manager, store, caplog
+):
+    calls = []
+    encode = manager._encoder.dump_heavy
+
+    def slow(live):
+        calls.append(live)
+        time.sleep(0.05)  # longer than a round of the clock below
+        return encode(live)
+
+    manager._encoder.dump_heavy = slow
+    session = await manager.attach("s1", USER, new=True)
+    manager.touch(session)
+    session["much"] = [{"n": n} for n in range(MAX_SIZE // 8)]
+    for _ in range(3):
+        await manager.flush(wait=False)
+        await asyncio.sleep(0.02)
+    manager.detach(session)
+    end = time.monotonic() + 20
+    while manager._live and time.monotonic() < end:
+        await manager.flush(wait=False)
+        await asyncio.sleep(0.01)
+    assert manager._live == manager._touched == {}
+    assert len(calls) <= 3
+    assert caplog.text.count("is not saved: it takes over") == 1
+    assert "s1" not in store.content()

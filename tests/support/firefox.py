@@ -5,6 +5,7 @@ Playwright brings a Firefox of its own and knows no other; a few commands are en
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -69,6 +70,13 @@ class Firefox:
     def until(self, condition: str) -> None:
         """Wait for something to be true in the page."""
         wait_for(lambda: self.evaluate(condition), SECONDS, condition, every=0.1)
+
+    def screenshot(self, name: str) -> None:
+        """Keep a picture of the page in the folder that WSHANDLER_SCREENSHOTS names, if it does."""
+        folder = os.environ.get("WSHANDLER_SCREENSHOTS")
+        if folder:
+            picture = self._command("browsingContext.captureScreenshot", context=self._tab)["data"]
+            Path(folder, f"{name}.png").write_bytes(base64.b64decode(picture))
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def test_what_opens_files_in_a_namespace_is_no_callback(theirs):
     space = {"open": theirs, "on_message": lambda handler, message: message}
     for source in (space, types.SimpleNamespace(**space)):
         with Chat(source) as chat:
-            assert [*chat._stage.route.callbacks] == ["on_message"]
+            assert [*chat._bot.route.callbacks] == ["on_message"]
             chat.send("hi")
             chat.expect("hi")
     with pytest.raises(CallbackError, match="found the one that opens files"):
@@ -141,7 +141,7 @@ def test_an_open_that_was_imported_from_a_library_is_no_callback():
     exec("def open(handler): handler.write_message('opened')", bots.__dict__)
     space = {"__name__": "__main__", "on_message": lambda handler, message: message}
     with Chat({**space, "open": library.open}) as chat:
-        assert [*chat._stage.route.callbacks] == ["on_message"]
+        assert [*chat._bot.route.callbacks] == ["on_message"]
     with Chat({**space, "open": bots.open}) as chat:
         chat.expect("opened")
     with pytest.raises(OSError, match="Connection"):
@@ -360,7 +360,7 @@ def test_a_callback_that_does_not_end_is_named_by_the_timeout_of_send(gate: Gate
     assert "the callback for 'wake up' has not ended within 0.05 s" in str(timeout.value)
     assert re.search(rf"(sleepy|drowsy) \(on_message\) runs {kind} for 0\.\d s", str(timeout.value))
     gate.open()
-    chat._stage.post(ended.set)
+    chat._bot.post(ended.set)
     chat.close()
 
 

@@ -257,10 +257,14 @@ class Recheck:
         """Begin to ask about every credential whose period is over."""
         now = time.monotonic()
         open_: dict[str, list[Connection]] = {}
-        for connection in self._manager.connections.values():
-            auth = connection.entry.config.auth
-            if connection.credential is not None and auth.required and auth.recheck:
-                open_.setdefault(question_about(connection), []).append(connection)
+        for name, connection in list(self._manager.connections.items()):
+            try:
+                auth = connection.entry.config.auth
+                if connection.credential is not None and auth.required and auth.recheck:
+                    open_.setdefault(question_about(connection), []).append(connection)
+            except Exception:
+                # The others' logins are asked about, whatever has become of this one.
+                self._manager.give_up(name)
         # What nobody has open any more is forgotten.
         self._asked_at = {q: at for q, at in self._asked_at.items() if q in open_}
         self._answered_at = {q: at for q, at in self._answered_at.items() if q[0] in open_}

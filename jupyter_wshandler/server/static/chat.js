@@ -10,8 +10,9 @@
 //        place, so a cell may be run again while somebody is talking. Unset, it is the path.
 // full   true where the chat is the whole page
 
+import {build} from './chatframe.js';
+import {isForNotebook, SUPPRESS} from './chatkeys.js';
 import {Log} from './chatlog.js';
-import {SHEET} from './chatstyle.js';
 import {make} from './make.js';
 import {connect} from './wshandler.js';
 
@@ -28,6 +29,7 @@ const STATES = {
 };
 const MOVED = 'This chat has moved to its newest output';
 const KEPT = 'Your text is kept.';
+const TRACEBACK = ' The traceback is below the cell that serves it.';
 const UNSTOPPED = 'It could not be stopped, and ran to its end.';
 
 // What a bot that lives in a kernel may be missing for.
@@ -39,24 +41,15 @@ const MEANINGS = {
   missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
 };
 
+// Only where output that comes later appears below its cell. What Voila and nbconvert show has the
+// same cells, but not what JupyterLab and Notebook have around them.
+const AUTHORS = '.jp-NotebookPanel, .jp-CodeConsole, .jp-LinkedOutputView';
+
+// What the close says of a function that has raised.
+const FAILURE = /^internal error, id (\w+)$/;
+
 // Whether the bot itself was stopped: nothing comes back until somebody runs a cell.
 const isGone = (bot) => bot?.cause === 1012 && /gone/.test(bot.detail);
-
-// Keys with Ctrl or Cmd that move or edit text are the chat's; others, such as "save", are not.
-// AltGr is Ctrl and Alt for some systems, and on a Mac Ctrl alone moves the cursor.
-const MAC = /^Mac/.test(navigator.platform);
-const isForNotebook = ({key, ctrlKey, metaKey, altKey}) => (
-  (MAC ? metaKey && !ctrlKey : ctrlKey && !metaKey) && !altKey && /^[bd-uw]$/i.test(key));
-
-// Lumino looks for its shortcuts at the document, before anybody else there sees a key, and not
-// where this attribute is; the window comes before the document.
-const SUPPRESS = 'data-lm-suppress-shortcuts';
-globalThis.addEventListener('keydown', (event) => {
-  const host = event.target?.closest?.('.wshandler-chat');
-  if (!host?.shadowRoot) return;
-  if (isForNotebook(event)) host.removeAttribute(SUPPRESS);
-  else host.setAttribute(SUPPRESS, 'true');
-}, {capture: true});
 
 // ---- the chats of this page ------------------------------------------------------------------
 
@@ -134,6 +127,8 @@ class Chat {
   state = '';
   label = '';      // the state as it is shown
   reason = '';     // why it is not connected
+  failure = '';    // the id of the last failure that has closed the connection
+  told = '';       // the reason that the log has said already
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
   tried = false;   // whether somebody has asked for one more attempt
@@ -150,54 +145,9 @@ class Chat {
     this.key = key;
     this.host = make('div', {className: 'wshandler-chat', attributes: {
       [SUPPRESS]: 'true', ...(full && {'data-full': ''})}});
-    this.build(full);
+    this.$ = build(this.host, this.log, full);
     this.listen();
     this.show('connecting');
-  }
-
-  build(full) {
-    const $ = this.$ = {};
-    const part = (name, tag, {style = '', ...properties} = {}, ...children) => (
-      $[name] = make(tag, {...properties, className: `${name} ${style}`.trim()}, ...children));
-    part('frame', 'section', {},
-      make('header', {},
-        part('avatar', 'div', {attributes: {'aria-hidden': 'true'}}),
-        make('div', {className: 'who'},
-          part('title', full ? 'h1' : 'strong'),
-          make('div', {className: 'state'},
-            make('span', {className: 'dot', attributes: {'aria-hidden': 'true'}}),
-            part('words', 'span', {attributes: {role: 'status'}}))),
-        part('address', 'a', {
-          target: '_blank', rel: 'noopener', title: 'Opens the chat page in a new tab'})),
-      this.log.element,
-      make('div', {className: 'river'}, this.log.below),
-      part('trouble', 'div', {hidden: true},
-        part('why', 'p', {id: 'why', attributes: {'aria-live': 'polite'}}),
-        part('mend', 'a', {style: 'button', hidden: true, rel: 'noopener'}),
-        part('again', 'button', {style: 'button plain', type: 'button'})),
-      part('form', 'form', {},
-        make('label', {className: 'unseen', htmlFor: 'text'}, 'Your message'),
-        part('text', 'textarea', {id: 'text', rows: 1, placeholder: 'Write a message',
-          enterKeyHint: 'send', autocomplete: 'off', attributes: {'aria-describedby': 'why'}}),
-        part('stop', 'button', {style: 'button plain', type: 'button', hidden: true}, 'Stop'),
-        part('send', 'button', {
-          style: 'button', attributes: {'aria-describedby': 'why'}}, 'Send')));
-    // Open, so that JupyterLab sees that one may write in here.
-    this.shadow = this.host.attachShadow({mode: 'open'});
-    this.shadow.adoptedStyleSheets = [SHEET];
-    this.shadow.append($.frame);
-    if (!full) this.keepInView();
-  }
-
-  // Whoever writes sees where they write, also when an answer makes the chat grow.
-  keepInView() {
-    const {text, form, frame} = this.$;
-    let seen = false;  // when the page was drawn last
-    new IntersectionObserver((entries) => { seen = entries.at(-1).intersectionRatio >= 0.5; },
-      {threshold: [0, 0.5, 1]}).observe(text);
-    new ResizeObserver(() => {
-      if (seen && this.shadow.activeElement) form.scrollIntoView({block: 'nearest'});
-    }).observe(frame);
   }
 
   name(path, title = 'bot') {
@@ -240,12 +190,15 @@ class Chat {
       this.connect();
     });
     this.log.below.addEventListener('click', () => $.text.focus());
-    this.host.addEventListener('focusin', () => { this.focused = this.shadow.activeElement; });
+    this.host.addEventListener('focusin', () => { this.focused = this.focus; });
     this.host.addEventListener('focusout', () => queueMicrotask(() => {
       // Whoever loses the focus with the document it was in has not given it away.
-      if (this.host.isConnected && !this.shadow.activeElement) this.focused = null;
+      if (this.host.isConnected && !this.focus) this.focused = null;
     }));
   }
+
+  // The part of the chat that has the focus now.
+  get focus() { return this.host.shadowRoot.activeElement; }
 
   // ---- where it is ---------------------------------------------------------------------------
 
@@ -262,6 +215,7 @@ class Chat {
     const focused = idle ? this.focused : null;
     const {selectionStart, selectionEnd} = this.$.text;
     place.replaceChildren(this.host);
+    this.log.traceback = place.closest(AUTHORS) ? TRACEBACK : '';
     if (focused) {
       focused.focus({preventScroll: true});
       this.$.text.setSelectionRange(selectionStart, selectionEnd);
@@ -319,7 +273,9 @@ class Chat {
     this.asked = this.stopping = 0;
     this.idle();
     const {hurry} = this;
-    if (this.reason && this.log.used) this.log.notice(`${this.reason} Connected again.`);
+    if (this.reason && this.log.used) {
+      this.log.notice(`${this.reason === this.told ? '' : `${this.reason} `}Connected again.`);
+    }
     this.reason = '';
     this.kept = this.hurry = this.tried = false;
     this.show('open');
@@ -327,10 +283,15 @@ class Chat {
   }
 
   changed() {
-    const {state, cause, words, attempts} = this.bot;
+    const {state, cause, detail, words, attempts} = this.bot;
     if (state === 'open') return;
     let more = '';
     this.idle();
+    const failure = cause === 1011 && FAILURE.exec(detail)?.[1];
+    if (failure && failure !== this.failure) {
+      Object.assign(this, {failure, told: words});
+      this.log.failed(failure);
+    }
     if (state !== 'connecting') {
       this.log.end();
       this.hurry = false;
@@ -341,7 +302,7 @@ class Chat {
     }
     // The first attempt of a cell may come before the server has heard of its bot.
     this.reason = cause === 'missing' && attempts < 2 ? '' : words;
-    this.show(state, this.reason + more);
+    this.show(state, (attempts < 2 && this.reason === this.told ? '' : this.reason) + more);
   }
 
   show(state, why = '') {
@@ -355,7 +316,7 @@ class Chat {
     // A live region that is written again is read out again.
     if ($.words.textContent !== STATES[this.label]) $.words.textContent = STATES[this.label];
     if ($.why.textContent !== why) $.why.textContent = why;
-    const leftAlone = this.shadow.activeElement === $.again && !why;
+    const leftAlone = this.focus === $.again && !why;
     $.trouble.hidden = !why;
     $.again.textContent = state === 'idle' ? 'Connect again' : 'Try again';
     $.mend.hidden = !link;
@@ -434,7 +395,7 @@ class Chat {
         $.stop.hidden = false;
       }, AT_WORK);
     } else {
-      if (this.shadow.activeElement === $.stop) $.text.focus();
+      if (this.focus === $.stop) $.text.focus();
       $.stop.hidden = true;
     }
   }

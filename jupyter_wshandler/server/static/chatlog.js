@@ -3,6 +3,7 @@
 const MOST_MESSAGES = 500;   // in the log
 const LONGEST_TEXT = 20000;  // characters of one message that are shown
 const LONGEST_JSON = 4000000;  // characters of JSON, which may hold a picture
+const INTERNAL = 'internal error';  // all that a client hears of what a function has raised
 const TOKENS = 'tokens';     // the stream of a bot that says itself where it ends
 const NEAR = 40;             // pixels from the end that count as the end
 const TOUCH = matchMedia('(pointer: coarse)').matches;  // a phone's keyboard has no Shift+Enter
@@ -50,6 +51,7 @@ export class Log {
   #pictures = new ResizeObserver(() => { if (this.#pinned) this.settle(); });
 
   title = '';
+  traceback = '';     // where whoever reads this finds the traceback of a failure
 
   constructor() {
     this.older = make('p', {className: 'older', hidden: true}, 'older messages are not shown');
@@ -91,7 +93,8 @@ export class Log {
       if (!of) this.end();
     } else if (typeof value?.error === 'string') {
       const id = value.id ? ` (error id ${value.id})` : '';
-      this.notice(`The bot reports: ${value.error}${id}`, true);
+      if (value.error === INTERNAL && id) this.failed(value.id);
+      else this.notice(`The bot reports: ${value.error}${id}`, true);
     } else if (value && (json || !of)) {
       this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => jsonPart(value)});
     } else {
@@ -103,6 +106,11 @@ export class Log {
     this.end(TOKENS);
     this.#follow();
     this.#add({who: 'you', text});
+  }
+
+  // A function of the bot's has raised, whether that has closed the connection or not.
+  failed(id) {
+    this.notice(`The bot has failed: ${INTERNAL}, id ${id}.${this.traceback}`, true);
   }
 
   notice(text, bad = false) { this.#add({kind: bad ? 'notice bad' : 'notice', text}); }

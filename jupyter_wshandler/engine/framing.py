@@ -1,0 +1,95 @@
+"""The sending half of RFC 6455 after the handshake, the server's side: messages to frames."""
+
+from __future__ import annotations
+
+from .closestate import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FLOWING, CloseState
+from .deflate import MIN_SIZE, PerMessageDeflate
+from .frames import (
+    BINARY,
+    BINARY_HEADERS,
+    FIN,
+    MAX_CONTROL,
+    PING,
+    RSV1,
+    TEXT,
+    TEXT_HEADERS,
+    close_frame,
+    header,
+)
+
+
+class Framing:
+    """What frames the messages to one client.
+
+    Args:
+        deflate: The compression agreed on in the handshake, or None.
+
+    Attributes:
+        state: How far the two close frames are.
+    """
+
+    __slots__ = ("_deflate", "state")
+
+    def __init__(self, deflate: PerMessageDeflate | None) -> None:
+        self.state: CloseState = FLOWING
+        self._deflate = deflate
+
+    def _drop_message(self) -> None:
+        raise NotImplementedError
+
+    def encode(self, message: str | bytes) -> bytes:
+        """Return one whole message as a frame: str as text, bytes as binary.
+
+        Args:
+            message: Compressed where that was agreed on and it is not too short.
+
+        Raises:
+            UnicodeEncodeError: The text holds lone surrogates.
+        """
+        if isinstance(message, str):
+            payload, first, headers = message.encode(), FIN | TEXT, TEXT_HEADERS
+        else:
+            payload, first, headers = message, FIN | BINARY, BINARY_HEADERS
+        size = len(payload)
+        if self._deflate is not None and size >= MIN_SIZE:
+            payload = self._deflate.compress(payload)
+            first |= RSV1
+            size = len(payload)
+        elif size < 126:
+            return headers[size] + payload
+        return header(first, size) + payload
+
+    def encode_ping(self, payload: bytes = b"") -> bytes:
+        """Return a ping frame.
+
+        Args:
+            payload: At most 125 bytes.
+
+        Raises:
+            ValueError: The payload is longer.
+        """
+        if len(payload) > MAX_CONTROL:
+            raise ValueError(
+                f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
+            )
+        return bytes((FIN | PING, len(payload))) + payload
+
+    def encode_close(self, code: int = 1000, reason: str = "") -> bytes:
+        """Return our close frame and move the state; b"" where one was sent already.
+
+        Args:
+            code: See `may_travel`; 1005 makes an empty frame.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code may not be sent, or the reason is too long.
+        """
+        frame = close_frame(code, reason)
+        if self.state == FLOWING:
+            self.state = CLOSE_SENT
+            self._drop_message()
+        elif self.state == CLOSE_CAME:
+            self.state = CLOSE_DONE
+        else:
+            return b""
+        return frame
