@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def test_a_bot_says_in_its_first_line_what_it_is_for(name):
     text = bot_text(name)
     assert re.match(r'"""[A-Z].*\.(?:"""|\n)', text)
     compile(text, name, "exec")
+
+
+@pytest.mark.parametrize("name", sorted(USED))
+def test_what_a_bot_imports_of_the_package_is_there(name):
+    for node in ast.walk(ast.parse(bot_text(name))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jupyter_wshandler"):
+            module = importlib.import_module(node.module)
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
 
 
 def test_the_folder_of_the_bots_is_no_package_that_could_be_taken_for_a_users_module():

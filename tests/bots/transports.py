@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jupyter_wshandler.manager import current_manager
+from jupyter_wshandler.manager.manager import current_manager
 
 
 async def echo(handler, message):
