@@ -16,6 +16,8 @@ from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
 from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
+from ..guard import is_interrupt
+from ..guard import kind_of as name_of_kind
 from .modules import CallbackModules, first_line, path_of, submodules
 from .shadows import calls_of_open
 
@@ -118,12 +120,21 @@ class Resolver:
             module, path = self._modules.load(spec.function, home_of(spec))
             function = _look_up(spec.function, module, path)
             check_function(spec, event, function)
+            bound = BoundCallback(spec, event, function, default_run)
         except CallbackError:
             self._failed = True
             raise
+        except BaseException as error:
+            # An object's own code was asked for its attributes; its sys.exit() is not ours.
+            if is_interrupt(error):
+                raise
+            self._failed = True
+            raise CallbackError(
+                f"{spec.function}: looking at it raises {name_of_kind(error)}, at {place_of(error)}"
+            ) from None
         if path == ("open",):
             self._warn_of_open(spec.function, module)
-        return BoundCallback(spec, event, function, default_run)
+        return bound
 
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules of the folders that were imported, by name."""
@@ -225,7 +236,9 @@ def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[...
             found = getattr(found, part)
         except AttributeError:
             raise CallbackError(_missing(name, module, found, path[:index], part)) from None
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             what = f"{type(error).__name__}: {first_line(error)}"
             line = place_of(error)
             raise CallbackError(f"{name}: reading {part} raises {what}, at {line}") from None

@@ -764,3 +764,35 @@ def test_a_callback_named_on_open_is_never_warned_of(bots: Bots) -> None:
     bots.write("wsbot.py", "def on_open(handler): return open('x')\n")
     assert bots.find("wsbot.on_open", "open").event == "open"
     assert bots.resolver.warnings == []
+
+
+@pytest.mark.parametrize("raised", ["SystemExit('bye')", "KeyboardInterrupt", "GeneratorExit"])
+def test_an_object_that_ends_the_program_when_it_is_looked_at_is_refused(bots, raised) -> None:
+    bots.write(
+        "exits.py",
+        f"""
+        class Exits:
+            def __getattribute__(self, name):
+                raise {raised}
+            def __call__(self, handler, message):
+                return message
+
+        class Unspeakable(Exception):
+            def __str__(self):
+                raise {raised}
+
+        bot = Exits()
+
+        def __getattr__(name):
+            if name == "unspeakable":
+                raise Unspeakable
+            raise {raised}
+        """,
+    )
+    kind = raised.partition("(")[0]
+    assert f"exits.bot: looking at it raises {kind}" in bots.refusal("exits.bot")
+    assert f"exits.lazy: reading lazy raises {kind}" in bots.refusal("exits.lazy")
+    assert "reading unspeakable raises Unspeakable" in bots.refusal("exits.unspeakable")
+    assert f"exits.bot.more: looking at it raises {kind}" in bots.refusal("exits.bot.more")
+    bots.write("fails.py", "import exits\nraise exits.Unspeakable\n")
+    assert "fails.f: the module fails cannot be imported" in bots.refusal("fails.f")
