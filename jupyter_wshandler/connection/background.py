@@ -11,6 +11,12 @@ from ..guard import guarded
 GRACE = 1.0
 """Seconds for a task to end after its connection has."""
 
+MIN_TURN, MAX_TURN = 0.01, 1e9
+"""Seconds between two turns of a timer: a shorter one would keep the loop awake all the time."""
+
+TIMERS = 1000
+"""Timers that one connection may set."""
+
 EVERY = "every "
 """What a route calls a timer of its own, before the seconds."""
 
@@ -106,6 +112,11 @@ class Background:
         timer = Timer(self, seconds, callback)
         self._timers.append(timer)
         return timer
+
+    @property
+    def timers(self) -> int:
+        """How many timers it has that deliver callbacks."""
+        return len(self._timers)
 
     def hold(self, handle: asyncio.TimerHandle) -> None:
         """Cancel a timer of the user's own when the connection ends."""

@@ -14,7 +14,7 @@ from ..errors import ConnectionClosed
 from ..routes import Route
 from ..sessions.manager import Session
 from ..types import Callback
-from .background import EVERY, Background, Timer
+from .background import EVERY, MAX_TURN, MIN_TURN, TIMERS, Background, Timer
 from .current import naming
 from .familiar import HOT
 from .host import Host
@@ -172,16 +172,23 @@ class Handler(SendingHalf):
         It ends with the connection. A turn that is due while the last one waits is left out.
 
         Args:
-            seconds: Time between two turns, above 0.
+            seconds: Time between two turns, from 0.01 to 10**9.
             function: An ``async def`` or ``def``; runs where the route's callbacks run.
 
         Raises:
             ConnectionClosed: The connection is closing or closed.
-            ValueError: The time is not above 0.
+            ValueError: The time is not one of these, or there are 1,000 timers already.
         """
-        if not seconds > 0:
-            raise ValueError(f"the time between two turns is above 0 s, not {seconds!r}")
+        if not MIN_TURN <= seconds <= MAX_TURN:
+            raise ValueError(
+                f"the time between two turns is from 0.01 s to 10**9 s, not {seconds!r}"
+            )
         self._check_open()
+        if self._background is not None and self._background.timers >= TIMERS:
+            raise ValueError(
+                f"connection {self.id} has {TIMERS} timers, as many as one may; each goes on until "
+                "the connection ends: set them in open, and not for each message"
+            )
         callback = self._host.bind(self, function)
         if get_ident() != self._io.thread:
             self._cross(0, self._every, seconds, callback)

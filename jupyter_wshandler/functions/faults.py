@@ -100,7 +100,7 @@ def first_line(error: BaseException, limit: int = 200) -> str:
     """
     try:
         lines = str(error).strip().splitlines()
-    except Exception:
+    except BaseException:  # sys.exit() in it, too
         return ""
     return lines[0][:limit] if lines else ""
 

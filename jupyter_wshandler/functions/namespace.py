@@ -14,6 +14,7 @@ from ..config.loader import load_route
 from ..config.model import FunctionSpec, Place, Problem, RouteConfig
 from ..config.nodes import suggest
 from ..config.units import parse_duration
+from ..config.values import MIN_TURN
 from ..errors import CallbackError, ConfigError
 from ..routes import Route
 from .resolve import BoundCallback, check_function
@@ -179,8 +180,8 @@ def take_timers(
         except ValueError as error:
             problem = str(error)
             break
-        if not seconds > 0:
-            problem = f"the time between two turns is above 0 s, not {period!r}"
+        if seconds < MIN_TURN:
+            problem = f"the time {period!r} is under {MIN_TURN} s"
             break
         timers.append((seconds, function))
     if problem:

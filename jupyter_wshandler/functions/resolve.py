@@ -15,7 +15,8 @@ from ..config.functions import VARIABLES
 from ..config.model import FunctionSpec, Variable
 from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
-from ..guard import place_of
+from ..guard import is_interrupt, place_of
+from ..guard import kind_of as name_of_kind
 from .faults import first_line
 from .modules import CallbackModules
 from .places import path_of, submodules
@@ -110,12 +111,23 @@ class Resolver:
             CallbackError: The function cannot be used; says why and what to do.
         """
         event = event.partition(" ")[0]  # "every 30" is one of several
-        module, path = self._modules.load(spec.function, home_of(spec))
-        function = _look_up(spec.function, module, path)
-        check_function(spec, event, function)
+        try:
+            module, path = self._modules.load(spec.function, home_of(spec))
+            function = _look_up(spec.function, module, path)
+            check_function(spec, event, function)
+            bound = BoundCallback(spec, event, function, default_run)
+        except CallbackError:
+            raise
+        except BaseException as error:
+            # An object's own code was asked for its attributes; its sys.exit() is not ours.
+            if is_interrupt(error):
+                raise
+            raise CallbackError(
+                f"{spec.function}: looking at it raises {name_of_kind(error)}, at {place_of(error)}"
+            ) from None
         if path == ("open",):
             self._warn_of_open(spec.function, module)
-        return BoundCallback(spec, event, function, default_run)
+        return bound
 
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules of the folders that were imported, by name."""
@@ -210,7 +222,9 @@ def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[...
             found = getattr(found, part)
         except AttributeError:
             raise CallbackError(_missing(name, module, found, path[:index], part)) from None
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             what = f"{type(error).__name__}: {first_line(error)}"
             line = place_of(error)
             raise CallbackError(f"{name}: reading {part} raises {what}, at {line}") from None

@@ -340,11 +340,14 @@ class WebSocketManager:
             name: Its id, as it was when it opened.
         """
         self.log.exception("Connection %s could not be looked at, and is ended", name)
-        connection = self.connections.get(name)
-        if connection is None:
-            return
-        for end in (connection.abort, connection.leave_seat, lambda: self.finished(connection)):
-            with contextlib.suppress(Exception):
+        connection: Any = self.connections.get(name)
+        ends: tuple[Callable[[], object], ...] = (
+            lambda: connection.abort(),
+            lambda: connection.leave_seat(),
+            lambda: self.finished(connection),
+        )
+        for end in ends:
+            with contextlib.suppress(Exception):  # what it needs may be what is broken
                 end()
         self.connections.pop(name, None)
 

@@ -27,6 +27,9 @@ ERRORS = 100
 WHOLE = 10
 """Errors among them that keep their traceback, with all that was in the variables."""
 
+HELD = 16 * 2**20
+"""Characters and bytes of the messages that errors are remembered with; the newest has its own."""
+
 OUTPUTS = 10
 """Outputs of a bot that waits which show it anew when it is live."""
 
@@ -43,6 +46,10 @@ _SENTENCES = {
     "refused": "not served",
     "displaced": "no longer served",
 }
+
+
+def _size(message: object) -> int:
+    return len(message) if isinstance(message, (str, bytes)) else 0
 
 
 class Bot:
@@ -149,6 +156,8 @@ class Bot:
     def add_error(self, error: CallbackFailure) -> None:
         """Remember what a callback has raised; called on the bots' loop."""
         self._errors.append(error)
+        while len(self._errors) > 1 and sum(_size(e.message) for e in self._errors) > HELD:
+            self._errors.popleft()
         if len(self._errors) > WHOLE:
             # What is in the variables of a failed call may be large, and its traceback holds it.
             self._errors[-WHOLE - 1].exception.__traceback__ = None

@@ -23,6 +23,28 @@ def format_error(shell: Any, error: BaseException) -> str:
         shell: What ``IPython.get_ipython()`` returned, or None.
         error: What was raised.
     """
+    return _bounded(_formatted(shell, error))
+
+
+def _bounded(text: str) -> str:
+    """Return a text with long lines cut, and no end where it has too many of them.
+
+    What comes at once takes the place of the notebook's other output: see
+    ``c.ServerApp.iopub_data_rate_limit``.
+    """
+    if len(text) <= LINE:
+        return text
+    reset = "\x1b[0m" if "\x1b" in text else ""  # a colour must not run on
+    lines = [f"{line[:LINE]}{reset}..." if line[LINE:] else line for line in text.split("\n")]
+    size = 0
+    for number, line in enumerate(lines):
+        size += len(line) + 1
+        if size > SHOWN:
+            return "\n".join([*lines[:number], "(the rest is not shown)"])
+    return "\n".join(lines)
+
+
+def _formatted(shell: Any, error: BaseException) -> str:
     start = users_part(error.__traceback__)
     if start is None and place_of(error).rpartition(":")[0] == results.__file__:
         # What is wrong is said in words, and none of the lines that say it is the user's.
@@ -94,6 +116,12 @@ _STANDARD = tuple(
     if place
 )
 """Folders of Python's own library."""
+
+LINE = 2000
+"""Characters that are shown of one line of a traceback."""
+
+SHOWN = 100_000
+"""Characters that are shown of a whole one."""
 
 SUMMARY = 300
 """Characters of an error that stand above its traceback."""

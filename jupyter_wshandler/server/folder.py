@@ -6,6 +6,7 @@ unescaped. Whatever links there are, the file itself lies in the folder.
 
 from __future__ import annotations
 
+import errno
 import mimetypes
 import os
 import stat
@@ -107,7 +108,12 @@ def find(folder: str, rest: str) -> PageFile | Elsewhere | None:
             return None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _opened(path)
+    except (OSError, RuntimeError) as error:
+        # A link that leads to itself; before Python 3.13 that is a RuntimeError.
+        if isinstance(error, OSError) and error.errno != errno.ELOOP:
+            raise
+        return None
+    return opened(path, content_type(path.name))
 
 
 def _names(rest: str) -> list[str] | None:
@@ -132,7 +138,16 @@ def _lies_in(root: Path, path: Path) -> bool:
     )
 
 
-def _opened(path: Path) -> PageFile | None:
+def opened(path: Path, kind: str) -> PageFile | None:
+    """Open a file; None where it is none, such as a pipe.
+
+    Args:
+        path: The file.
+        kind: Its Content-Type.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     # A pipe that takes a file's place in this moment must not hold up the server.
     stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
     found = os.fstat(stream.fileno())
@@ -140,4 +155,4 @@ def _opened(path: Path) -> PageFile | None:
         stream.close()
         return None
     tag = f'"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"'
-    return PageFile(stream, found.st_size, content_type(path.name), tag)
+    return PageFile(stream, found.st_size, kind, tag)

@@ -11,7 +11,7 @@ from .access.admission import AdmissionHandler, Refused
 
 
 class FolderHandler(AdmissionHandler):
-    """A route's address, as far as it serves what `folder` finds to those who are admitted."""
+    """A route's address, as far as it serves what `folder` and `pages` find, to the admitted."""
 
     etag = ""
     """That of a file, which is not in memory as a whole."""
@@ -38,6 +38,19 @@ class FolderHandler(AdmissionHandler):
             name = self.route.config.name
             self.log.error("Route %s: there is no %s%s", name, self.route.folder, folder.INDEX)
             raise Refused(503, "this route's page cannot be read")
+
+    async def serve_file(self) -> None:
+        """Answer with the file that is the route's page."""
+        try:
+            found = pages.file_of(self.route)
+        except OSError:
+            found = None
+        if found is None:
+            name, path = self.route.config.name, self.route.config.page
+            self.log.error("Route %s: cannot read its page %s", name, path)
+            raise Refused(503, "this route's page cannot be read")
+        with found.stream:
+            await self.send_file(found)
 
     def redirect_below(self, location: str) -> None:
         """Send a browser to an address relative to this one, with the query that it came with."""

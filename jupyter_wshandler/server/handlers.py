@@ -170,17 +170,13 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         if self.route.folder:
             await self.serve_folder()
             return
+        if isinstance(self.route.config.page, str):
+            await self.serve_file()
+            return
         # Reading it sets the cookie that the page's POST for a ticket is checked with.
         _ = self.xsrf_token
-        try:
-            body, kind, policy = pages.render(
-                self.route, self.services.static_url, self.request.path
-            )
-        except OSError:
-            name, path = self.route.config.name, self.route.config.page
-            self.log.error("Route %s: cannot read its page %s", name, path)
-            raise Refused(503, "this route's page cannot be read") from None
-        self.set_header("Content-Type", kind)
+        body, policy = pages.render(self.route, self.services.static_url, self.request.path)
+        self.set_header("Content-Type", pages.HTML)
         self.set_header("Cache-Control", "no-cache")
         if policy:
             # Beside Jupyter's own: a browser obeys both.

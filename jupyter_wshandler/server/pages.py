@@ -9,6 +9,7 @@ from pathlib import Path
 from tornado.httputil import HTTPServerRequest
 
 from ..routes import Route
+from .folder import PageFile, opened
 
 CHAT = Path(__file__).parent / "static" / "chat.html"
 """The page of a bot that has none of its own."""
@@ -75,24 +76,31 @@ def accepts_html(accept: list[str]) -> bool:
     return False
 
 
-def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str, str]:
-    """Return a route's page, its Content-Type, and its Content-Security-Policy or "".
+def file_of(route: Route) -> PageFile | None:
+    """Open the file that is a route's page, to be closed by the caller; None where it is no file.
 
     Args:
-        route: A route that has a page.
-        static_url: The URL of the extension's files for browsers.
-        path: The URL path that the page is asked for at.
+        route: A route whose page is a file.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: It cannot be opened.
     """
-    if not isinstance(route.config.page, str):
-        if route.page is not None:
-            return route.page, HTML, ""
-        return _chat(route, _seen_from(path, static_url)), HTML, POLICY
-    file = Path(route.config.page)
-    kind = mimetypes.guess_type(file.name)[0] or "text/html"
-    return file.read_bytes(), f"{kind}; charset=utf-8" if "text" in kind else kind, ""
+    path = Path(str(route.config.page))
+    kind = mimetypes.guess_type(path.name)[0] or "text/html"
+    return opened(path, f"{kind}; charset=utf-8" if "text" in kind else kind)
+
+
+def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str]:
+    """Return a page that is no file, and its Content-Security-Policy or "".
+
+    Args:
+        route: A route that has such a page: its kernel's, or the built-in chat.
+        static_url: The URL of the extension's files for browsers.
+        path: The URL path that the page is asked for at.
+    """
+    if route.page is not None:
+        return route.page, ""
+    return _chat(route, _seen_from(path, static_url)), POLICY
 
 
 def _seen_from(path: str, url: str) -> str:

@@ -523,3 +523,35 @@ def test_a_forgotten_submodule_is_not_found_as_an_attribute_of_its_package(bots:
     assert set(bots.resolver.set_aside()) == {"wsbot", "wsbot.helper", "wsbot.chat"}
     assert bots.resolver.modules() == {}
     assert bots.find("wsbot.chat.f").call(None, None) == 2
+
+
+@pytest.mark.parametrize("raised", ["SystemExit('bye')", "KeyboardInterrupt", "GeneratorExit"])
+def test_an_object_that_ends_the_program_when_it_is_looked_at_is_refused(bots, raised) -> None:
+    bots.write(
+        "exits.py",
+        f"""
+        class Exits:
+            def __getattribute__(self, name):
+                raise {raised}
+            def __call__(self, handler, message):
+                return message
+
+        class Unspeakable(Exception):
+            def __str__(self):
+                raise {raised}
+
+        bot = Exits()
+
+        def __getattr__(name):
+            if name == "unspeakable":
+                raise Unspeakable
+            raise {raised}
+        """,
+    )
+    kind = raised.partition("(")[0]
+    assert f"exits.bot: looking at it raises {kind}" in bots.refusal("exits.bot")
+    assert f"exits.lazy: reading lazy raises {kind}" in bots.refusal("exits.lazy")
+    assert "reading unspeakable raises Unspeakable" in bots.refusal("exits.unspeakable")
+    assert f"exits.bot.more: looking at it raises {kind}" in bots.refusal("exits.bot.more")
+    bots.write("fails.py", "import exits\nraise exits.Unspeakable\n")
+    assert "fails.f: the module fails cannot be imported" in bots.refusal("fails.f")

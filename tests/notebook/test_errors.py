@@ -10,6 +10,8 @@ import httpx
 import pytest
 from IPython.core.ultratb import AutoFormattedTB
 
+from jupyter_wshandler.callbacks.errorlog import CallbackFailure
+from jupyter_wshandler.notebook.bot import Bot
 from jupyter_wshandler.notebook.tracebacks import format_error
 
 SHELL = types.SimpleNamespace(InteractiveTB=AutoFormattedTB(mode="Context", tb_offset=0))
@@ -61,3 +63,35 @@ def test_an_error_of_pythons_own_library_shows_the_line_that_has_called_it():
     assert 'json.loads("{")' in text
     assert "raw_decode" in text  # the last line
     assert "in loads(" not in text
+
+
+def test_an_error_with_a_huge_message_is_cut():
+    try:
+        raise ValueError("x" * 9_000_000)
+    except ValueError as error:
+        found = shown(error)
+    assert len(found) < 10_000
+    assert 'raise ValueError("x" * 9_000_000)' in found
+    assert "ValueError: xxx" in found
+    try:
+        raise ValueError("line\n" * 1_000_000)
+    except ValueError as error:
+        found = shown(error)
+    assert len(found) < 200_000
+    assert found.endswith("(the rest is not shown)")
+
+
+def test_a_bot_remembers_errors_in_bounded_memory():
+    bot = Bot(None, "bot", "/bot")
+
+    def fail(message):
+        bot.add_error(CallbackFailure(None, message, ValueError(), "fail", 0.0))
+
+    for number in range(200):
+        fail(str(number))
+    assert [error.message for error in bot.errors] == [str(number) for number in range(100, 200)]
+    for _ in range(30):
+        fail("x" * 2**20)
+    assert len(bot.errors) == 16
+    fail(b"x" * 2**25)
+    assert [len(error.message) for error in bot.errors] == [2**25]

@@ -104,6 +104,7 @@ def fill(folder):
     (dist / "link.txt").symlink_to(folder / "outside.txt")
     (dist / "linked").symlink_to(folder / "outside")
     (dist / "dot.txt").symlink_to(dist / ".env")
+    (dist / "loop.txt").symlink_to("loop.txt")
     (dist / "inner.css").symlink_to(dist / "assets" / "style.css")
     os.mkfifo(dist / "pipe.txt")
 
@@ -226,6 +227,7 @@ ODD = [
     "/app/linked",
     "/app/linked/index.html",
     "/app/dot.txt",
+    "/app/loop.txt",
     "/app/pipe.txt",
     "/app/noindex",
     "/app/missing.js",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from playwright.sync_api import expect
 from support.browser import profile
 from support.chatpage import answers, say, state
 from support.server import free_port, running_server, wait_for
+from support.usage import watched
 
 YAML = """
 url:
@@ -104,6 +107,38 @@ def test_a_route_that_wants_no_page_answers_426_to_everybody(server, path):
 def test_a_page_of_the_routes_own_is_served_whatever_is_accepted(server):
     for accept in (BROWSER, None, "*/*"):
         assert visit(server, "/own", accept=accept)[2] == MODULES["own.html"].encode()
+
+
+def test_a_file_that_is_a_page_is_sent_in_pieces(server):
+    page = server.folder / "own.html"
+    page.write_bytes(b"<p>page</p>\n" * 700_000)
+    head = f"GET {server.base_url}own HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+    asked = f"{head}Authorization: token {server.token}\r\n\r\n".encode()
+    readers = []
+    try:
+        with watched(server.pid) as memory:
+            for _ in range(30):
+                readers.append(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+                readers[-1].sendall(asked)
+            assert all(reader.recv(12) == b"HTTP/1.1 200" for reader in readers)
+            assert visit(server, "/own")[2] == page.read_bytes()
+        assert memory.growth < 60 * 2**20  # each would hold 8 MiB
+    finally:
+        for reader in readers:
+            reader.close()
+        page.write_text(MODULES["own.html"])
+
+
+def test_a_page_whose_file_has_become_a_pipe_holds_nobody_up(server):
+    page = server.folder / "own.html"
+    page.unlink()
+    os.mkfifo(page)
+    try:
+        status, _, body = visit(server, "/own")
+        assert (status, body) == (503, b"503: this route's page cannot be read\n")
+    finally:
+        page.unlink()
+        page.write_text(MODULES["own.html"])
 
 
 @pytest.mark.parametrize("path", ["/missing", "/misspelt"])
