@@ -88,7 +88,7 @@ def on_disk() -> set[str]:
     return {path.stem for path in PACKAGE.iterdir()}
 
 
-@pytest.mark.parametrize("way", ["message", "login", "reload", "kernel bot's message"])
+@pytest.mark.parametrize("way", ["message", "login", "reload", "session", "kernel bot's message"])
 def test_the_page_tells_the_way_of_each_thing_that_comes_in(way):
     [section] = re.findall(
         rf"^## The way of a {way}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL
