@@ -71,5 +71,5 @@ async def test_what_is_ignored_is_not_made_json_of(manager) -> None:
     visitor.send("go")
     await until(lambda: visitor.connection.state.get("done"))
     visitor.send("again")
-    await until(lambda: visitor.connection._task is None)
+    await until(lambda: visitor.connection.work is None)
     assert not value.threads
