@@ -17,6 +17,9 @@ MIN_TURN, MAX_TURN = 0.01, 1e9
 TIMERS = 1000
 """Timers that one connection may set."""
 
+TASKS = 1000
+"""Tasks of one connection that may run beside its callbacks: thousands hold up the loop."""
+
 EVERY = "every "
 """What a route calls a timer of its own, before the seconds."""
 
@@ -112,6 +115,11 @@ class Background:
         timer = Timer(self, seconds, callback)
         self._timers.append(timer)
         return timer
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks have not ended."""
+        return len(self._tasks)
 
     @property
     def timers(self) -> int:

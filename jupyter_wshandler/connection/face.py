@@ -14,7 +14,7 @@ from ..errors import ConnectionClosed
 from ..routes import Route
 from ..sessions.manager import Session
 from ..types import Callback
-from .background import EVERY, MAX_TURN, MIN_TURN, TIMERS, Background, Timer
+from .background import EVERY, MAX_TURN, MIN_TURN, TASKS, TIMERS, Background, Timer
 from .current import naming
 from .familiar import HOT
 from .host import Host
@@ -152,10 +152,15 @@ class Handler(SendingHalf):
 
         Raises:
             ConnectionClosed: The connection is closing or closed.
-            RuntimeError: It was called in a thread.
+            RuntimeError: It was called in a thread, or 1,000 tasks have not ended yet.
         """
         try:
             self._check_open()
+            if self._background is not None and self._background.tasks >= TASKS:
+                raise RuntimeError(
+                    f"connection {self.id} has {TASKS} tasks that have not ended, as many as one "
+                    "may; await some, or do the work of several in one"
+                )
             if get_ident() != self._io.thread:
                 raise RuntimeError(
                     "start_task() belongs to the event loop, and this callback runs in a thread; "

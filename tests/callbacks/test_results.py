@@ -63,7 +63,7 @@ async def test_what_is_ignored_is_not_made_json_of(manager) -> None:
     value = Slow()
 
     def on_message(handler, message):
-        handler.state["done"] = True
+        handler.state[message] = True
         return {"a": value}
 
     bot = route("bot", options={"returns": "ignore"}, on_message=on_message)

@@ -1,11 +1,13 @@
-"""Timers that a callback sets: not too quick, and not without end."""
+"""Timers and tasks that a callback leaves behind: not too quick, and not without end."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 from support.memory import Visitor, route, until
 
-from jupyter_wshandler.connection.background import TIMERS
+from jupyter_wshandler.connection.background import TASKS, TIMERS
 from jupyter_wshandler.errors import ConfigError
 from jupyter_wshandler.testing import Chat
 
@@ -44,3 +46,21 @@ async def test_a_bot_that_sets_a_timer_for_each_message_is_told_before_it_drowns
     visitor.send("go")
     await until(lambda: "set them in open, and not for each message" in caplog.text)
     await until(lambda: visitor.connection._background.timers < 1.5 * TIMERS)
+
+
+async def test_a_bot_that_starts_tasks_without_end_is_told_before_others_wait(
+    manager, caplog
+) -> None:
+    async def on_message(handler, message):
+        for number in range(3 * TASKS):
+            handler.start_task(asyncio.sleep(0 if number < TASKS // 2 else 60))
+            if number == TASKS // 2:
+                await asyncio.sleep(0.05)
+            started.append(number)
+
+    started: list[int] = []
+    visitor = Visitor(manager, route("bot", on_message=on_message)).open()
+    visitor.send("go")
+    await until(lambda: f"has {TASKS} tasks that have not ended" in caplog.text)
+    assert len(started) == TASKS + TASKS // 2
+    assert "never awaited" not in caplog.text
