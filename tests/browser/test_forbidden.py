@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from browser.test_helper import PAGE, Visit, serving
+from browser.test_helper import ME, PAGE, TICKETS, Visit, serving
 from playwright.sync_api import Route, expect
 from support.browser import errors_of
 from support.chatpage import STATIC, answers, say, state
@@ -225,6 +225,27 @@ def test_a_socket_that_opens_and_ends_without_a_word_is_a_break_with_growing_pau
     for number, wait in enumerate(waits):
         assert wait <= min(15, 0.5 * 2**number)
     assert waits[-1] > 5
+    assert page.errors == []
+
+
+def test_a_proxy_that_opens_what_the_server_refuses_hides_no_login_that_has_ended(browser, server):
+    page = Visit(browser, server)
+    for pattern in (TICKETS, ME):
+        page.page.route(pattern, lambda route: route.fulfill(status=403))
+    page.call(
+        """void (window.WebSocket = class {
+          static OPEN = 1;
+          constructor() {
+            setTimeout(() => this.onopen(), 20);
+            setTimeout(() => this.onclose({code: 1006, reason: ''}), 40);
+          }
+          close() {}
+        })"""
+    )
+    page.start("/bot")
+    assert page.ended("closed", 4401) == "You are signed out."
+    # It has opened twice, and not for ever.
+    assert page.call("opened") == 2
     assert page.errors == []
 
 

@@ -815,7 +815,8 @@ def test_the_cell_magic_serves_the_functions_of_its_cell_and_gives_open_back(ser
         assert ask(socket, "hi") == "HI"
         book.run("%%websocket /magic\ndef on_message(handler, message): return message.lower()")
         assert ask(socket, "HI") == "hi"
-    assert book.run("print(magic.name, open.__module__)").text == "magic io\n"
+    # From Python 3.13 on the module of its own `open` is called `_io`.
+    assert book.run("print(magic.name, open.__module__.strip('_'))").text == "magic io\n"
 
 
 def test_a_conflict_of_the_magic_is_one_sentence_whose_advice_the_magic_takes(server, book):
@@ -886,7 +887,7 @@ def test_the_open_of_ipython_is_not_taken_for_the_callback(server, book):
         ("%%websocket /m 'x\ndef on_message(h, m): pass", ["quotation"]),
         ("%%websocket /m\nawait x\ndef on_message(h, m): pass", ["await"]),
         ("%%websocket /m\n1/0", ["ZeroDivisionError"]),
-        ("%%websocket /m\ndef on_message(", ["SyntaxError"]),
+        ("%%websocket /m\ndef on_message(", ["incomplete input"]),
     ],
 )
 def test_the_magic_says_what_is_wrong_with_its_cell(server, book, cell, words):

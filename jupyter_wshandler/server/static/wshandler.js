@@ -34,6 +34,7 @@ const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each tim
 const LONGEST_WAIT = 15;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
 const STABLE = 5;         // seconds after which a connection counts as good again
+const BRIEF = 2;          // seconds in which one ends that was refused behind a proxy's back
 const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
 
 // What ended a connection or an attempt: close codes (RFC 6455 section 7.4.1; 44xx are the
@@ -248,8 +249,12 @@ class Bot extends EventTarget {
     });
     socket.onclose = ours(async ({code, reason}) => {
       clearTimeout(silence);
-      if (turn.openedAt) {
-        if (performance.now() - turn.openedAt > STABLE * 1000) this.attempts = 0;
+      // A proxy may open what the server has refused, and end it at once without a word.
+      const stood = performance.now() - turn.openedAt;
+      const doubtful = turn.openedAt && [1005, 1006].includes(code) && stood < BRIEF * 1000
+        && this.attempts > 0 && found.cause === 4401;
+      if (turn.openedAt && !doubtful) {
+        if (stood > STABLE * 1000) this.attempts = 0;
         this.#ended({cause: code === 1000 && reason === 'idle' ? 'idle' : code, detail: reason});
       } else if (found.cause && found.cause !== 'forbidden') {
         this.#ended(found);
