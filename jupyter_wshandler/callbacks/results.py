@@ -57,7 +57,7 @@ class Results:
         elif inspect.isgenerator(result):
             await self._stream(c, work, callback, result, context)
         else:
-            _send(c, work, callback, result)
+            send(c, work, callback, result)
 
     async def _stream_async(
         self, c: Connection, work: Work, callback: Callback, items: Any
@@ -133,8 +133,19 @@ class Results:
         return answers is None or answers.goes_on()
 
 
-def _send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
-    """Send what a callback has returned, where that is meant to be sent."""
+def send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
+    """Send what a callback has returned, where that is meant to be sent.
+
+    Args:
+        c: The connection.
+        work: The work that the callback is part of.
+        callback: What has returned it.
+        result: Anything but None, and nothing that is to be awaited or streamed.
+
+    Raises:
+        TypeError: It cannot be sent; says what returned it, and why.
+        ConnectionClosed: The connection is closing or closed.
+    """
     if not _is_sent(work, callback, "open", "on_close"):
         return
     try:

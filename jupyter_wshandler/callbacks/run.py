@@ -39,7 +39,7 @@ from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
 from .questions import ANSWER_TIMEOUT, Questions, look_at
-from .results import Results, ready_to_send
+from .results import Results, ready_to_send, send
 from .threads import CallbackThreads
 
 BURST = 64
@@ -191,7 +191,10 @@ class CallbackRunner:
                 result = callback.call(*args)
                 if type(result) is CoroutineType:  # the common case: an `async def`
                     result = await result
-                if result is not None:
+                kind = type(result)
+                if kind is str or kind is bytes:  # as above; there is nothing to wait for
+                    send(c, work, callback, result)
+                elif result is not None:
                     await self._results.take(c, work, callback, result, None)
             else:
                 context = contextvars.copy_context()

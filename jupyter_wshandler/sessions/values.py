@@ -87,6 +87,33 @@ def mark_of(values: dict[str, Any]) -> tuple[int, int] | None:
     return len(data), hash(data)
 
 
+def holds_long_text(value: object) -> bool:
+    """Say whether one text in a value is longer than all of it may be.
+
+    The encoder turns a text into JSON in one go, which for 30 MB takes a second of everybody's.
+    It looks at no more than `MAX_SIZE` values, as each takes a character at least.
+    """
+    waiting, seen = [value], 0
+    try:
+        while (
+            waiting and seen < MAX_SIZE
+        ):  # a value that holds itself is looked at no longer either
+            one = waiting.pop()
+            if isinstance(one, str):
+                if len(one) > MAX_SIZE:
+                    return True
+            elif isinstance(one, dict):
+                waiting += [key for key in one if isinstance(key, str)]
+                waiting += one.values()
+                seen += len(one)
+            elif isinstance(one, (list, tuple)):
+                waiting += one
+                seen += len(one)
+    except RuntimeError:  # a thread changes it meanwhile; the encoder sees the same
+        return False
+    return False
+
+
 def to_json_in_pieces(value: object) -> str:
     """Return what `to_json` does, in a thread that lets others run meanwhile.
 
@@ -95,6 +122,8 @@ def to_json_in_pieces(value: object) -> str:
     Raises:
         TooLarge: It takes more than `MAX_SIZE`; the rest was not looked at.
     """
+    if holds_long_text(value):
+        raise TooLarge
     parts: list[str] = []
     size = 0
     encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))

@@ -408,7 +408,7 @@ async def test_a_session_over_its_size_keeps_what_was_stored_before(
     await manager.flush()
     assert store.content() == {"s1": '{"n":"small"}'}
     assert [record.getMessage() for record in caplog.records] == [
-        "The session of user:alice is not saved: it takes 208 characters, of 100 at most"
+        "The session of user:alice is not saved: it takes 208 characters of JSON, of 100 at most"
     ]
     manager.detach(session)
     await forgotten(manager)
