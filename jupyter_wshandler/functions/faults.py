@@ -61,19 +61,15 @@ def why_failed(error: BaseException, dotted: str, is_mine: Callable[[str], bool]
         is_mine: Says of a file whether it stands in a folder of a config file.
     """
     # Where a source cannot be read, the last frame is the one that reads it.
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != sources.__file__
-    ]
-    mine = [frame for frame in frames if is_mine(frame.filename)]
+    lines = [(file, line) for file, line in _lines_of(error) if file != sources.__file__]
+    mine = [(file, line) for file, line in lines if is_mine(file)]
     kind = type(error).__name__
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
     file = sources.read_from(dotted)
     if mine or file is None:
-        seen = mine or [frame for frame in frames if not frame.filename.startswith("<frozen")]
-        place = f"{seen[-1].filename}:{seen[-1].lineno}: " if seen else ""
+        seen = mine or [(file, line) for file, line in lines if not file.startswith("<frozen")]
+        place = "{}:{}: ".format(*seen[-1]) if seen else ""
     else:  # it has no line of its own in it: what it has done to Python shows later
         line = line_of(file, _SUSPECT)
         place = f"{file}:{line}: " if line else f"{file}: "
@@ -86,9 +82,19 @@ def why_failed(error: BaseException, dotted: str, is_mine: Callable[[str], bool]
 
 def users_files(error: BaseException, is_mine: Callable[[str], bool]) -> Iterator[str]:
     """Return the user's files through which an exception came; see `why_failed`."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if is_mine(frame.filename):
-            yield frame.filename
+    for file, _ in _lines_of(error):
+        if is_mine(file):
+            yield file
+
+
+def _lines_of(error: BaseException) -> Iterator[tuple[str, int | None]]:
+    """Return the files and lines through which an exception came.
+
+    Python's own `traceback.extract_tb` asks each module's `__spec__` for its loader (from 3.13 on
+    with `getattr`), and that may be the user's code.
+    """
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        yield frame.f_code.co_filename, line
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -63,6 +63,7 @@ class _Import:
         try:
             self.broken = machinery.mend()
         finally:
+            _release_names()
             asyncio.set_event_loop(None)
             self.done.set()
             if self.abandoned:
@@ -158,6 +159,19 @@ def _initializing(module: ModuleType) -> bool:
         return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
     except Exception:  # it has put something else in the place of its spec
         return False
+
+
+def _release_names() -> None:
+    """Give back the names that this thread still holds, at the end of its import.
+
+    A trace function that raises where Python gives one back itself, as `sys.settrace(5)` does from
+    3.13 on, would have the next import of that name wait for ever.
+    """
+    me = threading.get_ident()
+    for reference in list(getattr(importlib._bootstrap, "_module_locks", {}).values()):
+        lock = reference()
+        while lock is not None and getattr(lock, "owner", None) == me:
+            lock.release()
 
 
 def _free_names(is_mine: Callable[[str], bool]) -> None:
