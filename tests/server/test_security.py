@@ -275,13 +275,14 @@ def uncaring(tmp_path_factory):
     (folder / "careless.py").write_text(
         "from jupyter_wshandler.server.handlers import RouteHandler\n"
         "RouteHandler.origin_allowed = lambda self: True\n"
-        "exec(open('launch_and_tell.py').read())\n"
+        "import runpy\n"
+        "runpy.run_path('launch_and_tell.py', run_name='__main__')\n"
     )
     with running_server(
         YAML,
         folder=folder,
         modules=MODULES,
-        command=[command[0], str(folder / "careless.py")],
+        command=[command[0], str(folder / "careless.py"), *command[2:]],
         extra_args=[hashed_password()],
     ) as running:
         yield Visitor(running).log_in(PASSWORD)

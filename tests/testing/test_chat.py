@@ -824,7 +824,9 @@ def test_a_callback_over_the_routes_timeout_closes_with_1011(gate: Gate, caplog)
 
 
 def test_every_calls_its_function_again_and_again():
-    with Chat(echo, options={"every": {"5ms": lambda handler: handler.write_message("t")}}) as chat:
+    with Chat(
+        echo, options={"every": {"10ms": lambda handler: handler.write_message("t")}}
+    ) as chat:
         chat.expect("t")
         chat.expect("t")
     with pytest.raises(ConfigError, match=r"every: 1s: expected a function, found 'a\.b'"):
