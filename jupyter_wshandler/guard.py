@@ -135,15 +135,16 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
         return await awaitable
     except (Exception, asyncio.CancelledError) as error:
         # `gather` and TaskGroup look at it in a callback of the loop's own.
-        if tamed(error, label) is not error:
-            raise tamed(error, label) from None
-        raise
+        instead = tamed(error, label)
+        if instead is error:
+            raise
     except BaseException as error:
         if not is_being_closed(error):
             leave_if_copy(process, error)  # sys.exit() in a forked child is what it says
         if is_interrupt(error) or is_being_closed(error):
             raise
         raise Escaped(label, error) from error
+    raise instead  # out here, as its `__context__` would be what cannot be looked at
 
 
 def guard_tasks(
