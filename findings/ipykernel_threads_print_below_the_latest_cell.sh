@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ipykernel 7.4.0: a thread's output goes to whichever cell ran last; with asyncio.to_thread it does not.
+# ipykernel 7.4.0: what a thread prints goes to the cell that ran last; not so with asyncio.to_thread.
 #
 # Guess:  what runs in the background writes below the cell that started it, a thread like a task,
 #         and `loop.run_in_executor` like `asyncio.to_thread`, which is built on it.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# niquests 3.21.2 with wsproto 1.3.2: its close() is a protocol error to the server, and a server's close is not answered.
+# niquests 3.21.2: its close() is a protocol error, and the close of a server is never answered.
 #
 # Guess:  `response.extension.close()` ends a WebSocket with 1000, and a server that closes gets
 #         its own code back, as RFC 6455 asks; the client can tell 4401 from a cut connection.
