@@ -4,8 +4,8 @@
 # Guess:  1012, 1013 and 1014 are registered next to each other at IANA; a client that is told 1012
 #         and 1013 is told 1014 and its reason as well.
 # Seen:   1012 and 1013 arrive. 1014 is "CLOSE with unknown reserved code": the program is told 1002
-#         as the code of the close, and the reason that the server gave is gone. httpx-ws
-#         0.9.0, on top of wsproto, hands that on; websockets 17.4 has 1014 and its reason.
+#         as the code of the close, and the reason that the server gave is gone. httpx-ws 0.9.0, on
+#         top of wsproto, hands that on; websockets 17.4 has 1014 and its reason.
 # Why:    1014 is for a gateway that the server behind it gave no valid answer, which passes. A bot
 #         that gives up after 1002, as after a bug in its own frames, stays away then, and its log
 #         blames the protocol.
