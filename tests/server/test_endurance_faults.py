@@ -20,7 +20,7 @@ from support.crowd import SPARE, crowd
 from support.endurance import sizes
 from support.frames import text
 from support.server import wait_for
-from support.usage import MIB, rss, slope
+from support.usage import MIB, rss
 from support.wire import Wire
 
 pytestmark = pytest.mark.alone
@@ -53,6 +53,12 @@ CHURN = 0.2
 """The part of the crowd that leaves and comes again in each minute."""
 
 SEED = 9
+
+LEFT_BLOCKS = 40_000
+"""Objects of Python's that may be more at the end than at the start: caches, pools, counters."""
+
+LEFT_MALLOC = 8 * MIB
+"""Bytes of malloc's that may be more: mostly stacks and buffers of the pools' threads."""
 
 
 class Faults:
@@ -131,7 +137,6 @@ def test_a_crowd_notices_nothing_of_faults_at_random_and_nothing_leaks(tmp_path,
         wait_for(lambda: report(server)["connections"] <= 1, 90, "the end of all connections")
         end = settled(server, start)
         log = server.log_text()
-    late = memory[len(memory) // 2 :]
     tell(run, seen, faults, memory, start, end)
     assert seen["problems"] == {}
     assert seen["lost"] == 0
@@ -141,11 +146,17 @@ def test_a_crowd_notices_nothing_of_faults_at_random_and_nothing_leaks(tmp_path,
     assert seen["p95"] < size.bound(0.1, 0.25)
     for key in ("descriptors", "tasks"):
         assert end[key] <= start[key], (key, end["names"])
+    assert end["blocks"] <= start["blocks"] + LEFT_BLOCKS
+    assert end["malloc"] <= start["malloc"] + LEFT_MALLOC
     assert end["threads"] <= start["threads"] + 16 + 8  # pools and Jupyter's own
     assert [fault for fault in OURS if fault in log] == []
     if size.full:
         assert set(faults.seen) == set(run.faults), "some fault has not been tried"
-        assert slope(late) < 32, "KiB that the memory grows by in a second"
+        # What lives is what counts: what four faults at once have needed for a moment is free
+        # again, but allocators keep the pages that some small object of the crowd's still lies on.
+        # With 3,000 sockets and these faults that was 236 MiB of Python's arenas and 180 MiB of
+        # malloc's at most, of which 47 and 17 were in use at the end.
+        assert max(size for _, size in memory) < 512 * 1024, "KiB that the server has in RAM"
 
 
 def tell(run: Run, seen: dict, faults: Faults, memory, start: dict, end: dict) -> None:
@@ -155,10 +166,10 @@ def tell(run: Run, seen: dict, faults: Faults, memory, start: dict, end: dict) -
     print({key: f"{seen[key] * 1e3:.1f} ms" for key in ("p50", "p95", "p99", "longest")})
     print(
         f"memory {memory[0][1] * 1024 / MIB:.0f} to {memory[-1][1] * 1024 / MIB:.0f} MiB, at most "
-        f"{max(size for _, size in memory) * 1024 / MIB:.0f}, in its second half "
-        f"{slope(memory[len(memory) // 2 :]):+.1f} KiB a second"
+        f"{max(size for _, size in memory) * 1024 / MIB:.0f}"
     )
-    print({key: (start[key], end[key]) for key in ("descriptors", "tasks", "threads")})
+    counts = ("descriptors", "tasks", "threads", "blocks", "malloc")
+    print({key: (start[key], end[key]) for key in counts})
     print(f"problems: {seen['problems']}")
     for name, words in sorted(faults.seen.items()):
         print(f"  {name}: " + "; ".join(f"{count} x {what}" for what, count in words.items()))

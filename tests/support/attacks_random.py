@@ -41,7 +41,10 @@ def attack_at_random(server: RunningServer, pause: float, seed: int, names: list
                     result = attack_once(server, one, 0.5)
             else:
                 result = attack_once(server, one, 0.5)
-            print(json.dumps({"name": one.name, "words": result.words}), flush=True)
+            line = json.dumps({"name": one.name, "words": result.words})
+            # In one piece: `print` writes the end of a line by itself, and others write as well.
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
         finally:
             room.release()
 
