@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zlib
 
 import pytest
 from support.bots import bot_text
-from support.frames import BINARY, TEXT, fragments, frame, text
+from support.frames import BINARY, TEXT, fragments, frame, packed, text
 from support.notebook import notebook
 from support.server import running_server, wait_for
 from support.usage import MIB, watched
@@ -33,11 +32,6 @@ SLACK = 8 * MIB
 TRAVELS = 6
 """Copies of one message on its way to a kernel: as it is, in JSON, and in ZeroMQ's hands."""
 SQUEEZED = {"Sec-WebSocket-Extensions": "permessage-deflate; client_no_context_takeover"}
-
-
-def packed(data: bytes) -> bytes:
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -128,16 +122,7 @@ def test_many_messages_of_1_mib_that_wait_cost_the_inbox(server) -> None:
 
 # ---- in a notebook -------------------------------------------------------------------------------
 
-SLOW = """
-import asyncio, os
-import jupyter_wshandler as wsh
-
-async def slow(handler, message):
-    await asyncio.sleep(0.2)
-
-bot = wsh.serve('/kernelslow', on_message=slow, max_message='10MiB', compression=True)
-os.getpid()
-"""
+SLOW = bot_text("inbox_cell")
 
 
 @pytest.mark.parametrize("what", ["texts", "binaries"])
