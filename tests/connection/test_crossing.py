@@ -10,9 +10,8 @@ import pytest
 from support.bots import bot_text
 from support.frames import text
 from support.latency import Pulse, percentile
-from support.nginx import make_certificate
 from support.notebook import notebook as a_notebook
-from support.server import running_server
+from support.transports import serving
 from support.usage import MIB, watched
 from support.wire import Wire
 
@@ -78,18 +77,8 @@ def test_a_thread_that_the_loop_waits_for_gets_out_and_the_next_message_waits_no
 
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
-    certificate = None
-    if request.param == "tls":
-        certificate, key = make_certificate(folder)
-        options = {
-            "extra_args": [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
-            "scheme": "https",
-        }
-    modules = {"crossbot.py": BOT}
-    with running_server(CONFIG, folder=folder, modules=modules, **options) as running:
-        running.extra |= {"transport": request.param, "certificate": certificate}
+    folder, modules = tmp_path_factory.mktemp(request.param), {"crossbot.py": BOT}
+    with serving(request.param, CONFIG, folder=folder, modules=modules) as running:
         yield running
 
 

@@ -9,7 +9,8 @@ import pytest
 from support.bots import bot_text
 from support.frames import BINARY, TEXT, fragments, frame, packed, text
 from support.notebook import notebook
-from support.server import running_server, wait_for
+from support.server import wait_for
+from support.transports import serving
 from support.usage import MIB, watched
 from support.wire import Wire
 
@@ -50,14 +51,13 @@ STREAMS = {
 }
 
 
-def serving(folder, transport: str):
-    args = [f"--WSHandlerApp.transport={transport}"]
-    return running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args)
+def slow_bots(folder, transport: str):
+    return serving(transport, CONFIG, folder=folder, modules={"bots.py": BOTS})
 
 
 @pytest.fixture(scope="module", params=["direct", "stream"])
 def server(request, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp(request.param), request.param) as running:
+    with slow_bots(tmp_path_factory.mktemp(request.param), request.param) as running:
         yield running
 
 
@@ -95,7 +95,7 @@ def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
     tmp_path, transport, what
 ) -> None:
     # A server of its own: what the C library has kept of earlier messages would hide the growth.
-    with serving(tmp_path, transport) as server:
+    with slow_bots(tmp_path, transport) as server:
         left(server)
         assert growth_of(server, "/slow", what) < SIZE + SLACK
 
@@ -127,7 +127,7 @@ SLOW = bot_text("inbox_cell")
 
 @pytest.mark.parametrize("what", ["texts", "binaries"])
 def test_large_messages_that_wait_for_a_notebooks_bot_never_pile_up(tmp_path, what) -> None:
-    with serving(tmp_path, "direct") as server, notebook(server) as opened:
+    with slow_bots(tmp_path, "direct") as server, notebook(server) as opened:
         left(server)
         cell = opened.run(SLOW)
         assert cell.error is None, cell.error
