@@ -134,7 +134,8 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
     try:
         return await awaitable
     except (Exception, asyncio.CancelledError) as error:
-        # `gather` and TaskGroup look at it in a callback of the loop's own.
+        # Another one where this cannot be looked at: `gather` and TaskGroup do so in a callback of
+        # the loop's own, where what it raises would be nobody's.
         instead = tamed(error, label)
         if instead is error:
             raise

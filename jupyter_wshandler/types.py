@@ -52,7 +52,7 @@ class CloseCode(IntEnum):
 
 
 class Receiver(Protocol):
-    """Take what a transport reads; every method is called on the event loop."""
+    """What takes all that a transport reads; every method is called on the event loop."""
 
     def data_received(self, data: Any) -> None:
         """Handle one chunk as it came from the peer: bytes, but for `engine.messages`."""
@@ -65,7 +65,7 @@ class Receiver(Protocol):
 
 
 class Codec(Protocol):
-    """Turn what a transport reads into events, and messages into what it writes.
+    """What turns all that a transport reads into events, and messages into what it writes.
 
     `engine.protocol.Protocol` does it with the bytes of RFC 6455, `engine.messages` with whole
     messages, where the transport keeps them apart by itself.
@@ -113,7 +113,7 @@ class Codec(Protocol):
 
 
 class Transport(Protocol):
-    """Carry frames to and from one peer; every method must be called on the event loop.
+    """The way of frames to and from one peer; every method must be called on the event loop.
 
     A frame is bytes, but for the transports in `engine.messages`.
     """
@@ -155,7 +155,7 @@ class Transport(Protocol):
 
 
 class Callback(Protocol):
-    """Call one function of the user's.
+    """One function of the user's, ready to be called.
 
     `inline` is True where `call` returns at once on the event loop (an ``async def``, or a
     ``def`` with ``run: loop``) and False where it must run in a thread.

@@ -86,7 +86,8 @@ class Shares:
         self._counts = shared
         self.most = max(1, int(size * SHARE)) if shared else size
         self.most_of_owner = max(1, int(self.most * SHARE)) if shared else size
-        # Past these only who holds none gets one more. With few threads each is too dear for that.
+        # Past these a route or user gets a thread only where it holds none. A small pool keeps none
+        # back for that: it would lose too large a part of its threads.
         self._of_all = self.most if size >= FEW else size
         self._of_route = self.most_of_owner if size >= FEW else size
         self._held = 0

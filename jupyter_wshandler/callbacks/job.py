@@ -147,9 +147,9 @@ class Worker:
         self.job: Job | None = job
         self.abandoned = False
         self.line: Line[Job] = Line()
-        self.fresh = 0.0  # when it was woken, or has looked last who waits
+        self.fresh = 0.0  # when it was woken, or has last looked who waits
         self.own_turn = False  # whether the last call came from its own line
-        self.homed = 0  # which one in turn it was when it became a home last; 0: never
+        self.homed = 0  # grows with each thread that becomes a home; 0: it never was one
         self.wake = threading.Lock()
         self.wake.acquire()
         self.thread: threading.Thread

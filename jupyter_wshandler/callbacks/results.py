@@ -94,7 +94,8 @@ class Results:
                     return
         finally:
             self._streamed(c, work, callback)
-            # One that still runs, in a thread left to itself, is closed when it is let go.
+            # Only one that waits at its `yield` can be closed. One that still runs, in a thread
+            # that was left to itself, is closed by Python when nobody refers to it any more.
             if inspect.getgeneratorstate(items) == inspect.GEN_SUSPENDED:
                 if context is None:
                     items.close()
@@ -155,7 +156,7 @@ def send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
 
 
 def _is_sent(work: Work, callback: Callback, *silent: str) -> bool:
-    # Gramex authors end an `open` with whatever: nothing is made of it, but of what it yields.
+    # What `open` returns is not sent: it means nothing in Gramex, where authors return anything.
     return callback.event not in silent and work.entry.config.returns == "send"
 
 

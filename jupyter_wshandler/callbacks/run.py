@@ -100,7 +100,8 @@ class CallbackRunner:
         if work is None:
             return
         context = context_from(connection, work.entry.context or self._context)
-        # Its first step, which may be its last, runs in here; only then it can be interrupted.
+        # Its first step, which may be its last, runs within this call, where it starts eagerly:
+        # until that is done there is no task that could be interrupted.
         work.task = asyncio.Task(
             self._work(connection, work),
             loop=self._loop,
@@ -184,7 +185,8 @@ class CallbackRunner:
         *args: Any,
     ) -> None:
         """Run one callback to its end, with all that it yields; never raises."""
-        work.since = self._loop.time()  # before the other: a test looks from another thread
+        # Before `callback`, by which other threads know that it runs.
+        work.since = self._loop.time()
         work.callback = callback
         try:
             if callback.inline:
@@ -192,7 +194,7 @@ class CallbackRunner:
                 if type(result) is CoroutineType:  # the common case: an `async def`
                     result = await result
                 kind = type(result)
-                if kind is str or kind is bytes:  # as above; there is nothing to wait for
+                if kind is str or kind is bytes:  # the common answer, sent without a coroutine
                     send(c, work, callback, result)
                 elif result is not None:
                     await self._results.take(c, work, callback, result, None)
@@ -210,7 +212,8 @@ class CallbackRunner:
                 await self._failed(c, work, task, callback, error, args)
         except BaseException as raised:
             problem = tamed(raised, callback.name)
-            # In a forked child the answer of a callback that has returned cannot be sent.
+            # In a forked child ConnectionClosed only says that the callback has returned an answer,
+            # which cannot be sent from there: it is no error to leave with.
             leave_if_copy(self._process, None if isinstance(problem, ConnectionClosed) else problem)
             if is_interrupt(problem) or is_being_closed(problem):
                 raise
@@ -281,7 +284,7 @@ class CallbackRunner:
         elif c.closed:
             self._log.debug("Route %s: %s: %s", c.route, callback.name, error)
         else:
-            # It is another connection that is closed.
+            # This connection is open: it is another one's end that the callback has met.
             await self._failed(c, work, task, callback, error, args)
 
     def _interrupted(self, c: Connection, work: Work, callback: Callback) -> None:

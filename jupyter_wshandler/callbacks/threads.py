@@ -99,7 +99,8 @@ class CallbackThreads:
             except asyncio.CancelledError:
                 if owner.asking and work.why == "closed":
                     if not pool.drop(future):
-                        # It may well end by itself, and its thread is not given to another yet.
+                        # It runs, and may well end by itself: only after a while its thread is
+                        # given up.
                         asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
                 elif pool.abandon(future) and not self._stopping:
                     self._log.warning(

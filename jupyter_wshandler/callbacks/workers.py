@@ -213,8 +213,9 @@ class Workers:
         if home is not None and home in idle:
             self._give(job, home, here)
             return True
-        # The thread that is at work goes on without a wake-up; but it would be the home of many
-        # that come at once, and that wait in line while each of them is opened.
+        # The thread that is at work goes on with it, which saves a wake-up. Not with the first call
+        # of a connection: it would become the home of many that come at once, and each of them
+        # would wait until those before it are opened.
         if here is not None and here in idle and not _is_new(job):
             self._give(job, here, here)
             return True

@@ -110,7 +110,7 @@ class Connection(ReceivingHalf):
             if self._seat is not None:
                 self._meter = self._seat.adopt(route.config, now)
             if self._background is not None:
-                # What the old version has started knows nothing of the new one.
+                # Timers and tasks that the old version has started would go on with its code.
                 self._background.end()
             if self._opened:
                 self.start_timers()

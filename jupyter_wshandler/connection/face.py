@@ -62,7 +62,7 @@ class Handler(SendingHalf):
         self._session = opening.session
         self._state: State | None = None
         self._background: Background | None = None
-        # What its callbacks start from, and what that was made of.
+        # A context, and what was made of it for this connection: callbacks start from that.
         self._context: tuple[contextvars.Context, contextvars.Context] | None = None
 
     @property
@@ -122,7 +122,7 @@ class Handler(SendingHalf):
     def state(self) -> State:
         """What callbacks remember of this connection; gone when it closes."""
         if self._state is None:
-            # From now on what is set on the connection is an entry at once.
+            # As it is the `__dict__` from now on, each attribute that is set is an entry at once.
             self._state = self.__dict__ = State(self.__dict__, self._is_own)
         return self._state
 

@@ -122,7 +122,8 @@ class ReceivingHalf(Placed):
             self._paused = True
             self._transport.pause_reading()
         if protocol.pending and not full and not self._going_on:
-            # Others get a turn; what takes messages from the inbox need not come by for this.
+            # The rest is read in a turn of its own, after others. Who empties the inbox need not be
+            # waited for: there is room in it.
             self._going_on = True
             self._io.loop.call_soon(self._go_on)
         if inbox and self._work is None:
@@ -204,7 +205,7 @@ class ReceivingHalf(Placed):
         elif type(event) is Failure:
             self._peer_fails(event)
 
-    # What the end of a connection is about is in `connection.py`.
+    # These are in `connection.py`, with all else that ends a connection.
 
     def _peer_closes(self, event: Close) -> None:
         raise NotImplementedError

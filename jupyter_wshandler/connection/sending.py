@@ -335,7 +335,8 @@ class SendingHalf(Familiar):
         self._check_open()
 
     def _apply_policy_soon(self) -> None:
-        # A task that was made to await the write (by gather, say) begins in this turn.
+        # Not in this turn: in it begins a task that was made to await the write (by gather, say),
+        # and what is awaited does not fall to the policy.
         self._io.loop.call_soon(self._apply_policy)
 
     def _apply_policy(self) -> None:

@@ -8,13 +8,12 @@ from .frames import (
     BINARY,
     BINARY_HEADERS,
     FIN,
-    MAX_CONTROL,
-    PING,
     RSV1,
     TEXT,
     TEXT_HEADERS,
     close_frame,
     header,
+    ping_frame,
 )
 
 
@@ -68,11 +67,7 @@ class Framing:
         Raises:
             ValueError: The payload is longer.
         """
-        if len(payload) > MAX_CONTROL:
-            raise ValueError(
-                f"a ping carries at most {MAX_CONTROL} bytes, found {len(payload)}; shorten it"
-            )
-        return bytes((FIN | PING, len(payload))) + payload
+        return ping_frame(payload)
 
     def encode_close(self, code: int = 1000, reason: str = "") -> bytes:
         """Return our close frame and move the state; b"" where one was sent already.

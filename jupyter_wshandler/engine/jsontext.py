@@ -22,22 +22,13 @@ from uuid import UUID
 
 import msgspec
 
+from .jsonwords import advice_for, cut, shown, step_to, subject, type_name
+
 DEPTH = 200
 """Levels of nesting that a message may have where it is not made of plain dicts and lists."""
 
 RANGE = 1_000_000
 """Numbers of a range that are sent: it holds none of them, and could be of any length."""
-
-ADVICE = "turn it into str, bytes, a number, a list or a dict first"
-
-PICTURES = (
-    # Told by what they can do: none of these libraries is imported to find out.
-    (("savefig",), "fig.savefig(buffer, format='png')"),
-    (("get_figure", "plot"), "ax.figure.savefig(buffer, format='png')"),
-    (("save", "thumbnail"), "picture.save(buffer, format='PNG')"),
-)
-"""Attributes of objects that show a picture, and how such a one becomes what can be sent."""
-
 
 SMALL = 4096
 """Bytes of a message up to which looking at every key in it costs less than sending it."""
@@ -112,7 +103,7 @@ def _keeps_its_keys(value: Any) -> bool:
 def _parts(value: Any) -> list[tuple[str, Any]]:
     """Return what is in an object, each with its step in a path; nothing of what has no parts."""
     if isinstance(value, Mapping):
-        return [(_step(key), entry) for key, entry in value.items()]
+        return [(step_to(key), entry) for key, entry in value.items()]
     if isinstance(value, (list, tuple, Set, deque)):
         return [(f"[{index}]", entry) for index, entry in enumerate(value)]
     kind = type(value)
@@ -167,9 +158,9 @@ def _plain(value: Any, path: str, above: dict[int, str]) -> Any:
             raise ValueError(f"{path} {error}") from None
         except Exception as error:
             # Its own code has said no: a model of pydantic that contains itself, say.
-            why = _cut(f"{type(error).__name__}: {error}", 100)
+            why = cut(f"{type(error).__name__}: {error}", 100)
             raise ValueError(
-                f"{_subject(path)} is of type {_name(type(value))}, which cannot be turned into "
+                f"{subject(path)} is of type {type_name(type(value))}, which cannot be turned into "
                 f"JSON: {why}"
             ) from error
         return _plain(simpler, path, above)
@@ -185,11 +176,11 @@ def _plain_mapping(value: Mapping[Any, Any], path: str, above: dict[int, str]) -
         text = _key_text(simple, path)
         if text in texts:
             raise ValueError(
-                f"{_subject(path)} has two keys that are the same in JSON, {_shown(texts[text])} "
-                f"and {_shown(key)}: both are {_cut(text)!r}; leave one out, or name it differently"
+                f"{subject(path)} has two keys that are the same in JSON, {shown(texts[text])} "
+                f"and {shown(key)}: both are {cut(text)!r}; leave one out, or name it differently"
             )
         texts[text] = key
-        plain[simple] = _plain(entry, f"{path}{_step(key)}", above)
+        plain[simple] = _plain(entry, f"{path}{step_to(key)}", above)
     return plain
 
 
@@ -197,12 +188,12 @@ def _check_nesting(value: Any, path: str, above: dict[int, str]) -> None:
     """Refuse what contains itself, and what is nested too deeply."""
     if id(value) in above:
         raise ValueError(
-            f"{_cut(path, 150)} is {_cut(above[id(value)], 100)} again, and a message that "
+            f"{cut(path, 150)} is {cut(above[id(value)], 100)} again, and a message that "
             "contains itself has no end; leave it out"
         ) from None
     if len(above) > DEPTH:
         raise ValueError(
-            f"{_cut(path, 150)} is nested over {DEPTH} levels deep; send it in a flatter form"
+            f"{cut(path, 150)} is nested over {DEPTH} levels deep; send it in a flatter form"
         ) from None
 
 
@@ -213,7 +204,7 @@ def _check_digits(value: int, path: str) -> None:
     except ValueError:
         digits = int(value.bit_length() * 0.30103) + 1
         raise ValueError(
-            f"{_subject(path)} is a whole number of about {digits} digits, of "
+            f"{subject(path)} is a whole number of about {digits} digits, of "
             f"{sys.get_int_max_str_digits()} at most; send it as text (hex() writes it), or as a "
             "float"
         ) from None
@@ -228,17 +219,6 @@ def _key_text(key: Any, path: str) -> str:
     return json.dumps(key)
 
 
-def _shown(key: Any) -> str:
-    """Return a key for an error, without asking objects that may be anything what they are."""
-    if key is None or type(key) in (str, int, float, bool):
-        return _cut(repr(key))
-    return f"one of type {_name(type(key))}"
-
-
-def _cut(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def _by_msgspec(value: Any, path: str, above: dict[int, str]) -> Any:
     """Return one level of what msgspec knows: dataclasses, attrs, structs, dates, bytes."""
     strangers = _Strangers(value)
@@ -249,26 +229,10 @@ def _by_msgspec(value: Any, path: str, above: dict[int, str]) -> Any:
         raise
     except (_Unknown, TypeError):
         raise TypeError(
-            f"{_subject(path)} is of type {_name(type(value))}, which has no JSON form; "
-            f"{_advice(value)}"
+            f"{subject(path)} is of type {type_name(type(value))}, which has no JSON form; "
+            f"{advice_for(value)}"
         ) from None
     return strangers.put_back(found) if strangers.found else found
-
-
-def _subject(path: str) -> str:
-    """Return what an error says of the object at a path: of the whole value there is none."""
-    return "the value" if path == "$" else path
-
-
-def _advice(value: object) -> str:
-    """Return what to do with an object that has no JSON form."""
-    for attributes, call in PICTURES:
-        if all(hasattr(type(value), name) for name in attributes):
-            return (
-                f"a picture is sent as PNG bytes: buffer = io.BytesIO(), {call}, and send "
-                "buffer.getvalue()"
-            )
-    return ADVICE
 
 
 def _find_the_depth(value: Any, path: str, above: dict[int, str]) -> None:
@@ -337,23 +301,9 @@ def _key(key: Any, path: str) -> Any:
     if type(simpler) in (str, bool, int, float):
         return simpler
     raise TypeError(
-        f"{_subject(path)} has a key of type {_name(type(key))}; the keys of a JSON object are "
+        f"{subject(path)} has a key of type {type_name(type(key))}; the keys of a JSON object are "
         "text: use str keys"
     ) from None
-
-
-def _step(key: Any) -> str:
-    """Return how a path goes on to what is under a key, without giving long keys away whole."""
-    if key is None or isinstance(key, bool):
-        return f".{json.dumps(key)}"
-    text = str(key) if isinstance(key, (str, int, float)) else type(key).__name__
-    text = text if len(text) <= 40 else text[:39] + "…"
-    return f".{text}" if text.isidentifier() else f"[{text!r}]"
-
-
-def _name(kind: type) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 # ---- one step towards what JSON has ------------------------------------------------------------
@@ -431,7 +381,7 @@ def _of_table(table: Any) -> Any:
             break
         if name in names:
             raise _Unfit(
-                f"is a table with two columns that are {_cut(name)!r} in JSON; name one of them "
+                f"is a table with two columns that are {cut(name)!r} in JSON; name one of them "
                 'differently, or send `table.to_dict("split")`'
             )
         names.add(name)

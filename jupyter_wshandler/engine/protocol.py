@@ -17,8 +17,6 @@ from .frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    MAX_CONTROL,
-    OPCODES,
     PING,
     PONG,
     PONG_HEADERS,
@@ -28,8 +26,11 @@ from .frames import (
     Event,
     Failure,
     Pong,
+    check_first_bytes,
     close_frame,
     may_travel,
+    read_close,
+    read_size,
     reply_code,
 )
 from .framing import Framing
@@ -66,7 +67,7 @@ MAX_PONGS = 16
 
 
 class Protocol(Framing):
-    """Parse what one client sends and frame what it is sent.
+    """The codec of RFC 6455: what parses all that one client sends and frames what it is sent.
 
     Args:
         max_message: Size of a received message in bytes, at most, also after decompression;
@@ -286,24 +287,13 @@ class Protocol(Framing):
         if end - at < 2:
             return 0
         first, size = data[at], data[at + 1] & 0x7F
-        self._check_first_bytes(first, data[at + 1])
+        packs, begun = self._deflate is not None, self._kind != 0
+        check_first_bytes(first, data[at + 1], packs, begun)
         key = at + 2
-        if size == 126:
-            key = at + 4
-            if end < key:
+        if size >= 126:
+            size, key = read_size(data, at, end)
+            if not key:
                 return 0
-            size = int.from_bytes(data[at + 2 : key], "big")
-            if size < 126:
-                raise ProtocolError(1002, f"length {size} in 16 bits, not the shortest form")
-        elif size == 127:
-            key = at + 10
-            if end < key:
-                return 0
-            size = int.from_bytes(data[at + 2 : key], "big")
-            if size >> 63:
-                raise ProtocolError(1002, "length with its highest bit set")
-            if size < 65536:
-                raise ProtocolError(1002, f"length {size} in 64 bits, not the shortest form")
         opcode = first & 0x0F
         if opcode < CLOSE and self.state == FLOWING:
             self._check_size(opcode, size, bool(first & RSV1))
@@ -321,26 +311,6 @@ class Protocol(Framing):
             self._wire += size
             self._empty = 0 if size else self._empty + 1
         return key + 4
-
-    def _check_first_bytes(self, first: int, second: int) -> None:
-        opcode = first & 0x0F
-        if opcode not in OPCODES:
-            raise ProtocolError(1002, f"reserved opcode {opcode}")
-        reserved = first & 0x70
-        if reserved and (reserved != RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
-            raise ProtocolError(1002, "reserved bit set without an extension that uses it")
-        if second < 128:
-            raise ProtocolError(1002, "frame of a client that is not masked")
-        if opcode >= CLOSE:
-            if first < 128:
-                raise ProtocolError(1002, "control frame in fragments")
-            if second > 128 + MAX_CONTROL:
-                raise ProtocolError(1002, f"control frame not of 0 to {MAX_CONTROL} bytes")
-        elif opcode == CONTINUATION:
-            if not self._kind:
-                raise ProtocolError(1002, "continuation without a message to continue")
-        elif self._kind:
-            raise ProtocolError(1002, "new message before the end of the last one")
 
     def _check_size(self, opcode: int, size: int, packed: bool) -> None:
         limit, before = self._max_message, 0
@@ -386,14 +356,7 @@ class Protocol(Framing):
             if self.state == FLOWING:
                 events.append(Pong(payload))
             return at
-        code, reason = 1005, ""
-        if payload:
-            if len(payload) == 1:
-                raise ProtocolError(1002, "close frame of one byte")
-            code = int.from_bytes(payload[:2], "big")
-            reason = payload[2:].decode()
-            if not may_travel(code):
-                raise ProtocolError(1002, f"close code {code} may not be sent")
+        code, reason = read_close(payload)
         self.state = CLOSE_CAME if self.state == FLOWING else CLOSE_DONE
         self._forget()
         events.append(Close(code, reason))

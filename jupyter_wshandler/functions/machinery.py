@@ -89,7 +89,7 @@ class Broken(NamedTuple):
 
 
 class MachineryBroken(Exception):
-    """A module has made unusable what Python needs to import modules.
+    """The end of an import that has made unusable what Python needs to import modules.
 
     Attributes:
         broken: What.

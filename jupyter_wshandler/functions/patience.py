@@ -30,7 +30,7 @@ _STEP = 0.25
 
 
 class ImportAbandoned(Exception):
-    """An import was given up; says why, and where it stood."""
+    """The end of an import that was given up; says why, and where it stood."""
 
 
 class _Import:

@@ -175,7 +175,8 @@ class RouteLoader:
         for name, module in self.resolver.modules().items():
             file = file_of(name, module)
             if file is not None:
-                # Not read this time, because the import ended before: an attempt was made.
+                # Not read by the import, which failed before it came there; it counts as tried,
+                # too.
                 self._code.setdefault(file, stamp_of(file))
 
     # ---- again -----------------------------------------------------------------------------

@@ -64,7 +64,8 @@ class Asked(msgspec.Struct):
     replace: bool = False
 
 
-# More fields than a list may have entries: the reading of a longer one ends at the first too many.
+# A field for each event that a batch may have, where a list would do: msgspec stops reading at the
+# first one too many, but would read a list of any length to its end.
 _Events: Any = msgspec.defstruct(
     "_Events",
     [(f"event{number}", msgspec.Raw, _NOTHING) for number in range(MAX_EVENTS)],
@@ -98,7 +99,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class NotABatch(Exception):
-    """A kernel has sent what no kernel of this version sends; says what."""
+    """What no kernel of this version sends, and one has sent."""
 
 
 _content = msgspec.json.Decoder(_Content)
@@ -142,8 +143,8 @@ def _read_content(content: bytes | memoryview) -> _Content:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Half of a pair of surrogates, which JSON can write and UTF-8 cannot, makes the whole
-        # unreadable to msgspec. A byte that is no UTF-8 in its place makes that one event so.
+        # JSON can write half of a pair of surrogates, and msgspec then reads nothing of the whole.
+        # With a byte that is no UTF-8 in its place, only the event that has it is unreadable.
         content = bytes(content)
         if not 0 < content.count(b"\\ud") + content.count(b"\\uD") <= MAX_SURROGATES:
             raise
@@ -212,7 +213,7 @@ def read_changes(
     Raises:
         ValueError: It is no change of a session, or too large.
     """
-    # Quotes are escaped on the way.
+    # Twice the size, as each quote in the values' JSON was escaped to travel within JSON.
     if len(event.changed) > 2 * MAX_CHANGES + 65536 or len(event.removed) > MAX_CHANGES:
         raise ValueError(f"changes of a session of more than {MAX_CHANGES} bytes")
     try:

@@ -93,7 +93,8 @@ class KernelBridge:
         self._routes = routes
         self._patience = patience
         # One batch on its way to the kernel: what comes meanwhile is the next one, so batches
-        # grow with the load. Its own are spaced: they count for a notebook's limit of messages.
+        # grow with the load. Those of the kernel are spaced: they count for Jupyter's limit of what
+        # a notebook may send.
         self._courier = Courier(
             self.io.loop, transmit, in_flight=1, patience=0.005, dropped=self._dropped, pack=pack
         )
@@ -292,7 +293,7 @@ class KernelBridge:
             return
         try:
             if not self.alive and not c.closed:
-                # The handshake began when the kernel was there.
+                # The kernel has ended between the handshake and this first turn.
                 c.mark_opened()
                 c.end(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
             else:

@@ -53,7 +53,7 @@ Transmit: TypeAlias = Callable[[Batch, list[bytes]], object]
 
 
 class OutOfStep(Exception):
-    """A batch is missing: what was in it is lost."""
+    """The loss of a batch, and of what was in it."""
 
 
 class Courier:
@@ -93,7 +93,8 @@ class Courier:
         self._events: deque[tuple[Event, bytes | None, int]] = deque()
         self.waiting = 0
         """Bytes in the events that have not left."""
-        # How many events must have left before the other side may hear of it, and what.
+        # What was taken of the other side's, in order: the number of our own events that must have
+        # left before it hears of that, and the counts by name.
         self._taken: deque[tuple[int, dict[str, int]]] = deque()
         self._put = self._left = 0
         self._number = 0
@@ -188,13 +189,13 @@ class Courier:
         wrong: list[tuple[Event, Exception]] = []
         for event, buffer in pairs:
             try:
-                # As deep as it is in a message: nesting is one of the things that can be wrong.
+                # Within a message, as it would be sent: it may be nested too deeply there.
                 self._pack({"data": {"events": [event.as_list()]}})
                 whole.append((event, buffer))
             except Exception as why:
                 wrong.append((event, why))
         if not wrong:
-            raise failed  # it is not the events' doing
+            raise failed  # each event can be written: the fault is not theirs
         batch["events"] = [event.as_list() for event, _ in whole]
         try:
             self._transmit(batch, _buffers(whole))

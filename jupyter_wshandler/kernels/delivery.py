@@ -114,8 +114,8 @@ def _close_now(connection: KernelConnection, held: deque[Frame], code: int, reas
 
 def _write(connection: KernelConnection, message: str | bytes | Ping) -> Sent:
     if isinstance(message, Ping):
-        # Counted in its turn also where it is not sent, as the queue is full: the kernel takes
-        # what it hears of for the oldest that it has sent.
+        # A ping that is not sent because the queue is full counts as sent, in its turn: the kernel
+        # is only told a number, and takes its oldest messages for those.
         with contextlib.suppress(ConnectionClosed):
             connection.ping(message.payload)
         return SENT

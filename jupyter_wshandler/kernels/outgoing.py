@@ -53,7 +53,8 @@ class Outgoing:
             if connection.has_messages and self._courier.waiting >= MAX_WAITING and alive:
                 self._blocked.add(connection)
                 return
-            # With an empty inbox, too: the message before has left, and reading may go on.
+            # Asked where nothing waits, too: that says that the message before has left, and the
+            # connection may read on.
             message = next_message(connection)
             if message is None:
                 return

@@ -222,7 +222,8 @@ class KernelRoutes:
                 "decide in `open` instead, with handler.close(4403)"
             )
         # Only what the kernel offers runs there: functions and pages of `defaults` are of files.
-        # That there is no page is said by whoever says it first: `enforce`, the kernel, `defaults`.
+        # Whether there is a page is decided by the first of these that says it: `enforce`, the
+        # kernel, `defaults`.
         bare = claim.page is False or (
             config.page is False and (claim.page is None or "page" in (self._enforce or {}))
         )
@@ -230,7 +231,8 @@ class KernelRoutes:
             config, callbacks={}, every=(), page=False if bare else None
         )
         if private:
-            # Whatever `defaults` says of routes in files; `enforce` may still narrow it.
+            # `auth` and `origins` of `defaults` may open routes of files to others, but not a
+            # kernel's: only `enforce` counts for these.
             auth = msgspec.structs.replace(config.auth, required=True)
             origins = config.origins if "origins" in (self._enforce or {}) else None
             config = msgspec.structs.replace(config, auth=auth, origins=origins)

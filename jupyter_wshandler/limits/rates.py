@@ -115,7 +115,7 @@ class Meter:
         if self._messages is not None:
             wait = self._messages.take(now)
         if self._bytes is not None and not wait:
-            # Almost all text is ASCII, where the answer costs nothing.
+            # The size of ASCII text is its length; only other text must be encoded to be measured.
             if isinstance(message, bytes) or message.isascii():
                 wait = self._bytes.take(now, len(message))
             else:
@@ -225,7 +225,8 @@ class RateLimiter:
         self._forget(now)
 
     def _forget(self, now: float) -> None:
-        # Who comes or goes adds at most one idle key and looks at two, the oldest first.
+        # Each call adds at most one idle key and looks at the two oldest: so they do not pile up,
+        # and nobody has to walk over all of them.
         for key in list(islice(self._idle, 2)):
             self._forget_or_keep(key, now)
         while len(self._idle) > MAX_IDLE:
@@ -255,6 +256,6 @@ class RateLimiter:
         if rate is None:
             return None
         burst = self._config.burst or max(MIN_BURST, rate.seconds)
-        # In this order, so that "2/day" is exactly 2 at once.
+        # The quotient first: it is exactly 1 for "2/day" and its own burst, so that 2 may come.
         capacity = rate.amount * (burst / rate.seconds)
         return TokenBucket(rate.amount / rate.seconds, max(capacity, least), now)

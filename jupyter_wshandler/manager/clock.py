@@ -21,7 +21,7 @@ FLUSH = 0.5
 
 
 class Clock:
-    """Let time pass for every connection, at a steady pace.
+    """The clock of every connection: it looks at all of them, at a steady pace.
 
     A timer for each connection would have to be set again with each message; one timer for all
     costs a loop over them, twice a second, and nothing in between.

@@ -44,7 +44,8 @@ class ImportThread:
         context = contextvars.Context() if self.context is None else self.context.copy()
 
         def run() -> Any:
-            # A module may ask for the loop as it is imported, and did get one at the start.
+            # A module may ask for the loop as it is imported. At the start, when modules are
+            # imported in the loop's own thread, it gets one: here it gets the same.
             asyncio.set_event_loop(loop)
             try:
                 return function(*args)
@@ -52,7 +53,8 @@ class ImportThread:
                 asyncio.set_event_loop(None)
 
         future = self._pool.submit(run, label=label, context=context)
-        # Where the watching ends meanwhile, nobody asks what became of it.
+        # Asked here, as asyncio complains of an exception that nobody asks for: where the watching
+        # ends meanwhile, nobody else does.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         done, _ = await asyncio.wait([future], timeout=SLOW)
         if not done and label == LOOKING:

@@ -310,7 +310,8 @@ class ServedRoutes(Observer):
         if route is not None:
             route.connections += 1
         if self._move(connection):
-            # It cannot be closed before it has started, in this turn of the loop.
+            # The routes were swapped during its handshake, and it must be closed. That is possible
+            # only once it has started, which it does later in this turn of the loop.
             asyncio.get_running_loop().call_soon(self._move, connection)
 
     def ended(self, connection: Connection) -> None:

@@ -69,7 +69,7 @@ class Claims:
         asked = Asked(self._number, route, claim, answer)
         agreed = self._agreed.get(route.name)
         if agreed is not None and agreed.claim == claim and route.name not in self._pending:
-            # The server knows it by the number that it has agreed to.
+            # Nothing is to be asked: the server goes on to know it by the number it has agreed to.
             self._agreed[route.name] = asked._replace(number=agreed.number)
             self._put(route)
             answer("swapped", None)
@@ -102,7 +102,7 @@ class Claims:
         if overtaken is not None:
             overtaken.answer("overtaken", details if what == "refused" else None)
         if what == "displaced":
-            # What has been asked for since is asked for still.
+            # Only what was served is gone: the server may still agree to a later version.
             if agreed is not None and agreed.number == number:
                 del self._agreed[name]
                 self._remove(name)

@@ -48,7 +48,7 @@ class BotConnections(Observer):
         self._put = put
         self._handled = handled
         self._open: dict[str, tuple[Connection, MessageTransport]] = {}
-        # Of what has ended it cannot be asked any more.
+        # By connection: one that has ended cannot be asked any more.
         self._session_ids: dict[str, str] = {}
 
     @property

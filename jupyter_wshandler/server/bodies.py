@@ -142,7 +142,8 @@ class Leftovers:
 
 
 async def _read_away(stream: IOStream) -> None:
-    # The answer first: then the end of it, where a socket has two directions.
+    # Once the answer is written, our direction is closed, so that the client sees its end. TLS
+    # has no such half.
     await stream.write(b"")
     if not isinstance(stream, SSLIOStream) and stream.socket is not None:
         stream.socket.shutdown(socket.SHUT_WR)

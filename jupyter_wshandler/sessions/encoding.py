@@ -40,7 +40,7 @@ class SessionEncoder:
         for _ in range(_RETRIES):
             try:
                 values = dict(live.session)
-                values.pop("id", None)  # a session of a callback that found `dict.clear` has none
+                values.pop("id", None)  # a callback may have removed it
                 text = self._encode(live, values, heavy)
                 break
             except RuntimeError:  # a callback in a thread changed it meanwhile

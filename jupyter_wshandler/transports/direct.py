@@ -70,7 +70,7 @@ class DirectTransport:
     def start(self, receiver: Receiver, early: bytes) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
         self._receiver = receiver
-        if self._sock is None:  # a callback that ran first has met the end already
+        if self._sock is None:  # `open` has run, and its write found the peer gone
             self._loop.call_soon(self._tell_lost)
             return
         self._reading = True
@@ -214,7 +214,8 @@ class DirectTransport:
             self._writing = False
             self._loop.remove_writer(self._fd)
         sock.close()
-        # Whoever is on the stack now (a callback that writes) must not meet its own end.
+        # In a later turn: a callback that writes may be on the stack, and must not find that its
+        # connection was ended from within the write.
         self._loop.call_soon(self._tell_lost)
 
     def _tell_lost(self) -> None:

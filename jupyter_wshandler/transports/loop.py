@@ -20,7 +20,7 @@ LATE = 0.005
 
 
 class Flushable(Protocol):
-    """Be a transport whose queued frames can be sent."""
+    """A transport whose queued frames can be sent."""
 
     def flush(self) -> None:
         """Send what is queued, as far as the operating system takes it."""

@@ -62,7 +62,7 @@ class MessageTransport:
     def start(self, receiver: Receiver, early: Iterable[Event]) -> None:
         """Begin to deliver to the receiver."""
         self._receiver = receiver
-        if self._over:  # a callback that ran first has met the end already
+        if self._over:  # `open` has run, and its write found the peer gone
             self._loop.call_soon(self._tell_lost)
         elif early:
             receiver.data_received(early)
@@ -156,7 +156,8 @@ class MessageTransport:
         self._over = True
         self._queue.clear()
         self._queued_size = 0
-        # Whoever is on the stack now (a callback that writes) must not meet its own end.
+        # In a later turn: a callback that writes may be on the stack, and must not find that its
+        # connection was ended from within the write.
         self._loop.call_soon(self._tell_lost)
 
     def _tell_lost(self) -> None:

@@ -64,7 +64,7 @@ class StreamTransport:
     def start(self, receiver: Receiver, early: bytes) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""
         self._receiver = receiver
-        if self._stream is None:  # a callback that ran first has met the end already
+        if self._stream is None:  # `open` has run, and its write found the peer gone
             self._io.loop.call_soon(self._tell_lost)
             return
         self._reading = True

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
+from support.bots import bot_text
 from support.browser import errors_of
 from support.chatpage import STATIC
 from support.server import RunningServer, running_server
@@ -70,18 +71,7 @@ url:
     handler: WebSocketHandler
     kwargs: {on_message: {function: helperbot.on_message}, xsrf: ticket}
 """
-BOT = """
-def on_message(handler, message):
-    if isinstance(message, bytes):
-        return message[::-1]
-    word, _, rest = message.partition(" ")
-    if word == "close":
-        code, _, reason = rest.partition(" ")
-        return handler.close(int(code), reason)
-    if word == "protocol":
-        return str(handler.subprotocol)
-    return "Got message: " + message
-"""
+BOT = bot_text("helperbot")
 PAGE = """<!doctype html>
 <title>A page</title>
 <script type="module">

@@ -8,7 +8,6 @@ import contextvars
 import gc
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -16,6 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from random import Random
 
 import pytest
+from support.bots import bot_text
+from support.memory import until
 
 from jupyter_wshandler.callbacks.fairness import Owner, Shares
 from jupyter_wshandler.callbacks.pool import ThreadPool
@@ -40,13 +41,6 @@ class Gate:
     async def entered(self, times: int = 1) -> None:
         for _ in range(times):
             await until(lambda: self._entered.acquire(blocking=False), "a thread at the gate")
-
-
-async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-        await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -404,20 +398,9 @@ def test_a_pool_without_threads_is_refused() -> None:
 
 
 def test_a_callback_that_never_returns_does_not_keep_the_process_from_ending() -> None:
-    code = """
-        import asyncio, threading
-        from jupyter_wshandler.callbacks.pool import ThreadPool
-
-        async def main():
-            pool = ThreadPool(2)
-            pool.submit(threading.Event().wait, label="stuck")
-            await pool.submit(pow, 1, 1, label="x")
-            print(await pool.stop(0.05))
-
-        asyncio.run(main())
-    """
+    code = bot_text("stuck_pool")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=30,

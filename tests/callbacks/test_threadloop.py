@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from support.bots import bot_text
 from support.memory import Visitor, route, turns, until
 from tornado.ioloop import IOLoop, PeriodicCallback
 
@@ -224,16 +225,7 @@ async def test_waiting_on_the_loop_itself_for_what_the_loop_has_to_do_is_refused
 
 
 def test_a_bot_without_tornado_does_not_load_it() -> None:
-    program = (
-        "import asyncio, sys\n"
-        "from jupyter_wshandler.testing import Chat\n"
-        "def bot(handler, message):\n"
-        "    asyncio.get_event_loop().call_later(0.001, handler.write_message, 'later')\n"
-        "with Chat(bot) as chat:\n"
-        "    chat.send('x')\n"
-        "    chat.expect('later')\n"
-        "print('tornado.ioloop' in sys.modules)\n"
-    )
+    program = bot_text("without_tornado")
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60
     )

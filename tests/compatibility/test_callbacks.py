@@ -32,16 +32,7 @@ url:
       auth: true
 """
 
-PINGBOT = """
-def open(handler):
-    print('Chatbot opened for', handler.session['id'])
-
-def on_message(handler, message):
-    handler.write_message('Got message: ' + message)
-
-def on_close(handler):
-    print('Chatbot closed for', handler.session['id'])
-"""
+PINGBOT = bot_text("gramex_pingbot")
 
 BOTS = bot_text("gramex_callbacks")
 

@@ -10,6 +10,7 @@ import sys
 import uuid
 
 import pytest
+from support.bots import bot_text
 
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.config.patterns import analyse_pattern
@@ -18,18 +19,7 @@ from jupyter_wshandler.config.reserved import RESERVED, reserved_by, unreachable
 UUID = str(uuid.uuid4())
 
 
-LIST_RULES = """
-import asyncio, json, logging
-from jupyter_server.serverapp import ServerApp
-
-async def main():
-    app = ServerApp(log_level=logging.CRITICAL, port=0, open_browser=False)
-    app.initialize(argv=[], find_extensions=False, new_httpserver=False)
-    rules = [rule.matcher.regex.pattern for rule in app.web_app.wildcard_router.rules]
-    print("RULES" + json.dumps(rules))
-
-asyncio.run(main())
-"""
+LIST_RULES = bot_text("server_rules")
 
 
 @pytest.fixture(scope="module")

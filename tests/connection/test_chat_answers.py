@@ -6,6 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from support.bots import bot_text
 from support.browser import errors_of, profile, screenshot
 from support.chatpage import answers, contrast, field, say, state
 from support.server import running_server
@@ -19,83 +20,7 @@ url:
       on_message: {function: talker.on_message}
       on_error: {function: talker.on_error, close: false}
 """
-BOT = '''
-import asyncio
-import base64
-import zlib
-import struct
-from pathlib import Path
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-line = lambda y: b"\\x00" + b"".join(bytes((4 * x, 90, 4 * y)) for x in range(60))
-rows = b"".join(line(y) for y in range(40))
-PNG = (b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 40, 8, 2, 0, 0, 0))
-       + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-MARKDOWN = """# A heading
-
-Some **bold**, *italic*, `code`, 2*3*4 and snake_case_name.
-A [link](https://example.org/a), a [trap](javascript:alert(1)), https://example.org/b.
-
-- one
-- two
-  - inner
-
-1. first
-2. second
-
-> quoted
-
-```python
-print("<b>", 1 < 2)
-```
-
-<img src=x onerror="document.title='pwned'"> ![remote](https://example.org/x.png)
-"""
-
-def on_error(handler, error):
-    pass
-
-async def on_message(handler, message):
-    word, _, rest = message.partition(" ")
-    if word == "words":
-        for word in "one two three".split():
-            yield word + " "
-    elif word == "tokens":
-        yield {"token": "one "}
-        yield {"token": "two"}
-    elif word == "dicts":
-        yield {"n": 1}
-        yield "text"
-        yield PNG
-    elif word == "markdown":
-        for start in range(0, len(MARKDOWN), 7):
-            yield MARKDOWN[start : start + 7]
-            await asyncio.sleep(0.01)
-    elif word == "wait":
-        while not Path("go").exists():
-            await asyncio.sleep(0.02)
-        yield "there"
-    elif word == "endless":
-        while True:
-            yield "and "
-            await asyncio.sleep(0.02)
-    elif word == "picture":
-        yield PNG
-    elif word == "broken":
-        yield PNG[:20]
-    elif word == "dataurl":
-        yield {"image": "data:image/png;base64," + base64.b64encode(PNG).decode()}
-    elif word == "file":
-        yield bytes(3000)
-    elif word == "table":
-        yield [{"name": "ada", "n": 1}, {"name": "bob", "n": 2.5}]
-    elif word == "fail":
-        yield "before "
-        raise RuntimeError("a secret")
-'''
+BOT = bot_text("talker")
 
 
 @pytest.fixture(scope="module")

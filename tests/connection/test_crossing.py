@@ -7,76 +7,17 @@ import threading
 import time
 
 import pytest
+from support.bots import bot_text
 from support.frames import text
 from support.latency import Pulse, percentile
-from support.nginx import make_certificate
 from support.notebook import notebook as a_notebook
-from support.server import running_server
+from support.transports import serving
 from support.usage import MIB, watched
 from support.wire import Wire
 
 from jupyter_wshandler.connection.crossing import Crossing
 
-BOT = """
-import asyncio, threading, time
-
-def flood(handler, message):
-    size = 65536
-    make = {
-        'str': lambda: 'x' * size,
-        'bytes': lambda: b'x' * size,
-        'dict': lambda: {'x': 'x' * 200_000},
-    }[message]
-    for number in range(15000 if message != 'dict' else 3000):
-        whole = make()  # a new one each time: what is shared would cost nothing
-        handler.write_message(bytes(bytearray(whole)) if message == 'bytes' else whole)
-
-def plain(handler, message):
-    thread = threading.Thread(target=quiet, args=(handler, message))
-    thread.start()
-    thread.join()
-
-def quiet(handler, message):
-    try:
-        flood(handler, message)
-    except Exception:
-        pass
-
-def last(handler, message):
-    for number in range(abs(int(message))):
-        handler.write_message(str(number))
-    if message.startswith('-'):
-        raise ValueError('the last')
-    return 'the last'
-
-def threads(handler, message):
-    many = [threading.Thread(target=quiet, args=(handler, 'str')) for _ in range(4)]
-    for thread in many: thread.start()
-    for thread in many: thread.join()
-
-def sends(handler, message):
-    import jupyter_wshandler as wsh
-    me = handler.id
-    def run():
-        for _ in range(15000):
-            wsh.send('sends', 'x' * 65536, to=me)
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-
-async def echo(handler, message):
-    return message
-
-async def block(handler, message):
-    handler.write_message('blocked')
-    await asyncio.sleep(0.1)
-    time.sleep(1.0)
-    return 'free'
-
-def count(handler, message):
-    for number in range(int(message)):
-        handler.write_message(str(number))
-"""
+BOT = bot_text("crossing")
 
 CONFIG = """
 url:
@@ -136,18 +77,8 @@ def test_a_thread_that_the_loop_waits_for_gets_out_and_the_next_message_waits_no
 
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
-    certificate = None
-    if request.param == "tls":
-        certificate, key = make_certificate(folder)
-        options = {
-            "extra_args": [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
-            "scheme": "https",
-        }
-    modules = {"crossbot.py": BOT}
-    with running_server(CONFIG, folder=folder, modules=modules, **options) as running:
-        running.extra |= {"transport": request.param, "certificate": certificate}
+    folder, modules = tmp_path_factory.mktemp(request.param), {"crossbot.py": BOT}
+    with serving(request.param, CONFIG, folder=folder, modules=modules) as running:
         yield running
 
 
@@ -191,17 +122,7 @@ def test_what_a_thread_writes_while_the_loop_is_held_up_waits_in_the_thread(
 
 # ---- from a kernel -------------------------------------------------------------------------------
 
-SEND_ALL = """
-import jupyter_wshandler as wsh
-
-def flood(handler, message):
-    for number in range(15_000):
-        handler.write_message('x' * 65536)
-
-bot = wsh.serve('/cell', queue={'bytes': '1MiB'}, on_message=lambda handler, message: message)
-floods = wsh.serve('/floods', queue={'bytes': '1MiB'}, on_message=flood)
-import os; os.getpid()
-"""
+SEND_ALL = bot_text("crossing_cell")
 
 
 @pytest.fixture(scope="module")

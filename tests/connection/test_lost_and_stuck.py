@@ -9,92 +9,14 @@ import threading
 import time
 
 import pytest
+from support.bots import bot_text
 from support.notebook import eventually, notebook
 from support.server import running_server, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 pytestmark = pytest.mark.timeout(120)
 
-BOTS = """
-import asyncio, contextlib, threading, time
-
-done = threading.Event()
-said = []
-
-async def report(handler, message):
-    return {"said": list(said)}
-
-async def forever():
-    while not done.is_set():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0.05)
-
-async def on_close(handler):
-    said.append("closed " + handler.get_argument("n", ""))
-
-def slow(handler, message):
-    said.append("slow " + message)
-    time.sleep(3)
-
-async def slow_async(handler, message):
-    said.append("slow " + message)
-    await asyncio.sleep(3)
-
-async def short(handler, message):
-    said.append("short " + message)
-    await asyncio.sleep(0.3)
-
-def sync_finally(handler, message):
-    try:
-        while True:
-            yield "begun"
-            time.sleep(0.02)
-    finally:
-        done.wait(60)
-
-def sync_ignores(handler, message):
-    while not done.is_set():
-        try:
-            yield "begun"
-        except GeneratorExit:
-            pass
-
-async def async_finally(handler, message):
-    try:
-        while True:
-            yield "begun"
-            await asyncio.sleep(0.02)
-    finally:
-        await forever()
-
-async def fails(handler, message):
-    raise ValueError("no")
-
-async def stubborn(handler, *args):
-    if args:
-        handler.write_message("begun")
-    await forever()
-
-async def begun(handler, message):
-    return "begun"
-
-async def leaves_a_task(handler, message):
-    handler.start_task(forever(), name="the stubborn task")
-    return "begun"
-
-async def stubborn_rule(handler):
-    await forever()
-
-BOTS = {
-    "sync_finally": {"on_message": sync_finally},
-    "sync_ignores": {"on_message": sync_ignores, "run": "loop"},
-    "async_finally": {"on_message": async_finally},
-    "on_message": {"on_message": stubborn},
-    "on_error": {"on_message": fails, "on_error": stubborn},
-    "every": {"on_message": begun, "every": {"0.1s": stubborn}},
-    "start_task": {"on_message": leaves_a_task},
-}
-"""
+BOTS = bot_text("stuck")
 
 STUCK = ("sync_finally", "sync_ignores", "async_finally", "on_message", "on_error", "every")
 
@@ -317,34 +239,9 @@ def test_bots_whose_thread_has_ended_are_not_live_and_their_cells_make_them_anew
 
 # ---- the threads ------------------------------------------------------------------------------
 
-CROWD = """
-import threading, time
+CROWD = bot_text("crowd")
 
-async def echo(handler, message):
-    return message
-
-def quick(handler, message):
-    return message
-
-def hold(handler, message):
-    time.sleep(4)
-    return message
-
-def rule(handler):
-    time.sleep(1)
-    return True
-"""
-
-PEOPLE = """
-from jupyter_server.auth.identity import PasswordIdentityProvider, User
-
-class People(PasswordIdentityProvider):
-    async def get_user_token(self, handler):
-        token = self.get_token(handler) or ""
-        if not token.startswith("person-"):
-            return await super().get_user_token(handler)
-        return User(username=token, name=token)
-"""
+PEOPLE = bot_text("people_by_token")
 
 CROWD_YAML = """
 url:

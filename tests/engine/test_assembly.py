@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import time
 import tracemalloc
-import zlib
 from itertools import pairwise
 
 import pytest
-from support.frames import BINARY, CONT, TEXT, fragments, frame
+from support.frames import BINARY, CONT, TEXT, fragments, frame, packed
 
 from jupyter_wshandler.engine.assembly import SETTLE, BinaryAssembly, TextAssembly
 from jupyter_wshandler.engine.deflate import PerMessageDeflate
@@ -74,11 +73,6 @@ def test_a_text_that_ends_inside_a_character_is_no_text(before) -> None:
     text.check()
     with pytest.raises(UnicodeDecodeError):
         text.finish()
-
-
-def packed(data: bytes) -> bytes:
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def in_fragments(opcode: int, data: bytes, size: int, rsv1: bool = False) -> bytes:

@@ -50,16 +50,7 @@ class Bots:
         return str(caught.value).replace(f"{self.folder}{os.sep}", "")
 
 
-SAMPLE = """
-    def open(handler):
-        print('Chatbot opened for', handler.session['id'])
-
-    def on_message(handler, message):
-        handler.write_message('Got message: ' + message)
-
-    def on_close(handler):
-        print('Chatbot closed for', handler.session['id'])
-"""
+SAMPLE = bot_text("gramex_pingbot")
 
 
 # ---- what is found ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.bots import bot_text
 from support.hub import running_hub
 
 from jupyter_wshandler.client import connect
@@ -16,18 +17,7 @@ url:
   relay: {pattern: /relay, handler: WebSocketHandler, kwargs: {on_message: bot.relay}}
 """
 
-BOT = """
-from jupyter_wshandler.client import connect
-
-def echo(handler, message):
-    return f"{handler.current_user.username}: {message}"
-
-def relay(handler, message):
-    # What a notebook of this server does: no address, no token.
-    with connect("/echo") as bot:
-        bot.send(message)
-        return bot.recv()
-"""
+BOT = bot_text("hub_client")
 
 
 @pytest.fixture(scope="module", params=["/", "/at/a/place/"], ids=["root", "deep"])

@@ -7,6 +7,7 @@ says `Sec-Fetch-Mode: websocket`. Whether browsers say so is up to them: Chromiu
 from __future__ import annotations
 
 import pytest
+from support.bots import bot_text
 from support.browser import sign_in_at_hub
 from support.hub import running_hub
 
@@ -32,18 +33,7 @@ TALK = """(url) => new Promise((resolve) => {
 })"""
 
 # Each user's server has settings of its own.
-HOOK = """
-SETTINGS = {
-    "nocookie": {"JUPYTERHUB_ALLOW_WEBSOCKET_COOKIE_AUTH": "0"},
-    "urltoken": {"JUPYTERHUB_ALLOW_TOKEN_IN_URL": "1"},
-    "classic": {"JUPYTERHUB_SINGLEUSER_EXTENSION": "0"},
-}
-
-def settings(spawner):
-    spawner.environment = {**spawner.environment, **SETTINGS.get(spawner.user.name, {})}
-
-c.Spawner.pre_spawn_hook = settings
-"""
+HOOK = bot_text("hub_settings")
 
 
 @pytest.fixture(scope="module")

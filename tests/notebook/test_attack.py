@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.bots import bot_text
 from support.latency import Pulse
 from support.notebook import eventually, notebook
 from support.server import RunningServer, running_server
@@ -27,14 +28,7 @@ async def on_message(handler, message):
 bots = [wsh.serve(f'/many/{n}/{{room}}', on_message=on_message, wait=0) for n in range(1000)]
 """
 
-RAW = """
-import jupyter_wshandler as wsh, json
-bot = wsh.serve('/raw', lambda handler, message: message)
-import sys
-link = sys.modules['jupyter_wshandler.notebook.serve']._link
-def say(batch):
-    link._comms.publish(link._comm_id, batch, [])
-"""
+RAW = bot_text("raw_cell")
 
 ATTACKS = {
     "events": "say({'n': 2, 'events': [['text', 'x', 'y']] * 300_000})",
@@ -128,15 +122,7 @@ def test_whatever_a_kernel_sends_delays_others_by_milliseconds(server, attack):
             assert socket.recv(timeout=20) == "still"
 
 
-SIBLING = """
-import sys
-import jupyter_wshandler as wsh
-async def on_message(handler, message):
-    return message
-sibling = wsh.serve('/sibling', on_message=on_message, replace=True)
-from jupyter_wshandler.kernels.events import Withdraw
-link = sys.modules['jupyter_wshandler.notebook.serve']._link
-"""
+SIBLING = bot_text("sibling_cell")
 
 
 def printed(book, expression: str) -> str:
@@ -163,7 +149,10 @@ def test_a_text_that_cannot_travel_is_refused_in_its_cell_and_costs_no_other_bot
             client.send("still here")
             assert client.recv(timeout=10) == "still here"
             # One that gets as far as the way to the server costs nothing either.
-            book.run("link.call(lambda: link._put(Withdraw('half \\ud800')))")
+            book.run(
+                "from jupyter_wshandler.kernels.events import Withdraw\n"
+                "link.call(lambda: link._put(Withdraw('half \\ud800')))"
+            )
             client.send("and here")
             assert client.recv(timeout=10) == "and here"
         assert printed(book, "sibling.state") == "live"

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 from support.visitor import Visitor
@@ -26,44 +27,10 @@ async def on_message(handler, message):
 bot = wsh.serve('/bot', on_message=on_message)
 """
 
-# A look inside the server, by a route of a module that runs in it.
-INSIDE = '''
-import asyncio, os
-from jupyter_server.serverapp import ServerApp
-
-def extension():
-    (app,) = ServerApp.instance().extension_manager.extension_apps["jupyter_wshandler"]
-    return app
-
-def cut(port):
-    """Lose the way to a kernel, as one may to another machine."""
-    import contextlib, socket
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError, IndexError, TypeError), socket.socket(
-            fileno=os.dup(descriptor)
-        ) as found:
-            if found.getpeername()[1] == port:
-                found.shutdown(socket.SHUT_RDWR)
-
-async def on_message(handler, message):
-    app = extension()
-    if message.startswith("cut "):
-        cut(app.kernels._wires[message[4:]]._kernel.shell_port)
-    if message == "again":
-        await app.kernels.stop()
-        app.kernels.start()
-    names = [task.get_name() for task in asyncio.all_tasks()]
-    return {
-        "tasks": sorted(name for name in names if "wshandler" in name and handler.id not in name),
-        "connections": len(app.manager.connections),
-        "descriptors": len(os.listdir("/proc/self/fd")),
-        "wires": len(app.kernels._wires),
-        "routes": sorted(app.manager.served.live),
-    }
-'''
+INSIDE = bot_text("inside")
 CONFIG = """
 url:
-  inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.on_message}}
+  inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.server}}
 """
 RESTARTER = "--AsyncIOLoopKernelRestarter"
 ARGUMENTS = [

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from support.bots import bot_text
 from support.frames import PING, TEXT, text
 from support.notebook import notebook
 from support.server import running_server
 from support.usage import MIB, watched
 from support.wire import Wire
 
-BOTS = """
-import os, threading
-import jupyter_wshandler as wsh
-
-done, served = threading.Event(), {}
-
-def flood(handler, pings=100_000):
-    for number in range(pings):
-        handler.ping(number.to_bytes(4, 'big') * handler.times)
-    done.set()
-
-async def on_loop(handler, message):
-    if message != 'flood':
-        return message
-    handler.times = int(handler.path_args[0])
-    flood(handler, 500_000)
-
-def in_thread(handler, message):
-    if message != 'flood':
-        return message
-    handler.times = int(handler.path_args[0])
-    flood(handler)
-
-async def own_thread(handler, message):
-    if message != 'flood':
-        return message
-    handler.times = int(handler.path_args[0])
-    threading.Thread(target=flood, args=(handler,)).start()
-
-for name, function in (('async', on_loop), ('def', in_thread), ('thread', own_thread)):
-    options = {'queue': {'bytes': '1MiB'}, 'timeout': '5m'}
-    served[name] = wsh.serve(f'/{name}/([0-9]+)', on_message=function, **options)
-os.getpid()
-"""
+BOTS = bot_text("pings_cell")
 
 FROM_THE_CELL = """
 (handler,) = served['async'].connections

@@ -14,6 +14,7 @@ from pathlib import Path
 import comm
 import pytest
 from support import frames
+from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 from support.visitor import Visitor
@@ -158,23 +159,7 @@ def test_no_message_is_lost_through_ten_re_runs_under_traffic(server, book):
 
 
 def test_the_handler_has_the_face_that_it_has_in_a_module(server, book):
-    book.run(
-        code(
-            """
-            def on_message(handler, message):
-                handler.state.count = handler.state.get('count', 0) + 1
-                return {
-                    'route': handler.route, 'name': handler.name, 'args': handler.args,
-                    'kwargs': dict(handler.path_kwargs), 'count': handler.state.count,
-                    'path': handler.request.path, 'agent': handler.request.headers['DNT'],
-                    'ip': handler.request.remote_ip, 'user': handler.current_user.username,
-                    'protocol': handler.subprotocol, 'options': dict(handler.kwargs),
-                }
-            bot = wsh.serve('/face/{room}', on_message=on_message, name='face',
-                            subprotocols=['chat'], max_message='64KiB')
-            """
-        )
-    )
+    book.run(bot_text("face_cell"))
     with server.connect_sync(
         f"/face/blue?x=1&x=2&token={server.token}", headers={"DNT": "yes"}, subprotocols=["chat"]
     ) as socket:
@@ -257,25 +242,7 @@ def test_bytes_stay_bytes_both_ways(server, book):
 
 
 def test_messages_of_one_connection_stay_in_order_and_open_comes_first(server, book):
-    book.run(
-        code(
-            """
-            import time
-            log = []
-            def open(handler):
-                time.sleep(0.2)
-                log.append('open')
-            def on_message(handler, message):
-                log.append(message)
-                if message == '99':
-                    return 'done'
-            def on_close(handler):
-                log.append((handler.close_code, handler.close_reason))
-            bot = wsh.serve('/ordered', open=open, on_message=on_message, on_close=on_close)
-            del open
-            """
-        )
-    )
+    book.run(bot_text("ordered_cell"))
     with server.connect_sync("/ordered") as socket:
         for number in range(100):
             socket.send(str(number))
@@ -375,24 +342,7 @@ def test_other_cells_send_to_all_clients_or_to_one(server, book):
 
 
 def test_a_generator_is_closed_when_its_client_leaves(server, book):
-    book.run(
-        code(
-            """
-            import asyncio
-            seen = []
-            async def on_message(handler, message):
-                try:
-                    while True:
-                        yield 'x'
-                        await asyncio.sleep(0.02)
-                finally:
-                    seen.append('closed')
-            def on_close(handler):
-                seen.append((handler.close_code, handler.close_reason))
-            bot = wsh.serve('/endless', on_message=on_message, on_close=on_close)
-            """
-        )
-    )
+    book.run(bot_text("endless_cell"))
     with server.connect_sync("/endless", max_queue=None) as socket:
         ask(socket, "go")
         began = time.monotonic()
@@ -466,24 +416,11 @@ def test_a_slow_client_makes_a_generator_wait_and_the_kernel_holds_little(server
 
 
 def test_prints_go_to_the_serving_cell_also_while_another_one_runs(server, book):
-    book.run(
-        code(
-            """
-            import threading, time
-            def on_message(handler, message):
-                print('print', message)
-                return 'ok'
-            async def speak(handler, message):
-                print('async', message)
-                handler.log.warning('logged')
-                return 'ok'
-            """
-        )
-    )
+    book.run(bot_text("printing_cell"))
     plain = book.run("bot = wsh.serve('/printing', on_message)")
     asynchronous = book.run("other = wsh.serve('/speaking', speak)")
     with server.connect_sync("/printing") as socket, server.connect_sync("/speaking") as second:
-        running = book.start("print('begin'); time.sleep(1.5); print('end')")
+        running = book.start("import time\nprint('begin'); time.sleep(1.5); print('end')")
         book.until(lambda: "begin" in running.text)
         assert ask(socket, "1") == "ok"
         assert ask(second, "2") == "ok"

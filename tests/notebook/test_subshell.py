@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 from websockets.exceptions import ConnectionClosed
@@ -19,41 +20,10 @@ async def on_message(handler, message):
 bot = wsh.serve('/bot', on_message=on_message)
 """
 
-# A look inside the server, by a route of a module that runs in it.
-INSIDE = """
-from jupyter_server.serverapp import ServerApp
-
-def wire(kernel_id):
-    (app,) = ServerApp.instance().extension_manager.extension_apps["jupyter_wshandler"]
-    return app.kernels._wires[kernel_id]
-
-async def on_message(handler, message):
-    what, kernel_id = message.split()
-    found = wire(kernel_id)
-    if what == "delete":
-        await found._control.ask("delete_subshell_request", {"subshell_id": found._subshell})
-    if what == "deaf":  # an older ipykernel: nothing is said of a message for a deleted subshell
-        found._shell.stream.on_recv(found._control.received)
-        await found._control.ask("delete_subshell_request", {"subshell_id": found._subshell})
-    if what == "unsure":
-        import time
-        for sent in found._unsure:
-            sent.at = found._loop.time() + 3600
-    if what == "refuse":
-        control = found._control
-        asked = control.ask
-        async def ask(kind, content):
-            if kind == "create_subshell_request":
-                control.ask = asked
-                return {"status": "error", "evalue": "no more threads"}
-            return await asked(kind, content)
-        control.ask = ask
-    subshells = await found._control.ask("list_subshell_request", {})
-    return {"subshell": found._subshell, "unsure": len(found._unsure), **subshells}
-"""
+INSIDE = bot_text("inside")
 CONFIG = """
 url:
-  inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.on_message}}
+  inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.kernel}}
 """
 
 

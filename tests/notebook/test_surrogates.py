@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 
@@ -102,15 +103,7 @@ def test_an_event_that_cannot_be_sent_costs_itself_and_not_the_way_to_the_server
 def test_what_a_timer_of_a_notebooks_bot_raises_is_shown_below_its_cell_and_remembered(
     server, book
 ):
-    cell = book.run(
-        "import asyncio\nfrom tornado.ioloop import IOLoop\n"
-        "def fail():\n    raise ValueError('of a timer')\n"
-        "async def on_message(handler, message):\n"
-        "    IOLoop.current().call_later(0.01, fail)\n"
-        "    asyncio.get_running_loop().call_later(0.01, fail)\n"
-        "    return message\n"
-        "bot = wsh.serve('/timers', on_message=on_message)"
-    )
+    cell = book.run(bot_text("timers_cell"))
     with server.connect_sync("/timers") as socket:
         socket.send("x")
         assert socket.recv(timeout=10) == "x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 
@@ -10,32 +11,9 @@ from jupyter_wshandler.notebook.claims import Claims
 
 SERVE = "import jupyter_wshandler as wsh, sys\n"
 
-SOON = """
-import jupyter_wshandler.notebook.serve
-serving = sys.modules["jupyter_wshandler.notebook.serve"]
-def soon(link, answer, wait, look=serving.await_answer):
-    assert answer.came.wait(20)  # the answer is there before anybody looks
-    return look(link, answer, wait)
-serving.await_answer = soon
-"""
+SOON = bot_text("answer_soon_cell")
 
-LATE = """
-import jupyter_wshandler.notebook.serve, threading
-serving = sys.modules["jupyter_wshandler.notebook.serve"]
-looked = threading.Event()
-def late(link, answer, wait, look=serving.await_answer):
-    try:
-        return look(link, answer, wait)
-    finally:
-        looked.set()
-serving.await_answer = late
-def answered(self, what, details, answer=serving.ServerAnswer.__call__):
-    # The answer comes after everybody has looked.
-    threading.Thread(
-        target=lambda: (looked.wait(20), serving._link.call(lambda: answer(self, what, details)))
-    ).start()
-serving.ServerAnswer.__call__ = answered
-"""
+LATE = bot_text("answer_late_cell")
 
 
 @pytest.fixture(scope="module")

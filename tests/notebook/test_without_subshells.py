@@ -6,20 +6,12 @@ import json
 import sys
 
 import pytest
+from support.bots import bot_text
 from support.notebook import eventually, notebook
 from support.server import RunningServer, running_server
 
 # What ipykernel 7 has in addition is one thread; without it, it is as the ones before.
-KERNEL = """
-from ipykernel.kernelapp import IPKernelApp
-
-class App(IPKernelApp):
-    def init_control(self, context):
-        super().init_control(context)
-        self.shell_channel_thread = None
-
-App.launch_instance()
-"""
+KERNEL = bot_text("kernel_without_subshells")
 SERVE = """
 import jupyter_wshandler as wsh
 bot = wsh.serve('/bot', lambda handler, message: 'Got message: ' + message)

@@ -10,6 +10,7 @@ import pytest
 from jupyter_server.auth import AllowAllAuthorizer
 from jupyterhub.services.auth import HubOAuth
 from jupyterhub.singleuser.extension import JupyterHubIdentityProvider
+from support.memory import until
 from tornado.web import Application, HTTPError
 
 from jupyter_wshandler.config.model import AuthConfig
@@ -135,13 +136,6 @@ async def house():
     yield built
     await asyncio.wait_for(built.recheck.stop(), 5)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("wshandler")]
-
-
-async def until(condition, seconds: float = 5.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come true"
-        await asyncio.sleep(0.01)
 
 
 async def test_an_answer_that_is_late_holds_nobody_else_up(house):

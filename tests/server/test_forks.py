@@ -12,6 +12,7 @@ import pytest
 from support.bots import bot_text
 from support.notebook import notebook
 from support.server import running_server, wait_for
+from support.transports import serving
 from websockets.exceptions import ConnectionClosed
 
 BOTS = bot_text("forks")
@@ -40,12 +41,8 @@ url:
 
 @pytest.fixture(scope="module", params=["direct", "stream"])
 def server(request, tmp_path_factory):
-    with running_server(
-        ROUTES,
-        folder=tmp_path_factory.mktemp("forks"),
-        modules={"bots.py": BOTS},
-        extra_args=[f"--WSHandlerApp.transport={request.param}"],
-    ) as running:
+    folder, modules = tmp_path_factory.mktemp("forks"), {"bots.py": BOTS}
+    with serving(request.param, ROUTES, folder=folder, modules=modules) as running:
         yield running
 
 

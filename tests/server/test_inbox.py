@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zlib
 
 import pytest
 from support.bots import bot_text
-from support.frames import BINARY, TEXT, fragments, frame, text
+from support.frames import BINARY, TEXT, fragments, frame, packed, text
 from support.notebook import notebook
-from support.server import running_server, wait_for
+from support.server import wait_for
+from support.transports import serving
 from support.usage import MIB, watched
 from support.wire import Wire
 
@@ -35,11 +35,6 @@ TRAVELS = 6
 SQUEEZED = {"Sec-WebSocket-Extensions": "permessage-deflate; client_no_context_takeover"}
 
 
-def packed(data: bytes) -> bytes:
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
 def cut(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
@@ -56,14 +51,13 @@ STREAMS = {
 }
 
 
-def serving(folder, transport: str):
-    args = [f"--WSHandlerApp.transport={transport}"]
-    return running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args)
+def slow_bots(folder, transport: str):
+    return serving(transport, CONFIG, folder=folder, modules={"bots.py": BOTS})
 
 
 @pytest.fixture(scope="module", params=["direct", "stream"])
 def server(request, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp(request.param), request.param) as running:
+    with slow_bots(tmp_path_factory.mktemp(request.param), request.param) as running:
         yield running
 
 
@@ -101,7 +95,7 @@ def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
     tmp_path, transport, what
 ) -> None:
     # A server of its own: what the C library has kept of earlier messages would hide the growth.
-    with serving(tmp_path, transport) as server:
+    with slow_bots(tmp_path, transport) as server:
         left(server)
         assert growth_of(server, "/slow", what) < SIZE + SLACK
 
@@ -128,21 +122,12 @@ def test_many_messages_of_1_mib_that_wait_cost_the_inbox(server) -> None:
 
 # ---- in a notebook -------------------------------------------------------------------------------
 
-SLOW = """
-import asyncio, os
-import jupyter_wshandler as wsh
-
-async def slow(handler, message):
-    await asyncio.sleep(0.2)
-
-bot = wsh.serve('/kernelslow', on_message=slow, max_message='10MiB', compression=True)
-os.getpid()
-"""
+SLOW = bot_text("inbox_cell")
 
 
 @pytest.mark.parametrize("what", ["texts", "binaries"])
 def test_large_messages_that_wait_for_a_notebooks_bot_never_pile_up(tmp_path, what) -> None:
-    with serving(tmp_path, "direct") as server, notebook(server) as opened:
+    with slow_bots(tmp_path, "direct") as server, notebook(server) as opened:
         left(server)
         cell = opened.run(SLOW)
         assert cell.error is None, cell.error

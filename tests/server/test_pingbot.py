@@ -28,16 +28,7 @@ url:
       origins: [gramener.com, localhost, 127.0.0.1]
       auth: true
 """
-MODULE = """\
-def open(handler):
-    print('Chatbot opened for', handler.session['id'])
-
-def on_message(handler, message):
-    handler.write_message('Got message: ' + message)
-
-def on_close(handler):
-    print('Chatbot closed for', handler.session['id'])
-"""
+MODULE = bot_text("gramex_pingbot")
 COMMANDS = {
     "serve": {
         "command": [sys.executable, "-m", "jupyter_wshandler", "serve", "wshandler.yaml"],

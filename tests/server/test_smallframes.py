@@ -9,7 +9,7 @@ from support.attacked import attacked_server
 from support.attacks import Attacker, flood
 from support.bystander import watching
 from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, text
-from support.server import running_server
+from support.transports import serving
 from support.wire import Wire
 
 pytestmark = pytest.mark.alone
@@ -74,10 +74,9 @@ url:
 
 @pytest.fixture(scope="module", params=["direct", "stream"])
 def limited(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    args = [f"--WSHandlerApp.transport={request.param}"]
-    with running_server(CONFIG, folder=folder, modules={"bots.py": BOTS}, extra_args=args) as it:
-        yield it
+    folder, modules = tmp_path_factory.mktemp(request.param), {"bots.py": BOTS}
+    with serving(request.param, CONFIG, folder=folder, modules=modules) as running:
+        yield running
 
 
 def answers(wire: Wire, opcode: int) -> int:

@@ -34,6 +34,12 @@ url:
 STOPBOT = bot_text("stop")
 
 
+def serving(folder, *arguments):
+    return running_server(
+        CONFIG, folder=folder, modules={"stopbot.py": STOPBOT}, extra_args=[*arguments]
+    )
+
+
 async def wait_to_be_closed(socket):
     try:
         while True:
@@ -55,12 +61,7 @@ async def open_many(server, path, count):
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_a_thousand_clients_are_told_1001_and_every_on_close_runs_once(tmp_path, sig):
     many = 1000 if sig == signal.SIGTERM else 50
-    with running_server(
-        CONFIG,
-        folder=tmp_path,
-        modules={"stopbot.py": STOPBOT},
-        extra_args=["--log-level=WARN"],
-    ) as server:
+    with serving(tmp_path, "--log-level=WARN") as server:
         sockets = await open_many(server, "/quick", many)
         waiting = [asyncio.ensure_future(wait_to_be_closed(socket)) for socket in sockets]
         begun = time.monotonic()
@@ -74,12 +75,7 @@ async def test_a_thousand_clients_are_told_1001_and_every_on_close_runs_once(tmp
 
 
 async def test_callbacks_that_never_end_are_named_and_hold_up_no_exit(tmp_path):
-    with running_server(
-        CONFIG,
-        folder=tmp_path,
-        modules={"stopbot.py": STOPBOT},
-        extra_args=["--WSHandlerApp.stop_timeout=2"],
-    ) as server:
+    with serving(tmp_path, "--WSHandlerApp.stop_timeout=2") as server:
         async with server.connect("/stuck") as stuck, server.connect("/busy") as busy:
             await stuck.send("go")
             await busy.send("go")
@@ -101,12 +97,7 @@ async def test_callbacks_that_never_end_are_named_and_hold_up_no_exit(tmp_path):
 
 
 async def test_a_server_that_stops_answers_503_to_an_upgrade_on_a_connection_it_still_has(tmp_path):
-    with running_server(
-        CONFIG,
-        folder=tmp_path,
-        modules={"stopbot.py": STOPBOT},
-        extra_args=["--WSHandlerApp.stop_timeout=4"],
-    ) as server:
+    with serving(tmp_path, "--WSHandlerApp.stop_timeout=4") as server:
         # Jupyter listens no more once it stops, but serves the connections that it has.
         kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         kept.request("GET", "/api/status", headers=server.headers())
@@ -174,9 +165,7 @@ def test_a_second_signal_while_the_server_stops_changes_nothing_and_leaves_no_tr
 
 
 def test_a_stop_by_the_api_which_jupyter_does_twice_leaves_no_traceback_either(tmp_path):
-    with running_server(
-        CONFIG, folder=tmp_path, modules={"stopbot.py": STOPBOT}, extra_args=[WITHOUT_LAB]
-    ) as server:
+    with serving(tmp_path, WITHOUT_LAB) as server:
         with server.connect_sync("/quick") as quick:
             assert quick.recv(timeout=10) == "ready"
             mark = len(server.log_text())

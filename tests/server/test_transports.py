@@ -20,8 +20,8 @@ import pytest
 from support.bots import bot_text
 from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, fragments, frame, text
 from support.latency import Pulse, percentile
-from support.nginx import make_certificate
-from support.server import running_server, wait_for
+from support.server import wait_for
+from support.transports import serving
 from support.wire import Frame, Wire, open_descriptors, resident_bytes
 
 from jupyter_wshandler.errors import ConnectionClosed
@@ -64,17 +64,8 @@ url:
 
 @pytest.fixture(scope="module", params=["direct", "stream", "tls"])
 def server(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    options = {"extra_args": [f"--WSHandlerApp.transport={request.param}"]}
-    certificate = None
-    if request.param == "tls":
-        certificate, key = make_certificate(folder)
-        options = {
-            "extra_args": [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"],
-            "scheme": "https",
-        }
-    with running_server(YAML, folder=folder, modules={"bots.py": BOTS}, **options) as running:
-        running.extra |= {"transport": request.param, "certificate": certificate}
+    folder, modules = tmp_path_factory.mktemp(request.param), {"bots.py": BOTS}
+    with serving(request.param, YAML, folder=folder, modules=modules) as running:
         yield running
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from jupyter_server.auth import AllowAllAuthorizer, User
 from jupyter_server.auth.identity import IdentityProvider
+from support.memory import until
 from tornado.httpclient import HTTPClientError
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError
@@ -121,13 +122,6 @@ async def house():
     built.provider.hangs = 0
     await asyncio.wait_for(built.recheck.stop(), 5)
     await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name().startswith("wshandl")])
-
-
-async def until(condition, seconds: float = 5.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come true"
-        await asyncio.sleep(0.01)
 
 
 async def questions(house, count: int) -> None:

@@ -13,7 +13,9 @@ import sys
 import time
 
 import pytest
-from sessions.test_sessions import LOG, USER, Store, forgotten, until
+from sessions.test_sessions import LOG, USER, Store, forgotten
+from support.bots import bot_text
+from support.memory import until
 from support.server import running_server, wait_for
 from support.visitor import Visitor
 
@@ -130,15 +132,7 @@ def test_kill_9_loses_no_session(tmp_path, ends):
         assert json.loads(rows[name]) == {"said": "remember"}
 
 
-COUNT = """
-def on_message(handler, message):
-    handler.session["n"] = handler.session.get("n", 0) + 1
-    if message == "forget":
-        handler.session.pop("kept", None)
-    elif message == "keep":
-        handler.session["kept"] = "yes"
-    return {"n": handler.session["n"], "kept": handler.session.get("kept")}
-"""
+COUNT = bot_text("session_faults")
 
 LOCK = """
 import sqlite3, sys

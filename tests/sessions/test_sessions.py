@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 from support.bots import bot_text
+from support.memory import until
 
 from jupyter_wshandler.sessions import encoding
 from jupyter_wshandler.sessions import manager as sessions
@@ -76,13 +77,6 @@ async def manager(store: Store) -> AsyncIterator[SessionManager]:
     store.open.set()
     await manager.stop()
     assert "wshandler-sessions" not in [thread.name for thread in threading.enumerate()]
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        await asyncio.sleep(0.005)
 
 
 async def forgotten(manager: SessionManager) -> None:

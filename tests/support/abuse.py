@@ -13,7 +13,6 @@ import socket
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from pathlib import Path
 
 from support.attacktable import measured_table
 from support.bots import bot_text
-from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
+from support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, packed, text
 from support.latency import echo_pulse
 from support.rounds import upgrade_request
 from support.server import RunningServer, running_server, wait_for
 from support.tornado_server import running_tornado
 from support.usage import MIB, watched
-from support.wire import Wire, elapsed
+from support.wire import Wire, elapsed, push
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "abuse.md"
 
@@ -144,18 +143,7 @@ def ending(wire: Wire) -> str:
     return f"answers, then {said}" if answers else said
 
 
-def push(wire: Wire, data: bytes) -> None:
-    """Send, though the server may end the stream meanwhile."""
-    with contextlib.suppress(OSError):
-        wire.send(data)
-
-
 # ---- frames ------------------------------------------------------------------------------------
-
-
-def packed(payload: bytes) -> bytes:
-    squeezer = zlib.compressobj(9, wbits=-15)
-    return (squeezer.compress(payload) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}

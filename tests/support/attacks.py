@@ -183,12 +183,6 @@ def status(wire: Wire, seconds: float = 10.0) -> int:
     return int(head.split(b" ", 2)[1])
 
 
-def push(wire: Wire, data: bytes) -> None:
-    """Send, though the server may end the stream meanwhile."""
-    with contextlib.suppress(OSError):
-        wire.send(data)
-
-
 def several(found: list[str]) -> str:
     """Join what several connections have seen, each once."""
     return " or ".join(sorted(set(found)))

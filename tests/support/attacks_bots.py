@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 
 from support.attacked import ENDLESS, IMPORTED
-from support.attacks import Attacker, answer, attack, ending, push, several, status
+from support.attacks import Attacker, answer, attack, ending, several, status
 from support.attacks_clients import QUEUE, SLACK
 from support.frames import PONG, close, frame, text
 from support.notebook import Notebook
-from support.wire import Wire
+from support.wire import Wire, push
 
 LINK = """
 import sys, threading

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-import zlib
 
-from support.attacks import Attacker, answer, attack, ending, flood, push, several, status
-from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, text
+from support.attacks import Attacker, answer, attack, ending, flood, several, status
+from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, packed, text
+from support.wire import push
 
 QUEUE = 1
 """MiB of the routes' `queue`."""
@@ -259,21 +259,15 @@ def groups(attacker: Attacker) -> str:
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
 
 
-def packed(payload: bytes) -> bytes:
-    squeezer = zlib.compressobj(9, wbits=-15)
-    return (squeezer.compress(payload) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
 @attack(
     "65 messages of 10 MiB, compressed to 10 KiB each, to a bot that takes its time",
     # The message at hand, one on its way, and what may wait.
     memory=2 * 10 + INBOX + SLACK,
 )
 def packed_messages(attacker: Attacker) -> str:
-    squeezer = zlib.compressobj(9, wbits=-15)
     data = b""
     for _ in range(65):
-        one = (squeezer.compress(bytes(10 << 20)) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        one = packed(bytes(10 << 20))
         data += frame(BINARY, one, rsv=4)
     with attacker.wire("/packed", headers=OFFER) as wire:
         with attacker.active():

@@ -7,10 +7,9 @@ import os
 import signal
 import socket
 import time
-import zlib
 
 from support.attacked import IMPORTED
-from support.attacks import Attacker, answer, attack, ending, flood, push, several, status
+from support.attacks import Attacker, answer, attack, ending, flood, several, status
 from support.attacks_bots import (
     errors,
     past_its_time,
@@ -30,7 +29,8 @@ from support.attacks_clients import (
     handshakes,
     refusal,
 )
-from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, text
+from support.frames import BINARY, CONT, PING, PONG, TEXT, frame, packed, text
+from support.wire import push
 
 # ---- frames --------------------------------------------------------------------------------------
 
@@ -65,8 +65,7 @@ def wide_flood(attacker: Attacker) -> str:
 
 @attack("4 MiB of zeros, compressed, in fragments of one byte")
 def packed_fragments(attacker: Attacker) -> str:
-    squeezer = zlib.compressobj(9, wbits=-15)
-    data = (squeezer.compress(bytes(1 << 19)) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    data = packed(bytes(1 << 19))
     pieces = [data[at : at + 1] for at in range(len(data))]
     whole = b"".join(
         frame(CONT if n else BINARY, one, fin=n == len(pieces) - 1, rsv=0 if n else 4)

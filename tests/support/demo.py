@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from support.processes import end
 from support.server import free_port, wait_for
 
 SECONDS = 60
@@ -83,9 +84,4 @@ def running_demo(folder: Path, port: int = 0) -> Iterator[Demo]:
     try:
         yield Demo(wait_for(address, SECONDS, "the demo's page"))
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process, signal.SIGINT, SECONDS)

@@ -18,6 +18,7 @@ from pathlib import Path
 from websockets.sync.client import ClientConnection, connect
 
 from support.need import need
+from support.processes import end
 from support.server import wait_for
 
 SECONDS = 60
@@ -109,9 +110,4 @@ def running_firefox(folder: Path) -> Iterator[Firefox]:
         with connect(f"{url}/session", proxy=None, compression=None, max_size=None) as socket:
             yield Firefox(socket)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process, seconds=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator
 
 from jupyter_wshandler.engine.masking import mask_with_integers
@@ -19,6 +20,12 @@ def length_field(size: int, form: int | None = None) -> tuple[int, bytes]:
     return (size if form == 0 else 126 if form == 2 else 127), size.to_bytes(
         form, "big"
     ) if form else b""
+
+
+def packed(data: bytes) -> bytes:
+    """Return the payload of a compressed message, as small as zlib makes it (RFC 7692)."""
+    squeezer = zlib.compressobj(9, wbits=-15)
+    return (squeezer.compress(data) + squeezer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def frame(

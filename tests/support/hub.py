@@ -32,6 +32,7 @@ from support.bots import bot_text
 from support.hubapi import START_SECONDS, HubApi, HubServer
 from support.hubclient import Door, HubBrowser, Script
 from support.need import need
+from support.processes import end
 from support.server import WITHOUT_LAB, free_port, wait_for
 
 API_SCOPES = [
@@ -195,14 +196,8 @@ class RunningHub(HubApi):
 
 
 def _end(process: subprocess.Popen | None, sig: int) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(sig)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)
+    if process is not None:
+        end(process, sig, 30)
 
 
 @contextmanager

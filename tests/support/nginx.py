@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.need import need
+from support.processes import end
 from support.server import free_port, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nginx"
@@ -159,9 +160,4 @@ def running_nginx(
         wait_for(up, 20, "nginx's port")
         yield nginx
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from support.need import need
 from support.nginx import MAIN, make_certificate
+from support.processes import end
 from support.server import free_port, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "proxies"
@@ -271,9 +272,4 @@ def running_proxy(name: str, folder: Path, upstream: int) -> Iterator[RunningPro
         wait_for(up, 30, f"the port of {kind.title}")
         yield proxy
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process)

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import websockets.asyncio.client
 import websockets.sync.client
 
+from support.processes import end
+
 TOKEN = "a-token-only-tests-know"
 START_SECONDS = 40
 
@@ -119,13 +121,7 @@ class RunningServer:
 
     def stop(self, sig: int = signal.SIGTERM, seconds: float = 15.0) -> int:
         """Stop the server and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(sig)
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(5)
+        end(self.process, sig, seconds)
         return self.process.returncode
 
 

@@ -152,6 +152,12 @@ class Wire:
         self.close()
 
 
+def push(wire: Wire, data: bytes) -> None:
+    """Send, though the server may end the stream meanwhile."""
+    with contextlib.suppress(OSError):
+        wire.send(data)
+
+
 def resident_bytes(pid: int) -> int:
     """Return the memory of a process that is in RAM."""
     with open(f"/proc/{pid}/statm") as file:

@@ -21,6 +21,7 @@ import types
 
 import pytest
 from IPython.core import interactiveshell
+from support.bots import bot_text
 from support.memory import Gate
 from support.server import wait_for
 
@@ -969,16 +970,7 @@ def test_a_chat_that_is_let_go_is_put_away_quietly():
     wait_for(lambda: threads() == [], 5, "the end of the thread")
 
 
-SCRIPT = """
-from jupyter_wshandler.testing import Chat
-
-def on_message(handler, message):
-    print("bot:", message)
-
-chat = Chat(on_message, on_close=lambda handler: print("closed", handler.close_code))
-chat.send("hi")
-print(chat.handler.closed)
-"""
+SCRIPT = bot_text("chat_script")
 
 
 def test_a_script_that_closes_nothing_ends_quietly_and_on_close_has_run():

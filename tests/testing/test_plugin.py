@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.bots import bot_text
 from support.server import wait_for
 
 from jupyter_wshandler.client import connect
@@ -19,16 +20,7 @@ from jupyter_wshandler.errors import HandshakeRefused
 from jupyter_wshandler.testing import start_server
 from jupyter_wshandler.testing.server import RunningServer, free_port
 
-BOT = """
-import os
-
-def on_message(handler, message):
-    if message == "fail":
-        raise ValueError("from the bot")
-    if message == "where":
-        return {"pid": os.getpid(), "token": os.environ.get("JUPYTER_TOKEN", "")}
-    return "Got message: " + message
-"""
+BOT = bot_text("pluginbot")
 
 YAML = """
 url:
@@ -98,7 +90,7 @@ def test_a_failing_bot_fails_its_test_at_the_line_of_the_bot(tmp_path):
         code=1,
     )
     assert 'raise ValueError("from the bot")' in printed
-    assert "pluginbot.py:6: ValueError" in printed
+    assert "pluginbot.py:8: ValueError" in printed
     assert "test_bot.py:6:" in printed
     assert "jupyter_wshandler" not in printed.partition("FAILURES")[2]
     assert "1 failed" in printed
@@ -158,49 +150,7 @@ def test_the_plugin_loads_nothing_before_a_fixture_is_used():
 
 
 def test_wsh_server_starts_a_real_server_from_a_file_beside_the_test(tmp_path):
-    printed = run_pytest(
-        tmp_path,
-        """
-        import os
-        import threading
-        import pytest
-        from jupyter_wshandler.errors import HandshakeRefused
-
-        seen = []
-
-        def test_a_bot(wsh_server):
-            server = wsh_server("wshandler.yaml")
-            seen.append(server)
-            with server.connect("/bot") as bot:
-                bot.send("where")
-                answer = bot.recv_json()
-                assert answer["pid"] != os.getpid()
-            with pytest.raises(HandshakeRefused) as refused:
-                server.connect("/bot", token="").open()
-            assert refused.value.status == 403
-
-        def test_that_it_has_stopped():
-            [server] = seen
-            assert server.process.poll() is not None
-            assert not server.folder.exists()
-
-        def test_that_a_file_that_is_not_there_is_named(wsh_server):
-            with pytest.raises(FileNotFoundError, match="nothing.yaml"):
-                wsh_server("nothing.yaml")
-
-        @pytest.fixture(scope="module")
-        def server(wsh_server_factory, request):
-            return wsh_server_factory("wshandler.yaml", folder=request.path.parent)
-
-        pids = set()
-
-        @pytest.mark.parametrize("turn", range(2))
-        def test_that_a_server_is_shared(server, wsh_server_factory, request, turn):
-            assert wsh_server_factory("wshandler.yaml", folder=request.path.parent) is server
-            pids.add(server.pid)
-            assert len(pids) == 1
-        """,
-    )
+    printed = run_pytest(tmp_path, bot_text("tests_with_the_plugin"))
     assert "5 passed" in printed
 
 

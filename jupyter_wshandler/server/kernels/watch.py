@@ -45,7 +45,7 @@ class KernelWatch:
     def start(self) -> None:
         """Begin with the kernels that run, and follow those that come and go."""
         self._manager.served.displaced = self._routes.displaced
-        # The schema is registered by the first kernel that starts otherwise.
+        # Who listens must know the schema, which else is registered when the first kernel starts.
         with contextlib.suppress(Exception):
             from jupyter_server import DEFAULT_EVENTS_SCHEMA_PATH
 

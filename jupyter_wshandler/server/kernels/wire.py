@@ -88,7 +88,7 @@ class KernelWire:
         self._wanted = False  # it has bots, as far as is known
         self._retry_at = 0.0
         self._cut_off = False
-        self._untold = ""  # why it was cut off, where it had no ears for that yet
+        self._untold = ""  # why it was cut off, while there is no way to tell it
         self._beat_at = 0.0
         self._last_word: asyncio.TimerHandle | None = None
         self._unsure = Unconfirmed()
@@ -111,7 +111,7 @@ class KernelWire:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            # A kernel answers what it likes, also what nobody has thought of.
+            # The answers are the user's to shape: no check foresees them all.
             self._messages.warn(
                 "Kernel %s gives answers that make no sense: %s",
                 self.kernel_id,
@@ -200,7 +200,8 @@ class KernelWire:
             self._end(LOST)
             self._wanted, self._retry_at = True, self._loop.time() + RETRY
             return
-        # No code of ours sends that: whoever does may do so again at once.
+        # Only code of the user's own sends that. Were the way opened again, it could go on for
+        # ever.
         self._watch.log.error(
             "%s has sent %s; its bots are not served until the kernel is restarted", label, error
         )
@@ -217,9 +218,9 @@ class KernelWire:
             return
         data = {"reason": reason}
         self._send("comm_close", {"comm_id": self._comm_id, "data": data})
-        self._shell.flush()  # it is closed in this turn of the loop
+        self._shell.flush()  # or the word is lost: the socket is closed in this turn of the loop
         if self._subshell is not None:
-            # Not deleted before it has read that.
+            # It is the subshell that reads that word: it must live until then.
             details = {"subshell_id": self._subshell}
             self._last_word = self._loop.call_later(
                 SURE, self._control.tell, "delete_subshell_request", details
@@ -265,14 +266,14 @@ class KernelWire:
             if "kernel subshells" in info.get("supported_features", ()):
                 reply = await self._control.ask("create_subshell_request", {})
                 subshell = None if reply is None else reply.get("subshell_id")
-                if not isinstance(subshell, str):  # on the main shell, bots wait for cells
+                if not isinstance(subshell, str):  # in the main shell, bots would wait for cells
                     self._messages.warn(
                         "Kernel %s has made no subshell (%s); trying again",
                         self.kernel_id,
                         "no answer" if reply is None else one_line(str(reply.get("evalue"))),
                     )
                     return
-            if self._cut_off:  # meanwhile
+            if self._cut_off:  # while an answer was awaited
                 if subshell is not None:
                     self._control.tell("delete_subshell_request", {"subshell_id": subshell})
                 return
