@@ -491,7 +491,7 @@ def test_what_has_failed_is_said_once_and_what_follows_is_said_too(notebook):
     expect(chat.locator(".notice")).to_have_text(
         [
             "The bot has failed: internal error, id ab12.",
-            "The server cannot be reached. Connected again.",
+            "The server could not be reached. Connected again.",
         ]
     )
 

@@ -41,6 +41,12 @@ const MEANINGS = {
   missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
 };
 
+// What was said of how things are, once they are so no more.
+const PAST = {
+  4401: 'You were signed out.', unreachable: 'The server could not be reached.',
+  missing: 'Nothing answered at this address.', unready: 'The server was not ready.',
+};
+
 // Only where output that comes later appears below its cell. What Voila and nbconvert show has the
 // same cells, but not what JupyterLab and Notebook have around them.
 const AUTHORS = '.jp-NotebookPanel, .jp-CodeConsole, .jp-LinkedOutputView';
@@ -274,7 +280,7 @@ class Chat {
     this.idle();
     const {hurry} = this;
     if (this.reason && this.log.used) {
-      this.log.notice(`${this.reason === this.told ? '' : `${this.reason} `}Connected again.`);
+      this.log.notice(`${this.reason === this.told ? '' : `${this.past} `}Connected again.`);
     }
     this.reason = '';
     this.kept = this.hurry = this.tried = false;
@@ -302,6 +308,7 @@ class Chat {
     }
     // The first attempt of a cell may come before the server has heard of its bot.
     this.reason = cause === 'missing' && attempts < 2 ? '' : words;
+    this.past = PAST[cause] ?? words;
     this.show(state, (attempts < 2 && this.reason === this.told ? '' : this.reason) + more);
   }
 
