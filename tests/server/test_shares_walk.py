@@ -98,7 +98,7 @@ class Asker:
         return answer.status, location, answer.headers.get("Content-Type")
 
 
-NEVER_ANSWERED = re.compile(r"/lab/api/licenses/?(\?|$)")
+NEVER_ANSWERED = re.compile(r"/lab/api/licenses(/|\?|$)")
 """Where jupyterlab_server answers no refusal at all: its `finish` wants one argument more."""
 
 UPGRADE = {
@@ -136,10 +136,11 @@ def test_the_walk_sees_jupyterlab_and_all_that_is_ours(server):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_guest_is_a_stranger_everywhere_else(server, guests, way, verb):
     fields, query = guests[way]
+    accepts = [{"Accept": "text/html"}, {"Accept": "*/*"}][: 2 if verb == "GET" else 1]
     differ = []
     with closing(Asker(server)) as ask:
         for path in every_path(server):
-            for accept in ({"Accept": "text/html"}, {"Accept": "*/*"}):
+            for accept in accepts:
                 stranger = ask(verb, path, accept)
                 guest = ask(verb, path, {**accept, **fields}, query)
                 if stranger != guest:
