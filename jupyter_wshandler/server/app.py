@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
+from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
@@ -45,6 +47,7 @@ from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .configfiles import unloaded
+from .guestbook import open_guests
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -181,6 +184,15 @@ class WSHandlerApp(ExtensionApp):
         named.""",
     ).tag(config=True)
 
+    guests = CaselessStrEnum(
+        ["links", "off"],
+        None,
+        allow_none=True,
+        help="""Whether the owner of a bot may share it with people who have no login here: "links"
+        lets in whoever has a link to it, "off" nobody. Unset, it is "links", and "off" under
+        JupyterHub.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -195,6 +207,9 @@ class WSHandlerApp(ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
+
+    def _under_hub(self) -> bool:
+        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
@@ -222,8 +237,7 @@ class WSHandlerApp(ExtensionApp):
         JupyterHub's proxy counts every pong as activity of the server, so that a forgotten tab
         would keep it from the culler for ever.
         """
-        under_hub = hub_auth_of(self.settings.get("identity_provider")) is not None
-        return HUB_IDLE if under_hub else 0.0
+        return HUB_IDLE if self._under_hub() else 0.0
 
     def _is_classic_hub_app(self) -> bool:
         """Return whether JupyterHub's login is there, and not as Jupyter's identity provider."""
@@ -288,7 +302,7 @@ class WSHandlerApp(ExtensionApp):
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
-            self.kernel_routes = "off"
+            self.kernel_routes = self.guests = "off"
             return
         source = partial(
             load,
@@ -311,14 +325,24 @@ class WSHandlerApp(ExtensionApp):
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
-        self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        services = Services(
+        guests = open_guests(
+            self.serverapp,
+            self.manager,
+            refusals,
+            store=self.session_store,
+            policy=self.guests,
+            secure_cookie=self.secure_cookie,
+        )
+        self.collector = ManagerCollector(self.manager, guests)
+        self.services = services = Services(
             manager=self.manager,
             recheck=self.recheck,
             tickets=Tickets(),
             refusals=refusals,
+            shares=guests.book,
+            guests=guests,
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,
@@ -333,6 +357,9 @@ class WSHandlerApp(ExtensionApp):
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
         self.recheck.start()
         await self.manager.start()
+        with suppress(StoreFailed):  # who comes by a share has it read again
+            await self.services.shares.start()
+            self.services.shares.judge(self.manager.table)
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -401,6 +428,7 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
+        await self.services.shares.stop()
 
 
 def _plain(value: Any) -> Any:
