@@ -18,8 +18,8 @@ POLICY = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
 NAME = "wshandler-guest"
 """Of the ``meta`` element that `wshandler.js` looks for."""
 
-HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
-"""Of every answer to a guest that a browser could show."""
+LOWER = "/wshandler/guest/"
+"""Begins the addresses below base_url of what guests' pages ask for."""
 
 # What may stand before a document's head. None of it needs to be looked into.
 _BEFORE = re.compile(

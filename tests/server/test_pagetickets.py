@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import pytest
 
+from jupyter_wshandler.connection.observer import Observers
 from jupyter_wshandler.server.access import pagetickets
 from jupyter_wshandler.server.access.pagetickets import (
     FOR_EACH_GUEST,
@@ -44,7 +46,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def tickets(clock):
-    return PageTickets()
+    return PageTickets(Observers(logging.getLogger(__name__)))
 
 
 def page_of(tickets, name="guest/1", share="a-share", path="/bot"):
@@ -131,17 +133,6 @@ def test_sockets_of_others_keep_no_page(tickets, clock):
     assert tickets.of_ticket(page.ticket) is None
     # A socket of before this server knew the page counts for nothing when it ends.
     tickets.lost(Socket(page.guest))
-
-
-def test_the_pages_of_a_share_end_with_it_and_no_others(tickets):
-    page, other = page_of(tickets), page_of(tickets, share="another")
-    socket = tickets.issue_socket(page)
-    tickets.forget("a-share")
-    tickets.forget("a-share")
-    tickets.forget("unknown")
-    assert tickets.of_ticket(page.ticket) is tickets.of_key(page.key) is None
-    assert tickets.take_socket(socket) is None
-    assert tickets.of_ticket(other.ticket) is other
 
 
 def test_a_guest_has_so_many_pages_and_a_share_so_many_guests(tickets):

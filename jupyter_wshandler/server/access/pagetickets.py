@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from ...connection.observer import Observer
+from ...connection.observer import Observer, Observers
 from ...shares.share import KIND, Guest, GuestCard
 
 PAGE_SECONDS = 3600.0
@@ -75,14 +75,18 @@ class PageTickets(Observer):
 
     All of it is in memory: a page of before a restart has to be loaded again, as its guest's cookie
     outlives both. Whether the share is still good is not known here, and has to be asked.
+
+    Args:
+        observers: Tell of connections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observers: Observers) -> None:
         self._shares: dict[str, OrderedDict[str, _Visitor]] = {}
         self._by_ticket: dict[str, GuestPage] = {}
         self._by_key: dict[str, GuestPage] = {}
         self._by_socket: dict[str, GuestPage] = {}
         self._swept = monotonic()
+        observers.add(self)
 
     def __len__(self) -> int:
         """Return how many pages are known."""
@@ -157,15 +161,6 @@ class PageTickets(Observer):
         if page is None or monotonic() >= page.sockets.pop(text):
             return None
         return self._used(page)
-
-    def forget(self, share: str) -> None:
-        """Forget the pages of a share that has ended.
-
-        Args:
-            share: Its id.
-        """
-        for visitor in self._shares.pop(share, {}).values():
-            self._forget_all(visitor)
 
     # ---- what keeps a page known --------------------------------------------------------------
 
