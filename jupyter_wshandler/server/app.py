@@ -41,7 +41,7 @@ from ..manager.served import Watching
 from ..shares.book import ShareBook, StoreFailed
 from ..shares.stores import open_shares
 from ..transports.handover import TRANSPORTS
-from .access.guests import Guests
+from .access.guests import GUESTS_OFF, GUESTS_OFF_HUB, Guests
 from .access.identity import hub_auth_of
 from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
@@ -63,16 +63,6 @@ HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
 
 UNRELIABLE = "a setting of c.WSHandlerApp is wrong, and so none can be relied on: {}"
-
-GUESTS_OFF = (
-    "guests are switched off on this server; who runs it can switch them on with "
-    "--WSHandlerApp.guests=links"
-)
-
-GUESTS_OFF_HUB = (
-    "guests are off under JupyterHub until its administrator switches them on, with "
-    '"--WSHandlerApp.guests=links" in c.Spawner.args'
-)
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
@@ -341,7 +331,9 @@ class WSHandlerApp(ExtensionApp):
         self.leftovers = Leftovers()
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        self.shares = self._open_shares()
+        # What another server of the same user shares is none of this one's.
+        place = f"{base_url} {os.path.realpath(self.serverapp.root_dir)}"
+        self.shares = ShareBook(open_shares(self.session_store, place, self.log), self.log)
         guests = Guests(
             self.manager,
             self.shares,
@@ -369,12 +361,6 @@ class WSHandlerApp(ExtensionApp):
         # Before Jupyter's own rule for the same files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
-
-    def _open_shares(self) -> ShareBook:
-        """Return the book of shares, beside the sessions; what other servers share is not in it."""
-        assert self.serverapp is not None
-        place = f"{self.serverapp.base_url} {os.path.realpath(self.serverapp.root_dir)}"
-        return ShareBook(open_shares(self.session_store, place, self.log), self.log)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
