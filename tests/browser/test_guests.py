@@ -278,6 +278,40 @@ def test_no_link_is_in_the_history_a_referer_or_the_log(browser, server, strange
     expect(page.locator("output")).to_have_text("Guest (guest) says hello json and wasm")
 
 
+FORBIDDEN = {
+    "document.cookie": "SecurityError",
+    "localStorage": "SecurityError",
+    "sessionStorage": "SecurityError",
+    "indexedDB.open('x')": "SecurityError",
+    "navigator.serviceWorker.register('sw.js')": "SecurityError",
+    "confirm('?') && fail()": "nothing",
+    "fetch('../../../api/status', {credentials: 'include'})": "TypeError",
+    "fetch('../../../api/contents', {credentials: 'include'})": "TypeError",
+}
+
+
+def test_a_guests_page_cannot_do_what_the_docs_say_it_cannot(browser, server):
+    # Who opens it has a login as well, as its author has who looks at what guests get.
+    page = browser.new_page()
+    page.goto(share(server, route="folder")["url"])
+    expect(page.locator("output")).to_have_text("Guest (guest) says hello json and wasm")
+    found = {}
+    for act in FORBIDDEN:
+        found[act] = page.evaluate(
+            f"(async () => {{ try {{ await ({act}); return 'nothing'; }}"
+            " catch (error) { return error.name; } })()"
+        )
+    assert found == FORBIDDEN
+    shown = page.evaluate(
+        "new Promise((done) => { const frame = document.createElement('iframe');"
+        " frame.onload = () => { try { done(frame.contentDocument.title); }"
+        " catch (error) { done(error.name); } };"
+        " frame.src = 'more/'; document.body.append(frame); })"
+    )
+    assert shown in ("SecurityError", "TypeError")
+    assert [frame.title() for frame in page.frames[1:]] != ["More"]
+
+
 def test_a_guest_with_a_phone_has_room(chromium, server):
     made = share(server, route="chat", label="Ada's friends")
     options = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
