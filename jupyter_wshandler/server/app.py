@@ -38,18 +38,17 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
-from ..shares.book import ShareBook, StoreFailed
-from ..shares.stores import open_shares
+from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
-from .access.guests import GUESTS_OFF, GUESTS_OFF_HUB, Guests
 from .access.identity import hub_auth_of
 from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses, origin_of
+from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .configfiles import unloaded
+from .guestbook import open_guests
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -331,17 +330,13 @@ class WSHandlerApp(ExtensionApp):
         self.leftovers = Leftovers()
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        # What another server of the same user shares is none of this one's.
-        place = f"{base_url} {os.path.realpath(self.serverapp.root_dir)}"
-        self.shares = ShareBook(open_shares(self.session_store, place, self.log), self.log)
-        guests = Guests(
+        guests = open_guests(
+            self.serverapp,
             self.manager,
-            self.shares,
             refusals,
+            store=self.session_store,
             policy=self.guests,
-            why_off=GUESTS_OFF_HUB if self._under_hub() else GUESTS_OFF,
             secure_cookie=self.secure_cookie,
-            origin=origin_of(self.serverapp),
         )
         self.collector = ManagerCollector(self.manager, guests)
         self.services = services = Services(
@@ -349,7 +344,7 @@ class WSHandlerApp(ExtensionApp):
             recheck=self.recheck,
             tickets=Tickets(),
             refusals=refusals,
-            shares=self.shares,
+            shares=guests.book,
             guests=guests,
             guest_pages=PageTickets(self.manager.observers),
             leftovers=self.leftovers,
@@ -367,8 +362,8 @@ class WSHandlerApp(ExtensionApp):
         self.recheck.start()
         await self.manager.start()
         with suppress(StoreFailed):  # who comes by a share has it read again
-            await self.shares.start()
-            self.shares.judge(self.manager.table)
+            await self.services.shares.start()
+            self.services.shares.judge(self.manager.table)
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -437,7 +432,7 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
-        await self.shares.stop()
+        await self.services.shares.stop()
 
 
 def _plain(value: Any) -> Any:
