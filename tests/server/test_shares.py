@@ -142,7 +142,7 @@ def test_a_pattern_with_groups_is_shared_at_one_path(server):
     assert says(server, "/rooms/%62lue%20sky", bearer(made))["kind"] == "guest"
     assert refused(server, "/rooms/red", bearer(made)) == (
         403,
-        "403: this link is for another address\n",
+        "403: log in first, or send a token\n",
     )
 
 
