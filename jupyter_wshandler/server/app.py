@@ -41,6 +41,7 @@ from ..manager.served import Watching
 from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
 from .access.identity import hub_auth_of
+from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -343,6 +344,7 @@ class WSHandlerApp(ExtensionApp):
             refusals=refusals,
             shares=guests.book,
             guests=guests,
+            guest_pages=PageTickets(self.manager.observers),
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,
