@@ -97,7 +97,7 @@ def why(server, made: dict, path: str = "/who") -> str:
     status, _, body = opened(server, made, path)
     reason = words.partition(": ")[2].strip()
     assert status == 403
-    assert reason in html.unescape(body.decode())
+    assert reason.lower() in html.unescape(body.decode()).lower()
     return reason
 
 
