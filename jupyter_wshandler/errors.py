@@ -11,6 +11,7 @@
     ├── ConnectionClosed      something was sent to a connection that is closing or closed
     ├── ConnectionRefused     a route's own rule refuses this connection
     ├── RouteRefused          a kernel may not serve the route that it asks for
+    ├── ShareRefused          a route may not be shared, or not so
     ├── NoAnswer              a function that takes part in a handshake took too long
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
@@ -119,6 +120,10 @@ class ConnectionRefused(WSHandlerError):
 
 class RouteRefused(WSHandlerError):
     """The refusal of a route that a kernel wants to serve; says why and what to do."""
+
+
+class ShareRefused(WSHandlerError):
+    """The refusal of a share that somebody wants to make or to end; says why and what to do."""
 
 
 class NoAnswer(WSHandlerError, TimeoutError):

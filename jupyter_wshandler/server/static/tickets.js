@@ -26,7 +26,9 @@ function xsrfValues() {
   return values.length ? new Set([...signed, ...plain]) : [''];
 }
 
-async function ask(url, init, token) {
+// Return {status, redirected, json, said} of a request with the page's login and what Jupyter's XSRF
+// rule wants to see.
+export async function ask(url, init, token) {
   let answer;
   for (const value of token ? [''] : xsrfValues()) {
     const headers = {Accept: 'application/json', 'Content-Type': 'application/json'};
