@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,12 @@ FAULT = "something in the server has failed; its log says what"
 
 UNKNOWN = "this kernel serves no route of that name; serve the bot, and share it then"
 
+REVOKED = "this link has been revoked"
+
 GONE = "the server knows no such share any more"
+
+
+Ended: TypeAlias = Callable[[str, str, str], object]
 
 
 class Sharing(Protocol):
@@ -57,6 +62,12 @@ class Sharing(Protocol):
     def shares(self) -> Mapping[str, list[ShareState]]:
         """Return the open shares by route, without their links."""
 
+    def listen(self, listener: Ended) -> None:
+        """Call a function with each share that ends: its route, its id, and why."""
+
+    def forget(self, listener: Ended) -> None:
+        """Call it no longer."""
+
 
 class KernelShares:
     """What the bots of one kernel are shared by, and what the kernel knows of it.
@@ -87,6 +98,8 @@ class KernelShares:
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: dict[str, list[ShareState]] = {}
+        if sharing is not None:
+            sharing.listen(self.ended)
 
     # ---- from the kernel -----------------------------------------------------------------------
 
@@ -129,7 +142,7 @@ class KernelShares:
         by = "" if self._owned(said.name) is not None else self._by
         known = await self._sharing.revoke(said.share, said.name, by)
         # Whoever serves the route is told by `ended`, too; the second time changes nothing.
-        self._put(ShareEnded(said.name, said.share, "it has been revoked" if known else GONE))
+        self._put(ShareEnded(said.name, said.share, REVOKED if known else GONE))
 
     def _answer(
         self, said: Share[msgspec.Raw] | Unshare, answer: Coroutine[Any, Any, None]
@@ -208,6 +221,8 @@ class KernelShares:
     def end(self) -> None:
         """Answer nothing any more; what was made stays."""
         self._told.clear()
+        if self._sharing is not None:
+            self._sharing.forget(self.ended)
         for task in tuple(self._tasks):
             task.cancel()
 
