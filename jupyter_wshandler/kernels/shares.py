@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ShareRefused
 from ..routes import Route
+from ..shares.share import REVOKED
 from .batches import MAX_OPTIONS, NotABatch, one_line
 from .courier import Courier
 from .events import Event, NotShared, Share, Shared, ShareEnded, Shares, ShareState, Unshare
@@ -23,8 +24,6 @@ FAULT = "something in the server has failed; its log says what"
 """What a kernel is told of a fault of ours."""
 
 UNKNOWN = "this kernel serves no route of that name; serve the bot, and share it then"
-
-REVOKED = "this link has been revoked"
 
 GONE = "the server knows no such share any more"
 
