@@ -33,8 +33,9 @@ def server(tmp_path_factory):
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def author(chromium):
+    # One profile for all: Lab's scripts are fetched and compiled once.
     with profile(
         chromium,
         viewport={"width": 1100, "height": 800},
