@@ -16,6 +16,7 @@
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
+    ├── RequestRefused        a server's REST API answers with an HTTP status that is no success
     └── ServerNotFound        the client does not know which server is meant
 """
 
@@ -143,6 +144,21 @@ class HandshakeRefused(ConnectError):
 
     Args:
         message: What was refused, by which status, and what to do; holds no token.
+        status: The HTTP status (RFC 9110 section 15).
+        reason: The server's own sentence; empty where it gave none.
+    """
+
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(message)
+
+
+class RequestRefused(WSHandlerError):
+    """A server's answer to a request at its REST API that is no success.
+
+    Args:
+        message: What was asked, what the server said, and what to do; holds no token.
         status: The HTTP status (RFC 9110 section 15).
         reason: The server's own sentence; empty where it gave none.
     """
