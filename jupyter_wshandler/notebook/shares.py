@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from ..connection.connection import Connection
 from ..connection.observer import Observer
 from ..errors import ShareRefused
 from ..kernels import events
 from ..kernels.events import OfShares, ShareState
+from .manager import NotebookManager
 from .output import write_below
 from .share import Share
 
-if TYPE_CHECKING:
-    from .link import ServerLink
+T = TypeVar("T")
 
 ENDED = 100
 """Shares of a route that have ended and are remembered, so that what comes late finds them."""
@@ -35,6 +36,34 @@ NO_ANSWER = (
     "the server has not answered within {:g} s; whether the link works still is not known. "
     "Look at bot.shares, and revoke it again"
 )
+
+
+class WayToServer(Protocol):
+    """What is used of the kernel's way to its server: see `link.ServerLink`."""
+
+    kernel: Any
+    manager: NotebookManager
+    loop: asyncio.AbstractEventLoop
+    attached: bool
+    has_subshells: bool
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread of the bots runs."""
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the calling thread is the bots' own."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came from the server; 0 as long as that may be by chance."""
+
+    def check_process(self) -> None:
+        """Refuse to work in a fork."""
+
+    def call(self, function: Callable[[], T], timeout: float = 10.0) -> T:
+        """Call a function on the bots' loop and return its result."""
 
 
 @dataclass(eq=False)
@@ -62,7 +91,7 @@ class BotShares(Observer):
 
     def __init__(
         self,
-        link: ServerLink,
+        link: WayToServer,
         put: Callable[[events.Event, int], object],
         served: Callable[[str], bool],
     ) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from ..connection.connection import Connection
-
-if TYPE_CHECKING:
-    from .share import Share
 
 NAMED = 12
 """People that are named; of more there is the number."""
@@ -21,7 +19,61 @@ SHORT = 60
 _UNITS = ((86400, "day"), (3600, "h"), (60, "min"))
 
 
-def summary(share: Share) -> str:
+class Shown(Protocol):
+    """What is shown of a share: see `share.Share`."""
+
+    route: str
+
+    @property
+    def id(self) -> str:
+        """What the server calls it."""
+
+    @property
+    def url(self) -> str:
+        """The link, where it is known."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+
+    @property
+    def users(self) -> list[str]:
+        """The users that it is for."""
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups that it is for."""
+
+    @property
+    def state(self) -> str:
+        """What has become of it."""
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+
+    @property
+    def expires(self) -> datetime | None:
+        """When it ends by itself."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until then."""
+
+    @property
+    def uses(self) -> int | None:
+        """As many guests as it may let in."""
+
+    @property
+    def uses_left(self) -> int | None:
+        """As many guests as it will still let in."""
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Who is in by it."""
+
+
+def summary(share: Shown) -> str:
     """Return what a share is and how it stands, without its link."""
     name = f"{share.label!r} of {share.route}" if share.label else f"of {share.route}"
     if share.state != "open":
@@ -66,7 +118,7 @@ def _name(user: Any, username: str) -> str:
     return name if len(name) <= SHORT else name[: SHORT - 1] + "…"
 
 
-def _data(share: Share, key: str) -> dict[str, Any]:
+def _data(share: Shown, key: str) -> dict[str, Any]:
     """Return what `share.js` shows."""
     names = people(share.connections)
     live = share.state == "open"
@@ -89,7 +141,7 @@ def _data(share: Share, key: str) -> dict[str, Any]:
     }
 
 
-def page_of_share(share: Share, key: str, script: str) -> str:
+def page_of_share(share: Shown, key: str, script: str) -> str:
     """Return what the output of a cell shows of a share.
 
     Args:
@@ -110,7 +162,7 @@ def page_of_share(share: Share, key: str, script: str) -> str:
     )
 
 
-def _words(share: Share, data: dict[str, Any]) -> str:
+def _words(share: Shown, data: dict[str, Any]) -> str:
     what = f"<b>{html.escape(share.label or share.route)}</b>"
     if share.state == "waiting":
         return f"<p>{what}: the link is here when the server has answered.</p>"
@@ -120,9 +172,11 @@ def _words(share: Share, data: dict[str, Any]) -> str:
         address = html.escape(share.url, quote=True)
         link = f'<a href="{address}" target="_blank" rel="noopener noreferrer">{address}</a>'
     elif data["for"]:
-        link = f"for {html.escape(', '.join(data['for']))}"
+        link = "its address is on the page that lists what is shared"
     else:
         link = "its link was shown when it was made, and is kept nowhere"
+    if data["for"]:
+        link += f" (for {html.escape(', '.join(data['for']))})"
     told = [f"{data['count']} in" + (": " if data["people"] else "")]
     told[0] += html.escape(", ".join(data["people"]))
     if data["count"] > len(data["people"]):

@@ -151,8 +151,8 @@ class Card {
     const more = count > people.length ? ` and ${count - people.length} more` : '';
     const parts = [count ? `${count} in: ${named}${more}` : 'nobody is in'];
     if (uses !== null) parts.push(`${usesLeft} of ${uses} uses left`);
-    if (!url) parts.unshift(this.state.for.length ? `for ${this.state.for.join(', ')}`
-      : 'its link was shown when it was made');
+    if (this.state.for.length) parts.unshift(`for ${this.state.for.join(', ')}`);
+    else if (!url) parts.unshift('its link was shown when it was made');
     put($.note, this.failure || (open ? parts.join(' · ') : sentence(state, reason)));
     $.note.classList.toggle('bad', Boolean(this.failure));
     $.note.classList.toggle('quiet', !this.failure && (!open || !count));
