@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -19,6 +19,11 @@ from .outgoing import MAX_WAITING
 
 MAX_ASKED = 64
 """Wishes of one kernel that are being answered at a time."""
+
+MOST = 500
+"""Open shares of one route that a kernel makes or is told of: each change tells all of them."""
+
+TOO_MANY = f"it has {MOST} open shares; revoke some of bot.shares, or let them expire"
 
 FAULT = "something in the server has failed; its log says what"
 """What a kernel is told of a fault of ours."""
@@ -58,8 +63,8 @@ class Sharing(Protocol):
             by: Who must have made it; "" where the kernel serves that route.
         """
 
-    def shares(self) -> Mapping[str, list[ShareState]]:
-        """Return the open shares by route, without their links."""
+    def shares(self, routes: Container[str]) -> Mapping[str, list[ShareState]]:
+        """Return the open shares of some routes by route, the oldest first, without links."""
 
     def listen(self, listener: Ended) -> None:
         """Call a function with each share that ends: its route, its id, and why."""
@@ -120,6 +125,9 @@ class KernelShares:
         if self._sharing is None or route is None:
             self._refuse(said, UNKNOWN)
             return
+        if len(self._told.get(said.name, ())) >= MOST:
+            self._refuse(said, TOO_MANY)
+            return
         state = await self._sharing.share(route, wish, self._by)
         known = msgspec.structs.replace(state, url="")
         if said.name in self._told:  # the kernel serves it still
@@ -178,7 +186,7 @@ class KernelShares:
     def served(self, name: str) -> None:
         """Tell the kernel by what shares a route is open that it serves from now on."""
         if self._sharing is not None:
-            self._tell(name, self._sharing.shares().get(name, []))
+            self._tell(name, self._sharing.shares({name}).get(name, [])[-MOST:])
 
     def withdrawn(self, name: str) -> None:
         """Take note that the kernel serves a route no longer."""
@@ -203,9 +211,9 @@ class KernelShares:
             return
         if self._courier.waiting >= MAX_WAITING:
             return  # a later look tells the same
-        found = self._sharing.shares()
+        found = self._sharing.shares(self._told)
         for name, told in tuple(self._told.items()):
-            states = found.get(name, [])
+            states = found.get(name, [])[-MOST:]
             if states != told:
                 self._tell(name, states)
 

@@ -15,7 +15,7 @@ from jupyter_wshandler.kernels.batches import MAX_OPTIONS, NotABatch
 from jupyter_wshandler.kernels.courier import Courier
 from jupyter_wshandler.kernels.events import ShareState
 from jupyter_wshandler.kernels.outgoing import MAX_WAITING
-from jupyter_wshandler.kernels.shares import MAX_ASKED, KernelShares
+from jupyter_wshandler.kernels.shares import MAX_ASKED, MOST, KernelShares
 
 
 class Book:
@@ -45,8 +45,8 @@ class Book:
             raise self.failure
         return any(state.id == share_id for state in self.open.get(route, ()))
 
-    def shares(self):
-        return self.open
+    def shares(self, routes):
+        return {route: states for route, states in self.open.items() if route in routes}
 
     def listen(self, listener) -> None:
         self.listeners.append(listener)
@@ -205,6 +205,20 @@ async def test_uses_and_shares_that_others_make_are_told_by_the_clock_and_only_w
         ["shares", "bot", [{"id": "s5", "label": "by REST", "uses": 3}]],
         ["shares", "bot", [{"id": "s5", "label": "by REST", "uses": 3, "used": 1}]],
     ]
+
+
+async def test_one_route_has_a_number_of_shares_that_a_kernel_can_be_told_of(kernel, book):
+    book.open["bot"] = [ShareState(f"s{number}") for number in range(MOST + 3)]
+    kernel.shares.served("bot")
+    kernel.share(label="one more")
+    kernel.share("other", label="of another route")
+    await until(lambda: len(kernel.got) == 3)
+    shares, refused, made = kernel.got
+    assert len(shares[2]) == MOST
+    assert shares[2][-1]["id"] == f"s{MOST + 2}"  # the newest are told
+    assert refused[:3] == ["notshared", "bot", 1]
+    assert "revoke some" in refused[3]
+    assert made[0] == "shared"
 
 
 async def test_where_nobody_shares_a_kernel_is_told_so(book):

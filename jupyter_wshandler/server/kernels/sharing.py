@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from ...kernels.events import ShareState
 from ...kernels.shares import Ended
 from ...routes import Route
 from ...shares.share import Share
-from ..access.sharing import NotShared, ShareRequest, described, share_route, unshare
+from ..access.sharing import NotShared, ShareRequest, share_route, unshare
 from ..services import Services
 
 
@@ -47,7 +46,7 @@ class KernelSharing:
             made = await share_route(self._services, route, request, _Kernel(by))
         except NotShared as refusal:
             raise ShareRefused(refusal.words) from None
-        return msgspec.convert(made, ShareState)
+        return msgspec.convert(made, ShareState)  # takes what it knows
 
     async def revoke(self, share_id: str, route: str, by: str) -> bool:
         """End a share; see `kernels.shares.Sharing`."""
@@ -59,12 +58,12 @@ class KernelSharing:
         except NotShared as refusal:
             raise ShareRefused(refusal.words) from None
 
-    def shares(self) -> Mapping[str, list[ShareState]]:
-        """Return the open shares by route; see `kernels.shares.Sharing`."""
-        found: dict[str, list[ShareState]] = defaultdict(list)
+    def shares(self, routes: Container[str]) -> Mapping[str, list[ShareState]]:
+        """Return the open shares of some routes; see `kernels.shares.Sharing`."""
+        found: dict[str, list[ShareState]] = {}
         for share in self._services.shares.shares():
-            state = msgspec.convert(described(self._services, share), ShareState)
-            found[share.route].append(state)
+            if share.route in routes:
+                found.setdefault(share.route, []).append(_state(share))
         return found
 
     def listen(self, listener: Ended) -> None:
@@ -78,3 +77,20 @@ class KernelSharing:
     def _ended(self, share: Share, words: str) -> None:
         for listener in tuple(self._listeners):
             listener(share.route, share.id, words)
+
+
+def _state(share: Share) -> ShareState:
+    """Return what a kernel may know of a share at any time; no token."""
+    people = share.people
+    return ShareState(
+        id=share.id,
+        label=share.label,
+        path=share.path,
+        created=share.created,
+        expires=share.expires,
+        uses=share.uses,
+        used=share.used,
+        page=share.page,
+        users=[] if people is None else list(people.users),
+        groups=[] if people is None else list(people.groups),
+    )
