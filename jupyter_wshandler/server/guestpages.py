@@ -11,6 +11,7 @@ No log line has either, and no address of ours leads from one to the other.
 from __future__ import annotations
 
 import json
+import re
 from http import HTTPStatus
 from http.client import responses
 from typing import Any
@@ -34,7 +35,7 @@ from .services import Services
 
 GONE = "this address was good for a while only; load the page again"
 
-LIBRARY = "static/wshandler/"
+_OURS = re.compile(r"static/wshandler/(\w+(?:\.\w+)+)")
 """What is found below each key: the helper, by the way that pages write it."""
 
 
@@ -55,9 +56,9 @@ class GuestMatcher(Matcher):
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
         path = path_below(self.base_url, as_escaped(request.path))
-        if path is None or not path.startswith(sandbox.LOWER):
+        if path is None or not path.startswith(sandbox.BELOW):
             return None
-        secret, _, rest = path[len(sandbox.LOWER) :].partition("/")
+        secret, _, rest = path[len(sandbox.BELOW) :].partition("/")
         known = self.services.guest_pages
         if not self.files:
             page = known.of_ticket(secret) if rest == "ticket" else known.of_key(secret)
@@ -111,10 +112,9 @@ class GuestFileHandler(ForGuests, RouteHandler):
         """
         super().initialize(services, found)
         self._page = page
-        self._asked_path = self.request.path
-        own = url_path_join(self.base_url, page.path)
-        if found.page_path is not None:
-            own += f"/{found.page_path}"
+        below = page.path if found.page_path is None else f"{page.path}/{found.page_path}"
+        self._own_location = sandbox.up(f"{sandbox.BELOW}{page.key}{below}") + below.lstrip("/")
+        own = url_path_join(self.base_url, below)
         # From here on it is a request for the file's own address: in the log, and for callbacks.
         self.request.path = own
         self.request.uri = own + (f"?{self.request.query}" if self.request.query else "")
@@ -143,7 +143,7 @@ class GuestFileHandler(ForGuests, RouteHandler):
         goes = self.request.headers.get("Sec-Fetch-Dest", "document") == "document"
         if goes and pages.accepts_html(self.accepted):
             query = f"?{self.request.query}" if self.request.query else ""
-            self.redirect(pages.seen_from(self._asked_path, self.request.path) + query)
+            self.redirect(self._own_location + query)
             return
         await super().serve_page()
 
@@ -196,7 +196,7 @@ class GuestHandler(ForGuests):
         self.page = page
         self.rest = rest
         self._asked_path = self.request.path
-        self.request.path = url_path_join(self.base_url, sandbox.LOWER, "[secret]", rest)
+        self.request.path = url_path_join(self.base_url, sandbox.BELOW, "[secret]", rest)
         self.request.uri = self.request.path
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -249,10 +249,10 @@ class GuestHandler(ForGuests):
     @allow_unauthenticated
     def get(self) -> None:
         """Lead to a file of ours, which a page has named relative to its own address."""
-        if not self.rest.startswith(LIBRARY):
+        found = _OURS.fullmatch(self.rest)
+        if found is None:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
-        name = self.rest[len(LIBRARY) :]
-        url = url_path_join(self.services.static_url, name)
+        url = url_path_join(self.services.static_url, found[1])
         self.redirect(pages.seen_from(self._asked_path, url))
 
     head = get
