@@ -94,7 +94,7 @@ def test_a_stranger_comes_by_a_link_from_a_cell_is_seen_there_and_reads_why_it_h
         screenshot(notebook.page, "share-lab-revoked")
         screenshot(page, "share-stranger-revoked")
         assert page.goto(url).status == 403
-        expect(page.locator("body")).to_contain_text("this link has been revoked")
+        expect(page.locator("body")).to_contain_text("link has been revoked")
         screenshot(page, "share-stranger-refused")
         assert errors == []
         # What is saved holds no link any more.
