@@ -14,12 +14,14 @@ if TYPE_CHECKING:
         ConnectionClosed,
         ConnectionRefused,
         RouteRefused,
+        ShareRefused,
         WSHandlerError,
     )
     from .manager.manager import WebSocketManager
     from .manager.push import connections, send
     from .notebook.bot import Bot
     from .notebook.serve import bots, serve
+    from .notebook.share import Share
     from .types import CloseCode
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionRefused",
     "RouteRefused",
+    "Share",
+    "ShareRefused",
     "WSHandlerError",
     "WebSocketManager",
     "__version__",
@@ -50,6 +54,8 @@ _HOMES = {
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
     "RouteRefused": "errors",
+    "Share": "notebook.share",
+    "ShareRefused": "errors",
     "WSHandlerError": "errors",
     "WebSocketManager": "manager.manager",
     "bots": "notebook.serve",

@@ -11,10 +11,12 @@
     ├── ConnectionClosed      something was sent to a connection that is closing or closed
     ├── ConnectionRefused     a route's own rule refuses this connection
     ├── RouteRefused          a kernel may not serve the route that it asks for
+    ├── ShareRefused          a route may not be shared, or not so
     ├── NoAnswer              a function that takes part in a handshake took too long
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
+    ├── RequestRefused        a server's REST API answers with an HTTP status that is no success
     └── ServerNotFound        the client does not know which server is meant
 """
 
@@ -121,6 +123,10 @@ class RouteRefused(WSHandlerError):
     """The refusal of a route that a kernel wants to serve; says why and what to do."""
 
 
+class ShareRefused(WSHandlerError):
+    """The refusal of a share that somebody wants to make or to end; says why and what to do."""
+
+
 class NoAnswer(WSHandlerError, TimeoutError):
     """A function that takes part in a handshake and did not answer in time."""
 
@@ -138,6 +144,21 @@ class HandshakeRefused(ConnectError):
 
     Args:
         message: What was refused, by which status, and what to do; holds no token.
+        status: The HTTP status (RFC 9110 section 15).
+        reason: The server's own sentence; empty where it gave none.
+    """
+
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(message)
+
+
+class RequestRefused(WSHandlerError):
+    """A server's answer to a request at its REST API that is no success.
+
+    Args:
+        message: What was asked, what the server said, and what to do; holds no token.
         status: The HTTP status (RFC 9110 section 15).
         reason: The server's own sentence; empty where it gave none.
     """

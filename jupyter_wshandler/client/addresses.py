@@ -10,6 +10,9 @@ UNIX = "http+unix"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARDS = frozenset({"", "0.0.0.0", "*"})  # noqa: S104  # nothing is bound to it here
 
+SHARE_TOKEN = "share_token"  # noqa: S105  # the name of a query argument
+"""The argument of a link that lets a guest in."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -71,11 +74,31 @@ def split_url(url: str) -> SplitResult:
 
 def take_token(query: str) -> tuple[str, str]:
     """Return a query without its `token`, and that token: one in a URL ends up in logs."""
+    rest, token = _take(query, "token")
+    return rest, token or ""
+
+
+def take_share_token(query: str) -> tuple[str, str]:
+    """Return a query without its `share_token`, and that token; empty where it is no link.
+
+    Raises:
+        ValueError: It is a link that lacks its end.
+    """
+    rest, token = _take(query, SHARE_TOKEN)
+    if token == "":
+        raise ValueError(
+            f"the link ends at {SHARE_TOKEN}=, where its token should follow: copy all of it"
+        )
+    return rest, token or ""
+
+
+def _take(query: str, name: str) -> tuple[str, str | None]:
+    """Return a query without an argument, and the last value of that; None where it has none."""
     pairs = parse_qsl(query, keep_blank_values=True)
-    tokens = [value for name, value in pairs if name == "token"]
-    if not tokens:
-        return query, ""
-    return urlencode([pair for pair in pairs if pair[0] != "token"]), tokens[-1]
+    values = [value.strip() for given, value in pairs if given == name]
+    if not values:
+        return query, None
+    return urlencode([pair for pair in pairs if pair[0] != name]), values[-1]
 
 
 def _below(url: str, base: str) -> bool:

@@ -50,12 +50,12 @@ def connect(
     """Prepare a connection; ``with``, ``async with``, ``await`` or `open()` opens it.
 
     Args:
-        target: A path below the server's base URL, as in "/pingbot" or "room?name=blue", or a
-            whole ws, wss, http or https URL.
+        target: A path below the server's base URL, as in "/pingbot" or "room?name=blue", a whole
+            ws, wss, http or https URL, or a link that somebody has shared, as it is.
         args: Query arguments; a list gives several values of one name.
         server: Base URL of the server, as Jupyter prints it; found where None.
         token: The token to send, "" for none; found where None. It is found for a server of
-            this user's on this machine, and never sent to any other address.
+            this user's on this machine, and never sent to any other address. A link has its own.
         timeout: Seconds for opening, for each `recv` and for closing; None for no limit.
         headers: More header fields of the handshake; an Authorization replaces the token.
         subprotocols: Subprotocols to offer, the preferred one first.

@@ -91,7 +91,7 @@ def _reach(tcp: Any, unix: Any, endpoint: Endpoint, options: dict[str, Any]) -> 
     """Return the library's function for an endpoint with all but the socket's class given."""
     headers = dict(options["additional_headers"])
     if endpoint.token and not any(name.lower() == "authorization" for name in headers):
-        headers["Authorization"] = f"token {endpoint.token}"
+        headers["Authorization"] = endpoint.authorization
     # An environment's proxy has no business with loopback, and would see the token.
     given = {**options, "additional_headers": headers, "proxy": None, "logger": _log}
     path = endpoint.server.socket_path if endpoint.server else ""
@@ -166,6 +166,10 @@ def _advice(endpoint: Endpoint, response: Response) -> str:
             # Of itself a Jupyter server redirects no socket.
             return "The Hub answers in its place: the server is not running. Start it at the Hub."
         return f"It redirects to {where}, which is not followed: {endpoint.login}."
+    if endpoint.is_link and status in (401, 403):
+        return "Ask whoever gave you this link for a new one."
+    if endpoint.is_link and status == 404:
+        return "Ask whoever gave you this link whether the bot is running."
     if status in (401, 403):
         if not endpoint.token:
             return f"Pass token=... to log in; {endpoint.login}."

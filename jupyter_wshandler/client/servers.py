@@ -7,7 +7,16 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from ..errors import ServerNotFound
-from .addresses import SECURE, UNIX, Server, netloc_of, split_url, take_token, with_slash
+from .addresses import (
+    SECURE,
+    UNIX,
+    Server,
+    netloc_of,
+    split_url,
+    take_share_token,
+    take_token,
+    with_slash,
+)
 from .running import is_running, related_pids, running_servers, runtime_dir, starter_pid
 
 EXAMPLE = "connect(..., server='http://127.0.0.1:8888/', token='...')"
@@ -75,6 +84,11 @@ def _named(text: str) -> Server:
             f"found the scheme {parts.scheme!r}"
         )
     parts = split_url(text)
+    if take_share_token(parts.query)[1]:
+        raise ValueError(
+            "expected the base URL of a server as server=, found the link of a share, which says "
+            "all: give it in place of the path"
+        )
     path, (_, token) = parts.path, take_token(parts.query)
     if token:
         # As Jupyter prints it: the page that opens first is not part of the base URL.

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from ..errors import ServerNotFound
-from .addresses import SECURE, Server, split_url, take_token
+from .addresses import SECURE, Server, split_url, take_share_token, take_token
 from .servers import find_server, owner_of
 
 hindrances: list[Callable[[str], str | None]] = []
@@ -27,17 +27,24 @@ class Endpoint:
         token: What to log in with; empty for nothing.
         login: One sentence on which token is sent, or why none is; holds no token.
         server: Which server it is; None for one that is not known here.
+        is_link: Whether it is the link of a share, whose token lets a guest in.
     """
 
     url: str
     token: str = field(repr=False)
     login: str
     server: Server | None
+    is_link: bool = False
 
     @property
     def shown(self) -> str:
         """The URL without its query, for error messages."""
         return self.url.partition("?")[0]
+
+    @property
+    def authorization(self) -> str:
+        """The field that goes with the handshake (RFC 6750 section 2.1 for a link); empty: none."""
+        return f"{'Bearer' if self.is_link else 'token'} {self.token}" if self.token else ""
 
 
 def resolve(
@@ -49,21 +56,25 @@ def resolve(
     """Find out where a target is and which token may be sent there.
 
     Args:
-        target: A path below the server's base URL, or a whole ws, wss, http or https URL.
+        target: A path below the server's base URL, a whole ws, wss, http or https URL, or the link
+            of a share.
         args: Query arguments; a list gives several values of one name.
         server: Base URL of the server; found by `find_server` where None. A whole URL as
             target needs none.
-        token: The token to send, "" for none. Where None, a whole URL is sent the token of the
-            server found here that it belongs to, and any other address none.
+        token: The token to send, "" for none. Where None, a link is sent its own; a whole URL the
+            token of the server found here that it belongs to, and any other address none.
 
     Raises:
         ServerNotFound: A path was given, and the server cannot be found.
         ValueError: The target or `server` is no address, or the token no token.
     """
-    place, path, query = _split_target(target)
+    place, path, query = _split_target(target.strip())
     query = "&".join(filter(None, (query, urlencode(args or {}, doseq=True))))
     query, asked = take_token(query)
-    token = _checked(asked or None if token is None else token)
+    query, share = take_share_token(query)
+    # A link says how its holder is to come in: as a guest, also where they have a login.
+    is_link = bool(share) and token is None
+    token = _checked(share or asked or None if token is None else token)
     path = quote(path, safe="/%:@!$&'()*+,;=~")
     found: Server | None
     if place is None:
@@ -83,9 +94,11 @@ def resolve(
     if token is None:
         token = _checked(found.token if found else "") or ""
         login = _found_login(found)
+    elif is_link:
+        login = "the link's own token was sent"
     else:
         login = "the token that was passed was sent" if token else "no token was sent, as asked for"
-    return Endpoint(f"{url}?{query}" if query else url, token, login, found)
+    return Endpoint(f"{url}?{query}" if query else url, token, login, found, is_link)
 
 
 def _split_target(target: str) -> tuple[SplitResult | None, str, str]:

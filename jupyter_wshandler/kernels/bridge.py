@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,14 +40,17 @@ from .events import (
     Serve,
     Served,
     SessionChange,
+    Share,
     Stop,
     Text,
+    Unshare,
     Withdraw,
 )
 from .incoming import SLICE, Incoming
 from .outgoing import MAX_WAITING, Outgoing
 from .routes import Claim, KernelRoutes
 from .sessions import HeldSessions
+from .shares import KernelShares, Sharing
 
 GOODBYE = 30.0
 """Seconds that a kernel has for the `on_close` of a connection."""
@@ -72,6 +76,7 @@ class KernelBridge:
         patience: Seconds that a message waits for the kernel before its connection is closed.
         lost: Hears what `receive` raises where it comes out after its end.
         pack: Writes a value as `transmit` does, and raises what it raises.
+        sharing: Who shares its routes; None where nobody does.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class KernelBridge:
         patience: float = 30.0,
         lost: Callable[[Exception], object] = lambda error: None,
         pack: Callable[[Any], object] | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.io, self.log, self.observers = owner.io, owner.log, owner.observers
         self.touch, self.finished = owner.touch, owner.finished
@@ -110,6 +116,14 @@ class KernelBridge:
         self._delivery = Delivery(self.io, self._courier)
         self._outgoing = Outgoing(self._courier)
         self._sessions = HeldSessions(owner.touch)
+        self.shares = KernelShares(
+            sharing,
+            f"kernel {kernel_id}",
+            partial(routes.route_of, self),
+            self._courier,
+            self.log,
+            self.io.loop,
+        )
         self._connections: dict[str, KernelConnection] = {}
         self._agreed: dict[str, int] = {}  # the number of the claim that a route is served by
         self._wrong = 0
@@ -152,6 +166,11 @@ class KernelBridge:
         elif isinstance(said, Withdraw):
             self._routes.withdraw(self, said.name)
             self._agreed.pop(said.name, None)
+            self.shares.withdrawn(said.name)
+        elif isinstance(said, Share):
+            self.shares.share(said)
+        elif isinstance(said, Unshare):
+            self.shares.unshare(said)
         elif isinstance(said, SessionChange):
             self._sessions.change(said)
         elif (connection := self._connections.get(said.name)) is None:
@@ -254,9 +273,12 @@ class KernelBridge:
         if self._courier.waiting > 2 * MAX_WAITING:
             raise NotABatch("claims without taking the answers to them")
         self._courier.put(answer, size=512 + len(said.name) + size)
+        if isinstance(answer, Served):
+            self.shares.served(said.name)
 
     def displaced(self, name: str, reason: str) -> None:
         """Tell the kernel that one of its routes is served no longer."""
+        self.shares.withdrawn(name)
         self._courier.put(Displaced(name, self._agreed.pop(name, 0), reason))
 
     # ---- to the kernel: the host of its connections --------------------------------------------
@@ -344,6 +366,7 @@ class KernelBridge:
             if c.lost_at and now - c.lost_at > GOODBYE:
                 self.log.warning("%s did not end connection %s in time", self.label, c.id)
                 self._finish(c)
+        self.shares.tick()
         stalled = self._courier.stalled()
         if stalled <= self._patience:
             self.busy = self._courier.waiting >= MAX_WAITING
@@ -370,6 +393,7 @@ class KernelBridge:
             return
         self.alive = False
         self._courier.close()
+        self.shares.end()
         self._incoming.end()
         # At once, as the kernel may be back at once; the connections follow some at a time.
         self._routes.forget(self)

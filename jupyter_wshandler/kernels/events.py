@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import to_builtins
 
 Claimed = TypeVar("Claimed")
 Changed = TypeVar("Changed")
 Removed = TypeVar("Removed")
+Wished = TypeVar("Wished")
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True):
@@ -95,6 +97,23 @@ class Withdraw(Event, tag="withdraw", frozen=True):
     """The end of a route that the kernel has served."""
 
 
+class Share(Event, Generic[Wished], tag="share", frozen=True):
+    """The wish to share a route that the kernel serves, with a number that the answer repeats.
+
+    A kernel sends a mapping; the server reads it in two steps, see `batches`.
+    """
+
+    number: int
+    wish: Wished
+
+
+class Unshare(Event, tag="unshare", frozen=True):
+    """The wish to end a share of a route."""
+
+    number: int
+    share: str
+
+
 # ---- from the server -----------------------------------------------------------------------------
 
 
@@ -159,6 +178,58 @@ class Displaced(Event, tag="displaced", frozen=True):
     why: str
 
 
+class ShareState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a kernel is told of a share; times are in seconds since 1970."""
+
+    id: str
+    label: str = ""
+    path: str = ""
+    created: float = 0.0
+    expires: float | None = None
+    uses: int | None = None
+    used: int = 0
+    page: bool = True
+    users: list[str] = []
+    groups: list[str] = []
+    url: str = ""
+    """The link; only in the answer to whoever has wished for the share."""
+
+
+class Shared(Event, tag="shared", frozen=True):
+    """The answer that a route is shared, with the link."""
+
+    number: int
+    state: ShareState
+
+    def as_list(self) -> list[Any]:
+        """Return the event as it is written."""
+        return [self.__struct_config__.tag, self.name, self.number, to_builtins(self.state)]
+
+
+class NotShared(Event, tag="notshared", frozen=True):
+    """The answer that a share is not made, or not ended, and why."""
+
+    number: int
+    why: str
+
+
+class Shares(Event, tag="shares", frozen=True):
+    """All open shares of a route, whoever has made them: they are others than before."""
+
+    states: list[ShareState]
+
+    def as_list(self) -> list[Any]:
+        """Return the event as it is written."""
+        return [self.__struct_config__.tag, self.name, to_builtins(self.states)]
+
+
+class ShareEnded(Event, tag="shareended", frozen=True):
+    """The end of a share of a route, and why."""
+
+    share: str
+    why: str
+
+
 class Pong(Event, tag="pong", frozen=True):
     """A client's answer to a ping; its payload travels as a buffer."""
 
@@ -193,11 +264,27 @@ FromKernel: TypeAlias = (
     | SessionChange[msgspec.Raw, msgspec.Raw]
     | Serve[msgspec.Raw]
     | Withdraw
+    | Share[msgspec.Raw]
+    | Unshare
 )
 """What a server reads."""
 
+OfShares: TypeAlias = Shared | NotShared | Shares | ShareEnded
+"""What a server says of shares."""
+
 FromServer: TypeAlias = (
-    Open | Served | Refused | Displaced | Text | Long | Binary | Pong | Stop | Leaving | Lost
+    Open
+    | Served
+    | Refused
+    | Displaced
+    | OfShares
+    | Text
+    | Long
+    | Binary
+    | Pong
+    | Stop
+    | Leaving
+    | Lost
 )
 """What a kernel reads."""
 

@@ -252,6 +252,10 @@ class KernelRoutes:
         name = self._by_paths.get((claimant, _paths(route)))
         return None if name in (None, route.name) else self._served[name][1]
 
+    def route_of(self, claimant: Claimant, name: str) -> Route | None:
+        """Return a route by its name, where it is this kernel's."""
+        return self._served[name][1] if name in self._names.get(claimant, ()) else None
+
     def withdraw(self, claimant: Claimant, name: str) -> None:
         """Serve a route no longer, where it is this kernel's."""
         if name in self._names.get(claimant, ()):

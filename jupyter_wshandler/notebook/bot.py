@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import html
-import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks.errorlog import CallbackFailure, ErrorLog, place_of, username
 from ..connection.connection import Connection
 from ..engine.payload import to_message
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, ShareRefused
 from ..types import Sendable
 from .output import LiveOutput, bot_logger, write_below
+from .share import WAIT, Share
+from .shareview import literal
 from .tracebacks import format_error
+from .wishes import share_route, wish_of
 
 if TYPE_CHECKING:
     from .link import ServerLink
@@ -170,6 +173,59 @@ class Bot:
             self._link.call(lambda: self._link.withdraw(self.name))
             self.end("stopped", "")
 
+    # ---- what a cell gives away ----------------------------------------------------------------
+
+    def share(
+        self,
+        label: str = "",
+        expires: str | float | timedelta | None = "2h",
+        uses: int | None = None,
+        page: bool = True,
+        *,
+        path: str | None = None,
+        users: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        wait: float = WAIT,
+    ) -> Share:
+        """Share the bot: whoever has the link gets in, to this bot and to nothing else.
+
+        The same wish again returns the share that is open already, so that a cell can be run
+        again; another `label` makes another link.
+
+        Args:
+            label: What guests are called by callbacks, and what you know the share by.
+            expires: When it ends by itself: a duration ("2h", "7d"), seconds, or None for never.
+            uses: As many guests as it lets in; None for no limit.
+            page: Whether guests get the bot's page, too, and not only its socket.
+            path: The path that it opens, of a pattern that has many.
+            users: Users of the JupyterHub that it is for, where a server of bots keeps a list.
+            groups: The same for groups.
+            wait: Seconds to wait for the server's answer. 0 returns at once and never raises what
+                the server says: a refusal is then written below the cell, and is the share's
+                `state` and `reason`. So it is in an `async` callback, and without subshells.
+
+        Returns:
+            The share: `url`, `connections`, `uses_left`, `revoke`.
+
+        Raises:
+            ShareRefused: It may not be shared, or so; says why, and who can change that.
+            TypeError: A value is of another type.
+            ValueError: A text among them cannot be written in UTF-8.
+        """
+        wish = wish_of(label, expires, uses, page, path, users, groups)
+        if self._is_dead() or self._ended:
+            raise ShareRefused(
+                f"{self.name} is not served ({self.state}"
+                + (f": {self.reason}" if self.reason else "")
+                + "); serve it again, and share what that returns"
+            )
+        return share_route(self._link, self.name, wish, wait)
+
+    @property
+    def shares(self) -> list[Share]:
+        """The open shares, whoever has made them; the oldest first."""
+        return [] if self._is_dead() else self._link.shares.of(self.name)
+
     def end(self, state: str, reason: str) -> None:
         """Take note that the bot is served no longer.
 
@@ -253,15 +309,10 @@ def _page(bot: Bot) -> str:
         f"<p><b>{html.escape(bot.name)}</b> is {_SENTENCES[bot.state]} at "
         f"<code>{address}</code>. Run the cell to chat with it here.</p></div>\n"
         '<script type="module">\n'
-        f"import({_script(bot.script)}).then((chat) => "
-        f"chat.mount({_script(element)}, {_script(options)}));\n"
+        f"import({literal(bot.script)}).then((chat) => "
+        f"chat.mount({literal(element)}, {literal(options)}));\n"
         "</script>"
     )
-
-
-def _script(value: Any) -> str:
-    """Return a value as a literal that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 class BotErrors:

@@ -55,6 +55,13 @@ class Claims:
     def __len__(self) -> int:
         return len({*self._agreed, *self._pending})
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._agreed or name in self._pending
+
+    def is_agreed(self, name: str) -> bool:
+        """Return whether the server has agreed to serve a name."""
+        return name in self._agreed
+
     def serve(self, route: Route, claim: dict[str, Any], answer: Answer) -> None:
         """Serve a route; the server is asked, unless only the functions have changed.
 

@@ -24,6 +24,7 @@ class Comms:
         arrived: Gets each batch with the id of its comm, in the thread of some shell.
         closed: Gets the id of a comm that a server has closed for good, and why: that of the
             target where it has opened none.
+        another: Gets the version of the bridge of a server that speaks another one.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Comms:
         opened: Callable[[str], object],
         arrived: Callable[[str, Batch, Sequence[Any]], object],
         closed: Callable[[str, str], object],
+        another: Callable[[object], object] = lambda version: None,
     ) -> None:
         self._kernel = kernel
         self._tell_opened = opened
         self._tell_arrived = arrived
         self._tell_closed = closed
+        self._tell_another = another
         self._comm_id = ""
 
     def register(self) -> None:
@@ -68,6 +71,7 @@ class Comms:
         content = message["content"]
         comm_id, asked = str(content["comm_id"]), content.get("data", {}).get("protocol")
         if asked != PROTOCOL:
+            self._tell_another(asked)
             bot_logger().warning(
                 "The server speaks version %s of the bridge and this kernel version %s; install "
                 "the same jupyter_wshandler in both",

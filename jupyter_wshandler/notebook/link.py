@@ -35,11 +35,15 @@ from ..kernels.events import (
     Displaced,
     Event,
     FromServer,
+    NotShared,
     Open,
     Refused,
     Serve,
     Served,
     SessionChange,
+    Shared,
+    ShareEnded,
+    Shares,
     Withdraw,
     read_from_server,
 )
@@ -52,6 +56,7 @@ from .manager import NotebookManager
 from .opened import BotConnections
 from .output import bot_logger
 from .sessions import KernelSessions
+from .shares import BotShares
 
 T = TypeVar("T")
 
@@ -95,7 +100,11 @@ class ServerLink:
         self.attached = False
         self.alone = False  # nobody has answered when somebody was waited for
         self._claims = Claims(self._ask, self._put_in_place, self.manager.served.remove)
-        self._comms = Comms(kernel, self._opened, self._arrived, self._closed)
+        self.shares = BotShares(self, lambda event, size: self._put(event, None, size), self._is_at)
+        self.manager.observers.add(self.shares)
+        self._comms = Comms(kernel, self._opened, self._arrived, self._closed, self._is_another)
+        self.other_version: object = None
+        """The version of the bridge of a server that has come and speaks another one."""
         self._comm_id = ""
         self.cut_off = ""
         """Why the server will hear no more of this kernel; empty while it does."""
@@ -185,6 +194,9 @@ class ServerLink:
     def _closed(self, comm_id: str, reason: str) -> None:
         self.loop.call_soon_threadsafe(self._be_cut_off, comm_id, reason)
 
+    def _is_another(self, version: object) -> None:
+        self.other_version = version
+
     def _attach(self, comm_id: str) -> None:
         """Begin with a server: it is a new one, or has lost its way here."""
         self._comm_id, self._beat = comm_id, 0.0
@@ -202,6 +214,8 @@ class ServerLink:
             pack=self._comms.pack,
         )
         self.attached, self.alone, self.cut_off = True, False, ""
+        self.other_version = None
+        self.shares.attached()
         self._claims.ask_again()
 
     def _receive(self, comm_id: str, batch: Batch, buffers: Sequence[Any]) -> None:
@@ -234,6 +248,7 @@ class ServerLink:
             self._comm_id, self.cut_off = "", reason
             self._let_go()
             self._claims.end(reason)
+            self.shares.gone(None, reason)
 
     def _let_go(self) -> None:
         self.attached = False
@@ -241,6 +256,7 @@ class ServerLink:
             self._courier.close()
             self._courier = None
         self._connections.lose_all()
+        self.shares.detached()
 
     # ---- what the server says --------------------------------------------------------------------
 
@@ -250,8 +266,13 @@ class ServerLink:
         elif isinstance(event, Served):
             self.manager.served.base_url = event.where["base_url"]
             self._claims.answered(event.what, event.name, event.number, event.where)
+            self.shares.serving(event.name, event.where)
         elif isinstance(event, (Refused, Displaced)):
             self._claims.answered(event.what, event.name, event.number, event.why)
+            if event.name not in self._claims:
+                self.shares.gone(event.name, event.why)
+        elif isinstance(event, (Shared, NotShared, Shares, ShareEnded)):
+            self.shares.hear(event)
         else:
             self._connections.tell(event, buffer)
 
@@ -324,6 +345,10 @@ class ServerLink:
         """Serve a route no longer; its connections are closed."""
         self._claims.forget(name)
         self._put(Withdraw(name))
+        self.shares.gone(name, "it has been stopped")
+
+    def _is_at(self, name: str) -> bool:
+        return self.attached and self._claims.is_agreed(name)
 
 
 def _be_quiet() -> None:

@@ -50,6 +50,7 @@ from .bodies import Leftovers
 from .configfiles import unloaded
 from .guestbook import open_guests
 from .jupytersettings import without_effect
+from .kernels.sharing import KernelSharing
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
 from .routing import answered_by, unreachable
@@ -403,7 +404,8 @@ class WSHandlerApp(ExtensionApp):
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address_for_cells(serverapp, script),
         )
-        self.kernels = KernelWatch(serverapp, self.manager, routes, self.thread_patience)
+        sharing = KernelSharing(self.services)
+        self.kernels = KernelWatch(serverapp, self.manager, routes, self.thread_patience, sharing)
         self.kernels.start()
 
     def current_activity(self) -> int:

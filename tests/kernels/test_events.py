@@ -32,6 +32,10 @@ DETAILS = Details(
     chat=False,
 )
 
+STATE = events.ShareState(
+    "s1", "Tue", created=1.5, uses=30, used=2, url="http://h/chat?share_token=t"
+)
+
 FROM_SERVER = [
     (
         events.Open("c1", DETAILS),
@@ -61,6 +65,17 @@ FROM_SERVER = [
     (events.Leaving("c1", 1001, ""), '["leaving","c1",1001,""]'),
     (events.Lost("c1", 1006, ""), '["lost","c1",1006,""]'),
     (events.Lost("c1", None, ""), '["lost","c1",null,""]'),
+    (
+        events.Shared("chat", 4, STATE),
+        '["shared","chat",4,{"id":"s1","label":"Tue","created":1.5,"uses":30,"used":2,'
+        '"url":"http://h/chat?share_token=t"}]',
+    ),
+    (events.NotShared("chat", 4, "guests are off"), '["notshared","chat",4,"guests are off"]'),
+    (
+        events.Shares("chat", [msgspec.structs.replace(STATE, url="", label="")]),
+        '["shares","chat",[{"id":"s1","created":1.5,"uses":30,"used":2}]]',
+    ),
+    (events.ShareEnded("chat", "s1", "revoked"), '["shareended","chat","s1","revoked"]'),
 ]
 
 CLAIM = {"pattern": "/chat", "options": {}, "page": None, "events": ["open"], "replace": False}
@@ -82,6 +97,8 @@ FROM_KERNEL = [
         '"replace":false},"bots.ipynb"]',
     ),
     (events.Withdraw("chat"), '["withdraw","chat"]'),
+    (events.Share("chat", 4, {"label": "Tue"}), '["share","chat",4,{"label":"Tue"}]'),
+    (events.Unshare("chat", 5, "s1"), '["unshare","chat",5,"s1"]'),
 ]
 
 

@@ -91,3 +91,24 @@ def test_another_cell_pushes_and_prints_stay_at_the_serving_cell(server):
             eventually(lambda: "got 1" in cell.text)
             assert book.run("print(bot.send('pushed'))").text == "1\n"
             assert socket.recv(timeout=10) == "pushed"
+
+
+def test_a_share_in_the_cell_that_serves_the_bot_is_open_when_that_cell_has_ended(server):
+    with notebook(server, name="older") as book:
+        cell = book.run(SERVE + "share = bot.share('class')\nprint(share.state)\nshare")
+        assert "waiting\n" in cell.text
+
+        def shown() -> str:
+            outputs = [o for o in cell.outputs if o["output_type"] == "display_data"]
+            return outputs[0]["data"]["text/html"]
+
+        eventually(lambda: "share_token=" in shown())
+        url = book.run("print(share.url)").text.strip()
+        token = url.partition("share_token=")[2]
+        headers = {"Authorization": f"Bearer {token}"}
+        with server.connect_sync("/bot", token=False, headers=headers) as socket:
+            socket.send("1")
+            assert socket.recv(timeout=10) == "Got message: 1"
+            book.run("share.revoke()")
+            eventually(lambda: book.run("print(share.state)").text == "ended\n")
+        eventually(lambda: token not in shown())

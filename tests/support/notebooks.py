@@ -29,6 +29,11 @@ STABLE = (
     (re.compile(r"(?i)(?<=connection )[0-9a-f]{16}\b"), "5f1d8a0c93b7e264"),
     (re.compile(r'(?<=, error )[0-9a-f]{8}\b|(?<="id":")[0-9a-f]{8}(?=")'), "7c31e0d9"),
     (re.compile(r"(?<=wshandler-)([^\"\s]+)-[0-9a-f]{6,}(?=\")"), r"\1-1"),  # an element's id
+    # A share: its link, its names, and when it was made.
+    (re.compile(r"(?<=share_token=)[\w-]{22}"), "5f1d8a0c93b7e264AAAAAA"),
+    (re.compile(r'(?<="id": ")[0-9a-f]{12}(?=")'), "5f1d8a0c93b7"),
+    (re.compile(r'(?<="expires": )[0-9.]+'), "1790000000.0"),
+    (re.compile(r"\bguest[ /][0-9a-f]{4}(?:[0-9a-f]{8})?\b"), "guest 5f1d"),
     (re.compile(r"(?<= runs in a thread for )[0-9.]+ s\b"), "0.1 s"),
     (PACKAGES, ".../"),
 )
@@ -37,14 +42,17 @@ SETTLED = """
 import sys, time
 import jupyter_wshandler as wsh
 deadline = time.monotonic() + 10
-while any(bot._link.manager.connections for bot in wsh.bots.values()):
+while any(bot._link.manager.connections for bot in wsh.bots.values()) or any(
+    isinstance(value, wsh.Share) and value._due for value in tuple(globals().values())
+):
     if time.monotonic() > deadline:
         raise TimeoutError("the notebook leaves connections open, so their bots may still print")
     time.sleep(0.01)
 sys.stdout.flush()
 sys.stderr.flush()
 """
-"""Wait until the last callback of every connection has ended, and bring out what they have printed.
+"""Wait until the last callback of every connection has ended and cells show of every share how it
+stands, and bring out what they have printed.
 
 A kernel's messages stay in order: at the end of this cell all output of the others is there.
 """

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...kernels.bridge import KernelBridge
 from ...kernels.routes import KernelRoutes
+from ...kernels.shares import Sharing
 from ...manager.manager import WebSocketManager
 from .wire import GONE, KernelWire
 
@@ -29,16 +30,23 @@ class KernelWatch:
         manager: Owns the connections.
         routes: The routes of kernels.
         patience: Seconds that a message waits for a kernel that does not answer.
+        sharing: Shares the routes of kernels; None where nobody does.
     """
 
     def __init__(
-        self, serverapp: Any, manager: WebSocketManager, routes: KernelRoutes, patience: float
+        self,
+        serverapp: Any,
+        manager: WebSocketManager,
+        routes: KernelRoutes,
+        patience: float,
+        sharing: Sharing | None = None,
     ) -> None:
         self._kernels: Any = serverapp.kernel_manager
         self._events: Any = serverapp.event_logger
         self._manager = manager
         self._routes = routes
         self._patience = patience
+        self._sharing = sharing
         self._wires: dict[str, KernelWire] = {}
         self._clock: asyncio.Task[None] | None = None
 
@@ -115,6 +123,7 @@ class KernelWatch:
             patience=self._patience,
             lost=wire.lost,
             pack=wire.pack,
+            sharing=self._sharing,
         )
 
     @property

@@ -10,7 +10,7 @@ export const isForNotebook = ({key, ctrlKey, metaKey, altKey}) => (
 // where this attribute is; the window comes before the document.
 export const SUPPRESS = 'data-lm-suppress-shortcuts';
 globalThis.addEventListener('keydown', (event) => {
-  const host = event.target?.closest?.('.wshandler-chat');
+  const host = event.target?.closest?.('.wshandler-chat, .wshandler-share');
   if (!host?.shadowRoot) return;
   if (isForNotebook(event)) host.removeAttribute(SUPPRESS);
   else host.setAttribute(SUPPRESS, 'true');

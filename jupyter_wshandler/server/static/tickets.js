@@ -30,7 +30,9 @@ function xsrfValues() {
   return values.length ? new Set([...signed, ...plain]) : [''];
 }
 
-async function ask(url, init, token) {
+// Return {status, redirected, json, said} of a request with the page's login and what Jupyter's XSRF
+// rule wants to see.
+export async function ask(url, init, token) {
   let answer;
   const alone = token || GUEST;  // without a cookie
   for (const value of alone ? [''] : xsrfValues()) {
