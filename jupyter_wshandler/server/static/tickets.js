@@ -133,7 +133,17 @@ async function whatWasSaid(url) {
   return {cause: 'refused', detail};
 }
 
+// A link is nobody's login: what the server says of it stands in its answer to the link itself.
+async function whyLinkRefused(url) {
+  if (!SAME) return whetherThere(url);
+  const {status, said} = await ask(url, {credentials: 'omit'});
+  if (status === 403) return {cause: 4403, detail: said};
+  if (status === 404) return {cause: 'missing'};
+  return status >= 500 ? {cause: 'unready', detail: said || String(status)} : {cause: 'refused'};
+}
+
 async function whyRefused(url) {
+  if (url.searchParams.has('share_token')) return whyLinkRefused(url);
   const told = await whatWasSaid(url);
   if (told) return told;
   if (!SAME || url.searchParams.has('token')) return whetherThere(url);

@@ -1,0 +1,129 @@
+"""The client of the REST API: what it sends, and what becomes of each kind of answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from socketserver import UnixStreamServer
+from urllib.parse import quote
+
+import pytest
+from support.server import free_port
+
+from jupyter_wshandler.client.addresses import Server
+from jupyter_wshandler.client.rest import request
+from jupyter_wshandler.errors import ConnectError, RequestRefused
+
+SECRET = "a-secret"
+
+
+@contextmanager
+def answering(status: int, body: bytes, kind: str = "application/json", at: Path | None = None):
+    """Serve one answer for all, by TCP or a unix socket; yield the server and what it heard."""
+    heard: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            heard.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_DELETE = do_GET
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def address_string(self) -> str:
+            return "client"
+
+    server: UnixStreamServer | HTTPServer
+    server = UnixStreamServer(str(at), Site) if at else HTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    place = (
+        f"http+unix://{quote(str(at), safe='')}" if at else f"http://127.0.0.1:{server.server_port}"
+    )
+    try:
+        yield Server(f"{place}/me/", SECRET), heard
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def place(request, tmp_path) -> Iterator[Path | None]:
+    return tmp_path / "s" if request.param == "unix" else None
+
+
+def test_what_is_asked_is_json_with_the_token_in_a_header_below_the_servers_base(place):
+    with answering(201, b'{"id": "a"}', at=place) as (server, heard):
+        assert request(server, "POST", "shares", {"route": "x"}) == {"id": "a"}
+    ((method, path, headers, body),) = heard
+    assert (method, path, json.loads(body)) == ("POST", "/me/wshandler/api/shares", {"route": "x"})
+    assert headers["Authorization"] == f"token {SECRET}"
+    assert headers["Content-Type"] == "application/json"
+    assert "Cookie" not in headers
+
+
+def test_an_answer_without_a_body_is_none():
+    with answering(204, b"") as (server, _):
+        assert request(server, "DELETE", "shares/a") is None
+
+
+def test_without_a_login_it_is_shown_that_no_page_of_another_site_asks():
+    with answering(204, b"") as (server, heard):
+        request(server, "DELETE", "shares/a", token="")
+    headers = heard[0][2]
+    assert "Authorization" not in headers
+    assert headers["Cookie"] == f"_xsrf={headers['X-XSRFToken']}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "words"),
+    [
+        (409, b'{"message": "takes no guests"}', "application/json", "takes no guests"),
+        (403, b'{"message": "off; a-secret"}', "application/json", r"off; \*\*\*"),
+        (404, b"<h1>Not Found</h1>", "text/html", "is jupyter_wshandler installed"),
+        (404, b'{"message": "no share a"}', "application/json", "no share a"),
+        (302, b"", "text/html", "answers 302: pass token="),
+        (500, b"a-secret", "text/plain", "answers 500"),
+        (200, b"<h1>Welcome</h1>", "text/html", "answers as no Jupyter server does"),
+        (200, b"{", "application/json", "answers as no Jupyter server does"),
+        (400, b"[]", "application/json", "answers 400"),
+    ],
+)
+def test_an_answer_that_is_no_success_is_raised_with_its_words(status, body, kind, words):
+    with answering(status, body, kind) as (server, heard), pytest.raises(RequestRefused) as caught:
+        request(server, "GET", "shares")
+    caught.match(words)
+    assert caught.value.status == status
+    assert SECRET not in str(caught.value)
+    assert len(heard) == 1, "a redirect is not followed"
+
+
+def test_nobody_there_or_no_answer_is_a_connect_error_that_says_so():
+    with pytest.raises(ConnectError, match="is the server running"):
+        request(Server(f"http://127.0.0.1:{free_port()}/"), "GET", "shares")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(ConnectError, match=r"did not answer within 0\.2 s"):
+            request(Server(f"http://127.0.0.1:{port}/"), "GET", "shares", timeout=0.2)
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert os.environ["HTTP_PROXY"]
+    with answering(200, b"{}") as (server, _):
+        assert request(server, "GET", "shares") == {}
