@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from support.bots import bot_text
 from support.server import RunningServer, free_port, running_server, wait_for
-from support.sharing import TOKEN_IN_LINK, Ended, command, runtime_of
+from support.sharecommand import TOKEN_IN_LINK, Ended, command, runtime_of
 
 from jupyter_wshandler.client import connect
 from jupyter_wshandler.errors import ConnectionClosed, HandshakeRefused

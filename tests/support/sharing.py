@@ -1,70 +1,57 @@
-"""`jupyter wshandler share`, run as a person runs it beside a server of theirs."""
+"""What tests of shares do: share a route over REST, and come by the link."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+import json
+from urllib.parse import parse_qs, urlsplit
 
-from support.server import RunningServer
-
-SECONDS = 60
-TOKEN_IN_LINK = re.compile(r"share_token=([A-Za-z0-9_-]{22})(?![A-Za-z0-9_-])")
+API = "/wshandler/api/shares"
 
 
-@dataclass
-class Ended:
-    """What a command has left behind."""
-
-    code: int
-    out: str
-    said: str
-
-    @property
-    def link(self) -> str:
-        """The link that was put out, which is all that was."""
-        (link,) = self.out.splitlines()
-        assert TOKEN_IN_LINK.search(link), link
-        return link
-
-    @property
-    def share_id(self) -> str:
-        """The id that the words about a new share name."""
-        found = re.search(r"--revoke (\S+)", self.said)
-        assert found, self.said
-        return found[1]
+def share(server, **asked) -> dict:
+    """Share a route as its owner does; return the server's answer."""
+    status, _, body = ask(server, "POST", API, asked)
+    assert status == 201, body
+    return json.loads(body)
 
 
-def own_terminal(runtime: Path | str, **more: str) -> dict[str, str]:
-    """Return the environment of a terminal of the person whose runtime folder this is."""
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("JUPYTER", "JPY_"))}
-    return {**kept, "JUPYTER_RUNTIME_DIR": str(runtime), **more}
+def ask(server, method, path, value=None, **options):
+    """Send a request of the API; return status, header and body."""
+    data = None if value is None else json.dumps(value).encode()
+    headers = {"Content-Type": "application/json"} if data else {}
+    return server.fetch(path, method=method, headers=headers, data=data, **options)
 
 
-def runtime_of(server: RunningServer) -> Path:
-    """Return the folder in which a server leaves its runtime file."""
-    return server.folder / ".jupyter-state" / "runtime"
+def shares(server, query: str = "") -> list[dict]:
+    """Return what is shared."""
+    status, _, body = ask(server, "GET", API + query)
+    assert status == 200, body
+    return json.loads(body)["shares"]
 
 
-def command(runtime: Path | str, *arguments: str, said: str = "", **more: str) -> Ended:
-    """Run `jupyter wshandler` to its end.
+def revoke(server, share_id: str) -> int:
+    """Revoke a share; return the status."""
+    return ask(server, "DELETE", f"{API}/{share_id}")[0]
 
-    Args:
-        runtime: The runtime folder of who runs it.
-        arguments: The command and its options.
-        said: What stands in its standard input.
-        more: More environment variables.
-    """
-    ended = subprocess.run(
-        [sys.executable, "-m", "jupyter_wshandler", *arguments],
-        input=said,
-        capture_output=True,
-        text=True,
-        env=own_terminal(runtime, **more),
-        timeout=SECONDS,
-    )
-    assert "Traceback" not in ended.stderr
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+def token_of(shared: dict) -> str:
+    """Return the token in a share's link."""
+    return parse_qs(urlsplit(shared["url"]).query)["share_token"][0]
+
+
+def bearer(shared: dict) -> dict[str, str]:
+    """Return the header by which a script comes."""
+    return {"Authorization": f"Bearer {token_of(shared)}"}
+
+
+def opened(server, shared: dict, path: str, **options):
+    """Return an answer to the link as a browser opens it, without following the redirect."""
+    headers = {"Accept": "text/html", **options.pop("headers", {})}
+    return server.fetch(f"{path}?share_token={token_of(shared)}", token=False, headers=headers)
+
+
+def cookie_of(server, shared: dict, path: str) -> str:
+    """Open a link as a browser does; return the Cookie field that it sends from then on."""
+    status, head, body = opened(server, shared, path)
+    assert status == 302, body
+    return head["Set-Cookie"].partition(";")[0]
