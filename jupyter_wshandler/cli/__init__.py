@@ -92,9 +92,9 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     share = commands.add_parser(
         "share",
         help="let others talk to one bot of a running server, by a link",
-        description="Make a link to one bot of a running server. Whoever has it talks to that bot, "
-        "without a login, and can do nothing else. Only the link goes to the standard output, so "
-        "that it can be piped; words about it go to the standard error.",
+        description="Make a link to one bot of a running server. Whoever has it talks to that\n"
+        "bot, without a login, and can do nothing else. Only the link goes to the standard\n"
+        "output, so that it can be piped; words about it go to the standard error.",
         epilog=SHARE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -109,7 +109,7 @@ class _Desk:
         _say(f"{named(made)}: {guests(made)} may talk to it, {ends(made)}.\n")
         print(made["url"], flush=True)
         _say(
-            "\nThis link opens this bot and nothing else of your server. Copy it now: "
+            "\nIt opens this bot and nothing else of your server. Copy it now: "
             "it is not shown again.\n"
             f"{_reach(made['url'])}"
             f"  talk to it   jupyter wshandler chat 'LINK'\n"
@@ -154,7 +154,13 @@ def _name_and_path(wish: Wish) -> tuple[str | None, str | None]:
     """Return the name of a route and the path below it, as the API takes them."""
     if not wish.bot.startswith("/"):
         return wish.bot or None, wish.path or None
-    if wish.path and wish.path != wish.bot and not set("{(*+[") & set(wish.bot):
+    is_pattern = bool(set("{(*[") & set(wish.bot))
+    if is_pattern and not wish.path:
+        raise ValueError(
+            f"the pattern {wish.bot} stands for many addresses; say which one to share: "
+            f"jupyter wshandler share '{wish.bot}' --path /..."
+        )
+    if wish.path not in ("", wish.bot) and not is_pattern:
         raise ValueError(f"expected one path to share, found {wish.bot} and --path {wish.path}")
     return None, wish.path or wish.bot
 
@@ -195,8 +201,8 @@ def _reach(url: str) -> str:
     if not is_loopback(host):
         return ""
     return (
-        f"Its address, {host}, means this machine to whoever opens it: for others put the name in "
-        "its place by which they reach this server.\n"
+        f"Its address, {host}, leads nobody else here: put one in its place by which they reach "
+        "this server,\nor start the server with --ServerApp.custom_display_url=https://...\n"
     )
 
 

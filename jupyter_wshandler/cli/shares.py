@@ -78,8 +78,15 @@ def _row(share: ShareInfo, now: float) -> tuple[str, ...]:
         str(share.get("guests") or 0),
         used,
         ending,
-        printable(str(share.get("label") or "")),
+        " ".join(filter(None, (printable(str(share.get("label") or "")), _people(share)))),
     )
+
+
+def _people(share: ShareInfo) -> str:
+    """Return whom a share is for, in brackets; empty where it is for whoever has the link."""
+    groups = [f"group {name}" for name in share.get("groups") or ()]
+    names = ", ".join([*(share.get("users") or ()), *groups])
+    return f"[{printable(names)}]" if names else ""
 
 
 def _clock(when: float, now: float) -> str:

@@ -25,6 +25,7 @@ def of_the_command_line(text: str) -> str:
         ),
         ("pass token=os.environ['JUPYTER_TOKEN']", 'pass --token "$JUPYTER_TOKEN"'),
         ("as server=", "as --url"),
+        ("pass one of its tokens as token=...", "pass one of its tokens as --token-file FILE"),
         ("token=...", "--token TOKEN"),
         ("in place of the path", "in place of PATH"),
     ):

@@ -16,6 +16,9 @@ from .addresses import UNIX, Server
 TIMEOUT = 10.0
 """Seconds that a server has to accept a connection, and for each piece of its answer."""
 
+NO_LOGIN = "log in first"
+"""How a server of this package begins what it says to who is not logged in."""
+
 LARGEST = 16 * 2**20
 """Bytes of the largest answer that is read."""
 
@@ -46,14 +49,12 @@ def request(
         ConnectError: The server cannot be reached.
     """
     token = server.token if token is None else token
-    headers = {"Accept": "application/json"}
+    # A server without any login, or that does not know the token, first checks that no page of
+    # another site asks: what sends a value twice is none (Tornado's double-submit cookie).
+    value = secrets.token_hex(16)
+    headers = {"Accept": "application/json", "Cookie": f"_xsrf={value}", "X-XSRFToken": value}
     if token:
         headers["Authorization"] = f"token {token}"
-    else:
-        # A server without any login still checks that no page of another site asks: what sends
-        # the value twice is none (the double-submit cookie of Tornado).
-        value = secrets.token_hex(16)
-        headers |= {"Cookie": f"_xsrf={value}", "X-XSRFToken": value}
     data = None
     if body is not None:
         data = json.dumps(body).encode()
@@ -120,12 +121,14 @@ def _refusal(server: Server, status: int, said: Any, token: str) -> RequestRefus
     reason = reason[:1000].strip()
     if token:
         reason = reason.replace(token, "***")
-    text = reason or f"{server.url} answers {status}"
     if status == 404 and not reason:
         text = (
             f"{server.url} has no such address: is jupyter_wshandler installed where it runs, and "
             "is it as new as this command?"
         )
-    elif status in (301, 302, 401) or (status == 403 and not token):
-        text += "; pass token=... to log in" if reason else ": pass token=... to log in"
+    elif reason.startswith(NO_LOGIN) or status in (301, 302, 303, 307, 401):
+        sent = "does not know the token that was sent" if token else "asks for a login"
+        text = f"{server.url} {sent}; pass one of its tokens as token=..."
+    else:
+        text = reason or f"{server.url} answers {status}"
     return RequestRefused(text, status, reason)

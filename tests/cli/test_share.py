@@ -63,7 +63,7 @@ def test_a_link_is_all_that_is_put_out_and_lets_a_guest_in_to_that_bot(served):
     assert """/pingbot for "Tuesday's class": 30 guests may talk to it, until """ in made.said
     assert "(for 2 h)" in made.said
     assert "share_token" not in made.said, "it would stand in two places"
-    assert "means this machine to whoever opens it" in made.said
+    assert "127.0.0.1, leads nobody else here" in made.said
     with connect(made.link) as bot:
         bot.send("hello")
         answer = bot.recv_json()
@@ -87,7 +87,7 @@ def test_a_bot_goes_by_its_name_too_and_one_room_of_a_pattern_by_its_path(served
 
 
 def test_what_is_shared_is_listed_with_who_is_in_and_never_with_a_token(served):
-    made = share(served, "/room/green", "--label", "the \x1b[31mred\ngroup", "--expires", "never")
+    made = share(served, "/room/green", "--label", "the blue group", "--expires", "never")
     token = TOKEN_IN_LINK.search(made.link)[1]
     with connect(made.link) as bot:
         bot.send("x")
@@ -98,7 +98,7 @@ def test_what_is_shared_is_listed_with_who_is_in_and_never_with_a_token(served):
         assert any(made.share_id in row and "/room/green" in row for row in listed)
         everything = share(served, "--list")
     assert everything.out.splitlines()[0].split() == ["ID", "BOT", "HERE", "USED", "ENDS", "LABEL"]
-    assert r"the \x1b[31mred\ngroup" in everything.out
+    assert "the blue group" in everything.out
     assert "when you revoke it" in everything.out
     assert token not in everything.out + everything.said
     (found,) = shares(served, "/room/green")
@@ -197,7 +197,9 @@ def test_a_link_is_talked_to_in_a_terminal_by_whoever_has_no_server(served, tmp_
         (["/pingbot", "--uses", "0"], 2, "uses"),
         (["/pingbot", "--uses", "many"], 2, "many"),
         (["/pingbot", "--path", "/room/x"], 2, "one path"),
-        (["/room/{room}"], 1, "/room/"),
+        (["/room/{room}"], 2, "--path"),
+        (["room"], 2, "/room/"),
+        (["/pingbot", "--label", "a \x1b[31m red"], 2, r"a \x1b[31m red"),
         ([], 2, "say which bot"),
         (["/pingbot", "--list", "--revoke", "x"], 2, "not allowed with"),
         (["/pingbot", "--token-file", "/nowhere/at/all"], 2, "No such file"),
@@ -222,7 +224,7 @@ def test_another_server_is_named_with_its_token_and_a_wrong_one_is_refused_in_wo
     for login in (["--token", "wrong-secret"], []):
         refused = command(tmp_path, "share", "/pingbot", "--url", served.url, *login)
         assert (refused.code, refused.out) == (1, "")
-        assert "--token" in refused.said
+        assert "--token-file" in refused.said
         assert "wrong-secret" not in refused.said
 
 

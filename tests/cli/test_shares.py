@@ -56,10 +56,12 @@ def test_a_table_lines_up_and_holds_nothing_that_a_terminal_obeys():
         },
         {"id": "8b", "path": "/room/blue", "label": "", "used": 3, "uses": None, "expires": None},
         {"id": "9c", "path": "/x", "label": "", "used": 0, "uses": 1, "expires": NOON - 1},
+        {"id": "9d", "path": "/y", "label": "Us", "users": ["bob"], "groups": ["staff"]},
     ]
     assert shares_table(shares, NOON) == [
         "ID        BOT         HERE      USED  ENDS                   LABEL",
         r"3f9a1c2b  /pingbot      12  14 of 30  13:20 (in 1 h 20 min)  the \x1b[31mred\ngroup",
         "8b        /room/blue     0         3  when you revoke it",
         "9c        /x             0    0 of 1  has ended",
+        "9d        /y             0         0  when you revoke it     Us [bob, group staff]",
     ]

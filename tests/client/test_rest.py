@@ -73,7 +73,6 @@ def test_what_is_asked_is_json_with_the_token_in_a_header_below_the_servers_base
     assert (method, path, json.loads(body)) == ("POST", "/me/wshandler/api/shares", {"route": "x"})
     assert headers["Authorization"] == f"token {SECRET}"
     assert headers["Content-Type"] == "application/json"
-    assert "Cookie" not in headers
 
 
 def test_an_answer_without_a_body_is_none():
@@ -81,12 +80,19 @@ def test_an_answer_without_a_body_is_none():
         assert request(server, "DELETE", "shares/a") is None
 
 
-def test_without_a_login_it_is_shown_that_no_page_of_another_site_asks():
+@pytest.mark.parametrize("token", [None, ""])
+def test_it_is_shown_that_no_page_of_another_site_asks(token):
     with answering(204, b"") as (server, heard):
-        request(server, "DELETE", "shares/a", token="")
+        request(server, "DELETE", "shares/a", token=token)
     headers = heard[0][2]
-    assert "Authorization" not in headers
+    assert ("Authorization" in headers) == (token is None)
     assert headers["Cookie"] == f"_xsrf={headers['X-XSRFToken']}"
+
+
+def test_who_sends_no_token_is_told_to_log_in():
+    with answering(403, b'{"message": "log in first"}') as (server, _):
+        with pytest.raises(RequestRefused, match=r"asks for a login; .* token="):
+            request(server, "GET", "shares", token="")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,13 @@ def test_without_a_login_it_is_shown_that_no_page_of_another_site_asks():
         (403, b'{"message": "off; a-secret"}', "application/json", r"off; \*\*\*"),
         (404, b"<h1>Not Found</h1>", "text/html", "is jupyter_wshandler installed"),
         (404, b'{"message": "no share a"}', "application/json", "no share a"),
-        (302, b"", "text/html", "answers 302: pass token="),
+        (302, b"", "text/html", "does not know the token that was sent; .* token="),
+        (
+            403,
+            b'{"message": "log in first, or ..."}',
+            "application/json",
+            "does not know the token",
+        ),
         (500, b"a-secret", "text/plain", "answers 500"),
         (200, b"<h1>Welcome</h1>", "text/html", "answers as no Jupyter server does"),
         (200, b"{", "application/json", "answers as no Jupyter server does"),

@@ -133,13 +133,17 @@ async function whatWasSaid(url) {
   return {cause: 'refused', detail};
 }
 
-// A link is nobody's login: what the server says of it stands in its answer to the link itself.
+// A link is nobody's login: what the server says of it stands in its answer to the link itself. A
+// GET of one that is good would be one of its uses, and a HEAD is none.
 async function whyLinkRefused(url) {
   if (!SAME) return whetherThere(url);
-  const {status, said} = await ask(url, {credentials: 'omit'});
-  if (status === 403) return {cause: 4403, detail: said};
+  const as = {credentials: 'omit'};
+  if ((await ask(url, {method: 'HEAD', ...as})).redirected) return {cause: 'refused'};
+  const {status, said} = await ask(url, as);
   if (status === 404) return {cause: 'missing'};
-  return status >= 500 ? {cause: 'unready', detail: said || String(status)} : {cause: 'refused'};
+  if (status >= 500) return {cause: 'unready', detail: said || String(status)};
+  const hasEnded = status === 403 && !said.startsWith('this link opens a WebSocket');
+  return hasEnded ? {cause: 4403, detail: said} : {cause: 'refused'};
 }
 
 async function whyRefused(url) {
