@@ -43,6 +43,7 @@ from ..shares.stores import open_shares
 from ..transports.handover import TRANSPORTS
 from .access.guests import Guests
 from .access.identity import hub_auth_of
+from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -358,6 +359,7 @@ class WSHandlerApp(ExtensionApp):
             refusals=refusals,
             shares=self.shares,
             guests=guests,
+            guest_pages=PageTickets(self.manager.observers),
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,

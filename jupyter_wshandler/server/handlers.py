@@ -18,7 +18,7 @@ from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.handshake import upgrade_required
 from ..errors import LimitReached
-from . import pages
+from . import pages, sandbox
 from .access.admission import BROKEN
 from .access.identity import session_id, user_key, user_keys
 from .access.refusals import Refusal
@@ -191,19 +191,23 @@ class RouteHandler(UpgradeHandler, FolderHandler):
     async def serve_page(self) -> None:
         """Answer with the route's page, or with a file of the folder that it is."""
         if self.claim is not None:
-            # A guest may be logged in at this host as well, and the page is somebody else's.
-            self.add_header("Content-Security-Policy", pages.SANDBOX)
+            self.sandbox()
         if self.route.folder:
             await self.serve_folder()
             return
         if isinstance(self.route.config.page, str):
             await self.serve_file()
             return
-        # Reading it sets the cookie that the page's POST for a ticket is checked with.
-        _ = self.xsrf_token
         body, policy = pages.render(self.route, self.services.static_url, self.request.path)
+        text = self.written_into_page()
+        if text:
+            whole = body.encode() if isinstance(body, str) else body
+            body = sandbox.inserted(whole, text)
+        else:
+            # Reading it sets the cookie that the page's POST for a ticket is checked with.
+            _ = self.xsrf_token
+            self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", pages.HTML)
-        self.set_header("Cache-Control", "no-cache")
         if policy:
             # Beside Jupyter's own: a browser obeys both.
             self.add_header("Content-Security-Policy", policy)

@@ -22,9 +22,6 @@ POLICY = (
 )
 """What the built-in chat may do; a socket of the page's own host is among 'self'."""
 
-SANDBOX = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
-"""What a page may do that is shown to a guest: all but act as its visitor (CSP3, HTML 7.1.5)."""
-
 
 def exists(route: Route) -> bool:
     """Return whether a route has a page: the built-in chat, unless it names another or none."""
@@ -103,10 +100,10 @@ def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str]:
     """
     if route.page is not None:
         return route.page, ""
-    return _chat(route, _seen_from(path, static_url)), POLICY
+    return _chat(route, seen_from(path, static_url)), POLICY
 
 
-def _seen_from(path: str, url: str) -> str:
+def seen_from(path: str, url: str) -> str:
     """Return a URL path of this server's as a page at another one has to write it.
 
     A proxy may strip a prefix from the paths, or put another in its place: what is relative stays

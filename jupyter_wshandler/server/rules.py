@@ -8,6 +8,7 @@ from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches
 from tornado.web import Application
 
+from . import guestpages
 from .api import base as api
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
@@ -49,6 +50,7 @@ def install(application: Application, services: Services, base_url: str) -> None
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
         [
+            *guestpages.rules(services, base_url),
             *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
