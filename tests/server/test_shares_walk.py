@@ -76,18 +76,19 @@ class Asker:
 
     def __init__(self, server) -> None:
         self.server = server
-        self.connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        self.connection = http.client.HTTPConnection(server.host, server.port)
 
     def close(self) -> None:
         self.connection.close()
 
     def __call__(self, verb: str, path: str, headers: dict, query: str = "") -> tuple:
-        for _ in range(2):
+        self.connection.timeout = 1 if NEVER_ANSWERED.search(path) else 60
+        for _ in range(1 if NEVER_ANSWERED.search(path) else 2):
             try:
                 self.connection.request(verb, path + query, headers=headers)
                 answer = self.connection.getresponse()
                 break
-            except (http.client.HTTPException, ConnectionError):
+            except (http.client.HTTPException, OSError):
                 self.connection.close()  # it may only have been idle for too long
         else:
             return 0, "", None
@@ -96,6 +97,9 @@ class Asker:
         location = re.sub(r"(\?|%3F)share_token.*", "", answer.headers.get("Location", ""))
         return answer.status, location, answer.headers.get("Content-Type")
 
+
+NEVER_ANSWERED = re.compile(r"/lab/api/licenses/?(\?|$)")
+"""Where jupyterlab_server answers no refusal at all: its `finish` wants one argument more."""
 
 UPGRADE = {
     "Upgrade": "websocket",
@@ -154,13 +158,14 @@ def test_a_guest_opens_no_other_socket(server, guests, way):
 
 
 def asked_for_a_socket(server, path: str, fields: dict) -> int:
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    seconds = 1 if NEVER_ANSWERED.search(path) else 60
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
     with closing(connection):
         connection.request("GET", path, headers={**UPGRADE, **fields})
         try:
             with connection.getresponse() as answer:
                 return answer.status
-        except http.client.RemoteDisconnected:
+        except (http.client.RemoteDisconnected, TimeoutError):
             return 0
 
 
