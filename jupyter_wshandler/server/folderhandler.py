@@ -147,4 +147,4 @@ class FolderHandler(AdmissionHandler):
 
     def compute_etag(self) -> str | None:
         """Return what tells one version of a file from another."""
-        return self.etag or super().compute_etag()
+        return self.etag or (super().compute_etag() if self.may_be_kept else None)

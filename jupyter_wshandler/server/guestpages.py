@@ -11,6 +11,7 @@ No log line has either, and no address of ours leads from one to the other.
 from __future__ import annotations
 
 import json
+import re
 from http import HTTPStatus
 from http.client import responses
 from typing import Any
@@ -34,7 +35,7 @@ from .services import Services
 
 GONE = "this address was good for a while only; load the page again"
 
-LIBRARY = "static/wshandler/"
+_OURS = re.compile(r"static/wshandler/(\w+(?:\.\w+)+)")
 """What is found below each key: the helper, by the way that pages write it."""
 
 
@@ -249,10 +250,10 @@ class GuestHandler(ForGuests):
     @allow_unauthenticated
     def get(self) -> None:
         """Lead to a file of ours, which a page has named relative to its own address."""
-        if not self.rest.startswith(LIBRARY):
+        found = _OURS.fullmatch(self.rest)
+        if found is None:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
-        name = self.rest[len(LIBRARY) :]
-        url = url_path_join(self.services.static_url, name)
+        url = url_path_join(self.services.static_url, found[1])
         self.redirect(pages.seen_from(self._asked_path, url))
 
     head = get

@@ -22,7 +22,7 @@ from . import pages, sandbox
 from .access.admission import BROKEN
 from .access.identity import session_id, user_key, user_keys
 from .access.refusals import Refusal
-from .access.refused import Refused
+from .access.refused import GuestRefused, Refused
 from .bodies import UnreadBody
 from .folderhandler import FolderHandler
 from .upgrade import UpgradeHandler
@@ -230,8 +230,15 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         if status_code == 405:
             # Tornado refuses the methods it does not know itself, and says no more than that.
             self.set_header("Allow", "GET, HEAD" if pages.exists(self.route) else "GET")
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
+        reads = self.page_wanted and pages.accepts_html(self.accepted)
+        if isinstance(error, GuestRefused) and reads:
+            self.set_header("Content-Type", pages.HTML)
+            self.set_header("Content-Security-Policy", f"{pages.POLICY}; {sandbox.POLICY}")
+            path, static_url = self.request.path, self.services.static_url
+            self.finish(pages.render_refusal(sentence, static_url, path))
+            return
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{status_code}: {sentence}\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

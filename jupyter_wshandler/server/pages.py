@@ -14,6 +14,9 @@ from .folder import PageFile, opened
 CHAT = Path(__file__).parent / "static" / "chat.html"
 """The page of a bot that has none of its own."""
 
+REFUSAL = CHAT.with_name("refused.html")
+"""What a person sees whom a share lets in no more."""
+
 HTML = "text/html; charset=utf-8"
 
 POLICY = (
@@ -101,6 +104,21 @@ def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str]:
     if route.page is not None:
         return route.page, ""
     return _chat(route, seen_from(path, static_url)), POLICY
+
+
+def render_refusal(sentence: str, static_url: str, path: str) -> str:
+    """Return the page that a person gets whom a share lets in no more.
+
+    Args:
+        sentence: Why.
+        static_url: The URL of the extension's files for browsers.
+        path: The URL path that the page is asked for at.
+    """
+    text = REFUSAL.read_text(encoding="utf-8")
+    words = f"{sentence[:1].upper()}{sentence[1:]}."
+    for name, value in (("words", words), ("static", seen_from(path, static_url).rstrip("/"))):
+        text = text.replace("{{" + name + "}}", escape(value))
+    return text
 
 
 def seen_from(path: str, url: str) -> str:

@@ -143,7 +143,7 @@ def test_a_page_of_the_authors_own_works_for_a_guest_as_it_does_for_a_user(brows
     assert origin_of(page) == "null"
     page.evaluate("bot.close()")
     page.evaluate("bot.connect()")
-    expect(page.get_by_role("status")).to_have_text("")
+    expect(page.locator("[role=status]")).to_have_text("")
     page.reload()
     expect(page.locator("output").first).to_have_text("Guest (guest) says hello")
     assert errors == []

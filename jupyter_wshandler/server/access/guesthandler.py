@@ -16,7 +16,7 @@ from .guests import Claim, clean_location
 from .identity import is_allowed
 from .inquiry import InquiringHandler
 from .pagetickets import GuestPage
-from .refused import Refused
+from .refused import GuestRefused, Refused
 from .tickets import ARGUMENT as TICKET
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class GuestHandler(InquiringHandler):
         self.current_user = self._jupyter_current_user = guest
         if claim.why or guest is None:
             self.services.guests.refused(self.route, claim)
-            raise Refused(HTTPStatus.FORBIDDEN, claim.why)
+            raise GuestRefused(claim.why)
         self.claim = claim
 
     async def _has_better_login(self) -> bool:
@@ -186,7 +186,7 @@ class GuestHandler(InquiringHandler):
         """
         assert self.claim is not None
         self.services.guests.refused(self.route, self.claim._replace(why=words))
-        raise Refused(HTTPStatus.FORBIDDEN, words)
+        raise GuestRefused(words)
 
     @property
     def guest(self) -> Guest | None:
