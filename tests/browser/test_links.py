@@ -22,11 +22,17 @@ url:
     pattern: /shared
     handler: WebSocketHandler
     kwargs: {<<: *bot, xsrf: ticket, origins: ["127.0.0.1:LISTED", "127.0.0.1:OWN"]}
+  picture:
+    pattern: /picture
+    handler: WebSocketHandler
+    kwargs: {<<: *bot, page: picture.html}
   narrow:
     pattern: /narrow
     handler: WebSocketHandler
     kwargs: {<<: *bot, max_connections: {route: 1}}
 """
+WITH_PICTURE = """<!doctype html><title>A page</title><img src="http://127.0.0.1:LISTED/picture">
+<a href="http://127.0.0.1:LISTED/away" referrerpolicy="unsafe-url">Away</a>"""
 PAGE = """<!doctype html><title>A page</title><script type="module">
   const {connect} = await import('HELPER');
   window.start = (where) => {
@@ -47,6 +53,7 @@ def server(tmp_path_factory):
         folder=tmp_path_factory.mktemp("links"),
         modules={
             "linkbot.py": bot_text("link_page"),
+            "picture.html": WITH_PICTURE.replace("LISTED", str(listed)),
             "page.html": PAGE.replace("HELPER", "./static/wshandler/wshandler.js"),
         },
         port=own,
@@ -148,3 +155,31 @@ def test_the_servers_log_holds_no_token_of_a_link_that_a_page_has_used(browser, 
     page.evaluate("bot.connect()")
     until(page, "closed 4403")
     assert token_of(link) not in server.log_text()
+
+
+def test_no_token_of_a_link_is_in_the_history_of_the_browser_or_told_to_another_site(
+    browser, server
+):
+    link = share(server, route="picture")
+    token, heard = token_of(link), []
+    page = browser.new_page()
+    with website("<title>Away</title>", server.extra["listed"], heard):
+        page.goto(link["url"])
+        assert page.url == f"{server.url}picture"
+        assert token not in page.content()
+        page.get_by_text("Away").click()
+        page.wait_for_function("document.title === 'Away'")
+        assert [told.split()[1] for told in heard][:2] == ["/picture", "/away"]
+        assert token not in "".join(heard)
+        # Of what stands in an address such a page would tell: its owner's does.
+        page.goto(f"{server.url}picture?token={server.token}")
+        page.goto(f"{server.url}picture?mark=told")
+        page.get_by_text("Away").click()
+        page.wait_for_function("document.title === 'Away'")
+        assert any("picture?mark=told" in told for told in heard), heard
+    # Beside them Chromium notes, for this tab, what was typed into the address bar itself.
+    visited = browser.new_cdp_session(page).send("Page.getNavigationHistory")["entries"]
+    addresses = [entry["url"] for entry in visited]
+    assert f"{server.url}picture" in addresses
+    assert token not in "".join(addresses)
+    assert [entry for entry in visited if token in entry["title"]] == []

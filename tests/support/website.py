@@ -9,16 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def website(html: str, port: int = 0) -> Iterator[str]:
+def website(html: str, port: int = 0, heard: list[str] | None = None) -> Iterator[str]:
     """Serve one page at every path; yield its origin.
 
     Args:
         html: The page.
         port: Where; at any free port where 0.
+        heard: Gets each request as its line and header.
     """
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if heard is not None:
+                heard.append(f"{self.requestline}\n{self.headers}")
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
