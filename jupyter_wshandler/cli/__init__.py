@@ -117,6 +117,15 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     share.add_argument(
         "--no-page", action="store_true", help="share the socket only, and not the bot's page"
     )
+    for who in ("user", "group"):
+        share.add_argument(
+            f"--{who}",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help=f"let in this {who} of the JupyterHub, and not whoever has a link, where the Hub "
+            "has a directory of bots; may be there more than once",
+        )
     instead = share.add_mutually_exclusive_group()
     instead.add_argument(
         "--list", action="store_true", help="show what is shared, and who is in; of BOT, or of all"
@@ -168,6 +177,8 @@ def _talk_or_share(arguments: argparse.Namespace) -> int:
         expires=arguments.expires,
         uses=arguments.uses,
         page=not arguments.no_page,
+        users=tuple(arguments.user),
+        groups=tuple(arguments.group),
     )
     return share(
         wish,

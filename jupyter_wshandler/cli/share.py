@@ -33,6 +33,8 @@ class Wish:
         expires: How long the link works, such as "2h", in seconds, or "never".
         uses: How many guests it lets in; None for any number.
         page: Whether the bot's page is shared with it.
+        users: The users of the Hub whom it is for; with no groups either, whoever has the link.
+        groups: The groups of the Hub whom it is for.
     """
 
     bot: str = ""
@@ -41,6 +43,8 @@ class Wish:
     expires: str = ""
     uses: int | None = None
     page: bool = True
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def share(
@@ -102,17 +106,15 @@ class _Desk:
         name, path = _name_and_path(wish)
         asked: dict[str, Any] = {"route": name, "path": path, "uses": wish.uses}
         asked |= {"label": wish.label, "expires": _seconds(wish.expires), "page": wish.page}
+        asked |= {"users": wish.users, "groups": wish.groups}
         made = self._ask("POST", "shares", asked)
         if self._as_json:
             _print_json(made)
             return 0
         _say(f"{named(made)}: {guests(made)} may talk to it, {ends(made)}.\n")
         print(made["url"], flush=True)
+        _say("\n" + (_of_people() if wish.users or wish.groups else _of_link(made["url"])))
         _say(
-            "\nIt opens this bot and nothing else of your server. Copy it now: "
-            "it is not shown again.\n"
-            f"{_reach(made['url'])}"
-            f"  talk to it   jupyter wshandler chat 'LINK'\n"
             f"  who is in    jupyter wshandler share --list{self._option}\n"
             f"  end it       jupyter wshandler share --revoke {made['id']}{self._option}"
         )
@@ -195,14 +197,22 @@ def _one_of(shares: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     )
 
 
-def _reach(url: str) -> str:
-    """Return a warning where a link leads nobody else here, as a line of its own."""
-    host = urlsplit(url).hostname or ""
-    if not is_loopback(host):
-        return ""
+def _of_people() -> str:
+    """Return what to do with the address of a share for people by their names."""
+    return "They log in at the Hub and find it in its list of bots, or open this address."
+
+
+def _of_link(url: str) -> str:
+    """Return what to do with a link, and a warning where it leads nobody else here."""
+    host, reach = urlsplit(url).hostname or "", ""
+    if is_loopback(host):
+        reach = (
+            f"Its address, {host}, leads nobody else here: put one in its place by which they\n"
+            "reach this server, or start that with --ServerApp.custom_display_url=https://...\n"
+        )
     return (
-        f"Its address, {host}, leads nobody else here: put one in its place by which they reach "
-        "this server,\nor start the server with --ServerApp.custom_display_url=https://...\n"
+        "It opens this bot and nothing else of your server. Copy it now: it is not shown again.\n"
+        f"{reach}  talk to it   jupyter wshandler chat 'LINK'"
     )
 
 

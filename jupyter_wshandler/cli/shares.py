@@ -25,7 +25,9 @@ def named(share: ShareInfo) -> str:
 
 def guests(share: ShareInfo) -> str:
     """Return who may come, as the subject of a sentence."""
-    uses = share.get("uses")
+    uses, people = share.get("uses"), _people(share)
+    if people:
+        return people
     if uses is None:
         return "whoever has the link"
     return "one guest" if uses == 1 else f"{uses} guests"
@@ -72,21 +74,21 @@ def _row(share: ShareInfo, now: float) -> tuple[str, ...]:
     if expires is not None:
         left = _duration(expires - now)
         ending = f"{_clock(expires, now)} (in {left})" if expires > now else "has ended"
+    people = f"[{_people(share)}]" if _people(share) else ""
     return (
         printable(str(share["id"])),
         printable(str(share.get("path") or share.get("route") or "?")),
         str(share.get("guests") or 0),
         used,
         ending,
-        " ".join(filter(None, (printable(str(share.get("label") or "")), _people(share)))),
+        " ".join(filter(None, (printable(str(share.get("label") or "")), people))),
     )
 
 
 def _people(share: ShareInfo) -> str:
-    """Return whom a share is for, in brackets; empty where it is for whoever has the link."""
+    """Return whom a share is for by their names; empty where it is for whoever has the link."""
     groups = [f"group {name}" for name in share.get("groups") or ()]
-    names = ", ".join([*(share.get("users") or ()), *groups])
-    return f"[{printable(names)}]" if names else ""
+    return printable(", ".join([*(share.get("users") or ()), *groups]))
 
 
 def _clock(when: float, now: float) -> str:

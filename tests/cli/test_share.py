@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support.answering import SECRET, answering
 from support.bots import bot_text
 from support.server import RunningServer, free_port, running_server, wait_for
 from support.sharecommand import TOKEN_IN_LINK, Ended, command, runtime_of
@@ -249,6 +250,29 @@ def test_where_guests_are_off_it_says_who_can_switch_them_on(tmp_path):
     assert (ended.code, ended.out) == (1, "")
     assert "WSHandlerApp.guests" in ended.said
     assert "links" in ended.said
+
+
+def test_people_are_asked_for_by_name_and_told_apart_from_whoever_has_a_link(tmp_path):
+    made = {
+        "id": "3f9a",
+        "url": "https://hub.example.org/services/bots/open/3f9a",
+        "path": "/pingbot",
+        "label": "",
+        "expires": None,
+        "uses": None,
+        "users": ["bob", "eve"],
+        "groups": ["staff"],
+    }
+    people = ["--user", "bob", "--user", "eve", "--group", "staff"]
+    with answering(201, json.dumps(made).encode()) as (server, heard):
+        where = ["--url", server.url, "--token", SECRET]
+        ended = command(tmp_path, "share", "/pingbot", *people, *where)
+    assert (ended.code, ended.out) == (0, made["url"] + "\n"), ended.said
+    assert "/pingbot: bob, eve, group staff may talk to it, until you revoke it." in ended.said
+    assert "They log in at the Hub" in ended.said
+    assert "chat" not in ended.said, "the address is of no use there"
+    asked = json.loads(heard[0][3])
+    assert (asked["users"], asked["groups"]) == (["bob", "eve"], ["staff"])
 
 
 def test_a_server_without_any_login_can_share_its_bots_too(tmp_path):

@@ -36,6 +36,7 @@ def test_an_end_is_said_as_the_clock_and_as_the_time_that_is_left(seconds, words
 )
 def test_how_many_may_come_is_said_in_words(uses, words):
     assert guests({"uses": uses}) == words
+    assert guests({"uses": uses, "users": ["bob"], "groups": ["staff"]}) == "bob, group staff"
 
 
 def test_a_share_is_named_by_its_path_and_its_label():
