@@ -38,18 +38,17 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
-from ..shares.book import ShareBook, StoreFailed
-from ..shares.stores import open_shares
+from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
-from .access.guests import Guests
 from .access.identity import hub_auth_of
 from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses, origin_of
+from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .configfiles import unloaded
+from .guestbook import open_guests
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -63,16 +62,6 @@ HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
 
 UNRELIABLE = "a setting of c.WSHandlerApp is wrong, and so none can be relied on: {}"
-
-GUESTS_OFF = (
-    "guests are switched off on this server; who runs it can switch them on with "
-    "--WSHandlerApp.guests=links"
-)
-
-GUESTS_OFF_HUB = (
-    "guests are off under JupyterHub until its administrator switches them on, with "
-    '"--WSHandlerApp.guests=links" in c.Spawner.args'
-)
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
@@ -341,15 +330,13 @@ class WSHandlerApp(ExtensionApp):
         self.leftovers = Leftovers()
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        self.shares = self._open_shares()
-        guests = Guests(
+        guests = open_guests(
+            self.serverapp,
             self.manager,
-            self.shares,
             refusals,
+            store=self.session_store,
             policy=self.guests,
-            why_off=GUESTS_OFF_HUB if self._under_hub() else GUESTS_OFF,
             secure_cookie=self.secure_cookie,
-            origin=origin_of(self.serverapp),
         )
         self.collector = ManagerCollector(self.manager, guests)
         self.services = services = Services(
@@ -357,7 +344,7 @@ class WSHandlerApp(ExtensionApp):
             recheck=self.recheck,
             tickets=Tickets(),
             refusals=refusals,
-            shares=self.shares,
+            shares=guests.book,
             guests=guests,
             guest_pages=PageTickets(self.manager.observers),
             leftovers=self.leftovers,
@@ -370,19 +357,13 @@ class WSHandlerApp(ExtensionApp):
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
-    def _open_shares(self) -> ShareBook:
-        """Return the book of shares, beside the sessions; what other servers share is not in it."""
-        assert self.serverapp is not None
-        place = f"{self.serverapp.base_url} {os.path.realpath(self.serverapp.root_dir)}"
-        return ShareBook(open_shares(self.session_store, place, self.log), self.log)
-
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
         self.recheck.start()
         await self.manager.start()
         with suppress(StoreFailed):  # who comes by a share has it read again
-            await self.shares.start()
-            self.shares.judge(self.manager.table)
+            await self.services.shares.start()
+            self.services.shares.judge(self.manager.table)
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -451,7 +432,7 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
-        await self.shares.stop()
+        await self.services.shares.stop()
 
 
 def _plain(value: Any) -> Any:

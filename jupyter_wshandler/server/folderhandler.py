@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from asyncio import to_thread
 
-from jupyter_server.utils import url_path_join
 from tornado.iostream import StreamClosedError
 
+from ..config.paths import as_escaped, path_below
 from . import folder, pages, sandbox
 from .access.admission import AdmissionHandler
 from .access.pagetickets import LENGTH
@@ -140,9 +140,8 @@ class FolderHandler(AdmissionHandler):
             ticket, key = page.ticket, page.key
         base = ""
         if self.route.folder:
-            below = self.request.path[len(self.base_url) - 1 :]
-            files = url_path_join(self.base_url, sandbox.LOWER, key) + below
-            base = pages.seen_from(self.request.path, files)
+            below = path_below(self.base_url, as_escaped(self.request.path)) or "/"
+            base = sandbox.up(below) + sandbox.BELOW.lstrip("/") + key + below
         return sandbox.insertion(ticket, base)
 
     def compute_etag(self) -> str | None:

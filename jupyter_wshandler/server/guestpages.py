@@ -56,9 +56,9 @@ class GuestMatcher(Matcher):
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
         path = path_below(self.base_url, as_escaped(request.path))
-        if path is None or not path.startswith(sandbox.LOWER):
+        if path is None or not path.startswith(sandbox.BELOW):
             return None
-        secret, _, rest = path[len(sandbox.LOWER) :].partition("/")
+        secret, _, rest = path[len(sandbox.BELOW) :].partition("/")
         known = self.services.guest_pages
         if not self.files:
             page = known.of_ticket(secret) if rest == "ticket" else known.of_key(secret)
@@ -112,10 +112,9 @@ class GuestFileHandler(ForGuests, RouteHandler):
         """
         super().initialize(services, found)
         self._page = page
-        self._asked_path = self.request.path
-        own = url_path_join(self.base_url, page.path)
-        if found.page_path is not None:
-            own += f"/{found.page_path}"
+        below = page.path if found.page_path is None else f"{page.path}/{found.page_path}"
+        self._own_location = sandbox.up(f"{sandbox.BELOW}{page.key}{below}") + below.lstrip("/")
+        own = url_path_join(self.base_url, below)
         # From here on it is a request for the file's own address: in the log, and for callbacks.
         self.request.path = own
         self.request.uri = own + (f"?{self.request.query}" if self.request.query else "")
@@ -144,7 +143,7 @@ class GuestFileHandler(ForGuests, RouteHandler):
         goes = self.request.headers.get("Sec-Fetch-Dest", "document") == "document"
         if goes and pages.accepts_html(self.accepted):
             query = f"?{self.request.query}" if self.request.query else ""
-            self.redirect(pages.seen_from(self._asked_path, self.request.path) + query)
+            self.redirect(self._own_location + query)
             return
         await super().serve_page()
 
@@ -197,7 +196,7 @@ class GuestHandler(ForGuests):
         self.page = page
         self.rest = rest
         self._asked_path = self.request.path
-        self.request.path = url_path_join(self.base_url, sandbox.LOWER, "[secret]", rest)
+        self.request.path = url_path_join(self.base_url, sandbox.BELOW, "[secret]", rest)
         self.request.uri = self.request.path
 
     async def prepare(self) -> None:  # type: ignore[override]

@@ -18,7 +18,7 @@ POLICY = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
 NAME = "wshandler-guest"
 """Of the ``meta`` element that `wshandler.js` looks for."""
 
-LOWER = "/wshandler/guest/"
+BELOW = "/wshandler/guest/"
 """Begins the addresses below base_url of what guests' pages ask for."""
 
 # What may stand before a document's head. None of it needs to be looked into.
@@ -42,6 +42,17 @@ def insertion(ticket: str, base: str = "") -> bytes:
     if base:
         found += f'<base href="{escape(base)}"/>'
     return found.encode("ascii", "xmlcharrefreplace")
+
+
+def up(below: str) -> str:
+    """Return how a page writes the server's base URL, relative to its own address.
+
+    A proxy may serve all this below a prefix that nobody here knows.
+
+    Args:
+        below: The page's path below base_url, beginning with a slash.
+    """
+    return "../" * (below.count("/") - 1) or "./"
 
 
 def place(start: bytes) -> int:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from ..config.nodes import shorten
-from ..config.paths import normal_path
-from ..config.patterns import MAX_PATH
 from ..routes import Route, RouteTable
 from ..sessions.sqlitefile import Log
 from ..sessions.thread import StoreThread
+from .asked import check, path_of
 from .share import (
     CHANGED,
     EXPIRED,
@@ -36,14 +34,6 @@ Watcher = Callable[[Share, str], object]
 MOST = 10_000
 """Shares of a server that have not ended, at most."""
 
-MAX_LABEL = 200
-"""Characters of a label."""
-
-MAX_SECONDS = 10 * 366 * 86400.0
-"""Seconds for which a share may be issued that ends at all."""
-
-MAX_USES = 1_000_000
-
 REMEMBER = 31 * 86400.0
 """Seconds for which it is known of a share that has ended why it has."""
 
@@ -55,6 +45,9 @@ LONGEST_WAIT = 30.0
 
 COUNT_EVERY = 1.0
 """Seconds after which the uses of shares without a bound are stored."""
+
+COMPARE_EVERY = 0.5
+"""Seconds after which it is looked whether another server of the same folder has ended a share."""
 
 
 class StoreFailed(Exception):
@@ -83,6 +76,7 @@ class ShareBook:
         self._loaded = self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._counting: asyncio.TimerHandle | None = None
+        self._comparing: asyncio.TimerHandle | None = None
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -106,12 +100,11 @@ class ShareBook:
             if error is not None:
                 self._log.warning("The shares cannot be read: %s", error)
                 raise StoreFailed("the shares cannot be read now; try again") from error
-            for kept in loading.result():
-                self._kept.setdefault(kept.share.id, kept)
-                self._by_hash[kept.hash] = kept.share.id
             self._loaded = True
+            self._merge(loading.result())
             self._forget_old()
             self._look_at_clock()
+            self._compare_later()
         elif not self._loaded:
             raise StoreFailed("the shares cannot be read now; try again")
 
@@ -123,7 +116,7 @@ class ShareBook:
         """
         if self._stopped:
             return
-        for timer in (self._timer, self._counting):
+        for timer in (self._timer, self._counting, self._comparing):
             if timer is not None:
                 timer.cancel()
         self._count()
@@ -211,7 +204,7 @@ class ShareBook:
             StoreFailed: It cannot be stored.
         """
         await self.start()
-        _check(label, expires, uses)
+        check(label, expires, uses)
         now = time.time()
         share = Share(
             id=secrets.token_hex(6),
@@ -345,6 +338,38 @@ class ShareBook:
                 self._log.exception("A share has ended, and who was to know failed")
         return ended
 
+    # ---- another server of the same folder ----------------------------------------------------
+
+    def _compare_later(self) -> None:
+        if not self._stopped:
+            loop = asyncio.get_running_loop()
+            self._comparing = loop.call_later(COMPARE_EVERY, self._compare)
+
+    def _compare(self) -> None:
+        if self._stopped:
+            return
+        if self._worker.waiting() or not any(not kept.share.ended for kept in self._kept.values()):
+            self._compare_later()
+            return
+        self._worker.submit(self._store.changed).add_done_callback(self._compared)
+
+    def _compared(self, future: asyncio.Future[list[Kept] | None]) -> None:
+        if future.exception() is None:
+            self._merge(future.result() or ())
+        self._compare_later()
+
+    def _merge(self, stored: Iterable[Kept]) -> None:
+        """Take what is stored, where it says more than is known here."""
+        for kept in stored:
+            own = self._kept.get(kept.share.id)
+            if own is None:
+                self._kept[kept.share.id] = kept
+                self._by_hash[kept.hash] = kept.share.id
+            elif kept.share.ended and not own.share.ended:
+                self._end(own, kept.share.ended, kept.share.ended_by)
+            elif kept.share.used > own.share.used:
+                self._count_one(own, kept.share.used - own.share.used)
+
     # ---- the store ---------------------------------------------------------------------------
 
     def _forget_old(self) -> None:
@@ -411,53 +436,3 @@ def _ended(share: Share) -> str:
     if share.ended:
         return share.ended
     return EXPIRED if share.expires is not None and share.expires <= time.time() else ""
-
-
-def _check(label: str, expires: float | None, uses: int | None) -> None:
-    if len(label) > MAX_LABEL or not label.isprintable():
-        raise ShareError(
-            f"label: expected at most {MAX_LABEL} printable characters, found {shorten(label)}"
-        )
-    if expires is not None and not 1 <= expires <= MAX_SECONDS:
-        raise ShareError(
-            f"expires: expected a time of 1 s to ten years, found {expires:g} s; "
-            'write "2h", or null for a share that does not expire'
-        )
-    if uses is not None and not 1 <= uses <= MAX_USES:
-        raise ShareError(
-            f"uses: expected a number from 1 to {MAX_USES}, found {uses}; write null for any number"
-        )
-
-
-def path_of(route: Route, path: str | None) -> str:
-    """Return the path that a share of a route opens, in its normal spelling.
-
-    Args:
-        route: The route.
-        path: As its owner has written it; None for the only one that there is.
-
-    Raises:
-        ShareError: There is no such path.
-    """
-    if route.config_error or route.compiled is None:
-        raise ShareError(f"the route {route.name!r} is broken; its error is in the server's log")
-    if path is None:
-        if route.compiled.literal is None:
-            raise ShareError(
-                f"path: the pattern {route.config.pattern} stands for many addresses; name the "
-                "one to share, such as " + route.sample_path()
-            )
-        return normal_path(route.compiled.literal)
-    if not path.startswith("/") or "?" in path or "#" in path or len(path) > MAX_PATH:
-        raise ShareError(
-            f"path: expected a path below the server's address that begins with /, without ? and "
-            f"#, found {shorten(path)}"
-        )
-    normal = normal_path(path)
-    found = RouteTable([route]).find(normal)
-    if found is None or found[1] is not None:
-        raise ShareError(
-            f"path: expected one that the pattern {route.config.pattern} matches, found "
-            f"{shorten(path)}"
-        )
-    return normal

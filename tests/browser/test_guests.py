@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from support.bots import bot_text
-from support.browser import errors_of, screenshot
+from support.browser import errors_of, profile, screenshot
 from support.chatpage import answers, say, state
 from support.server import running_server
-from support.sharing import revoke, share
+from support.sharing import revoke, share, token_of
 
 YAML = """
 url:
@@ -110,6 +114,33 @@ def come(browser: BrowserContext, made: dict) -> Page:
     return page
 
 
+@pytest.fixture
+def stranger():
+    """Return a server of somebody else's: its port, and the Referers that it was told."""
+    told = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            told.append(self.headers.get("Referer"))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+            self.wfile.write(b"<title>Elsewhere</title>")
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as other:
+        thread = threading.Thread(target=other.serve_forever, name="a stranger's server")
+        thread.start()
+        try:
+            yield other.server_port, told
+        finally:
+            other.shutdown()
+            thread.join()
+
+
 def origin_of(page: Page) -> str:
     return page.evaluate("globalThis.origin")
 
@@ -188,7 +219,7 @@ def test_whoever_is_put_out_reads_why_in_words_and_so_does_who_comes_later(brows
     expect(state(page)).to_have_text("closed")
     answer = page.reload()
     assert answer.status == 403
-    expect(page.locator("body")).to_contain_text("this link has been revoked")
+    expect(page.get_by_role("heading")).to_have_text("This link has been revoked.")
     screenshot(page, "guest-late")
 
 
@@ -222,3 +253,78 @@ def test_a_page_whose_ticket_is_not_known_any_more_says_so_and_is_loaded_again(b
     page.unroute("**/wshandler/guest/*/ticket")
     page.get_by_role("link", name="Load it again").click()
     expect(state(page)).to_have_text("connected")
+
+
+def test_no_link_is_in_the_history_a_referer_or_the_log(browser, server, stranger):
+    port, told = stranger
+    made = share(server, route="folder")
+    page = come(browser, made)
+    expect(page.locator("output")).to_have_text("Guest (guest) says hello json and wasm")
+    secrets = [token_of(made)]
+    secrets += page.evaluate("[document.querySelector('meta[name=wshandler-guest]').content]")
+    secrets += re.findall(r"guest/([\w-]{32})/", page.evaluate("document.baseURI"))
+    assert len(secrets) == 3
+    elsewhere = f"http://127.0.0.1:{port}/"
+    page.evaluate("(url) => fetch(url)", elsewhere)
+    page.evaluate("(url) => { location.href = url; }", elsewhere)
+    expect(page).to_have_title("Elsewhere")
+    assert len(told) >= 2
+    history = browser.new_cdp_session(page).send("Page.getNavigationHistory")["entries"]
+    urls = [entry["url"] for entry in history]
+    assert f"{server.url}folder/" in urls
+    seen = [*urls, *map(str, told), server.log_text()]
+    assert [secret for secret in secrets if any(secret in text for text in seen)] == []
+    page.go_back()
+    expect(page.locator("output")).to_have_text("Guest (guest) says hello json and wasm")
+
+
+FORBIDDEN = {
+    "document.cookie": "SecurityError",
+    "localStorage": "SecurityError",
+    "sessionStorage": "SecurityError",
+    "indexedDB.open('x')": "SecurityError",
+    "navigator.serviceWorker.register('sw.js')": "SecurityError",
+    "confirm('?') && fail()": "nothing",
+    "fetch('../../../api/status', {credentials: 'include'})": "TypeError",
+    "fetch('../../../api/contents', {credentials: 'include'})": "TypeError",
+}
+
+
+def test_a_guests_page_cannot_do_what_the_docs_say_it_cannot(browser, server):
+    # Who opens it has a login as well, as its author has who looks at what guests get.
+    page = browser.new_page()
+    page.goto(share(server, route="folder")["url"])
+    expect(page.locator("output")).to_have_text("Guest (guest) says hello json and wasm")
+    found = {}
+    for act in FORBIDDEN:
+        found[act] = page.evaluate(
+            f"(async () => {{ try {{ await ({act}); return 'nothing'; }}"
+            " catch (error) { return error.name; } })()"
+        )
+    assert found == FORBIDDEN
+    shown = page.evaluate(
+        "new Promise((done) => { const frame = document.createElement('iframe');"
+        " frame.onload = () => { try { done(frame.contentDocument.title); }"
+        " catch (error) { done(error.name); } };"
+        " frame.src = 'more/'; document.body.append(frame); })"
+    )
+    assert shown in ("SecurityError", "TypeError")
+    assert [frame.title() for frame in page.frames[1:]] != ["More"]
+
+
+def test_a_guest_with_a_phone_has_room(chromium, server):
+    made = share(server, route="chat", label="Ada's friends")
+    options = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
+    with profile(chromium, **options) as phone:
+        page = come(phone, made)
+        expect(state(page)).to_have_text("connected")
+        say(page, "Hello")
+        expect(answers(page)).to_have_count(1)
+        screenshot(page, "guest-phone")
+        revoke(server, made["id"])
+        expect(page.locator(".why")).to_have_text("This link has been revoked.")
+        screenshot(page, "guest-phone-revoked")
+        page.reload()
+        expect(page.get_by_role("heading")).to_have_text("This link has been revoked.")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        screenshot(page, "guest-phone-late")
