@@ -187,8 +187,10 @@ class WSHandlerApp(ExtensionApp):
 
     guests = CaselessStrEnum(
         ["links", "off"],
+        None,
+        allow_none=True,
         help="""Whether the owner of a bot may share it with people who have no login here: "links"
-        lets in whoever has a link to it, "off" nobody. The default is "links", and "off" under
+        lets in whoever has a link to it, "off" nobody. Unset, it is "links", and "off" under
         JupyterHub.""",
     ).tag(config=True)
 
@@ -206,10 +208,6 @@ class WSHandlerApp(ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
-
-    @default("guests")
-    def _default_guests(self) -> str:
-        return "off" if self._under_hub() else "links"
 
     def _under_hub(self) -> bool:
         return hub_auth_of(self.settings.get("identity_provider")) is not None

@@ -30,7 +30,7 @@ def open_guests(
     refusals: Refusals,
     *,
     store: str,
-    policy: str,
+    policy: str | None,
     secure_cookie: bool | None,
 ) -> Guests:
     """Return the guests of a server, with the book of its shares, which is read when it starts.
@@ -40,7 +40,7 @@ def open_guests(
         manager: Owns its connections.
         refusals: Takes note of who is refused.
         store: Where its sessions are kept, and its shares beside them.
-        policy: "links" or "off".
+        policy: "links", "off", or None for what it is where nobody has said.
         secure_cookie: The administrator's word about the Secure attribute of cookies.
     """
     # What another server of the same user shares is none of this one's.
@@ -50,7 +50,8 @@ def open_guests(
         manager,
         ShareBook(open_shares(store, place, manager.log), manager.log),
         refusals,
-        policy=policy,
+        # Not the trait's own default: Jupyter asks for that before it is known who asks for logins.
+        policy=policy or ("off" if under_hub else "links"),
         why_off=GUESTS_OFF_HUB if under_hub else GUESTS_OFF,
         secure_cookie=secure_cookie,
         origin=origin_of(serverapp),
