@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -10,7 +12,14 @@ import pytest
 from support.answering import SECRET, answering
 from support.bots import bot_text
 from support.server import RunningServer, free_port, running_server, wait_for
-from support.sharecommand import TOKEN_IN_LINK, Ended, command, runtime_of
+from support.sharecommand import (
+    SECONDS,
+    TOKEN_IN_LINK,
+    Ended,
+    command,
+    own_terminal,
+    runtime_of,
+)
 
 from jupyter_wshandler.client import connect
 from jupyter_wshandler.errors import ConnectionClosed, HandshakeRefused
@@ -185,6 +194,26 @@ def test_a_link_is_talked_to_in_a_terminal_by_whoever_has_no_server(served, tmp_
     half = command(tmp_path, "chat", made.link.partition("=")[0] + "=", said="hello\n")
     assert (half.code, half.out) == (2, "")
     assert "copy all of it" in half.said
+
+
+def test_who_talks_in_a_terminal_is_told_at_once_that_the_link_was_revoked(served, tmp_path):
+    made = share(served, "/pingbot")
+    with subprocess.Popen(
+        [sys.executable, "-m", "jupyter_wshandler", "chat", made.link],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=own_terminal(tmp_path),
+    ) as talking:
+        talking.stdin.write("hello\n")
+        talking.stdin.flush()
+        assert json.loads(talking.stdout.readline())["kind"] == "guest"
+        share(served, "--revoke", made.share_id)
+        talking.stdin.write("still there?\n")
+        talking.stdin.flush()
+        assert talking.wait(SECONDS) == 1
+        assert "4403 this link has been revoked" in talking.stderr.read()
 
 
 @pytest.mark.parametrize(
