@@ -269,7 +269,8 @@ def test_a_link_that_nobody_knows_leads_to_words_and_to_no_login(server):
         "/who?share_token=AAAAAAAAAAAAAAAAAAAAAA", token=False, headers={"Accept": "text/html"}
     )
     assert status == 403
-    assert b"this link is not known here; it may have been revoked, ask for a new one" in body.lower()
+    words = b"this link is not known here; it may have been revoked, ask for a new one"
+    assert words in body.lower()
     assert refused(server, "/who", {"Authorization": "Bearer AAAAAAAAAAAAAAAAAAAAAA"})[0] == 403
 
 
