@@ -12,9 +12,21 @@ EPILOG = """\
 examples:
   jupyter wshandler demo
   jupyter wshandler chat /pingbot
+  jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler check wshandler.yaml
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
 """
+
+SHARE_EPILOG = """\
+examples:
+  jupyter wshandler share /pingbot
+  jupyter wshandler share /pingbot --label "Tuesday's class" --expires 2h --uses 30
+  jupyter wshandler share --list
+  jupyter wshandler share --revoke 3f9a
+"""
+
+EXPIRES = "2h"
+"""How long a link works where nothing else is said."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     _add_chat(commands)
+    _add_share(commands)
     return main
 
 
@@ -67,11 +80,71 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "printed as they come. Ctrl-C stops an answer, Ctrl-D ends. From a pipe, each line waits "
         "for the answer to the one before, and the exit code is 0 where all went well.",
     )
-    chat.add_argument("bot", metavar="PATH", help="the bot's path, as in /pingbot, or its URL")
     chat.add_argument(
+        "bot",
+        metavar="PATH",
+        help="the bot's path, as in /pingbot, its URL, or a shared link (in quotes)",
+    )
+    _add_server(chat)
+
+
+def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    share = commands.add_parser(
+        "share",
+        help="let others talk to one bot of a running server, by a link",
+        description="Make a link to one bot of a running server. Whoever has it talks to that\n"
+        "bot, without a login, and can do nothing else. Only the link goes to the standard\n"
+        "output, so that it can be piped; words about it go to the standard error.",
+        epilog=SHARE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    share.add_argument(
+        "bot", metavar="BOT", nargs="?", help="the bot's path, as in /pingbot, or its name"
+    )
+    share.add_argument(
+        "--path", help="the path to share, as in /room/blue, where the bot's pattern has parts"
+    )
+    share.add_argument("--label", default="", help="what you, and the bot, call these guests")
+    share.add_argument(
+        "--expires",
+        metavar="TIME",
+        default=EXPIRES,
+        help="how long the link works: 30m, 2h, 7d, or never; %(default)s by default",
+    )
+    share.add_argument(
+        "--uses", metavar="N", type=int, help="how many guests it lets in; any number by default"
+    )
+    share.add_argument(
+        "--no-page", action="store_true", help="share the socket only, and not the bot's page"
+    )
+    for who in ("user", "group"):
+        share.add_argument(
+            f"--{who}",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help=f"let in this {who} of the JupyterHub, and not whoever has a link, where the Hub "
+            "has a directory of bots; may be there more than once",
+        )
+    instead = share.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--list", action="store_true", help="show what is shared, and who is in; of BOT, or of all"
+    )
+    instead.add_argument(
+        "--revoke",
+        metavar="ID",
+        nargs="+",
+        help="end what is shared, and close its connections; the first letters of an ID will do",
+    )
+    share.add_argument("--json", action="store_true", help="print JSON for programs")
+    _add_server(share)
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--url", default="", help="the server, as in http://127.0.0.1:8888/; found by default"
     )
-    login = chat.add_mutually_exclusive_group()
+    login = command.add_mutually_exclusive_group()
     login.add_argument(
         "--token",
         help="what to log in with, if it is not found; other users of this machine can see it, "
@@ -80,9 +153,8 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     login.add_argument("--token-file", metavar="FILE", help="a file that holds the token")
 
 
-def _chat(arguments: argparse.Namespace) -> int:
-    from .chat import chat
-
+def _talk_or_share(arguments: argparse.Namespace) -> int:
+    """Run a command that logs in to a running server."""
     token = arguments.token
     if arguments.token_file is not None:
         try:
@@ -92,7 +164,30 @@ def _chat(arguments: argparse.Namespace) -> int:
             why = getattr(error, "strerror", None) or error
             print(f"--token-file {arguments.token_file}: {why}", file=sys.stderr)
             return 2
-    return chat(arguments.bot, url=arguments.url, token=token)
+    if arguments.command == "chat":
+        from .chat import chat
+
+        return chat(arguments.bot, url=arguments.url, token=token)
+    from .share import Wish, share
+
+    wish = Wish(
+        bot=arguments.bot or "",
+        path=arguments.path or "",
+        label=arguments.label,
+        expires=arguments.expires,
+        uses=arguments.uses,
+        page=not arguments.no_page,
+        users=tuple(arguments.user),
+        groups=tuple(arguments.group),
+    )
+    return share(
+        wish,
+        show=arguments.list,
+        revoke=arguments.revoke or (),
+        as_json=arguments.json,
+        url=arguments.url,
+        token=token,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,8 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .serve import serve
 
         return serve(arguments.file, rest)
-    if arguments.command == "chat":
-        return _chat(arguments)
+    if arguments.command in ("chat", "share"):
+        return _talk_or_share(arguments)
     from .demo import demo
 
     return demo(once=arguments.once, port=arguments.port, browser=not arguments.no_browser)

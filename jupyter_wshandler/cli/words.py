@@ -10,9 +10,9 @@ from ..client.running import runtime_dir
 from .transcript import harmless
 
 
-def complain(sentence: str, code: int = 1) -> int:
+def complain(sentence: str, code: int = 1, *, command: str = "chat") -> int:
     """Write why the command ends, and return its exit code."""
-    print(f"jupyter wshandler chat: {harmless(sentence)}", file=sys.stderr)
+    print(f"jupyter wshandler {command}: {harmless(sentence)}", file=sys.stderr)
     return code
 
 
@@ -25,28 +25,31 @@ def of_the_command_line(text: str) -> str:
         ),
         ("pass token=os.environ['JUPYTER_TOKEN']", 'pass --token "$JUPYTER_TOKEN"'),
         ("as server=", "as --url"),
+        ("pass one of its tokens as token=...", "pass one of its tokens as --token-file FILE"),
         ("token=...", "--token TOKEN"),
+        ("in place of the path", "in place of PATH"),
     ):
         text = text.replace(function, option)
     return text
 
 
-def no_server(target: str, alive: list[Server]) -> str:
+def no_server(target: str, alive: list[Server], *, command: str = "chat") -> str:
     """Return what to do where no server was found, or several.
 
     Args:
-        target: The bot's path.
+        target: The bot's path, or the options in its place.
         alive: The servers that run here.
+        command: The command that looks for one.
     """
     path = target if target.isprintable() else "PATH"
     if alive:
         lines = "".join(f"\n  {server.url}  (folder {server.root_dir})" for server in alive)
         return (
             f"say which Jupyter server, of those that run here:{lines}\n"
-            f"  jupyter wshandler chat {path} --url {alive[0].url}"
+            f"  jupyter wshandler {command} {path} --url {alive[0].url}"
         )
     return (
         f"no Jupyter server of yours runs on this machine (looked in {Path(runtime_dir())}). Start "
         "one (jupyter wshandler serve FILE, or jupyter lab), or name one elsewhere:\n"
-        f"  jupyter wshandler chat {path} --url http://host:8888/ --token TOKEN"
+        f"  jupyter wshandler {command} {path} --url http://host:8888/ --token TOKEN"
     )

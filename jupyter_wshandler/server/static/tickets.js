@@ -158,7 +158,21 @@ function causeOf(said) {
   return {cause: 'refused', detail};
 }
 
+// A link is nobody's login: what the server says of it stands in its answer to the link itself. A
+// GET of one that is good would be one of its uses, and a HEAD is none.
+async function whyLinkRefused(url) {
+  if (!SAME) return whetherThere(url);
+  const as = {credentials: 'omit'};
+  if ((await ask(url, {method: 'HEAD', ...as})).redirected) return {cause: 'refused'};
+  const {status, said} = await ask(url, as);
+  if (status === 404) return {cause: 'missing'};
+  if (status >= 500) return {cause: 'unready', detail: said || String(status)};
+  const hasEnded = status === 403 && !said.startsWith('this link opens a WebSocket');
+  return hasEnded ? {cause: 4403, detail: said} : {cause: 'refused'};
+}
+
 async function whyRefused(url) {
+  if (url.searchParams.has('share_token')) return whyLinkRefused(url);
   if (GUEST) return asGuest(true);
   const told = await whatWasSaid(url);
   if (told) return told;

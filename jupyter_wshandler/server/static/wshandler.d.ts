@@ -83,7 +83,10 @@ export interface Bot extends EventTarget {
   ): void;
 }
 
-/** Connect to a bot: a path below the server's base_url, as in `pattern:`, or a whole URL. */
+/**
+ * Connect to a bot: a path below the server's base_url, as in `pattern:`, a whole URL, or a link that
+ * somebody has shared.
+ */
 export function connect(where: string | URL | undefined, options?: Options): Bot;
 /** Connect to the bot at the page's own address. */
 export function connect(options?: Options): Bot;

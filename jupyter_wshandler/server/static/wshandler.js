@@ -7,7 +7,8 @@
 //   bot.send('hello');
 //
 // connect(where, {meanings, protocols}), or connect({...}) for the page's own address: `where` is a
-// path below the server's base_url, as in `pattern:`, or a whole URL, which a worker has to say;
+// path below the server's base_url, as in `pattern:`, or a whole URL, which a worker has to say, or
+// a link that somebody has shared, as it is;
 // `meanings` are {cause: words}
 // or {cause: {words, state, detailed, link}} in place of those in MEANINGS, where `detailed: false`
 // leaves out what the server has said; `protocols` are the subprotocols to offer. The bot has
@@ -31,6 +32,7 @@ import {GUEST, loadAgain, plain} from './guest.js';
 import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
 const OPTIONS = ['meanings', 'protocols'];
+const SECRET = ['token', 'share_token', 'ws_token', 'redirects'];  // nothing to show or to keep
 const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
 const LONGEST_WAIT = 15;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
@@ -100,7 +102,7 @@ function forbidden(address, error) {
 function pageAddress(hash = '') {
   const address = new URL(plain(location.href));
   address.hash = hash;
-  for (const name of ['token', 'ws_token', 'redirects']) {
+  for (const name of SECRET) {
     // Even what is not there to be deleted has the query spelled anew.
     if (address.searchParams.has(name)) address.searchParams.delete(name);
   }
@@ -158,9 +160,11 @@ class Bot extends EventTarget {
     if (where === undefined) this.url = pageAddress();
     else if (/^(https?|wss?):\/\//.test(where)) this.url = new URL(where.replace(/^ws/, 'http'));
     else this.url = new URL(`./${where.replace(/^\/+/, '')}`, BASE);
-    // Another server than the helper's has tickets of its own, and who sends a token needs none.
+    // Another server than the helper's has tickets of its own, and who sends a token needs none, be
+    // it a login's or a link's.
+    const sent = this.url.searchParams;
     this.#ours = this.url.href.startsWith(BASE.href);
-    this.#asks = this.#ours && !this.url.searchParams.has('token');
+    this.#asks = this.#ours && !sent.has('token') && !sent.has('share_token');
     for (const type of ['open', 'message', 'state', 'unsent']) {
       this.addEventListener(type, (event) => this[`on${type}`]?.(event));
     }
@@ -328,7 +332,7 @@ class Bot extends EventTarget {
     // server, and back; without a token, and without the Hub's own count of redirections.
     const href = page && location.origin === BASE.origin
       ? pageAddress(GUEST ? '' : location.hash) : new URL(this.url);
-    for (const name of ['token', 'ws_token', 'redirects']) href.searchParams.delete(name);
+    for (const name of SECRET) href.searchParams.delete(name);
     const mends = link && page ? {href: href.href, text: link} : null;
     Object.assign(this, {cause, detail, link: mends});
     this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
