@@ -9,6 +9,7 @@ from tornado.routing import PathMatches
 from tornado.web import Application
 
 from .api import base as api
+from .api.health import health_rules
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
 from .handlers import (
@@ -33,6 +34,7 @@ def install(application: Application, services: Services, base_url: str) -> None
         base_url: The server's base URL.
     """
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
+    health = url_path_join(base_url, "wshandler", "api", "health")
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -41,6 +43,7 @@ def install(application: Application, services: Services, base_url: str) -> None
         application,
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
+            *health_rules(PathMatches(re.escape(health) + "$"), services),
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
