@@ -35,7 +35,7 @@ def serve(file: str, options: Sequence[str], *, bots_only: bool = False) -> int:
     from ..server.app import WSHandlerApp
 
     app: Any = WSHandlerApp
-    if os.environ.get("JUPYTERHUB_SERVICE_NAME"):
+    if service_name():
         app = _hub_app(bots_only)
     else:
         WSHandlerApp.announces = True
