@@ -224,13 +224,13 @@ def tickets(house: House, door: Door) -> dict[str, int]:
     browser = house.hub.browser("ada", house.server, door)
     script = Client(house.hub, door)
     token = house.hub.token("ada")
-    at = house.server.at("ticket")
+    at, of = house.server.at("ticket"), house.server.at
     with_ticket = browser.ticketed(house.server, "ticket")
     return {
         "the cookie alone": browser.status(at),
         "the cookie and a ticket": browser.status(with_ticket),
         "the cookie and the same ticket again": browser.status(with_ticket),
-        "a token in the header": status(house.server.at, script, "ticket", "header", token, "none"),
+        "a token in the header": status(of, script, "ticket", "header", token, "none"),
         "a token in the query": status(
             house.server.at, script, "ticket", "query", token, "this server"
         ),
@@ -350,8 +350,8 @@ server; that row shows a browser which is logged in at the Hub only.
 
 ## At a service with bots only
 
-[One server for everybody](jupyterhub.md#bots-as-a-service), at `/services/bots/` of the same Hub. The last
-column is a `POST` that would open a terminal on any other server.
+[One server for everybody](jupyterhub.md#bots-as-a-service), at `/services/bots/` of the same Hub.
+The last column is a `POST` that would open a terminal on any other server.
 """
 
 TICKETS = """
