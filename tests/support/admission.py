@@ -36,6 +36,10 @@ url:
     pattern: /ticket
     handler: WebSocketHandler
     kwargs: {{on_message: bot.echo, xsrf: ticket}}
+  paged:
+    pattern: /paged
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.echo, page: page.html}}
   class:
     pattern: /class
     handler: WebSocketHandler
@@ -116,7 +120,7 @@ def running_house(folder: Path) -> Iterator[House]:
             running_hub(
                 folder / "hub",
                 CONFIG,
-                modules={"bot.py": BOT},
+                modules={"bot.py": BOT, "page.html": "<!doctype html><title>A page</title>"},
                 users=["ada", "bob", "eve", "gil"],
                 admins=["root"],
                 groups={"class": ["gil"]},
@@ -196,12 +200,12 @@ def service_admissions(house: House, door: Door) -> dict[tuple[str, str], dict[s
         token = hub.service_tokens.get(name) or hub.token(name)
         if name not in hub.service_tokens:
             browser = hub.browser(name, door=door)
-            browser.visit(house.service("ticket"))
+            browser.visit(house.service("paged"))
             clients[who, "cookie"] = browser, ""
         for way in ("header", "query"):
             clients[who, way] = Client(hub, door), token
     browser = hub.browser("eve", door=door)
-    browser.visit(house.service("ticket"))
+    browser.visit(house.service("paged"))
     clients[SERVICE_REVOKED, "cookie"] = browser.log_out(), ""
     token = hub.token("eve")
     hub.revoke("eve", token)
