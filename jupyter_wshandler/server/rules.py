@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from . import guestpages
 from .api import base as api
+from .api.health import health_rules
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
@@ -36,6 +37,7 @@ def install(application: Application, services: Services, base_url: str) -> None
     """
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
+    health = url_path_join(base_url, "wshandler", "api", "health")
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -46,6 +48,7 @@ def install(application: Application, services: Services, base_url: str) -> None
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
+            *health_rules(PathMatches(re.escape(health) + "$"), services),
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
