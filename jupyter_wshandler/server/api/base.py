@@ -152,13 +152,17 @@ class WithBodyHandler(UnreadBody, ApiHandler):
         self.send_error(error.status_code, exc_info=(type(error), error, None))
 
 
-def rules(matcher: Matcher, handler: type[ApiHandler], services: Services) -> list[Rule]:
+def rules(
+    matcher: Matcher, handler: type[ApiHandler], services: Services, **settings: Any
+) -> list[Rule]:
     """Return the rules of an address of the API.
 
     Args:
         matcher: Matches the address.
         handler: Serves it.
         services: What the handlers share.
+        settings: What else the handler gets in `initialize`.
     """
     with_body = type(f"{handler.__name__}WithBody", (WithBodyHandler, handler), {})
-    return rules_for(matcher, handler, stream_request_body(with_body), {"services": services})
+    given = {"services": services, **settings}
+    return rules_for(matcher, handler, stream_request_body(with_body), given)
