@@ -19,6 +19,7 @@ from .hub import HubSilent, ServerId
 from .messages import (
     MOST_CHECKS,
     About,
+    Ids,
     Questions,
     Redemption,
     Registration,
@@ -90,8 +91,18 @@ class AboutHandler(ServerHandler):
         self.answer(About(self.directory.home))
 
 
-class SharesHandler(ServerHandler):
-    """The bots that a server shares."""
+class AllSharesHandler(ServerHandler):
+    """All that a server shares."""
+
+    @ws_authenticated
+    async def get(self) -> None:
+        """Answer with the ids."""
+        own = await self.directory.of(self.server)
+        self.answer(Ids(tuple(listing.id for listing in own)))
+
+
+class ShareHandler(ServerHandler):
+    """One bot that a server shares."""
 
     most = {"put": 256 * 1024}
 

@@ -25,21 +25,19 @@ from ..api import base as api
 from ..api.base import ApiHandler
 from ..pages import HTML, POLICY
 from ..services import Services
-from .forservers import HUB_SILENT, AboutHandler, CheckHandler, RedeemHandler, SharesHandler
+from .forservers import (
+    HUB_SILENT,
+    AboutHandler,
+    AllSharesHandler,
+    CheckHandler,
+    RedeemHandler,
+    ShareHandler,
+)
 from .hub import HubSilent
-from .messages import HOME, SERVERS
+from .messages import CODE, HOME, SERVERS, STATE
 from .service import Directory, NotShared, ServerStopped
 
 STATIC = Path(__file__).parents[1] / "static"
-
-OPEN = "share_open"
-"""The query argument that asks a server to let the directory's user in: the id of a share."""
-
-CODE = "share_code"
-"""The query argument that carries a code. Jupyter's access log leaves out what has such a name."""
-
-STATE = "share_state"
-"""The query argument with the digest of what the server has given the browser."""
 
 _STATE = re.compile(r"[0-9a-f]{64}")
 
@@ -172,7 +170,7 @@ class OpenHandler(PageHandler):
         self.refuse_frames()
         with _in_words(self.directory):
             where = await self.directory.open(self.person, share)
-        self.redirect(f"{where}?{urlencode({OPEN: share})}")
+        self.redirect(where)
 
 
 class CodeHandler(PageHandler):
@@ -191,7 +189,7 @@ class CodeHandler(PageHandler):
             raise HTTPError(400, "this address is not complete; open the bot from the list")
         with _in_words(self.directory):
             where, code = await self.directory.code(self.person, share, state)
-        self.redirect(f"{where}?{urlencode({CODE: code, OPEN: share})}")
+        self.redirect(f"{where}?{urlencode({CODE: code})}")
 
 
 @contextmanager
@@ -223,7 +221,8 @@ def rules(services: Services, directory: Directory, base_url: str) -> list[Rule]
         ("wshandler/api/directory", OverviewHandler),
         (f"wshandler/api/directory/{share}", StopHandler),
         (f"{SERVERS}/about", AboutHandler),
-        (f"{SERVERS}/shares/{share}", SharesHandler),
+        (f"{SERVERS}/shares", AllSharesHandler),
+        (f"{SERVERS}/shares/{share}", ShareHandler),
         (f"{SERVERS}/redeem", RedeemHandler),
         (f"{SERVERS}/check", CheckHandler),
     ]

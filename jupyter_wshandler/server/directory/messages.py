@@ -17,6 +17,15 @@ SERVERS = "wshandler/directory/servers"
 HOME = "wshandler/directory"
 """The page for people, below the base URL of the service."""
 
+ARRIVAL = "wshandler/shared"
+"""Where a user's server lets people in who come from the directory, below its base URL."""
+
+CODE = "share_code"
+"""The query argument that carries a code. Jupyter's access log leaves out what has such a name."""
+
+STATE = "share_state"
+"""The query argument with the digest of what the server has given the browser; left out, too."""
+
 MOST_PEOPLE = 500
 """Users, and groups, that one bot is shared with."""
 
@@ -172,6 +181,12 @@ class Verdicts(msgspec.Struct, frozen=True):
     """The answers to several questions, in their order."""
 
     answers: tuple[Verdict, ...]
+
+
+class Ids(msgspec.Struct, frozen=True):
+    """The ids of all that a server shares."""
+
+    shares: tuple[str, ...]
 
 
 class About(msgspec.Struct, frozen=True):

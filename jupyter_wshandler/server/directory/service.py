@@ -13,7 +13,7 @@ from typing import Any
 from ...sessions.thread import StoreThread
 from .codes import Codes, Grant
 from .hub import Hub, HubSilent, Place, ServerId, lacking
-from .messages import HOME, Listing, Person, Question, Redemption, Registration, Verdict
+from .messages import ARRIVAL, HOME, Listing, Person, Question, Redemption, Registration, Verdict
 from .registry import Registry, is_among
 from .stores import ListingStore
 
@@ -152,6 +152,15 @@ class Directory:
         self._log.info("Directory: %s shares %s no more", listing.owner, share)
         return True
 
+    async def of(self, server: ServerId) -> list[Listing]:
+        """Return all that a server shares.
+
+        Args:
+            server: The server, by the Hub's word.
+        """
+        await self.loaded()
+        return self.registry.of(*server)
+
     async def redeem(self, server: ServerId, asked: Redemption) -> Person | None:
         """Say who has come with a code, or None where the code is not good.
 
@@ -214,7 +223,9 @@ class Directory:
     # ---- for people ------------------------------------------------------------------------
 
     async def open(self, user: str, share: str) -> str:
-        """Return where to go to open a bot: the server's own address, without any code.
+        """Return where to go to open a bot: an address of its own server's, without any code.
+
+        There the browser is given what a code is bound to. Who owns the server needs none.
 
         Args:
             user: The Hub's name of who asks.
@@ -228,7 +239,8 @@ class Directory:
         place = await self._place(listing)
         if not place.ready:
             raise ServerStopped(f"{_whose(listing)} is stopped; ask {listing.owner} to start it")
-        return place.url.rstrip("/") + listing.path
+        server = place.url.rstrip("/")
+        return server + listing.path if user == listing.owner else f"{server}/{ARRIVAL}/{share}"
 
     async def code(self, user: str, share: str, state: str) -> tuple[str, str]:
         """Return where to go to open a bot, and a code to go there with.
