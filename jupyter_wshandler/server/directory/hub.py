@@ -105,6 +105,8 @@ class _Answers:
             task = asyncio.get_running_loop().create_task(
                 _run(ask), name="wshandler directory asks the Hub"
             )
+            # Everybody who has waited for it may have left; then nobody looks at its failure.
+            task.add_done_callback(_failed)
             self._kept.pop(key, None)
             self._kept[key] = (monotonic(), task)
             while len(self._kept) > REMEMBER:
