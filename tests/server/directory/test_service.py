@@ -65,7 +65,7 @@ async def directory(hub, store):
 
 async def code_for(directory, user="bob") -> str:
     where, code = await directory.code(user, "share-one", STATE)
-    assert where == "/user/ada/pingbot"
+    assert where == "/user/ada/wshandler/shared/share-one"
     return code
 
 
@@ -205,7 +205,12 @@ async def test_a_named_server_with_a_host_of_its_own_is_opened_there(directory, 
     where = "http://ada.hub.example/user/ada/my%20server/"
     hub.users["ada"] = HubUser("ada", (), {"my server": Place(where, True)})
     await directory.register(ServerId("ada", "my server"), SHARED)
-    assert await directory.open("bob", "share-one") == where + "pingbot"
+    assert await directory.open("bob", "share-one") == where + "wshandler/shared/share-one"
+
+
+async def test_who_owns_the_server_needs_no_code(directory):
+    await directory.register(ADA, SHARED)
+    assert await directory.open("ada", "share-one") == "/user/ada/pingbot"
 
 
 async def test_what_is_shared_is_stored_before_it_is_known(directory, store, monkeypatch):
