@@ -24,16 +24,20 @@ class Metrics:
         rechecks: Questions whether the login of open connections still holds, by what came of
             them: "allowed", "ended", "forbidden"; "unreachable" and "failed" where nobody
             has answered.
+        share_uses: Guests who have come by a share.
+        guests_refused: Guests who were refused, by route and reason.
     """
 
     __slots__ = (
         "closed",
         "dropped",
         "errors",
+        "guests_refused",
         "opened",
         "rate_limited",
         "rechecks",
         "refused",
+        "share_uses",
         "unhandled",
     )
 
@@ -46,6 +50,8 @@ class Metrics:
         self.errors: Counter[str] = Counter()
         self.refused: Counter[tuple[str, str]] = Counter()
         self.rechecks: Counter[str] = Counter()
+        self.share_uses: Counter[str] = Counter()
+        self.guests_refused: Counter[tuple[str, str]] = Counter()
 
     def ended(self, route: str, code: int | None, dropped: int, rate_limited: int) -> None:
         """Count a connection that has ended.

@@ -69,6 +69,9 @@ class AuthChecks(Checks):
                 report.problem(node.keys[key], MEANINGLESS_AUTH[key])
             elif key in ("recheck", "recheck_grace"):
                 fields[key] = self._recheck(key, child)
+            elif key == "guests":
+                typed = self._typed(keys_of(AuthEntry)[key], child)
+                fields[key] = typed is True
             else:
                 hint = suggest(key, key_names(AuthEntry))
                 report.problem(node.keys[key], f"unknown key {key!r}; {hint}")

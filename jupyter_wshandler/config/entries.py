@@ -145,6 +145,15 @@ class AuthEntry(msgspec.Struct, forbid_unknown_fields=True):
             "ten times `recheck`",
         ),
     ] = UNSET
+    guests: Annotated[
+        bool | UnsetType,
+        doc(
+            "Whether the route may be shared: `false` refuses whoever comes by a share, also by "
+            "one that was issued before.",
+            "`true` or `false`",
+            "`true`",
+        ),
+    ] = UNSET
 
 
 class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):

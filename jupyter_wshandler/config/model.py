@@ -63,7 +63,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     `required` False makes the route public. `users`, `groups` and `scopes` are the values that
     match, empty for any. `membership` is a tuple of rules of which one must match; in a rule
     every key must match, and any listed value does. `recheck` and `recheck_grace` are in seconds;
-    `recheck_grace` None means ten times `recheck`.
+    `recheck_grace` None means ten times `recheck`. `guests` False refuses whoever comes by a share.
     """
 
     required: bool = True
@@ -74,6 +74,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     condition: FunctionSpec | None = None
     recheck: float = 60.0
     recheck_grace: float | None = None
+    guests: bool = True
 
     @property
     def grace(self) -> float:
@@ -118,6 +119,13 @@ class Ratelimit(msgspec.Struct, frozen=True, kw_only=True):
     then: Literal["close", "error"] = "close"
 
 
+PUBLIC_RATELIMIT = Ratelimit(messages=Rate(100.0))
+"""What holds for a route with ``auth: false`` that has no `ratelimit` of its own."""
+
+GUEST_RATELIMIT = Ratelimit(messages=Rate(100.0), per="user")
+"""What holds for each guest of a route that has no `ratelimit` of its own."""
+
+
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One route, checked. Times are in seconds, sizes in bytes; 0 turns a limit or timer off.
 
@@ -154,10 +162,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueConfig = QueueConfig()
     max_connections: MaxConnections = MaxConnections()
     ratelimit: Ratelimit | None = None
-
-
-PUBLIC_RATELIMIT = Ratelimit(messages=Rate(100.0))
-"""What holds for a route with ``auth: false`` that has no `ratelimit` of its own."""
+    guest_ratelimit: Ratelimit | None = GUEST_RATELIMIT
+    """What holds for guests: the route's own `ratelimit`, where it says one."""
 
 
 EVENTS = (

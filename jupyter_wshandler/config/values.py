@@ -67,6 +67,8 @@ class KwargsReader(AuthChecks, LimitChecks):
         self._conflicts(values)
         if "ratelimit" not in values and not self._fields.get("auth", AuthConfig()).required:
             self._fields["ratelimit"] = PUBLIC_RATELIMIT
+        if "ratelimit" in values and "ratelimit" in self._fields:
+            self._fields["guest_ratelimit"] = self._fields["ratelimit"]
         ordered = {event: self._callbacks[event] for event in EVENTS if event in self._callbacks}
         return {**self._fields, "callbacks": ordered}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import parse_qs, unquote_plus
 
-SECRET_ARGUMENTS = frozenset({"token", "ws_token", "_xsrf"})
+SECRET_ARGUMENTS = frozenset({"token", "ws_token", "share_token", "_xsrf"})
 """Arguments of the query that prove an identity to Jupyter or to this package. No bot sees them: it
 might store them, send them on, or answer with them."""
 

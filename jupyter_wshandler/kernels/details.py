@@ -40,7 +40,7 @@ front of them, proves an identity with, and what may repeat an address that hold
 
 USER_FIELDS = (
     *("username", "name", "display_name", "initials", "avatar_url", "color"),
-    *("groups", "scopes", "kind"),
+    *("groups", "scopes", "kind", "share"),
 )
 
 

@@ -70,15 +70,28 @@ class Seat:
         meter: Weighs the connection's messages; None where the route has no `ratelimit`.
     """
 
-    __slots__ = ("_address", "_counter", "_key", "_limiter", "_limits", "_lingers", "meter", "user")
+    __slots__ = (
+        "_address",
+        "_counter",
+        "_guest",
+        "_key",
+        "_limiter",
+        "_limits",
+        "_lingers",
+        "meter",
+        "user",
+    )
 
-    def __init__(self, limits: Limits, counter: ConnectionCounter, user: str, address: str) -> None:
+    def __init__(
+        self, limits: Limits, counter: ConnectionCounter, user: str, address: str, guest: bool
+    ) -> None:
         counter.add(user, address)
         self._limits = limits
         self._counter: ConnectionCounter | None = counter
         self._limiter: RateLimiter | None = None
         self._lingers = False
         self.user = user
+        self._guest = guest
         self._address = address
         self._key = ""
         self.meter: Meter | None = None
@@ -90,7 +103,7 @@ class Seat:
             config: The route's configuration.
             now: The event loop's time, in seconds.
         """
-        limiter = self._limits.limiter(config)
+        limiter = self._limits.limiter(config, guest=self._guest)
         if self._counter is not None and limiter is not self._limiter:
             if self._limiter is not None:
                 self._limiter.leave(self._key, now)
@@ -149,10 +162,12 @@ class Limits:
         self._descriptors = descriptors or DescriptorGuard()
         self.lingering = 0
         self._counters: dict[str, ConnectionCounter] = {}
-        self._limiters: dict[str, tuple[object, RateLimiter | None]] = {}
+        self._limiters: dict[tuple[str, bool], tuple[object, RateLimiter | None]] = {}
         self._told: dict[str, tuple[float, int]] = {}
 
-    def admit(self, config: RouteConfig, user: str, address: str, now: float) -> Seat:
+    def admit(
+        self, config: RouteConfig, user: str, address: str, now: float, *, guest: bool = False
+    ) -> Seat:
         """Count a connection that is about to open.
 
         Args:
@@ -160,6 +175,7 @@ class Limits:
             user: Names the user, or the visitor without a login.
             address: The peer's address.
             now: The event loop's time, in seconds.
+            guest: Whether it is somebody who has come by a share.
 
         Returns:
             Its place, to be given back when it has closed or did not open after all.
@@ -186,22 +202,25 @@ class Limits:
                 SHARE * 100,
             )
             raise LimitReached(503, "the server is full; try again later", RETRY_AFTER)
-        seat = Seat(self, counter, user, address)
+        seat = Seat(self, counter, user, address, guest)
         seat.adopt(config, now)
         return seat
 
-    def limiter(self, config: RouteConfig) -> RateLimiter | None:
+    def limiter(self, config: RouteConfig, *, guest: bool = False) -> RateLimiter | None:
         """Return what shares out a route's `ratelimit`; a new one where that has changed.
 
         Args:
             config: The route's configuration.
+            guest: Whether it is for guests, for whom something else may hold.
         """
-        basis = (config.ratelimit, config.max_message)
-        known = self._limiters.get(config.name)
+        limit = config.guest_ratelimit if guest else config.ratelimit
+        # What an address may send is one for all who come from it, where all have the same limit.
+        key = (config.name, limit != config.ratelimit)
+        basis = (limit, config.max_message)
+        known = self._limiters.get(key)
         if known is None or known[0] != basis:
-            limit = config.ratelimit
             limiter = None if limit is None else RateLimiter(limit, config.max_message)
-            known = self._limiters[config.name] = (basis, limiter)
+            known = self._limiters[key] = (basis, limiter)
         return known[1]
 
     def _tell(self, limit: str, now: float, line: str, *args: object) -> None:

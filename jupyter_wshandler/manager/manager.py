@@ -351,18 +351,20 @@ class WebSocketManager:
                 end()
         self.connections.pop(name, None)
 
-    def admit(self, connection: Connection, user: str) -> None:
+    def admit(self, connection: Connection, user: str, *, guest: bool = False) -> None:
         """Give a connection that is about to open its place in the route's limits.
 
         Args:
             connection: What `connection` returned; `release` gives the place back.
             user: Names the user, or the visitor without a login.
+            guest: Whether it is somebody who has come by a share.
 
         Raises:
             LimitReached: There is no place for it.
         """
         address, now = connection.request.remote_ip, self.io.loop.time()
-        connection.take_seat(self.limits.admit(connection.entry.config, user, address, now))
+        config = connection.entry.config
+        connection.take_seat(self.limits.admit(config, user, address, now, guest=guest))
 
     def release(self, connection: Connection) -> None:
         """Let go of the session and the place of a connection that has ended, or never opened."""

@@ -61,7 +61,7 @@ class ServedRoutes(Observer):
         self.watching: Watching = watching
         self._connections = connections
         self._by_route: dict[str, set[Connection]] = {}
-        self._swapped = swapped
+        self._swapped: list[Callable[[], object]] = [swapped]
         self._source: Source | None = None
         self._loader = RouteLoader()
         self._said = RouteLog(log)
@@ -110,6 +110,18 @@ class ServedRoutes(Observer):
     def close(self) -> None:
         """Forget the callback modules."""
         self._loader.close()
+
+    def watch(self, swapped: Callable[[], object]) -> None:
+        """Call one more function after each swap, before open connections are taken along.
+
+        Args:
+            swapped: The function; it is called on the event loop once that runs.
+        """
+        self._swapped.append(swapped)
+
+    def _tell_swapped(self) -> None:
+        for swapped in self._swapped:
+            swapped()
 
     # ---- the first time ----------------------------------------------------------------------
 
@@ -242,7 +254,7 @@ class ServedRoutes(Observer):
         self.table = RouteTable(self.configured, last=self.live.values())
         for route in self.table:
             route.connections = len(self._by_route.get(route.name, ()))
-        self._swapped()
+        self._tell_swapped()
 
     # ---- routes whose functions are at hand ----------------------------------------------------
 
@@ -264,7 +276,7 @@ class ServedRoutes(Observer):
         self.table.put(route)
         connections = tuple(self._by_route.get(route.name, ()))
         route.connections = len(connections)
-        self._swapped()
+        self._tell_swapped()
         for connection in connections:
             self._move(connection)
 
@@ -278,7 +290,7 @@ class ServedRoutes(Observer):
         if self.live.pop(name, None) is None:
             return
         self.table.discard(name)
-        self._swapped()
+        self._tell_swapped()
         if close:
             for connection in tuple(self._by_route.get(name, ())):
                 self._move(connection)

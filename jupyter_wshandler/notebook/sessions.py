@@ -11,7 +11,7 @@ from typing import Any
 from ..engine.texts import is_writable, unwritable
 from ..kernels.batches import MAX_CHANGES
 from ..sessions.manager import Session
-from ..sessions.stores import Log
+from ..sessions.sqlitefile import Log
 from ..sessions.thread import StoreThread
 from ..sessions.values import (
     MAX_REST,

@@ -53,6 +53,22 @@ def _address(route: Route, serverapp: Any) -> str:
     return str(urlunsplit((scheme, host, path, query, ""))) + rest
 
 
+def origin_of(serverapp: Any) -> Callable[[str], str]:
+    """Return what tells the origin that people reach a server at, for a link to it.
+
+    Args:
+        serverapp: The running server.
+    """
+
+    def origin(asked: str) -> str:
+        # The Hub and the server's owner know it better than a request from the same machine.
+        known = os.environ.get("JUPYTERHUB_PUBLIC_URL") or serverapp.custom_display_url
+        url = urlsplit(known or asked or serverapp.connection_url)
+        return f"{url.scheme}://{url.netloc}"
+
+    return origin
+
+
 def address_for_cells(serverapp: Any, script: str) -> Callable[[Route], dict[str, str]]:
     """Return what tells a cell where people reach its bot.
 

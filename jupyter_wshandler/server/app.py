@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -37,12 +38,15 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
+from ..shares.book import ShareBook, StoreFailed
+from ..shares.stores import open_shares
 from ..transports.handover import TRANSPORTS
+from .access.guests import Guests
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses
+from .addresses import address_for_cells, addresses, origin_of
 from .bodies import Leftovers
 from .configfiles import unloaded
 from .jupytersettings import without_effect
@@ -58,6 +62,16 @@ HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
 
 UNRELIABLE = "a setting of c.WSHandlerApp is wrong, and so none can be relied on: {}"
+
+GUESTS_OFF = (
+    "guests are switched off on this server; who runs it can switch them on with "
+    "--WSHandlerApp.guests=links"
+)
+
+GUESTS_OFF_HUB = (
+    "guests are off under JupyterHub until its administrator switches them on, with "
+    '"--WSHandlerApp.guests=links" in c.Spawner.args'
+)
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
@@ -181,6 +195,13 @@ class WSHandlerApp(ExtensionApp):
         named.""",
     ).tag(config=True)
 
+    guests = CaselessStrEnum(
+        ["links", "off"],
+        help="""Whether the owner of a bot may share it with people who have no login here: "links"
+        lets in whoever has a link to it, "off" nobody. The default is "links", and "off" under
+        JupyterHub.""",
+    ).tag(config=True)
+
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -195,6 +216,13 @@ class WSHandlerApp(ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
+
+    @default("guests")
+    def _default_guests(self) -> str:
+        return "off" if self._under_hub() else "links"
+
+    def _under_hub(self) -> bool:
+        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
@@ -222,8 +250,7 @@ class WSHandlerApp(ExtensionApp):
         JupyterHub's proxy counts every pong as activity of the server, so that a forgotten tab
         would keep it from the culler for ever.
         """
-        under_hub = hub_auth_of(self.settings.get("identity_provider")) is not None
-        return HUB_IDLE if under_hub else 0.0
+        return HUB_IDLE if self._under_hub() else 0.0
 
     def _is_classic_hub_app(self) -> bool:
         """Return whether JupyterHub's login is there, and not as Jupyter's identity provider."""
@@ -288,7 +315,7 @@ class WSHandlerApp(ExtensionApp):
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
-            self.kernel_routes = "off"
+            self.kernel_routes = self.guests = "off"
             return
         source = partial(
             load,
@@ -311,14 +338,26 @@ class WSHandlerApp(ExtensionApp):
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
-        self.collector = ManagerCollector(self.manager)
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        services = Services(
+        self.shares = self._open_shares()
+        guests = Guests(
+            self.manager,
+            self.shares,
+            refusals,
+            policy=self.guests,
+            why_off=GUESTS_OFF_HUB if self._under_hub() else GUESTS_OFF,
+            secure_cookie=self.secure_cookie,
+            origin=origin_of(self.serverapp),
+        )
+        self.collector = ManagerCollector(self.manager, guests)
+        self.services = services = Services(
             manager=self.manager,
             recheck=self.recheck,
             tickets=Tickets(),
             refusals=refusals,
+            shares=self.shares,
+            guests=guests,
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,
@@ -329,10 +368,19 @@ class WSHandlerApp(ExtensionApp):
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
+    def _open_shares(self) -> ShareBook:
+        """Return the book of shares, beside the sessions; what other servers share is not in it."""
+        assert self.serverapp is not None
+        place = f"{self.serverapp.base_url} {os.path.realpath(self.serverapp.root_dir)}"
+        return ShareBook(open_shares(self.session_store, place, self.log), self.log)
+
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.
         self.recheck.start()
         await self.manager.start()
+        with suppress(StoreFailed):  # who comes by a share has it read again
+            await self.shares.start()
+            self.shares.judge(self.manager.table)
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -401,6 +449,7 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
+        await self.shares.stop()
 
 
 def _plain(value: Any) -> Any:

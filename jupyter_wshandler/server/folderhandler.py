@@ -7,7 +7,8 @@ from asyncio import to_thread
 from tornado.iostream import StreamClosedError
 
 from . import folder, pages
-from .access.admission import AdmissionHandler, Refused
+from .access.admission import AdmissionHandler
+from .access.refused import Refused
 
 
 class FolderHandler(AdmissionHandler):

@@ -19,9 +19,10 @@ from ..connection.request import Request
 from ..engine.handshake import upgrade_required
 from ..errors import LimitReached
 from . import pages
-from .access.admission import BROKEN, Refused
+from .access.admission import BROKEN
 from .access.identity import session_id, user_key, user_keys
 from .access.refusals import Refusal
+from .access.refused import Refused
 from .bodies import UnreadBody
 from .folderhandler import FolderHandler
 from .upgrade import UpgradeHandler
@@ -65,7 +66,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         connection = self._connection()
         opened = False
         try:
-            name, new = session_id(self, secure=self.services.secure_cookie)
+            name, new = self._session()
             sessions = self.services.manager.sessions
             connection.take_session(await sessions.attach(name, self._user_key(), new=new))
             if upgrade:
@@ -77,13 +78,33 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             if not healthy:
                 raise Refused(503, BROKEN)
             if upgrade:
-                opened = await self.upgrade(connection)
+                opened = await self._upgrade(connection)
             else:
                 await self.serve_page()
         finally:
             if not opened:
                 # Gives back what it has taken: its place, and its share of the session.
                 self.services.manager.release(connection)
+
+    def _session(self) -> tuple[str, bool]:
+        """Return the id of the request's session, and whether it is new."""
+        claim = self.claim
+        if claim is not None and claim.card is not None:
+            return claim.card.session, not claim.is_known
+        return session_id(self, secure=self.services.secure_cookie)
+
+    async def _upgrade(self, connection: Connection) -> bool:
+        """Open the connection; a guest who has not come before counts when it opens."""
+        await self.count_guest()
+        opened = False
+        try:
+            opened = await self.upgrade(connection)
+        finally:
+            if not opened:
+                self.give_use_back()
+        if self.guest is not None and opened:
+            self.services.guests.take(connection, self.guest)
+        return opened
 
     def _connection(self) -> Connection:
         """Return the connection that may open: what the route's functions are asked about."""
@@ -149,7 +170,8 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             Refused: There is none.
         """
         try:
-            self.services.manager.admit(connection, self._visitor())
+            is_guest = self.guest is not None
+            self.services.manager.admit(connection, self._visitor(), guest=is_guest)
         except LimitReached as error:
             # A reached limit has a line of its own, once a minute.
             self.silent = True
@@ -167,6 +189,9 @@ class RouteHandler(UpgradeHandler, FolderHandler):
 
     async def serve_page(self) -> None:
         """Answer with the route's page, or with a file of the folder that it is."""
+        if self.claim is not None:
+            # A guest may be logged in at this host as well, and the page is somebody else's.
+            self.add_header("Content-Security-Policy", pages.SANDBOX)
         if self.route.folder:
             await self.serve_folder()
             return

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..manager.manager import WebSocketManager
+from .access.guests import Guests
 
 
 class ManagerCollector(Collector):
@@ -17,10 +18,12 @@ class ManagerCollector(Collector):
 
     Args:
         manager: Whose numbers.
+        guests: Those who have come by a share.
     """
 
-    def __init__(self, manager: WebSocketManager) -> None:
+    def __init__(self, manager: WebSocketManager, guests: Guests) -> None:
         self._manager = manager
+        self._guests = guests
 
     def register(self) -> bool:
         """Join Jupyter's metrics; return whether that could be done.
@@ -59,6 +62,7 @@ class ManagerCollector(Collector):
         yield _counter("callback_errors", "Callbacks that failed", metrics.errors)
         yield _counter("connections_closed", "Connections that ended", metrics.closed, "code")
         yield _counter("requests_refused", "Requests that were refused", metrics.refused, "status")
+        yield from self._of_shares()
         text = "Questions whether the login of open connections still holds"
         rechecks = CounterMetricFamily("wshandler_rechecks", text, labels=["result"])
         for result, count in list(metrics.rechecks.items()):
@@ -70,6 +74,21 @@ class ManagerCollector(Collector):
         sessions = getattr(self._manager, "sessions", None)  # there once it has started
         hangs.add_metric([], 0 if sessions is None else sessions.hangs)
         yield hangs
+
+    def _of_shares(self) -> Iterator[Metric]:
+        shares = Counter(share.route for share in self._guests.book.shares())
+        guests = self._guests.count()
+        known = GaugeMetricFamily("wshandler_shares", "Shares that are open", labels=["route"])
+        there = GaugeMetricFamily("wshandler_guests", "Guests who are there", labels=["route"])
+        for name in sorted({*shares, *(route.name for route in self._manager.table)}):
+            known.add_metric([name], shares[name])
+            there.add_metric([name], guests[name])
+        yield known
+        yield there
+        metrics = self._manager.metrics
+        yield _counter("share_uses", "Guests who have come by a share", metrics.share_uses)
+        refused = metrics.guests_refused
+        yield _counter("guests_refused", "Guests who were refused", refused, "reason")
 
 
 def _counter(

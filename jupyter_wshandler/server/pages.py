@@ -22,6 +22,9 @@ POLICY = (
 )
 """What the built-in chat may do; a socket of the page's own host is among 'self'."""
 
+SANDBOX = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
+"""What a page may do that is shown to a guest: all but act as its visitor (CSP3, HTML 7.1.5)."""
+
 
 def exists(route: Route) -> bool:
     """Return whether a route has a page: the built-in chat, unless it names another or none."""

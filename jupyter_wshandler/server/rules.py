@@ -9,6 +9,7 @@ from tornado.routing import PathMatches
 from tornado.web import Application
 
 from .api import base as api
+from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
 from .handlers import (
@@ -33,6 +34,7 @@ def install(application: Application, services: Services, base_url: str) -> None
         base_url: The server's base URL.
     """
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
+    shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -41,6 +43,8 @@ def install(application: Application, services: Services, base_url: str) -> None
         application,
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
+            *api.rules(PathMatches(shares + "$"), SharesHandler, services),
+            *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

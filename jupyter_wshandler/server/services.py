@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..manager.manager import WebSocketManager
+from ..shares.book import ShareBook
+from .access.guests import Guests
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -20,6 +22,8 @@ class Services:
         recheck: Knows whose login has ended, and asks who that is.
         tickets: Those that are good now.
         refusals: Takes note of who is refused.
+        shares: What routes' owners have given away.
+        guests: Who has come by it.
         leftovers: Skips the bodies that are not read.
         secure_cookie: The administrator's word about the session cookie's Secure attribute; None
             where the browser's connection decides.
@@ -31,6 +35,8 @@ class Services:
     recheck: Recheck
     tickets: Tickets
     refusals: Refusals
+    shares: ShareBook
+    guests: Guests
     leftovers: Leftovers
     secure_cookie: bool | None
     transport: str

@@ -14,8 +14,9 @@ from ..errors import HandshakeError
 from ..guard import sheltered
 from ..transports.handover import take_over
 from ..types import Codec
-from .access.admission import AdmissionHandler, Refused, StaleLogin
+from .access.admission import AdmissionHandler
 from .access.asking import ClientGone
+from .access.refused import Refused, StaleLogin
 from .hints import lost_upgrade
 
 
@@ -29,6 +30,9 @@ class UpgradeHandler(AdmissionHandler):
 
     def refuse_if_logged_out(self, connection: Connection) -> None:
         """Refuse a credential that has ended, where the route asks for one at all."""
+        if self.claim is not None:
+            self.refuse_if_share_ended()  # it has no login, about which nobody is asked
+            return
         is_good = self.services.recheck.note_login(self, connection)
         if not is_good and self.route.config.auth.required:
             raise StaleLogin("this login has ended; log in again")

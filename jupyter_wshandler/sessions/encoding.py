@@ -7,7 +7,7 @@ from typing import Any
 
 from ..guard import is_interrupt
 from .live import LiveSession
-from .stores import Log
+from .sqlitefile import Log
 from .values import MAX_REST, MAX_SIZE, TooLarge, to_json_in_pieces, why_not_json
 from .values import to_json as to_json_at_once
 

@@ -16,7 +16,8 @@ from typing import Any
 from .encoding import SessionEncoder
 from .live import UNKNOWN, LiveSession
 from .session import Session, Sessions
-from .stores import Log, SessionStore
+from .sqlitefile import Log
+from .stores import SessionStore
 from .thread import StoreThread
 from .values import is_heavy, mark_of
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-T = TypeVar("T")
-Log = logging.Logger | logging.LoggerAdapter[Any]
-
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that writes to the same file."""
+from .sqlitefile import Log, SQLiteFile
 
 PURGE_EVERY = 3600.0
 """Seconds between two removals of what has expired."""
@@ -89,12 +83,11 @@ class MemoryStore:
 class SQLiteStore:
     """Sessions in one SQLite file, which several servers of one machine may share.
 
-    The file is readable by its owner only. One that is damaged is moved aside, with a warning,
-    and a new one is begun. SQLite's locks do not hold on network file systems.
+    What the file is, `SQLiteFile` says.
 
     Args:
         path: The file; missing folders are made.
-        log: Takes the warning.
+        log: Takes the warning that it is damaged.
         limit: Most sessions in it.
     """
 
@@ -102,12 +95,10 @@ class SQLiteStore:
         self, path: str | os.PathLike[str], *, log: Log | None = None, limit: int = MAX_IN_FILE
     ) -> None:
         self.path = Path(path)
-        self._log = log or logging.getLogger(__name__)
         self._limit = limit
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
         self._purged = 0.0
-        self._lock = threading.Lock()
+        log = log or logging.getLogger(__name__)
+        self._file = SQLiteFile(self.path, _SQL, log=log, opened=self._purge)
 
     def load(self, session_id: str) -> str | None:
         """Return what is stored for a session, or None."""
@@ -119,7 +110,7 @@ class SQLiteStore:
             ).fetchone()
             return None if row is None else str(row[0])
 
-        return self._do(read)
+        return self._file.run(read)
 
     def save(self, items: Mapping[str, tuple[str, float]]) -> None:
         """Store sessions in one transaction."""
@@ -134,7 +125,7 @@ class SQLiteStore:
             if time.time() - self._purged >= PURGE_EVERY:
                 self._purge(connection)
 
-        self._do(write, writes=True)
+        self._file.run(write, writes=True)
 
     def delete(self, session_ids: Iterable[str]) -> None:
         """Forget sessions."""
@@ -143,69 +134,11 @@ class SQLiteStore:
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM wshandler_sessions WHERE id = ?", rows)
 
-        self._do(remove, writes=True)
+        self._file.run(remove, writes=True)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._close()
-
-    def _do(self, action: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
-        with self._lock:
-            try:
-                return self._try(action, writes)
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._move_aside(error)
-                return self._try(action, writes)
-
-    def _try(self, action: Callable[[sqlite3.Connection], T], writes: bool) -> T:
-        if self._connection is not None and self._file != _identity(self.path):
-            self._close()  # somebody moved the file, or another server found it damaged
-        connection = self._connection or self._open()
-        if not writes:
-            return action(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = action(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-        return result
-
-    def _open(self) -> sqlite3.Connection:
-        self._create()
-        self._file = _identity(self.path)
-        # One thread at a time uses it, but not always the same one.
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        try:
-            with contextlib.suppress(sqlite3.OperationalError):  # not on every file system
-                connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SQL)
-            connection.execute("BEGIN IMMEDIATE")
-            self._purge(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
-
-    def _create(self) -> None:
-        """Make the file for its owner only; SQLite gives its companions the same mode."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            # By its path: closing a descriptor of the file would drop SQLite's locks on it.
-            if os.name == "posix" and self.path.stat().st_mode & 0o077:
-                os.chmod(self.path, 0o600)
+        self._file.close()
 
     def _purge(self, connection: sqlite3.Connection) -> None:
         self._purged = time.time()
@@ -214,29 +147,6 @@ class SQLiteStore:
             "DELETE FROM wshandler_sessions WHERE id IN "
             "(SELECT id FROM wshandler_sessions ORDER BY expires DESC LIMIT -1 OFFSET ?)",
             (self._limit,),
-        )
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
-        self._close()
-        if self._file != _identity(self.path):
-            return  # another server has moved it already
-        aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
-        while os.path.exists(aside):
-            aside += "x"
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
-        self._log.warning(
-            "The session file %s is damaged (%s); it was moved to %s and a new one is begun",
-            self.path,
-            error,
-            aside,
         )
 
 
@@ -251,9 +161,22 @@ def open_store(url: str, *, log: Log | None = None) -> SessionStore:
     Raises:
         ValueError: The URL names no such store.
     """
+    file = file_of(url)
+    return MemoryStore() if file is None else SQLiteStore(file, log=log)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file that a store's URL names; None for memory.
+
+    Args:
+        url: As for `open_store`.
+
+    Raises:
+        ValueError: The URL names no store.
+    """
     expected = "expected memory://, sqlite:///path or a path to a file for the session store"
     if url == "memory://":
-        return MemoryStore()
+        return None
     scheme, separator, _ = url.partition("://")
     path = url
     if separator:
@@ -268,17 +191,4 @@ def open_store(url: str, *, log: Log | None = None) -> SessionStore:
     file = Path(path).expanduser()
     if file.is_dir():
         raise ValueError(f"{expected}, found {url!r}, which is a folder; add the name of a file")
-    return SQLiteStore(file, log=log)
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    return file

@@ -26,8 +26,9 @@ from ..routing import Found
 from ..services import Services
 from .asking import ClientGone, Unanswered
 from .authorize import resource_of
+from .guesthandler import GuestHandler
 from .identity import cookie_name, hub_auth_of, is_allowed, user_key
-from .inquiry import InquiringHandler
+from .refused import Refused, StaleLogin, WrongOrigin
 from .tickets import ARGUMENT as TICKET
 
 UNASKED = "the Hub cannot be asked who you are; try again"
@@ -35,56 +36,7 @@ UNASKED = "the Hub cannot be asked who you are; try again"
 BROKEN = "this route is broken; its error is in the server's log"
 
 
-class Refused(HTTPError):
-    """A refusal: a status, and one sentence that the client may see.
-
-    Args:
-        status: The HTTP status.
-        sentence: Why, in words for the client.
-        headers: More header fields of the answer.
-        detail: More words, for the log alone.
-    """
-
-    cause = ""
-    """A word for programs, where the status leaves open what it was."""
-
-    def __init__(
-        self,
-        status: int,
-        sentence: str,
-        headers: dict[str, str] | None = None,
-        *,
-        detail: str = "",
-    ) -> None:
-        super().__init__(status)
-        self.sentence = sentence
-        self.headers = headers or {}
-        self.detail = detail
-
-
-class WrongOrigin(Refused):
-    """The refusal of a page of another origin.
-
-    Args:
-        detail: More words, for the log alone.
-    """
-
-    cause = "origin"
-
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(403, "this origin is not allowed", detail=detail)
-
-
-class StaleLogin(Refused):
-    """The refusal of a ticket or login that may have been good a moment ago."""
-
-    cause = "login"
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(403, sentence)
-
-
-class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
+class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
     """The decision who may use one route; a subclass says what is answered then."""
 
     upgrading = False
@@ -134,7 +86,12 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         page = self.page_wanted = not upgrade and pages.wanted(self.route, self.request)
         # Whoever is logged out is led to the login where a person looks at the answer.
         leads = page and (not self.page_path or pages.accepts_html(self.accepted))
-        await self.identify(leads)
+        if await self.comes_as_guest():
+            if page and self.claim is not None and self.claim.in_query:
+                await self.exchange(self.claim)
+                return
+        else:
+            await self.identify(leads)
         if self._finished:
             return
         required = self.route.config.auth.required
@@ -146,7 +103,7 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             raise Refused(403, "log in first, or send a token")
         if upgrade and not self.origin_allowed():
             raise WrongOrigin(self._origin_hint())
-        if user is not None and not await self.may(resource_of(self.route)):
+        if user is not None and self.claim is None and not await self.may(resource_of(self.route)):
             raise Refused(403, "this user is not authorized for this route")
         if upgrade and self.page_path:
             raise Refused(404, "this is a file of a page; the WebSocket is at the page's address")
@@ -206,6 +163,8 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         Nobody else checks: Tornado's check lives in its own WebSocketHandler.
         """
         origin = self.get_origin()
+        if self.claim is not None and origin == "null":
+            return self.claim.lets_null
         site = self.request.headers.get("Sec-Fetch-Site", "")
         if origin is None:
             # A script has neither field; a browser that hides its origin is refused.
@@ -215,6 +174,10 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         if self.route.config.origins is not None:
             return OriginRules.of(self.route.config.origins).matches(origin)
         return bool(self.check_origin(origin))
+
+    def skip_check_origin(self) -> bool:
+        """Return whether the request's origin matters not: of a guest it always does."""
+        return self.claim is None and super().skip_check_origin()
 
     def _origin_hint(self) -> str:
         pattern = getattr(self.allow_origin_pat, "pattern", self.allow_origin_pat)
@@ -229,7 +192,13 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
             Refused: There is none, or it is not good (any more).
         """
         config = self.route.config
-        if config.xsrf != "ticket" or not config.auth.required or self.token_authenticated:
+        if config.xsrf != "ticket" or not config.auth.required:
+            return
+        if self.claim is not None:
+            if not self.claim.is_explicit:
+                raise StaleLogin("a ticket is needed; open the link again")
+            return
+        if self.token_authenticated:
             return
         text = self.get_query_argument(TICKET, "")
         if not text:
@@ -244,6 +213,8 @@ class AdmissionHandler(InquiringHandler, WebSocketMixin, JupyterHandler):
         Raises:
             Refused: The user is none of them.
         """
+        if self.claim is not None:
+            return  # the owner has let them in, who are no users
         if not is_allowed(self.current_user, self.route.config.auth):
             raise Refused(403, "this user may not use this route")
 

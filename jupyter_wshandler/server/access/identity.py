@@ -10,6 +10,7 @@ from jupyter_server.base.handlers import JupyterHandler
 
 from ...config.model import AuthConfig
 from ...sessions import cookies
+from ...shares.share import Guest
 from .asking import IDENTITY, at_once
 
 SESSION_DAYS = 31
@@ -35,6 +36,8 @@ def user_keys(handler: JupyterHandler) -> list[str]:
     if user is None:
         return ["anonymous"]
     keys = [user_key(user)]
+    if isinstance(user, Guest):
+        return keys  # whose credential is none of the identity provider's
     provider = handler.identity_provider
     # The Hub knows the user of every token.
     if hub_auth_of(provider) is None and is_by_token(handler):
@@ -86,9 +89,14 @@ def user_key(user: Any) -> str:
 
 def cookie_name(handler: JupyterHandler) -> str:
     """Return the session cookie's name: one per port, as browsers share cookies between ports."""
+    return f"wshandler-session{cookie_port(handler)}"
+
+
+def cookie_port(handler: JupyterHandler) -> str:
+    """Return what ends the name of a cookie that another port must not overwrite: "-" and ours."""
     host = handler.request.host
     port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-    return f"wshandler-session-{port}" if port.isdigit() else "wshandler-session"
+    return f"-{port}" if port.isdigit() else ""
 
 
 def is_secure(handler: JupyterHandler, override: bool | None) -> bool:

@@ -26,6 +26,9 @@ EVENT = "urn:jupyter-wshandler:refused"
 REMEMBER = 200
 """Lines about subprotocols that are remembered, so that each is written once."""
 
+SHARE = "urn:jupyter-wshandler:share"
+"""What has become of a share; see `guests`."""
+
 UNANSWERED = "urn:jupyter-wshandler:unanswered"
 """Nobody could say whether somebody is to be put out; see `unanswered`."""
 
@@ -91,7 +94,7 @@ class Refusals:
         self._events = events
         self._told: set[str] = set()
         self.recent = RecentRefusals()
-        for event in (EVENT, UNANSWERED):
+        for event in (EVENT, UNANSWERED, SHARE):
             if events is not None and event not in events.schemas:
                 events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")
 

@@ -1,0 +1,175 @@
+"""The part of a handshake that is about guests: whether one comes, and as whom."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from tornado.web import HTTPError
+
+from ...config.paths import as_escaped, path_below
+from ...shares.book import StoreFailed
+from ...shares.share import Guest, ShareEnded
+from .authorize import resource_of
+from .guests import Claim, clean_location
+from .identity import is_allowed
+from .inquiry import InquiringHandler
+from .refused import Refused
+
+if TYPE_CHECKING:
+    from ...routes import Route
+
+NO_PAGE = "this link opens a WebSocket, and no page; connect to it with a program"
+
+
+class GuestHandler(InquiringHandler):
+    """A handler of one route that lets guests in, too."""
+
+    route: Route
+
+    upgrading = False
+    """Whether a socket is asked for."""
+
+    page_path: str | None = None
+    """What a path names in the folder that is the route's page; None at the route's address."""
+
+    claim: Claim | None = None
+    """What lets the request in, where it is a guest's."""
+
+    @property
+    def own_path(self) -> str:
+        """The route's address in this request, below base_url, in its normal spelling."""
+        path = path_below(self.base_url, as_escaped(self.request.path)) or "/"
+        return path if self.page_path is None else path[: -len(self.page_path) - 1]
+
+    async def comes_as_guest(self) -> bool:
+        """Return whether the request is a guest's, and then let it in as such.
+
+        Who sends a token of a share is its guest. Who has the guest cookie may have a login, too:
+        it wins where it may use the route, as nobody is to have fewer rights for having opened a
+        link.
+
+        Raises:
+            Refused: It is, and the share lets nobody in any more.
+            Unanswered: The identity provider or the Authorizer has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+        guests, path = self.services.guests, self.own_path
+        if not guests.shows(self, path):
+            return False
+        try:
+            await self.services.shares.start()
+        except StoreFailed as error:
+            raise Refused(503, str(error), {"Retry-After": "5"}) from None
+        claim = guests.claim(self, self.route, path)
+        if claim is None:
+            return False
+        if not claim.is_explicit and await self._has_better_login():
+            return False
+        if not claim.why and not self.upgrading and claim.share and not claim.share.page:
+            claim = claim._replace(why=NO_PAGE)
+        if not self.check_host():
+            self.current_user = self._jupyter_current_user = None
+            raise HTTPError(403)
+        self.become(claim)
+        return True
+
+    def become(self, claim: Claim) -> None:
+        """Go on as the guest of a claim.
+
+        Args:
+            claim: What the request shows.
+
+        Raises:
+            Refused: The share lets nobody in any more.
+        """
+        guest: Any = claim.guest
+        self.current_user = self._jupyter_current_user = guest
+        if claim.why or guest is None:
+            self.services.guests.refused(self.route, claim)
+            raise Refused(HTTPStatus.FORBIDDEN, claim.why)
+        self.claim = claim
+
+    async def _has_better_login(self) -> bool:
+        """Return whether who asks has a login that may use the route."""
+        self.silent = True  # that there is none, is no news of a guest
+        try:
+            await self.identify(False)
+            user = self.current_user
+            if user is None:
+                return not self.route.config.auth.required
+            allowed = await self.may(resource_of(self.route))
+            return allowed and is_allowed(user, self.route.config.auth)
+        except HTTPError as error:
+            if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            return False
+        finally:
+            self.silent = False
+
+    async def identify(self, redirect: bool) -> None:
+        """Let Jupyter find out who asks; a subclass says how.
+
+        Args:
+            redirect: Whether somebody who is not logged in is sent to the login.
+        """
+        raise NotImplementedError
+
+    async def exchange(self, claim: Claim) -> None:
+        """Answer a link that a browser has opened: a guest cookie, and the address without token.
+
+        Args:
+            claim: What the request shows.
+
+        Raises:
+            Refused: The share lets nobody in any more.
+        """
+        if self.request.method == "GET":
+            await self.count_guest()
+            self.services.guests.give_cookie(self, claim, self.own_path)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "no-store")
+        self.redirect(clean_location(as_escaped(self.request.path), self.request.query))
+
+    async def count_guest(self) -> None:
+        """Count the guest, where they have not come before.
+
+        Raises:
+            Refused: The share lets nobody in any more.
+        """
+        claim = self.claim
+        if claim is None:
+            return
+        try:
+            await self.services.guests.use(claim, self.route)
+        except ShareEnded as ended:
+            self.refuse_guest(ended.words)
+        except StoreFailed as error:
+            raise Refused(503, str(error), {"Retry-After": "5"}) from None
+
+    def give_use_back(self) -> None:
+        """Take the count of a guest back, who did not come in after all."""
+        if self.claim is not None:
+            self.services.guests.unuse(self.claim)
+
+    def refuse_if_share_ended(self) -> None:
+        """Refuse a guest whose share has ended during the handshake."""
+        if self.claim is not None:
+            why = self.services.guests.why_gone(self.claim, self.route)
+            if why:
+                self.refuse_guest(why)
+
+    def refuse_guest(self, words: str) -> None:
+        """Refuse a guest who was let in a moment ago.
+
+        Args:
+            words: Why.
+        """
+        assert self.claim is not None
+        self.services.guests.refused(self.route, self.claim._replace(why=words))
+        raise Refused(HTTPStatus.FORBIDDEN, words)
+
+    @property
+    def guest(self) -> Guest | None:
+        """Who asks, where it is a guest."""
+        return None if self.claim is None else self.claim.guest

@@ -1,0 +1,411 @@
+"""Guests: who has come to a route by a share, by what their request shows.
+
+Nobody else is asked about a guest: not Jupyter's identity provider, which would be told a token
+that is none of its own, and not the Authorizer. The owner of the route has let them in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from jupyter_server.base.handlers import JupyterHandler
+
+from ...callbacks.errorlog import username
+from ...connection.connection import Connection
+from ...connection.observer import Observer
+from ...manager.manager import WebSocketManager
+from ...routes import Route
+from ...shares.book import ShareBook
+from ...shares.share import (
+    ARGUMENT,
+    CHANGED,
+    EXPIRED,
+    REVOKED,
+    USED_UP,
+    Guest,
+    GuestCard,
+    Share,
+    ShareEnded,
+    guest_of,
+    new_card,
+    read,
+    written,
+)
+from ...types import CloseCode
+from .identity import SESSION_DAYS, cookie_port, is_secure
+from .refusals import SHARE, Refusals
+
+SWITCHED_OFF = "this server lets no guests in"
+NO_GUESTS = "this bot takes no guests"
+ELSEWHERE = "this link is for another address"
+UNKNOWN = "this link is not known here; it may have been revoked, ask for a new one"
+NAMED = "this bot is shared with people by their names; open it from the page that lists it"
+
+REASONS = {
+    EXPIRED: "expired",
+    REVOKED: "revoked",
+    USED_UP: "used_up",
+    CHANGED: "changed",
+    SWITCHED_OFF: "off",
+    NO_GUESTS: "no_guests",
+    ELSEWHERE: "elsewhere",
+    UNKNOWN: "unknown",
+    NAMED: "named",
+}
+"""What is said to who is refused, and its word in metrics and events."""
+
+_BEARER = re.compile(r"(?:bearer|token)\s+([A-Za-z0-9_-]{22})\s*", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^!-:<-~]")
+"""What no cookie's Path can hold (RFC 6265 section 4.1.1)."""
+
+
+class Claim(NamedTuple):
+    """What a request shows of a share.
+
+    Attributes:
+        share: The share; None where there is none of that token.
+        why: Why it lets the request in no more, in words; empty while it does.
+        card: The guest's; a new one where the request has none.
+        is_known: Whether the guest has come before, with a cookie.
+        is_explicit: Whether a token was sent, and not the cookie that a browser sends by itself.
+        in_query: Whether the token stands in the address.
+        lets_null: Whether a page without an origin may open the socket.
+    """
+
+    share: Share | None
+    why: str
+    card: GuestCard | None = None
+    is_known: bool = False
+    is_explicit: bool = False
+    in_query: bool = False
+    lets_null: bool = False
+
+    @property
+    def guest(self) -> Guest | None:
+        """Who that is."""
+        if self.share is None or self.card is None:
+            return None
+        return guest_of(self.share, self.card)
+
+
+class Guests(Observer):
+    """Who has come by which share; closes their sockets when it ends.
+
+    Args:
+        manager: Owns the connections.
+        book: Has the shares.
+        refusals: Takes note of who is refused and put out.
+        policy: "links", or "off": no guests at all.
+        why_off: Who can switch guests on and how, where they are off.
+        secure_cookie: The administrator's word about the Secure attribute of cookies.
+        origin: Returns the origin that people reach this server at, such as
+            ``https://example.org``; gets the one that a request tells, or "".
+    """
+
+    def __init__(
+        self,
+        manager: WebSocketManager,
+        book: ShareBook,
+        refusals: Refusals,
+        *,
+        policy: str,
+        why_off: str,
+        secure_cookie: bool | None,
+        origin: Callable[[str], str],
+    ) -> None:
+        self.policy = policy
+        self.why_off = why_off
+        self.origin = origin
+        self.book = book
+        self._manager = manager
+        self._refusals = refusals
+        self._secure = secure_cookie
+        self._open: dict[str, dict[str, tuple[Connection, Guest]]] = {}
+        self._share_of: dict[str, str] = {}
+        book.watch(self._ended)
+        manager.observers.add(self)
+        manager.served.watch(lambda: book.judge(manager.table))
+
+    # ---- who a request is from ---------------------------------------------------------------
+
+    def shows(self, handler: JupyterHandler, path: str) -> bool:
+        """Return whether a request may be a guest's: then `claim` says more.
+
+        Args:
+            handler: The request's handler.
+            path: The route's address in it, below base_url.
+        """
+        if handler.request.method not in ("GET", "HEAD"):
+            return False
+        return (
+            ARGUMENT in handler.request.query
+            or cookie_name(handler, path) in handler.request.cookies
+            or _bearer(handler) is not None
+        )
+
+    def claim(self, handler: JupyterHandler, route: Route, path: str) -> Claim | None:
+        """Return what a request shows of a share, or None where it shows nothing.
+
+        Args:
+            handler: The request's handler.
+            route: The route that it is for.
+            path: The route's address in it, below base_url, in its normal spelling.
+        """
+        token = handler.get_query_argument(ARGUMENT, "")
+        card = read(
+            handler.get_signed_cookie(cookie_name(handler, path), max_age_days=SESSION_DAYS)
+        )
+        if token:
+            claim = self._by_token(token, route, path, card)
+            return claim._replace(in_query=True)
+        bearer = _bearer(handler)
+        if bearer is not None and self.book.find(bearer) is not None:
+            return self._by_token(bearer, route, path, None)
+        # Jupyter's own token may look like one of ours, and is asked of Jupyter.
+        if card is None:
+            return None
+        share = self.book.get(card.share)
+        if share is None:
+            return Claim(None, UNKNOWN)
+        return Claim(share, self.why_not(share, route, path), card, is_known=True)
+
+    def _by_token(self, token: str, route: Route, path: str, card: GuestCard | None) -> Claim:
+        share = self.book.find(token)
+        if share is None:
+            return Claim(None, UNKNOWN, is_explicit=True)
+        why = self.why_not(share, route, path)
+        if not why and share.people is not None:
+            why = NAMED
+        known = card is not None and card.share == share.id
+        if not why and not known and share.uses_left == 0:
+            why = USED_UP
+        own = card if known else new_card(share)
+        return Claim(share, why, own, is_known=known, is_explicit=True)
+
+    def why_not(self, share: Share, route: Route, path: str) -> str:
+        """Return why a share opens no route at a path, in words for a guest; empty if it does.
+
+        Args:
+            share: The share.
+            route: The route that is asked for.
+            path: Its address in the request, below base_url.
+        """
+        if self.policy == "off":
+            return SWITCHED_OFF
+        if share.route != route.name or share.path != path:
+            return ELSEWHERE
+        if not route.config.auth.guests:
+            return NO_GUESTS
+        return self.book.why_ended(share, route) or ""
+
+    # ---- a guest comes in --------------------------------------------------------------------
+
+    async def use(self, claim: Claim, route: Route) -> None:
+        """Count a guest who has not come before.
+
+        Args:
+            claim: What the request shows.
+            route: The route.
+
+        Raises:
+            ShareEnded: The share lets nobody in any more.
+            StoreFailed: It cannot be stored.
+        """
+        share, card = claim.share, claim.card
+        if share is None or card is None:
+            raise ShareEnded(UNKNOWN)
+        if claim.is_known:
+            return
+        await self.book.use(share, card.guest)
+        self._manager.metrics.share_uses[route.name] += 1
+        self.tell("used", share, claim.guest)
+
+    def unuse(self, claim: Claim) -> None:
+        """Take back what `use` has counted.
+
+        Args:
+            claim: What the request shows.
+        """
+        if claim.share is not None and not claim.is_known:
+            self.book.unuse(claim.share)
+
+    def give_cookie(self, handler: JupyterHandler, claim: Claim, path: str) -> None:
+        """Set the cookie by which a guest is known from now on, at one address and below it.
+
+        Args:
+            handler: Answers the guest.
+            claim: What the request shows.
+            path: The route's address in the request, below base_url.
+        """
+        share, card = claim.share, claim.card
+        assert share is not None
+        assert card is not None
+        days = float(SESSION_DAYS)
+        if share.expires is not None:
+            days = min(days, max(0.0, share.expires - time.time()) / 86400)
+        options: dict[str, Any] = {
+            "path": _cookie_path(handler.base_url, path),
+            "httponly": True,
+            "samesite": "Lax",
+            "expires_days": days,
+        }
+        if is_secure(handler, self._secure):
+            options["secure"] = True
+        handler.set_signed_cookie(cookie_name(handler, path), written(card), **options)
+
+    def why_gone(self, claim: Claim, route: Route) -> str:
+        """Return why a guest who was let in a moment ago is not any more; empty if nothing is.
+
+        Args:
+            claim: What the request shows.
+            route: The route.
+        """
+        assert claim.share is not None
+        return self.why_not(claim.share, route, claim.share.path)
+
+    # ---- observed ------------------------------------------------------------------------------
+
+    def take(self, connection: Connection, guest: Guest) -> None:
+        """Remember a guest's connection, to close it when its share ends.
+
+        Who it is, is said by who has let it in: a bot may write into its connection.
+
+        Args:
+            connection: One that has just opened.
+            guest: Whose it is.
+        """
+        if connection.id not in self._manager.connections:
+            return  # it has ended in the same turn
+        self._open.setdefault(guest.share, {})[connection.id] = (connection, guest)
+        self._share_of[connection.id] = guest.share
+        share = self.book.get(guest.share)
+        if share is None or share.ended:
+            self.put_out(connection, REVOKED if share is None else share.ended)
+
+    def ended(self, connection: Connection) -> None:
+        """Forget a connection."""
+        share = self._share_of.pop(connection.id, None)
+        if share is None:
+            return
+        connections = self._open[share]
+        del connections[connection.id]
+        if not connections:
+            del self._open[share]
+
+    def connections(self, share_id: str) -> list[Connection]:
+        """Return the open connections of a share's guests.
+
+        Args:
+            share_id: The share's id.
+        """
+        return [connection for connection, _ in self._open.get(share_id, {}).values()]
+
+    def guests(self, share_id: str) -> list[Guest]:
+        """Return those of a share's guests who have a connection open, each once.
+
+        Args:
+            share_id: The share's id.
+        """
+        found = {guest.username: guest for _, guest in self._open.get(share_id, {}).values()}
+        return list(found.values())
+
+    def count(self) -> Counter[str]:
+        """Return how many guests have a connection open, by the name of the route."""
+        found = {
+            (connection.route, guest.username)
+            for connections in self._open.values()
+            for connection, guest in connections.values()
+        }
+        return Counter(route for route, _ in found)
+
+    def refused(self, route: Route, claim: Claim) -> None:
+        """Take note that a guest was refused.
+
+        Args:
+            route: The route.
+            claim: What the request shows.
+        """
+        reason = REASONS.get(claim.why, "other")
+        self._manager.metrics.guests_refused[route.name, reason] += 1
+        if claim.share is not None:
+            self.tell("refused", claim.share, claim.guest, reason)
+
+    def _ended(self, share: Share, words: str) -> None:
+        """Put out whoever has come by a share, as it ends."""
+        action = "expired" if words == EXPIRED else "revoked"
+        self.tell(action, share, share.ended_by or None, REASONS.get(words, "other"))
+        for connection in self.connections(share.id):
+            if not connection.closed:
+                self.put_out(connection, words)
+
+    def put_out(self, connection: Connection, words: str) -> None:
+        """Close a guest's connection with 4403.
+
+        Args:
+            connection: The connection.
+            words: Why.
+        """
+        self._refusals.closed(connection, CloseCode.FORBIDDEN, words)
+        connection.end(CloseCode.FORBIDDEN, words)
+
+    def tell(self, action: str, share: Share, who: Any = None, reason: str | None = None) -> None:
+        """Send an event about a share.
+
+        Args:
+            action: "shared", "revoked", "expired", "used" or "refused".
+            share: The share.
+            who: The user or guest who has done it, or the name; None where nobody has.
+            reason: A word for why.
+        """
+        data = {
+            "action": action,
+            "route": share.route,
+            "share": share.id,
+            "who": who if who is None or isinstance(who, str) else username(who),
+            "reason": reason,
+        }
+        self._refusals.emit(SHARE, data)
+
+
+def cookie_name(handler: JupyterHandler, path: str) -> str:
+    """Return the name of the guest cookie of an address: one per port, as for sessions.
+
+    Args:
+        handler: Any handler.
+        path: The route's address, below base_url.
+    """
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"wshandler-guest-{digest}{cookie_port(handler)}"
+
+
+def clean_location(path: str, query: str) -> str:
+    """Return where a link leads to, relative to it, without its token.
+
+    Args:
+        path: The link's path, escaped.
+        query: What follows the question mark.
+    """
+    kept = [p for p in query.split("&") if p and unquote_plus(p.partition("=")[0]) != ARGUMENT]
+    # Relative: a proxy may serve all this below a prefix that nobody here knows.
+    return f"./{path.rpartition('/')[2]}" + (f"?{'&'.join(kept)}" if kept else "")
+
+
+def _bearer(handler: JupyterHandler) -> str | None:
+    found = _BEARER.fullmatch(handler.request.headers.get("Authorization", ""))
+    return None if found is None else found[1]
+
+
+def _cookie_path(base_url: str, path: str) -> str:
+    """Return the Path of a guest cookie: the address, and what is below it (RFC 6265 5.1.4)."""
+    whole = base_url.rstrip("/") + path
+    unsafe = _UNSAFE.search(whole)
+    if unsafe is not None:
+        # What cannot stand in a Path ends one: the folder that it is in is the next best.
+        whole = whole[: unsafe.start()].rpartition("/")[0]
+    return whole or "/"

@@ -1,0 +1,54 @@
+"""Refusals of a handshake: a status, and one sentence that the client may see."""
+
+from __future__ import annotations
+
+from tornado.web import HTTPError
+
+
+class Refused(HTTPError):
+    """A refusal: a status, and one sentence that the client may see.
+
+    Args:
+        status: The HTTP status.
+        sentence: Why, in words for the client.
+        headers: More header fields of the answer.
+        detail: More words, for the log alone.
+    """
+
+    cause = ""
+    """A word for programs, where the status leaves open what it was."""
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        *,
+        detail: str = "",
+    ) -> None:
+        super().__init__(status)
+        self.sentence = sentence
+        self.headers = headers or {}
+        self.detail = detail
+
+
+class WrongOrigin(Refused):
+    """The refusal of a page of another origin.
+
+    Args:
+        detail: More words, for the log alone.
+    """
+
+    cause = "origin"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(403, "this origin is not allowed", detail=detail)
+
+
+class StaleLogin(Refused):
+    """The refusal of a ticket or login that may have been good a moment ago."""
+
+    cause = "login"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(403, sentence)

@@ -1,0 +1,1 @@
+"""Shares: what the owner of a bot gives away, one route for a time, and who came by it."""

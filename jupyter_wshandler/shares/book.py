@@ -1,0 +1,463 @@
+"""The book of all shares of a server: issued, found by their token, used, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..config.nodes import shorten
+from ..config.paths import normal_path
+from ..config.patterns import MAX_PATH
+from ..routes import Route, RouteTable
+from ..sessions.sqlitefile import Log
+from ..sessions.thread import StoreThread
+from .share import (
+    CHANGED,
+    EXPIRED,
+    REVOKED,
+    USED_UP,
+    Issued,
+    People,
+    Share,
+    ShareEnded,
+    ShareError,
+    hash_of,
+    terms_of,
+)
+from .stores import Kept, ShareStore
+
+Watcher = Callable[[Share, str], object]
+
+MOST = 10_000
+"""Shares of a server that have not ended, at most."""
+
+MAX_LABEL = 200
+"""Characters of a label."""
+
+MAX_SECONDS = 10 * 366 * 86400.0
+"""Seconds for which a share may be issued that ends at all."""
+
+MAX_USES = 1_000_000
+
+REMEMBER = 31 * 86400.0
+"""Seconds for which it is known of a share that has ended why it has."""
+
+PATIENCE = 5.0
+"""Seconds that anybody waits for the store."""
+
+LONGEST_WAIT = 30.0
+"""Seconds after which the clock is looked at again: it may have been set, or have stood still."""
+
+COUNT_EVERY = 1.0
+"""Seconds after which the uses of shares without a bound are stored."""
+
+
+class StoreFailed(Exception):
+    """A store that cannot be read or written, or does not answer; says what was to be done."""
+
+
+class ShareBook:
+    """All shares of one server, in memory, and in a store that has them before anybody hears.
+
+    All methods belong to the event loop.
+
+    Args:
+        store: Where they are kept.
+        log: Takes warnings.
+    """
+
+    def __init__(self, store: ShareStore, log: Log) -> None:
+        self._store = store
+        self._log = log
+        self._worker = StoreThread("wshandler-shares")
+        self._kept: dict[str, Kept] = {}
+        self._by_hash: dict[str, str] = {}
+        self._watchers: list[Watcher] = []
+        self._uncounted: set[str] = set()
+        self._loading: asyncio.Future[list[Kept]] | None = None
+        self._loaded = self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._counting: asyncio.TimerHandle | None = None
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read what is stored, once; again where that has failed.
+
+        Raises:
+            StoreFailed: It cannot be read.
+        """
+        if self._loaded or self._stopped:
+            return
+        if self._loading is None:
+            self._loading = self._worker.submit(self._store.load)
+        loading = self._loading
+        await asyncio.wait([loading], timeout=PATIENCE)
+        if not loading.done():
+            raise StoreFailed("the shares cannot be read now; try again")
+        if self._loading is loading:
+            self._loading = None
+            error = loading.exception()
+            if error is not None:
+                self._log.warning("The shares cannot be read: %s", error)
+                raise StoreFailed("the shares cannot be read now; try again") from error
+            for kept in loading.result():
+                self._kept.setdefault(kept.share.id, kept)
+                self._by_hash[kept.hash] = kept.share.id
+            self._loaded = True
+            self._forget_old()
+            self._look_at_clock()
+        elif not self._loaded:
+            raise StoreFailed("the shares cannot be read now; try again")
+
+    async def stop(self, timeout: float = 2.0) -> None:
+        """Store what is not stored yet, and close the store.
+
+        Args:
+            timeout: Seconds for it.
+        """
+        if self._stopped:
+            return
+        for timer in (self._timer, self._counting):
+            if timer is not None:
+                timer.cancel()
+        self._count()
+        self._stopped = True
+        await asyncio.wait([self._worker.submit(self._store.close)], timeout=timeout)
+        self._worker.stop(0.5)
+
+    def watch(self, callback: Watcher) -> None:
+        """Call a function with each share that ends, and why, on the event loop.
+
+        Args:
+            callback: The function; it gets the share as it is now.
+        """
+        self._watchers.append(callback)
+
+    # ---- what there is ------------------------------------------------------------------------
+
+    def find(self, token: str) -> Share | None:
+        """Return the share of a token, also one that has ended, or None."""
+        name = self._by_hash.get(hash_of(token))
+        return None if name is None else self._kept[name].share
+
+    def get(self, share_id: str) -> Share | None:
+        """Return the share of an id, also one that has ended, or None."""
+        kept = self._kept.get(share_id)
+        return None if kept is None else kept.share
+
+    def shares(self, route: str | None = None) -> list[Share]:
+        """Return the shares that have not ended, the oldest first.
+
+        Args:
+            route: The name of a route, for its own only.
+        """
+        found = [kept.share for kept in self._kept.values() if not _ended(kept.share)]
+        own = [share for share in found if route is None or share.route == route]
+        return sorted(own, key=lambda share: share.created)
+
+    def why_ended(self, share: Share, route: Route) -> str | None:
+        """Return why a share lets nobody in any more, in words for a guest; None while it does.
+
+        That it has no use left is none of it: who is in, stays; see `use`.
+
+        Args:
+            share: The share, as it was when it was found.
+            route: The route that is served under its name.
+        """
+        kept = self._kept.get(share.id)
+        if kept is None:
+            return REVOKED
+        words = _ended(kept.share)
+        if words:
+            return words
+        if route.name != share.route or terms_of(route.config) != share.terms:
+            return CHANGED
+        return None
+
+    # ---- what becomes of them ------------------------------------------------------------------
+
+    async def issue(
+        self,
+        route: Route,
+        *,
+        path: str | None = None,
+        label: str = "",
+        expires: float | None = None,
+        uses: int | None = None,
+        page: bool = True,
+        people: People | None = None,
+        by: str = "",
+    ) -> Issued:
+        """Issue a share, and return it with its token, which nobody is told again.
+
+        Args:
+            route: The route.
+            path: The path below base_url that it opens; None where the route has one only.
+            label: What it is called, and its guests are.
+            expires: Seconds after which it ends; None for never.
+            uses: How many guests it lets in; None for any number.
+            page: Whether it opens the route's page, too.
+            people: Whom it is for; None for whoever has the link.
+            by: Who issues it.
+
+        Raises:
+            ShareError: It cannot be issued.
+            StoreFailed: It cannot be stored.
+        """
+        await self.start()
+        _check(label, expires, uses)
+        now = time.time()
+        share = Share(
+            id=secrets.token_hex(6),
+            route=route.name,
+            path=path_of(route, path),
+            label=label,
+            created=now,
+            expires=None if expires is None else now + expires,
+            uses=uses,
+            page=page,
+            terms=terms_of(route.config),
+            people=people,
+            by=by,
+        )
+        self._forget_old()
+        if sum(not kept.share.ended for kept in self._kept.values()) >= MOST:
+            raise ShareError(f"this server has {MOST} shares already; revoke some first")
+        token = secrets.token_urlsafe(16)
+        kept = Kept(share, hash_of(token))
+        await self._write(kept)
+        self._kept[share.id] = kept
+        self._by_hash[kept.hash] = share.id
+        self._look_at_clock()
+        return Issued(share, token)
+
+    async def use(self, share: Share, guest_id: str) -> Share:
+        """Count a new guest; return the share as it is then.
+
+        Of a share with a bound, the use is stored when this returns.
+
+        Args:
+            share: The share.
+            guest_id: Names the guest.
+
+        Raises:
+            ShareEnded: It lets nobody in any more.
+            StoreFailed: The use cannot be stored.
+        """
+        kept = self._kept.get(share.id)
+        words = REVOKED if kept is None else _ended(kept.share)
+        if kept is None or words:
+            raise ShareEnded(words)
+        if kept.share.uses_left == 0:
+            raise ShareEnded(USED_UP)
+        counted = self._count_one(kept, 1)
+        if share.uses is None:
+            self._store_counts_soon(share.id)
+            return counted.share
+        # It counts from now on, so that two who come at once do not get the same place.
+        try:
+            await self._write(counted)
+        except BaseException:
+            self._give_back(share.id)
+            raise
+        return counted.share
+
+    def unuse(self, share: Share) -> None:
+        """Take back what `use` has counted, of a guest who did not come in after all.
+
+        Args:
+            share: The share.
+        """
+        self._give_back(share.id)
+        self._store_counts_soon(share.id)
+
+    async def revoke(self, share_id: str, *, by: str = "") -> bool:
+        """End a share now; return whether there was one that had not ended.
+
+        Its guests are put out at once, whatever the store does.
+
+        Args:
+            share_id: The share's id.
+            by: Who revokes it.
+
+        Raises:
+            StoreFailed: It has ended, but that cannot be stored.
+        """
+        await self.start()
+        kept = self._kept.get(share_id)
+        if kept is None or _ended(kept.share):
+            return False
+        await self._write(self._end(kept, REVOKED, by))
+        return True
+
+    def judge(self, table: RouteTable) -> None:
+        """End the shares whose route has other rules now than when they were issued.
+
+        A route that is not there may come again: a notebook's bot, for one.
+
+        Args:
+            table: The routes that are served.
+        """
+        for kept in list(self._kept.values()):
+            route = table.get(kept.share.route)
+            if route is None or route.config_error or _ended(kept.share):
+                continue  # what a broken one is meant to be is not known
+            if terms_of(route.config) != kept.share.terms:
+                self._store_later(self._end(kept, CHANGED))
+
+    # ---- the clock ---------------------------------------------------------------------------
+
+    def _look_at_clock(self) -> None:
+        """End what has expired, and look again when the next one does."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopped:
+            return
+        now = time.time()
+        next_ = float("inf")
+        for kept in list(self._kept.values()):
+            expires = kept.share.expires
+            if expires is None or kept.share.ended:
+                continue
+            if expires <= now:
+                self._store_later(self._end(kept, EXPIRED))
+            else:
+                next_ = min(next_, expires - now)
+        if next_ < float("inf"):
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(min(next_ + 0.01, LONGEST_WAIT), self._look_at_clock)
+
+    def _end(self, kept: Kept, words: str, by: str = "") -> Kept:
+        now = time.time()
+        share = msgspec.structs.replace(kept.share, ended=words, ended_at=now, ended_by=by)
+        ended = self._kept[share.id] = Kept(share, kept.hash)
+        for callback in self._watchers:
+            try:
+                callback(share, words)
+            except Exception:  # the others have to hear of it, too
+                self._log.exception("A share has ended, and who was to know failed")
+        return ended
+
+    # ---- the store ---------------------------------------------------------------------------
+
+    def _forget_old(self) -> None:
+        """Forget what has ended long ago."""
+        long_ago = time.time() - REMEMBER
+        old = [
+            name
+            for name, kept in self._kept.items()
+            if (kept.share.ended_at or kept.share.expires or float("inf")) < long_ago
+        ]
+        for name in old:
+            self._by_hash.pop(self._kept.pop(name).hash, None)
+        if old:
+            self._submit(self._store.delete, old)
+
+    async def _write(self, kept: Kept) -> None:
+        writing = self._worker.submit(self._store.put, kept)
+        done, _ = await asyncio.wait([writing], timeout=PATIENCE)
+        error = writing.exception() if done else TimeoutError("it does not answer")
+        if error is not None:
+            self._log.warning("A share cannot be stored: %s", error)
+            raise StoreFailed("the server cannot store this now; try again") from error
+
+    def _store_later(self, kept: Kept) -> None:
+        if not self._stopped:
+            self._submit(self._store.put, kept)
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> None:
+        self._worker.submit(function, *args).add_done_callback(self._submitted)
+
+    def _submitted(self, future: asyncio.Future[Any]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._log.warning("What has become of a share cannot be stored: %s", error)
+
+    def _count_one(self, kept: Kept, change: int) -> Kept:
+        share = msgspec.structs.replace(kept.share, used=max(0, kept.share.used + change))
+        self._kept[share.id] = counted = Kept(share, kept.hash)
+        return counted
+
+    def _give_back(self, share_id: str) -> None:
+        kept = self._kept.get(share_id)
+        if kept is not None:
+            self._count_one(kept, -1)
+
+    def _store_counts_soon(self, share_id: str) -> None:
+        if self._stopped:
+            return
+        self._uncounted.add(share_id)
+        if self._counting is None:
+            loop = asyncio.get_running_loop()
+            self._counting = loop.call_later(COUNT_EVERY, self._count)
+
+    def _count(self) -> None:
+        self._counting = None
+        names, self._uncounted = self._uncounted, set()
+        for name in names:
+            if name in self._kept:
+                self._store_later(self._kept[name])
+
+
+def _ended(share: Share) -> str:
+    """Return why a share has ended by itself; empty while it has not."""
+    if share.ended:
+        return share.ended
+    return EXPIRED if share.expires is not None and share.expires <= time.time() else ""
+
+
+def _check(label: str, expires: float | None, uses: int | None) -> None:
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise ShareError(
+            f"label: expected at most {MAX_LABEL} printable characters, found {shorten(label)}"
+        )
+    if expires is not None and not 1 <= expires <= MAX_SECONDS:
+        raise ShareError(
+            f"expires: expected a time of 1 s to ten years, found {expires:g} s; "
+            'write "2h", or null for a share that does not expire'
+        )
+    if uses is not None and not 1 <= uses <= MAX_USES:
+        raise ShareError(
+            f"uses: expected a number from 1 to {MAX_USES}, found {uses}; write null for any number"
+        )
+
+
+def path_of(route: Route, path: str | None) -> str:
+    """Return the path that a share of a route opens, in its normal spelling.
+
+    Args:
+        route: The route.
+        path: As its owner has written it; None for the only one that there is.
+
+    Raises:
+        ShareError: There is no such path.
+    """
+    if route.config_error or route.compiled is None:
+        raise ShareError(f"the route {route.name!r} is broken; its error is in the server's log")
+    if path is None:
+        if route.compiled.literal is None:
+            raise ShareError(
+                f"path: the pattern {route.config.pattern} stands for many addresses; name the "
+                "one to share, such as " + route.sample_path()
+            )
+        return normal_path(route.compiled.literal)
+    if not path.startswith("/") or "?" in path or "#" in path or len(path) > MAX_PATH:
+        raise ShareError(
+            f"path: expected a path below the server's address that begins with /, without ? and "
+            f"#, found {shorten(path)}"
+        )
+    normal = normal_path(path)
+    found = RouteTable([route]).find(normal)
+    if found is None or found[1] is not None:
+        raise ShareError(
+            f"path: expected one that the pattern {route.config.pattern} matches, found "
+            f"{shorten(path)}"
+        )
+    return normal
