@@ -49,6 +49,8 @@ from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses, origin_of
 from .bodies import Leftovers
 from .configfiles import unloaded
+from .directory.named import NamedGuests
+from .directory.start import VARIABLE, checked_url, client_of, directory_of
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -196,10 +198,23 @@ class WSHandlerApp(ExtensionApp):
     ).tag(config=True)
 
     guests = CaselessStrEnum(
-        ["links", "off"],
+        ["links", "people", "off"],
         help="""Whether the owner of a bot may share it with people who have no login here: "links"
-        lets in whoever has a link to it, "off" nobody. The default is "links", and "off" under
-        JupyterHub.""",
+        lets in whoever has a link to it, and "people" only those whom a directory knows by name
+        (see `directory_url`); "off" lets in nobody. The default is "links"; under JupyterHub it is
+        "off", or "people" where the administrator has set WSHANDLER_DIRECTORY_URL.""",
+    ).tag(config=True)
+
+    directory_url = Unicode(
+        help="""Under JupyterHub: where the service with the directory is, as this server reaches
+        it, such as http://proxy-public/services/bots/. It gets this server's Hub token, as proof.
+        The default is $WSHANDLER_DIRECTORY_URL.""",
+    ).tag(config=True)
+
+    directory = Bool(
+        True,
+        help="""Whether a service of JupyterHub with bots only is the directory, too: where users'
+        servers tell what is shared by name, and people find it.""",
     ).tag(config=True)
 
     config_file = Union(
@@ -219,7 +234,24 @@ class WSHandlerApp(ExtensionApp):
 
     @default("guests")
     def _default_guests(self) -> str:
-        return "off" if self._under_hub() else "links"
+        if not self._under_hub():
+            return "links"
+        return "people" if os.environ.get(VARIABLE) else "off"
+
+    @default("directory_url")
+    def _default_directory_url(self) -> str:
+        try:
+            return checked_url(os.environ.get(VARIABLE, ""))
+        except ValueError as error:
+            self.log.error("Nothing can be shared by name: $%s: %s", VARIABLE, error)
+            return ""
+
+    @validate("directory_url")
+    def _check_directory_url(self, proposal: Any) -> str:
+        try:
+            return checked_url(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"The 'directory_url' trait: {error}") from None
 
     def _under_hub(self) -> bool:
         return hub_auth_of(self.settings.get("identity_provider")) is not None
@@ -362,11 +394,17 @@ class WSHandlerApp(ExtensionApp):
             secure_cookie=self.secure_cookie,
             transport=self.transport,
             static_url=self.static_url_prefix,
+            named=self._named_guests(guests),
         )
-        install(self.serverapp.web_app, services, base_url)
+        self.for_people = directory_of(self, base_url)
+        install(self.serverapp.web_app, services, base_url, self.for_people)
         # Before Jupyter's own rule for the same files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
+
+    def _named_guests(self, guests: Guests) -> NamedGuests | None:
+        client = client_of(self)
+        return None if client is None else NamedGuests(client, guests, self.shares, self.log)
 
     def _open_shares(self) -> ShareBook:
         """Return the book of shares, beside the sessions; what other servers share is not in it."""
@@ -381,6 +419,8 @@ class WSHandlerApp(ExtensionApp):
         with suppress(StoreFailed):  # who comes by a share has it read again
             await self.shares.start()
             self.shares.judge(self.manager.table)
+        if self.services.named is not None:
+            self.services.named.start()
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -449,6 +489,10 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
+        if self.services.named is not None:
+            await self.services.named.stop()
+        if self.for_people is not None:
+            await self.for_people.stop()
         await self.shares.stop()
 
 

@@ -104,7 +104,7 @@ class DirectoryClient:
         Raises:
             DirectoryError: It does not take it, or cannot be asked.
         """
-        await self._ask("PUT", f"shares/{quote(share.id, safe='')}", None, share)
+        await self._send("PUT", f"shares/{quote(share.id, safe='')}", share)
 
     async def withdraw(self, share: str) -> None:
         """Tell the directory that a bot is not shared any more; one that it does not know is none.
@@ -116,7 +116,7 @@ class DirectoryClient:
             DirectoryError: It cannot be asked.
         """
         try:
-            await self._ask("DELETE", f"shares/{quote(share, safe='')}", None)
+            await self._send("DELETE", f"shares/{quote(share, safe='')}")
         except DirectoryError as error:
             if error.status != 404:
                 raise
@@ -151,8 +151,15 @@ class DirectoryClient:
         self._client.close()
 
     async def _ask(
-        self, verb: str, what: str, expected: type[T] | None, body: msgspec.Struct | None = None
-    ) -> Any:
+        self, verb: str, what: str, expected: type[T], body: msgspec.Struct | None = None
+    ) -> T:
+        answer = await self._send(verb, what, body)
+        try:
+            return msgspec.json.decode(answer, type=expected)
+        except msgspec.MsgspecError:
+            raise DirectoryError("the directory has answered what nobody expects") from None
+
+    async def _send(self, verb: str, what: str, body: msgspec.Struct | None = None) -> bytes:
         request = HTTPRequest(
             f"{self.url}{SERVERS}/{what}",
             method=verb,
@@ -165,20 +172,15 @@ class DirectoryClient:
         )
         try:
             answer = await self._client.fetch(request)
-            if len(answer.body) > MOST_BYTES:
-                raise DirectoryError("the directory has answered more than is read")
-            return None if expected is None else msgspec.json.decode(answer.body, type=expected)
         except HTTPClientError as error:
             raise DirectoryError(_said(error), error.code if error.code != 599 else 0) from None
         except OSError as error:
             # Its text may hold the address and no more; its name is enough.
-            raise DirectoryError(
-                f"the directory cannot be reached: {type(error).__name__}"
-            ) from None
-        except msgspec.MsgspecError:
-            raise DirectoryError(
-                "the directory has answered something else than expected"
-            ) from None
+            name = type(error).__name__
+            raise DirectoryError(f"the directory cannot be reached: {name}") from None
+        if len(answer.body) > MOST_BYTES:
+            raise DirectoryError("the directory has answered more than is read")
+        return answer.body
 
 
 def _said(error: HTTPClientError) -> str:

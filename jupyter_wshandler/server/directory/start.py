@@ -35,11 +35,11 @@ def directory_of(app: Any, base_url: str) -> Directory | None:
     hub_auth = hub_auth_of(app.serverapp.identity_provider)
     if hub_auth is None or not service_name() or not app.directory:
         return None
-    if app.gate is None:
+    if getattr(app, "gate", None) is None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
-    store = open_listings(app.session_store)
+    store = open_listings(app.session_store, log=app.log)
     return Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
 
 
