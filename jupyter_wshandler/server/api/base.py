@@ -55,9 +55,18 @@ class ApiHandler(InquiringHandler, APIHandler):
             if self._finished:
                 return
             if self.current_user is None:
-                raise HTTPError(403, "log in first, or send a token")
+                self.refuse_stranger()
+                return
             if not await self.may(RESOURCE):
                 raise HTTPError(403, "this user is not authorized for this")
+
+    def refuse_stranger(self) -> None:
+        """Refuse who is not logged in.
+
+        Raises:
+            HTTPError: 403.
+        """
+        raise HTTPError(403, "log in first, or send a token")
 
     @property
     def named(self) -> str:

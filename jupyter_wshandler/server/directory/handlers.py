@@ -109,6 +109,17 @@ class PageHandler(PersonHandler):
         """Return where to log in."""
         return JupyterHandler.get_login_url(self)
 
+    def refuse_stranger(self) -> None:
+        """Send a browser that is not logged in to the login, and back.
+
+        Raises:
+            HTTPError: 403: it is logged in as somebody who may not use this service.
+        """
+        if self.request.method != "GET":
+            super().refuse_stranger()
+        # The Hub's remembers where its user came from, with the query.
+        self.redirect(self.get_login_url())
+
     @property
     def content_security_policy(self) -> str:
         """What the page may do."""
