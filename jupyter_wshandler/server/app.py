@@ -41,7 +41,7 @@ from ..manager.served import Watching
 from ..shares.book import ShareBook, StoreFailed
 from ..shares.stores import open_shares
 from ..transports.handover import TRANSPORTS
-from .access.guests import Guests
+from .access.guests import GUESTS_OFF, GUESTS_OFF_HUB, Guests
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
@@ -49,8 +49,7 @@ from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses, origin_of
 from .bodies import Leftovers
 from .configfiles import unloaded
-from .directory.named import NamedGuests
-from .directory.start import VARIABLE, checked_url, client_of, directory_of
+from .directory.start import VARIABLE, DirectoryTraits, directory_of, named_guests_of
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -65,21 +64,11 @@ HUB_IDLE = 1800.0
 
 UNRELIABLE = "a setting of c.WSHandlerApp is wrong, and so none can be relied on: {}"
 
-GUESTS_OFF = (
-    "guests are switched off on this server; who runs it can switch them on with "
-    "--WSHandlerApp.guests=links"
-)
-
-GUESTS_OFF_HUB = (
-    "guests are off under JupyterHub until its administrator switches them on, with "
-    '"--WSHandlerApp.guests=links" in c.Spawner.args'
-)
-
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(ExtensionApp):
+class WSHandlerApp(DirectoryTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -205,18 +194,6 @@ class WSHandlerApp(ExtensionApp):
         "off", or "people" where the administrator has set WSHANDLER_DIRECTORY_URL.""",
     ).tag(config=True)
 
-    directory_url = Unicode(
-        help="""Under JupyterHub: where the service with the directory is, as this server reaches
-        it, such as http://proxy-public/services/bots/. It gets this server's Hub token, as proof.
-        The default is $WSHANDLER_DIRECTORY_URL.""",
-    ).tag(config=True)
-
-    directory = Bool(
-        True,
-        help="""Whether a service of JupyterHub with bots only is the directory, too: where users'
-        servers tell what is shared by name, and people find it.""",
-    ).tag(config=True)
-
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -237,24 +214,6 @@ class WSHandlerApp(ExtensionApp):
         if not self._under_hub():
             return "links"
         return "people" if os.environ.get(VARIABLE) else "off"
-
-    @default("directory_url")
-    def _default_directory_url(self) -> str:
-        try:
-            return checked_url(os.environ.get(VARIABLE, ""))
-        except ValueError as error:
-            self.log.error("Nothing can be shared by name: $%s: %s", VARIABLE, error)
-            return ""
-
-    @validate("directory_url")
-    def _check_directory_url(self, proposal: Any) -> str:
-        try:
-            return checked_url(proposal["value"])
-        except ValueError as error:
-            raise TraitError(f"The 'directory_url' trait: {error}") from None
-
-    def _under_hub(self) -> bool:
-        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
@@ -372,7 +331,9 @@ class WSHandlerApp(ExtensionApp):
         self.leftovers = Leftovers()
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        self.shares = self._open_shares()
+        # What another server of the same user shares is none of this one's.
+        place = f"{base_url} {os.path.realpath(self.serverapp.root_dir)}"
+        self.shares = ShareBook(open_shares(self.session_store, place, self.log), self.log)
         guests = Guests(
             self.manager,
             self.shares,
@@ -394,23 +355,13 @@ class WSHandlerApp(ExtensionApp):
             secure_cookie=self.secure_cookie,
             transport=self.transport,
             static_url=self.static_url_prefix,
-            named=self._named_guests(guests),
+            named=named_guests_of(self, guests),
         )
         self.for_people = directory_of(self, base_url)
         install(self.serverapp.web_app, services, base_url, self.for_people)
         # Before Jupyter's own rule for the same files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
-
-    def _named_guests(self, guests: Guests) -> NamedGuests | None:
-        client = client_of(self)
-        return None if client is None else NamedGuests(client, guests, self.shares, self.log)
-
-    def _open_shares(self) -> ShareBook:
-        """Return the book of shares, beside the sessions; what other servers share is not in it."""
-        assert self.serverapp is not None
-        place = f"{self.serverapp.base_url} {os.path.realpath(self.serverapp.root_dir)}"
-        return ShareBook(open_shares(self.session_store, place, self.log), self.log)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         # First: Jupyter goes on where this hook fails, and no login may go unasked then.

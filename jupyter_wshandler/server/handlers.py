@@ -102,8 +102,9 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         finally:
             if not opened:
                 self.give_use_back()
-        if self.guest is not None and opened:
+        if self.claim is not None and self.guest is not None and opened:
             self.services.guests.take(connection, self.guest)
+            self.services.guests.came(self.claim)
         return opened
 
     def _connection(self) -> Connection:

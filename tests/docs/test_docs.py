@@ -27,12 +27,24 @@ def test_every_setting_of_the_extension_is_documented_and_no_other():
     assert documented == own
 
 
+def people(manager):
+    """Return a manager and its guests, of whom there are none."""
+    from jupyter_wshandler.server.access.guests import Guests
+    from jupyter_wshandler.server.access.refusals import Refusals
+    from jupyter_wshandler.shares.book import ShareBook
+    from jupyter_wshandler.shares.stores import MemoryShares
+
+    book, refusals = ShareBook(MemoryShares(), manager.log), Refusals(manager, None)
+    options = {"policy": "links", "why_off": "", "secure_cookie": None, "origin": str}
+    return manager, Guests(manager, book, refusals, **options)
+
+
 def test_every_metric_is_documented_and_no_other():
     from jupyter_wshandler.manager import WebSocketManager
     from jupyter_wshandler.server.metrics import ManagerCollector
 
     shown = set()
-    for family in ManagerCollector(WebSocketManager()).collect():
+    for family in ManagerCollector(*people(WebSocketManager())).collect():
         shown.add(family.name if family.type == "gauge" else f"{family.name}_total")
     assert set(re.findall(r"^\| `(wshandler_\w+)`", OPERATIONS, re.MULTILINE)) == shown
 

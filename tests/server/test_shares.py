@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from urllib.parse import urlsplit
 
 import pytest
 import websockets.exceptions
 from support.bots import bot_text
-from support.server import running_server
+from support.server import running_server, wait_for
 from support.sharing import (
     API,
     ask,
@@ -19,6 +22,7 @@ from support.sharing import (
     shares,
     token_of,
 )
+from support.visitor import Visitor
 
 YAML = """
 url:
@@ -119,3 +123,259 @@ def test_a_share_says_who_is_in_and_ends_at_once(server):
     assert revoke(server, made["id"]) == 404
     assert opened(server, made, "/who")[0] == 403
     assert ask(server, "GET", f"{API}/{made['id']}")[0] == 404
+
+
+# ---- who shares, and what ------------------------------------------------------------------------
+
+
+def told(server, **asked) -> tuple[int, str]:
+    """Return how somebody is refused who wants to share."""
+    status, _, body = ask(server, "POST", API, asked)
+    return status, json.loads(body)["message"]
+
+
+def test_a_pattern_with_groups_is_shared_at_one_path(server):
+    made = share(server, path="/rooms/blue sky")
+    assert (made["route"], made["path"]) == ("rooms", "/rooms/blue%20sky")
+    assert urlsplit(made["url"]).path == f"{server.base_url}rooms/blue%20sky"
+    assert says(server, "/rooms/blue%20sky", bearer(made))["kind"] == "guest"
+    assert says(server, "/rooms/%62lue%20sky", bearer(made))["kind"] == "guest"
+    assert refused(server, "/rooms/red", bearer(made)) == (
+        403,
+        "403: this link is for another address\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({}, 400, "neither route nor path"),
+        ({"route": "nobody"}, 404, "no route named 'nobody'"),
+        ({"path": "/nowhere"}, 404, "no route has the path '/nowhere'"),
+        ({"path": "who"}, 404, "no route has the path 'who'"),
+        ({"route": "rooms"}, 400, "name the one to share, such as /rooms/"),
+        ({"route": "rooms", "path": "/who"}, 400, "expected one that leads to the route 'rooms'"),
+        ({"route": "who", "path": "/rooms/x"}, 400, "expected one that leads to the route 'who'"),
+        ({"route": "who", "expires": "soon"}, 400, 'expected a duration such as "2h"'),
+        ({"route": "who", "expires": 0}, 400, "expires: expected a time of 1 s to ten years"),
+        ({"route": "who", "expires": -5}, 400, "expires: expected a"),
+        ({"route": "who", "expires": 1e300}, 400, "expires: expected a"),
+        ({"route": "who", "uses": 0}, 400, "uses: expected a number from 1"),
+        ({"route": "who", "uses": "many"}, 400, "Expected `int | null`, got `str`"),
+        ({"route": "who", "label": "x" * 201}, 400, "at most 200 printable characters"),
+        ({"route": "who", "label": "a\nb"}, 400, "printable characters"),
+        ({"route": "who", "expiry": "2h"}, 400, "unknown field `expiry`"),
+        ({"route": "alone"}, 409, "takes no guests; remove `guests: false`"),
+    ],
+)
+def test_who_asks_for_what_cannot_be_is_told_what_to_do(server, asked, status, words):
+    found = told(server, **asked)
+    assert found[0] == status
+    assert words in found[1]
+
+
+def test_only_who_may_use_the_route_shares_it_and_a_page_needs_the_xsrf_token(server):
+    for method, path in (("POST", API), ("GET", API), ("DELETE", f"{API}/x"), ("GET", f"{API}/x")):
+        assert ask(server, method, path, {"route": "who"} if method == "POST" else None,
+                   token=False)[0] == 403  # fmt: skip
+    visitor = Visitor(server).log_in(server.token)
+    data = json.dumps({"route": "who"}).encode()
+    sent = {"Content-Type": "application/json"}
+    assert visitor.fetch(API, method="POST", data=data, headers=sent)[0] == 403
+    sent["X-XSRFToken"] = visitor.jar["_xsrf"].value
+    assert visitor.fetch(API, method="POST", data=data, headers=sent)[0] == 201
+    assert visitor.fetch(API)[0] == 200
+
+
+def test_the_link_names_the_address_that_its_owner_came_by(server):
+    made = share(server, route="who")
+    assert made["url"].startswith(f"{server.url}who?share_token=")
+    assert len(token_of(made)) == 22
+
+
+# ---- who comes by it -----------------------------------------------------------------------------
+
+
+def test_no_rule_about_users_is_asked_of_a_guest_but_the_routes_own_function_is(server):
+    assert says(server, "/staff", bearer(share(server, route="staff")))["kind"] == "guest"
+    ann, mallory = (share(server, route="ruled", label=name) for name in ("Ann", "Mallory"))
+    assert says(server, "/ruled", bearer(ann))["name"] == "Ann"
+    assert refused(server, "/ruled", bearer(mallory))[0] == 403
+    assert next(s["used"] for s in shares(server) if s["id"] == mallory["id"]) == 0
+
+
+def test_a_login_that_may_use_the_route_wins_over_the_cookie_and_no_other_does(server):
+    visitor = Visitor(server).log_in(server.token)
+    login = visitor.cookie_header()["Cookie"]
+    for path, kind in (("/who", "user"), ("/staff", "guest")):
+        cookie = cookie_of(server, share(server, path=path), path)
+        assert says(server, path, {"Cookie": f"{login}; {cookie}"})["kind"] == kind
+    assert refused(server, "/staff", {"Cookie": login})[0] == 403
+    made = share(server, route="who")
+    assert says(server, "/who", {"Cookie": login, **bearer(made)})["kind"] == "guest"
+
+
+def test_a_cookie_is_good_at_its_address_only_and_none_that_is_made_up_is_good(server):
+    made = share(server, route="who")
+    cookie = cookie_of(server, made, "/who")
+    name, _, value = cookie.partition("=")
+    room = cookie_of(server, share(server, path="/rooms/blue"), "/rooms/blue")
+    for other in (
+        f"{name}={room.partition('=')[2]}",  # of another address, under this one's name
+        f"{name}={value[:-2]}xx",
+        f"{name}={token_of(made)}",
+        f"{name}=eyJzaGFyZSI6IngifQ",
+        f"{name}=",
+    ):
+        assert refused(server, "/who", {"Cookie": other})[0] == 403
+    assert refused(server, "/rooms/blue", {"Cookie": cookie})[0] == 403
+    assert name.startswith("wshandler-guest-")
+    assert name.endswith(f"-{server.port}")
+
+
+def test_whoever_opens_another_link_is_another_guest_whatever_cookie_they_have(server):
+    one, other = share(server, route="who"), share(server, route="who", label="Other")
+    first = cookie_of(server, one, "/who")
+    _, head, _ = opened(server, other, "/who", headers={"Cookie": first})
+    second = head["Set-Cookie"].partition(";")[0]
+    before, after = (says(server, "/who", {"Cookie": c}) for c in (first, second))
+    assert before["username"] != after["username"]
+    assert before["session"] != after["session"]
+    # The same link again is no second guest.
+    assert opened(server, one, "/who", headers={"Cookie": first})[0] == 302
+    assert next(s["used"] for s in shares(server) if s["id"] == one["id"]) == 1
+
+
+def test_a_page_of_another_origin_or_of_none_opens_no_socket_as_a_guest(server):
+    made = share(server, route="who")
+    cookie = {"Cookie": cookie_of(server, made, "/who")}
+    own = {"Origin": f"http://{server.host}:{server.port}"}
+    assert says(server, "/who", cookie | own)["kind"] == "guest"
+    for origin in ("null", "http://evil.example", f"http://{server.host}:1"):
+        for fields in (cookie, bearer(made)):
+            status, words = refused(server, "/who", fields | {"Origin": origin})
+            assert (status, words) == (403, "403: this origin is not allowed\n")
+
+
+def test_the_cookie_alone_opens_no_socket_of_a_route_that_wants_tickets(server):
+    made = share(server, route="ticketed")
+    cookie = {"Cookie": cookie_of(server, made, "/ticketed")}
+    assert refused(server, "/ticketed", cookie)[0] == 403
+    assert says(server, "/ticketed", bearer(made))["kind"] == "guest"
+
+
+def test_a_link_that_nobody_knows_leads_to_words_and_to_no_login(server):
+    status, _, body = server.fetch(
+        "/who?share_token=AAAAAAAAAAAAAAAAAAAAAA", token=False, headers={"Accept": "text/html"}
+    )
+    assert (status, body) == (
+        403,
+        b"403: this link is not known here; it may have been revoked, ask for a new one\n",
+    )
+    assert refused(server, "/who", {"Authorization": "Bearer AAAAAAAAAAAAAAAAAAAAAA"})[0] == 403
+
+
+def test_a_page_is_shown_to_a_guest_in_a_sandbox_and_not_by_a_link_without_one(server):
+    made, bare = share(server, route="who"), share(server, route="who", page=False)
+    cookie = {"Cookie": cookie_of(server, made, "/who"), "Accept": "text/html"}
+    status, head, _ = server.fetch("/who", token=False, headers=cookie)
+    assert status == 200
+    sandbox = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
+    assert sandbox in head.get_all("Content-Security-Policy")
+    status, head, _ = server.fetch("/who", headers={"Accept": "text/html"})
+    assert status == 200
+    assert sandbox not in head.get_all("Content-Security-Policy")
+    status, head, body = opened(server, bare, "/who")
+    assert (status, head["Set-Cookie"]) == (403, None)
+    assert b"opens a WebSocket, and no page" in body
+    assert says(server, "/who", bearer(bare))["kind"] == "guest"
+
+
+def test_a_link_that_is_only_looked_at_is_not_used(server):
+    made = share(server, route="who", uses=1)
+    query = f"?share_token={token_of(made)}"
+    status, head, _ = server.fetch(
+        f"/who{query}", method="HEAD", token=False, headers={"Accept": "text/html"}
+    )
+    assert (status, head["Set-Cookie"]) == (302, None)
+    assert server.fetch(f"/who{query}", token=False)[0] == 426
+    status, _, sock = server.raw_handshake("/who" + query, replace={"Sec-WebSocket-Key": "no"})
+    sock.close()
+    assert status == 400
+    assert cookie_of(server, made, "/who")
+    assert opened(server, made, "/who")[0] == 403
+
+
+def test_what_people_are_named_for_is_opened_by_no_link(server):
+    made = share(server, route="who", users=["bob"], groups=["staff"])
+    assert (made["users"], made["groups"]) == (["bob"], ["staff"])
+    assert "shared with people by their names" in refused(server, "/who", bearer(made))[1]
+
+
+# ---- how many, how long --------------------------------------------------------------------------
+
+
+def test_of_thirty_one_who_come_at_once_thirty_are_let_in_and_one_is_told_why(server):
+    made = share(server, route="who", uses=30)
+
+    async def come() -> tuple[list, list[str]]:
+        async def one():
+            try:
+                return await server.connect("/who", token=False, headers=bearer(made))
+            except websockets.exceptions.InvalidStatus as error:
+                return error.response.body.decode()
+
+        found = await asyncio.gather(*(one() for _ in range(31)))
+        sockets = [each for each in found if not isinstance(each, str)]
+        names = set()
+        for socket in sockets:
+            await socket.send("hi")
+        for socket in sockets:
+            names.add(json.loads(await socket.recv())["username"])
+        assert len(names) == 30
+        found_now = next(s for s in shares(server) if s["id"] == made["id"])
+        assert (found_now["used"], found_now["guests"]) == (30, 30)
+        for socket in sockets:
+            await socket.close()
+        return sockets, [each for each in found if isinstance(each, str)]
+
+    sockets, refusals = asyncio.run(come())
+    assert len(sockets) == 30
+    assert refusals == ["403: this link has been used by as many as it may\n"]
+    assert opened(server, made, "/who")[0] == 403
+    # Who is known may come back.
+    assert made["id"] in {s["id"] for s in shares(server)}
+
+
+def test_a_guest_who_was_counted_comes_back_to_a_link_that_is_used_up(server):
+    made = share(server, route="who", uses=1)
+    cookie = {"Cookie": cookie_of(server, made, "/who")}
+    assert refused(server, "/who", bearer(made))[0] == 403
+    assert says(server, "/who", cookie)["kind"] == "guest"
+    assert opened(server, made, "/who", headers=cookie)[0] == 302
+
+
+def test_a_share_that_expires_closes_what_is_open_and_says_so(server):
+    made = share(server, route="who", expires=1.5)
+    cookie = {"Cookie": cookie_of(server, made, "/who")}
+    begun = time.monotonic()
+    with server.connect_sync("/who", token=False, headers=cookie) as ws:
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as caught:
+            ws.recv(timeout=20)
+        assert time.monotonic() - begun < 10
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4403, "this link has expired")
+    for fields in (cookie, bearer(made)):
+        assert refused(server, "/who", fields) == (403, "403: this link has expired\n")
+    assert made["id"] not in {s["id"] for s in shares(server)}
+
+
+def test_no_token_of_a_link_stands_in_the_log(server):
+    made = share(server, route="who")
+    cookie_of(server, made, "/who")
+    says(server, f"/who?share_token={token_of(made)}")
+    revoke(server, made["id"])
+    opened(server, made, "/who")
+    assert "share_token=[secret]" in wait_for(
+        lambda: "share_token=[secret]" in server.log_text() and server.log_text(), what="the log"
+    )
+    assert token_of(made) not in server.log_text()

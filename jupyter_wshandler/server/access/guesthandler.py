@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from jupyter_server.base.call_context import CallContext
 from tornado.web import HTTPError
 
 from ...config.paths import as_escaped, path_below
@@ -101,6 +102,7 @@ class GuestHandler(InquiringHandler):
             Refused: The share lets nobody in any more.
         """
         guest: Any = claim.guest
+        CallContext.set(CallContext.JUPYTER_HANDLER, self)
         self.current_user = self._jupyter_current_user = guest
         if claim.why or guest is None:
             self.services.guests.refused(self.route, claim)
@@ -144,6 +146,7 @@ class GuestHandler(InquiringHandler):
         if self.request.method == "GET":
             await self.count_guest()
             self.services.guests.give_cookie(self, claim, self.own_path)
+            self.services.guests.came(claim)
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cache-Control", "no-store")
         self.redirect(clean_location(as_escaped(self.request.path), self.request.query))
@@ -158,7 +161,7 @@ class GuestHandler(InquiringHandler):
         if claim is None:
             return
         try:
-            await self.services.guests.use(claim, self.route)
+            await self.services.guests.use(claim)
         except ShareEnded as ended:
             self.refuse_guest(ended.words)
         except StoreFailed as error:

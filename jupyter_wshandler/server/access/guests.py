@@ -47,6 +47,16 @@ ELSEWHERE = "this link is for another address"
 UNKNOWN = "this link is not known here; it may have been revoked, ask for a new one"
 NAMED = "this bot is shared with people by their names; open it from the page that lists it"
 
+GUESTS_OFF = (
+    "guests are switched off on this server; who runs it can switch them on with "
+    "--WSHandlerApp.guests=links"
+)
+
+GUESTS_OFF_HUB = (
+    "guests are off under JupyterHub until its administrator switches them on, with "
+    '"--WSHandlerApp.guests=links" in c.Spawner.args'
+)
+
 REASONS = {
     EXPIRED: "expired",
     REVOKED: "revoked",
@@ -207,12 +217,11 @@ class Guests(Observer):
 
     # ---- a guest comes in --------------------------------------------------------------------
 
-    async def use(self, claim: Claim, route: Route) -> None:
+    async def use(self, claim: Claim) -> None:
         """Count a guest who has not come before.
 
         Args:
             claim: What the request shows.
-            route: The route.
 
         Raises:
             ShareEnded: The share lets nobody in any more.
@@ -224,8 +233,16 @@ class Guests(Observer):
         if claim.is_known:
             return
         await self.book.use(share, card.guest)
-        self._manager.metrics.share_uses[route.name] += 1
-        self.tell("used", share, claim.guest)
+
+    def came(self, claim: Claim) -> None:
+        """Take note that a guest has come in.
+
+        Args:
+            claim: What the request shows.
+        """
+        if claim.share is not None and not claim.is_known:
+            self._manager.metrics.share_uses[claim.share.route] += 1
+            self.tell("used", claim.share, claim.guest)
 
     def unuse(self, claim: Claim) -> None:
         """Take back what `use` has counted.

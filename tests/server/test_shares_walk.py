@@ -1,0 +1,179 @@
+"""A guest gets one route and nothing else: a walk of every rule of a server with JupyterLab."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from contextlib import closing
+from urllib.parse import quote
+
+import pytest
+from support import rules
+from support.bots import bot_text
+from support.server import running_server, wait_for
+from support.sharing import bearer, cookie_of, share, token_of
+
+YAML = """
+url:
+  who: {pattern: /who, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+  other: {pattern: /other, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+  below: {pattern: /who/below, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+  longer: {pattern: /whoever, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+  rooms: {pattern: "/rooms/{room}", handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+"""
+
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+ADDRESSES = (
+    *("api/contents", "api/contents/secret.txt", "api/kernels", "api/sessions", "api/terminals"),
+    *("api/kernelspecs", "api/me", "api/status", "api/shutdown", "api/events", "api/config/x"),
+    *("files/secret.txt", "view/secret.txt", "nbconvert/html/x.ipynb", "lab", "lab/tree/x"),
+    *("lab/api/workspaces", "lab/api/settings", "tree", "login", "logout", "metrics", ""),
+    *("terminals/websocket/1", "api/kernels/x-x-x-x-x/channels", "api/events/subscribe"),
+    *("robots.txt", "favicon.ico", "lab/api/translations", "api/sessions/x-x-x-x-x"),
+    *("api/kernels/x-x-x-x-x", "api/kernels/x-x-x-x-x/restart", "api/contents/x/trust"),
+    *("api/contents/secret.txt/checkpoints", "api/contents/secret.txt/checkpoints/x"),
+    *("wshandler/api/tickets", "wshandler/api/shares", "wshandler/api/shares/x"),
+    *("other", "who/below", "who/", "whoever", "who/index.html", "rooms/x", "rooms/x/"),
+    *("who/../other", "who%2f..%2fother", "who;/../other", "Who", "rooms"),
+)
+"""Addresses that are worth a look, whatever rules there are."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("walk")
+    (folder / "secret.txt").write_text("a-secret-only-its-owner-knows")
+    with running_server(
+        YAML,
+        folder=folder,
+        modules={"shared.py": bot_text("shared")},
+        base_url="/user/ann/",
+        command=rules.launcher(folder),
+        extra_args=[
+            "--ServerApp.jpserver_extensions={'jupyterlab': True, 'notebook_shim': True}",
+        ],
+    ) as running:
+        wait_for((folder / "rules.json").exists, 40, "the list of the rules")
+        yield running
+
+
+def every_path(server) -> list[str]:
+    """Return a path for each rule that the server has, and those above."""
+    found = {"/robots.txt", "/favicon.ico"}
+    found |= {server.base_url + address for address in ADDRESSES}
+    for rule in rules.read(server.folder):
+        found |= set(rule["paths"])
+        if rule["pattern"]:
+            path = rules.sample(rule["pattern"])
+            if path.startswith("/") and re.match(rule["pattern"], path):
+                found.add(quote(path, safe="/%:;?=&+,@~"))
+    return sorted(found - {server.base_url + "who"})
+
+
+class Asker:
+    """Sends many requests over one connection, and keeps of the answers what can be compared."""
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.connection = http.client.HTTPConnection(server.host, server.port)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __call__(self, verb: str, path: str, headers: dict, query: str = "") -> tuple:
+        self.connection.timeout = 1 if NEVER_ANSWERED.search(path) else 60
+        for _ in range(1 if NEVER_ANSWERED.search(path) else 2):
+            try:
+                self.connection.request(verb, path + query, headers=headers)
+                answer = self.connection.getresponse()
+                break
+            except (http.client.HTTPException, OSError):
+                self.connection.close()  # it may only have been idle for too long
+        else:
+            return 0, "", None
+        body = answer.read()
+        assert b"a-secret-only" not in body, (verb, path)
+        location = re.sub(r"(\?|%3F)share_token.*", "", answer.headers.get("Location", ""))
+        return answer.status, location, answer.headers.get("Content-Type")
+
+
+NEVER_ANSWERED = re.compile(r"/lab/api/licenses(/|\?|$)")
+"""Where jupyterlab_server answers no refusal at all: its `finish` wants one argument more."""
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+
+
+@pytest.fixture(scope="module")
+def guests(server):
+    """Return the ways in which a guest of `/who` may come: header fields, and a query."""
+    made = share(server, route="who")
+    query = f"?share_token={token_of(made)}"
+    return {
+        "cookie": ({"Cookie": cookie_of(server, made, "/who")}, ""),
+        "header": (bearer(made), ""),
+        "query": ({}, query),
+    }
+
+
+def test_the_walk_sees_jupyterlab_and_all_that_is_ours(server):
+    paths = every_path(server)
+    for rule in rules.read(server.folder):
+        pattern = rule["pattern"]
+        assert not pattern or any(re.match(pattern, path) for path in paths), rule
+    for address in ("api/contents", "lab", "wshandler/api/shares", "rooms/x", "other"):
+        assert server.base_url + address in paths
+    handlers = {rule["handler"] for rule in rules.read(server.folder)}
+    assert {"LabHandler", "ContentsHandler", "TermSocket", "SharesHandler"} <= handlers
+
+
+@pytest.mark.parametrize("way", ["cookie", "header", "query"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_guest_is_a_stranger_everywhere_else(server, guests, way, verb):
+    fields, query = guests[way]
+    accepts = [{"Accept": "text/html"}, {"Accept": "*/*"}][: 2 if verb == "GET" else 1]
+    differ = []
+    with closing(Asker(server)) as ask:
+        for path in every_path(server):
+            for accept in accepts:
+                stranger = ask(verb, path, accept)
+                guest = ask(verb, path, {**accept, **fields}, query)
+                if stranger != guest:
+                    differ.append((path, stranger, guest))
+    assert not differ
+
+
+@pytest.mark.parametrize("way", ["cookie", "header", "query"])
+def test_a_guest_opens_no_other_socket(server, guests, way):
+    fields, query = guests[way]
+    for path in every_path(server):
+        stranger = asked_for_a_socket(server, path, {})
+        guest = asked_for_a_socket(server, path + query, fields)
+        assert guest == stranger != 101, path
+    assert asked_for_a_socket(server, server.base_url + "who" + query, fields) == 101
+
+
+def asked_for_a_socket(server, path: str, fields: dict) -> int:
+    seconds = 1 if NEVER_ANSWERED.search(path) else 60
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
+    with closing(connection):
+        connection.request("GET", path, headers={**UPGRADE, **fields})
+        try:
+            with connection.getresponse() as answer:
+                return answer.status
+        except (http.client.RemoteDisconnected, TimeoutError):
+            return 0
+
+
+@pytest.mark.parametrize("way", ["cookie", "header", "query"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("GET", "HEAD")])
+def test_other_verbs_are_a_strangers_at_the_shared_route_itself(server, guests, way, verb):
+    fields, query = guests[way]
+    path = server.base_url + "who"
+    with closing(Asker(server)) as ask:
+        assert ask(verb, path, fields, query) == ask(verb, path, {})
