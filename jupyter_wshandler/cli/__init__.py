@@ -14,6 +14,7 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler check wshandler.yaml
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
+  jupyter wshandler serve wshandler.yaml --bots-only
 """
 
 
@@ -34,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
         "Every option of `jupyter server` may follow the file.",
     )
     serve.add_argument("file", metavar="FILE", help="a YAML file with routes")
+    serve.add_argument(
+        "--bots-only",
+        action="store_true",
+        help="serve these routes and nothing else of Jupyter's: no kernels, terminals or files",
+    )
     check = commands.add_parser(
         "check",
         help="say what is wrong in a file, and import its callbacks",
@@ -111,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "serve":
         from .serve import serve
 
-        return serve(arguments.file, rest)
+        return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "chat":
         return _chat(arguments)
     from .demo import demo

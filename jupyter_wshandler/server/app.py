@@ -48,7 +48,8 @@ from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses, origin_of
 from .bodies import Leftovers
-from .configfiles import unloaded
+from .botsonly import SCOPE, advice, shut
+from .configfiles import lost, unloaded
 from .directory.start import VARIABLE, DirectoryTraits, directory_of, named_guests_of
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
@@ -173,6 +174,16 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         same origin; "any" lets them set `auth` and `origins` themselves; "off" serves none.""",
     ).tag(config=True)
 
+    bots_only = Bool(
+        False,
+        help="""Serve bots and nothing else: besides the routes there are login and logout, static
+        files, the API of this extension and /metrics, and no other address of Jupyter's or of an
+        extension's. `jupyter wshandler serve FILE --bots-only` sets it.""",
+    ).tag(config=True)
+
+    bots_only_by_command = False
+    """The same, where no option or file can undo it."""
+
     kernel_routes_limit = Integer(
         200,
         min=1,
@@ -292,6 +303,15 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         found = self.serverapp.extension_manager.extension_apps.values()
         return [self, *(app for apps in found for app in apps if app is not self)]
 
+    def initialize(self) -> None:  # type: ignore[override]
+        """Prepare the server; one with bots only is shut until all of it is there."""
+        texts = lost(self.serverapp, self._apps(), self.config_file_name)
+        self.gate = shut(self, texts)
+        super().initialize()  # type: ignore[no-untyped-call]
+        if self.gate is not None:
+            self.gate.open(self)
+            self.log.info("%s", SCOPE)
+
     def initialize_settings(self) -> None:
         """Load the configuration and make it known to the web application."""
         self.manager = WebSocketManager(
@@ -304,9 +324,11 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         )
         self.settings["wshandler_manager"] = self.manager
         self.misconfigured = self._why_misconfigured()
+        if self.misconfigured or self.gate is not None:
+            self.kernel_routes = "off"
         if self.misconfigured:
             self.log.error("No routes are served: %s", self.misconfigured)
-            self.kernel_routes = self.guests = "off"
+            self.guests = "off"
             return
         source = partial(
             load,
@@ -379,7 +401,10 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
         stop_in_order_on_sigint()
         stop_once(serverapp, self._say_that_it_stops)
-        self._watch_kernels(serverapp)
+        if self.gate is None:
+            self._watch_kernels(serverapp)
+        else:
+            self.gate.stand()
         self.has_metrics = self.collector.register()
         if self.switch_interval is not None:
             sys.setswitchinterval(self.switch_interval)
@@ -389,7 +414,7 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         application = serverapp.web_app
         advise = partial(unreachable, application, self.manager, application.settings["base_url"])
         self.manager.served.advise = advise
-        for sentence in advise():
+        for sentence in (*advise(), *advice(self)):
             self.log.warning("%s", sentence)
         if self.announces:
             print(addresses(self.manager.served.configured, serverapp), flush=True)

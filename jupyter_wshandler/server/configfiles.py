@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
@@ -29,6 +30,28 @@ def unloaded(serverapp: Any, apps: Iterable[Any], own: str) -> list[str]:
         apps: The applications of extensions, each of which has files of its own.
         own: Name, without its ending, of the file that is about this extension only.
     """
+    found = [
+        f"{path} could not be loaded, and all that it says is lost: {reason}"
+        for path, reason in _unloaded(serverapp, apps, own)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def lost(serverapp: Any, apps: Iterable[Any], own: str) -> Iterator[bytes]:
+    """Yield the text of each such file that can be read, without the zeros of UTF-16.
+
+    Args:
+        serverapp: As for `unloaded`.
+        apps: The same.
+        own: The same.
+    """
+    for path, _ in _unloaded(serverapp, apps, own):
+        with suppress(OSError):
+            yield _read(path).replace(b"\0", b"")
+
+
+def _unloaded(serverapp: Any, apps: Iterable[Any], own: str) -> Iterator[tuple[str, str]]:
+    """Yield the path of each such file, and why it was not loaded."""
     apps = list(apps)
     loaded = {
         os.path.realpath(path)
@@ -37,15 +60,13 @@ def unloaded(serverapp: Any, apps: Iterable[Any], own: str) -> list[str]:
     }
     names = ["jupyter_config", serverapp.config_file_name, own]
     names += [getattr(app, "config_file_name", "") for app in apps]
-    found = []
     for path, loader in _candidates(serverapp, dict.fromkeys(names)):
         if os.path.realpath(path) in loaded:
             continue
         folder, name = os.path.split(path)
         reason = _why_not(path, loader(name, path=folder), os.path.splitext(name)[0] == own)
         if reason:
-            found.append(f"{path} could not be loaded, and all that it says is lost: {reason}")
-    return list(dict.fromkeys(found))
+            yield path, reason
 
 
 def _candidates(serverapp: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
-from tornado.routing import Matcher, Rule
+from tornado.routing import AnyMatches, Matcher, Rule
 from tornado.web import Application
 
 from ..config.paths import as_escaped, path_below
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ..manager.manager import WebSocketManager
     from ..routes import Route
     from .services import Services
+
+
+ONLY = "wshandler_only"
+"""The setting of Jupyter's web application that holds the gate of a server with bots only."""
 
 
 class Found(NamedTuple):
@@ -99,6 +103,9 @@ def insert_rules(application: Application, rules: list[Rule], first: list[Rule])
     router.rules[:0] = [router.process_rule(rule) for rule in first]
     last = len(router.rules) - 1
     router.rules[last:last] = [router.process_rule(rule) for rule in rules]
+    gate = application.settings.get(ONLY)
+    if gate is not None:
+        gate.admit(rules, first)
 
 
 def unreachable(application: Application, manager: WebSocketManager, base_url: str) -> list[str]:
@@ -131,7 +138,9 @@ def answered_by(application: Application, path: str) -> str | None:
         path: The path, with the server's base URL.
     """
     request = without_client(path, HTTPHeaders({"Host": "localhost"}))
-    for rule in application.default_router.rules:
+    gate = application.settings.get(ONLY)
+    outer = application.default_router.rules if gate is None else [Rule(AnyMatches(), gate)]
+    for rule in outer:
         if rule.target is application.wildcard_router:
             inner = application.wildcard_router.rules
         elif rule.matcher.match(request) is None:

@@ -9,6 +9,7 @@ from tornado.routing import PathMatches
 from tornado.web import Application
 
 from .api import base as api
+from .api.health import health_rules
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
@@ -48,6 +49,7 @@ def install(
     if directory is not None:
         by_name += directory_rules(services, directory, base_url)
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
+    health = url_path_join(base_url, "wshandler", "api", "health")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
@@ -57,6 +59,7 @@ def install(
         application,
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
+            *health_rules(PathMatches(re.escape(health) + "$"), services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *by_name,

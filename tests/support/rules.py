@@ -53,10 +53,36 @@ def paths(matcher, base_url: str) -> list[str]:
     return [found] if regex.match(found) else []
 
 
-def sample(pattern: str) -> str:
+GROUP = re.compile(r"(?<!\\)\((?:\?P<\w+>)?(?:[^()\\]|\\.)*\)")
+
+
+def sample(pattern: str, group: str = "x") -> str:
     """Return a path that a simple pattern matches: every group of it becomes an x."""
-    text = re.sub(r"(?<!\\)\((?:\?P<\w+>)?(?:[^()\\]|\\.)*\)", "x", pattern.strip("^$"))
+    text = GROUP.sub(group, pattern.strip("^$"))
     return re.sub(r"\\(.)", r"\1", text)
+
+
+def example(pattern: str) -> str:
+    """Return a path that a pattern of Jupyter's or of an extension's matches, "" for none found."""
+    # Not for the server's process, which loads this module, too.
+    from hypothesis import find
+    from hypothesis.errors import NoSuchExample
+    from hypothesis.strategies import from_regex
+
+    regex = re.compile(pattern)
+    for group in ("x", "x-x-x-x-x", "/x", "1", "favicon.ico"):
+        found = sample(pattern, group).removesuffix("?").replace(".*", "x")
+        if found.startswith("/") and regex.match(found):
+            return found
+    try:
+        found = find(from_regex(regex, fullmatch=True), _is_path)
+    except NoSuchExample:
+        return ""
+    return found.rstrip("\n")
+
+
+def _is_path(text: str) -> bool:
+    return re.fullmatch(r"/[A-Za-z0-9/._~-]*", text) is not None
 
 
 def _flat(rules) -> Iterable:

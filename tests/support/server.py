@@ -24,7 +24,7 @@ START_SECONDS = 40
 
 WITHOUT_LAB = (
     "--ServerApp.jpserver_extensions={'jupyterlab': False, 'jupyter_lsp': False, "
-    "'notebook_shim': False}"
+    "'notebook_shim': False, 'notebook': False}"
 )
 """JupyterLab is installed for the tests that look at it; the others start without."""
 
@@ -273,6 +273,8 @@ def wait_until_up(server: RunningServer, path: str) -> None:
         wait_for(up, START_SECONDS, "the server's port")
         if server.scheme == "http":
             # The port opens before the extensions' start hooks have run to their end.
-            wait_for(lambda: server.fetch(path)[0] in (200, 403), START_SECONDS, "the server")
+            wait_for(
+                lambda: server.fetch(path)[0] in (200, 403, 404, 503), START_SECONDS, "the server"
+            )
     except AssertionError as error:
         raise AssertionError(f"{error}\n{server.log_text()[-4000:]}") from None

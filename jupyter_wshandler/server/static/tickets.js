@@ -93,7 +93,7 @@ async function forTicket(url) {
   if (!SAME && [401, 403].includes(status)) return {...(notYou(said) ?? {cause: 4401}), anyway: true};
   // In place of a server that is stopped the Hub answers, and refuses a POST that is not its own.
   // A Jupyter server never redirects api/me; the Hub does, and so does a login in front of it.
-  const me = [401, 403].includes(status) || hub ? await ask(new URL('api/me', BASE)) : answer;
+  const me = [401, 403].includes(status) || hub ? await whoIsLoggedIn() : answer;
   if (status === 424 || (hub && (me.redirected || me.status === 424))) return {cause: 'stopped'};
   // Whoever is signed out may still use a public route.
   if (me.redirected || [401, 403].includes(me.status)) return {cause: 4401, anyway: true};
@@ -104,6 +104,15 @@ async function forTicket(url) {
   // The proxy answers for a server that has died, until the Hub has noticed.
   if (hub && status >= 502 && me.status >= 502 && !said) return {cause: 'stopped'};
   return {cause: 'unready', detail: said || String(status)};
+}
+
+// The answer to a question that only who is logged in may ask. A server with bots only has no
+// api/me; there it is a GET where tickets are, which is for POST: 405, or 403 for a stranger.
+async function whoIsLoggedIn() {
+  const answer = await ask(new URL('api/me', BASE));
+  if (answer.status !== 404) return answer;
+  const other = await ask(new URL('wshandler/api/tickets', BASE));
+  return notYou(other.said) ? {...other, status: 405} : other;
 }
 
 // Who is known, and refused by a rule, is told so; a login or token that is not good gets no words.

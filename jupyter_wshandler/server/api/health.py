@@ -1,0 +1,76 @@
+"""Whether the server serves its routes, at ``<base_url>/wshandler/api/health``: for probes."""
+
+from __future__ import annotations
+
+import json
+from http.client import responses
+from typing import Any
+
+from jupyter_server.auth.decorator import allow_unauthenticated
+from tornado.routing import Matcher, Rule
+from tornado.web import HTTPError, stream_request_body
+
+from ..bodies import UnreadBody, has_body
+from ..services import Services
+
+
+@stream_request_body
+class HealthHandler(UnreadBody):
+    """The address of a probe: open to all, so it says no name and no reason.
+
+    Nobody is asked who asks: a Hub that is down would make every server look ill.
+    """
+
+    def initialize(self, services: Services) -> None:
+        """Take what it tells of.
+
+        Args:
+            services: What the handlers share.
+        """
+        self.leftovers = services.leftovers
+        self._manager = services.manager
+
+    def check_xsrf_cookie(self) -> None:
+        """Let the 405 come first: nothing is changed here."""
+
+    def prepare(self) -> None:
+        """Refuse a body."""
+        self.lets_body_in = not has_body(self.request.headers)
+        if not self.lets_body_in and self.request.method in ("GET", "HEAD"):
+            raise HTTPError(400)
+        if self.request.method not in ("GET", "HEAD"):
+            raise HTTPError(405)
+
+    @allow_unauthenticated
+    def get(self) -> None:
+        """Answer ``{"status": "ok"}``, or "degraded" where a route is broken or none is served.
+
+        The last is a 503: no use to send anybody here.
+        """
+        nothing_served = bool(self.settings["wshandler"].misconfigured)
+        broken = any(route.error for route in self._manager.served.configured)
+        if nothing_served:
+            self.set_status(503)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(json.dumps({"status": "degraded" if nothing_served or broken else "ok"}))
+
+    @allow_unauthenticated
+    def head(self) -> None:
+        """Answer as to a GET, without the text."""
+        self.get()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with one plain sentence."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")
+
+
+def health_rules(matcher: Matcher, services: Services) -> list[Rule]:
+    """Return the rule of the address.
+
+    Args:
+        matcher: Matches the address.
+        services: What the handlers share.
+    """
+    return [Rule(matcher, HealthHandler, {"services": services})]
