@@ -226,6 +226,9 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
             return "links"
         return "people" if os.environ.get(VARIABLE) else "off"
 
+    def _under_hub(self) -> bool:
+        return hub_auth_of(self.settings.get("identity_provider")) is not None
+
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
         for name in proposal["value"]:

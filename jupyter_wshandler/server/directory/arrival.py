@@ -135,7 +135,7 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
         person = await self.named_guests.redeem(share, code, digest(secret))
         card = new_card(share, person)
         claim = Claim(share, "", card)
-        await self.services.guests.use(claim, route)
+        await self.services.guests.use(claim)
         self.services.guests.give_cookie(self, claim, share.path)
         # Relative: a proxy may serve all this below a prefix that nobody here knows.
         self.redirect("../.." + quote(share.path, safe="/%!$&'()*+,;=:@~"))
