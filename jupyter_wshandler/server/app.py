@@ -38,19 +38,18 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
-from ..shares.book import ShareBook, StoreFailed
-from ..shares.stores import open_shares
+from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
-from .access.guests import GUESTS_OFF, GUESTS_OFF_HUB, Guests
 from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses, origin_of
+from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
-from .directory.start import VARIABLE, DirectoryTraits, directory_of, named_guests_of
+from .directory.start import VARIABLE, ByName, DirectoryTraits
+from .guestbook import open_guests
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -356,34 +355,30 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         self.leftovers = Leftovers()
         self.has_metrics = False
         self.kernels: KernelWatch | None = None
-        # What another server of the same user shares is none of this one's.
-        place = f"{base_url} {os.path.realpath(self.serverapp.root_dir)}"
-        self.shares = ShareBook(open_shares(self.session_store, place, self.log), self.log)
-        guests = Guests(
+        guests = open_guests(
+            self.serverapp,
             self.manager,
-            self.shares,
             refusals,
+            store=self.session_store,
             policy=self.guests,
-            why_off=GUESTS_OFF_HUB if self._under_hub() else GUESTS_OFF,
             secure_cookie=self.secure_cookie,
-            origin=origin_of(self.serverapp),
         )
+        self.by_name = ByName(self, base_url, guests)
         self.collector = ManagerCollector(self.manager, guests)
         self.services = services = Services(
             manager=self.manager,
             recheck=self.recheck,
             tickets=Tickets(),
             refusals=refusals,
-            shares=self.shares,
+            shares=guests.book,
             guests=guests,
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,
             static_url=self.static_url_prefix,
-            named=named_guests_of(self, guests),
+            named=self.by_name.guests,
         )
-        self.for_people = directory_of(self, base_url)
-        install(self.serverapp.web_app, services, base_url, self.for_people)
+        install(self.serverapp.web_app, services, base_url, self.by_name.directory)
         # Before Jupyter's own rule for the same files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
@@ -393,10 +388,9 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         self.recheck.start()
         await self.manager.start()
         with suppress(StoreFailed):  # who comes by a share has it read again
-            await self.shares.start()
-            self.shares.judge(self.manager.table)
-        if self.services.named is not None:
-            self.services.named.start()
+            await self.services.shares.start()
+            self.services.shares.judge(self.manager.table)
+        self.by_name.start()
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -468,11 +462,8 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
-        if self.services.named is not None:
-            await self.services.named.stop()
-        if self.for_people is not None:
-            await self.for_people.stop()
-        await self.shares.stop()
+        await self.by_name.stop()
+        await self.services.shares.stop()
 
 
 def _plain(value: Any) -> Any:

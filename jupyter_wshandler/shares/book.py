@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -46,6 +46,9 @@ LONGEST_WAIT = 30.0
 COUNT_EVERY = 1.0
 """Seconds after which the uses of shares without a bound are stored."""
 
+COMPARE_EVERY = 0.5
+"""Seconds after which it is looked whether another server of the same folder has ended a share."""
+
 
 class StoreFailed(Exception):
     """A store that cannot be read or written, or does not answer; says what was to be done."""
@@ -73,6 +76,7 @@ class ShareBook:
         self._loaded = self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._counting: asyncio.TimerHandle | None = None
+        self._comparing: asyncio.TimerHandle | None = None
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -96,12 +100,11 @@ class ShareBook:
             if error is not None:
                 self._log.warning("The shares cannot be read: %s", error)
                 raise StoreFailed("the shares cannot be read now; try again") from error
-            for kept in loading.result():
-                self._kept.setdefault(kept.share.id, kept)
-                self._by_hash[kept.hash] = kept.share.id
             self._loaded = True
+            self._merge(loading.result())
             self._forget_old()
             self._look_at_clock()
+            self._compare_later()
         elif not self._loaded:
             raise StoreFailed("the shares cannot be read now; try again")
 
@@ -113,7 +116,7 @@ class ShareBook:
         """
         if self._stopped:
             return
-        for timer in (self._timer, self._counting):
+        for timer in (self._timer, self._counting, self._comparing):
             if timer is not None:
                 timer.cancel()
         self._count()
@@ -334,6 +337,38 @@ class ShareBook:
             except Exception:  # the others have to hear of it, too
                 self._log.exception("A share has ended, and who was to know failed")
         return ended
+
+    # ---- another server of the same folder ----------------------------------------------------
+
+    def _compare_later(self) -> None:
+        if not self._stopped:
+            loop = asyncio.get_running_loop()
+            self._comparing = loop.call_later(COMPARE_EVERY, self._compare)
+
+    def _compare(self) -> None:
+        if self._stopped:
+            return
+        if self._worker.waiting() or not any(not kept.share.ended for kept in self._kept.values()):
+            self._compare_later()
+            return
+        self._worker.submit(self._store.changed).add_done_callback(self._compared)
+
+    def _compared(self, future: asyncio.Future[list[Kept] | None]) -> None:
+        if future.exception() is None:
+            self._merge(future.result() or ())
+        self._compare_later()
+
+    def _merge(self, stored: Iterable[Kept]) -> None:
+        """Take what is stored, where it says more than is known here."""
+        for kept in stored:
+            own = self._kept.get(kept.share.id)
+            if own is None:
+                self._kept[kept.share.id] = kept
+                self._by_hash[kept.hash] = kept.share.id
+            elif kept.share.ended and not own.share.ended:
+                self._end(own, kept.share.ended, kept.share.ended_by)
+            elif kept.share.used > own.share.used:
+                self._count_one(own, kept.share.used - own.share.used)
 
     # ---- the store ---------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS wshandler_shares (
     id TEXT PRIMARY KEY,
     server TEXT NOT NULL,
     hash TEXT NOT NULL,
-    value TEXT NOT NULL
+    value TEXT NOT NULL,
+    ended INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -35,8 +36,14 @@ class ShareStore(Protocol):
     def load(self) -> list[Kept]:
         """Return all that are stored."""
 
+    def changed(self) -> list[Kept] | None:
+        """Return all that are stored where somebody has written since; None where nobody has."""
+
     def put(self, kept: Kept) -> None:
-        """Store one, in place of what was stored of it; it is there when this returns."""
+        """Store one, in place of what was stored of it; it is there when this returns.
+
+        What has ended, stays so: another server of the same folder may have ended it.
+        """
 
     def delete(self, share_ids: Iterable[str]) -> None:
         """Forget some."""
@@ -51,6 +58,10 @@ class MemoryShares:
     def load(self) -> list[Kept]:
         """Return nothing: there is no time before."""
         return []
+
+    def changed(self) -> list[Kept] | None:
+        """Return None: nobody else has it."""
+        return None
 
     def put(self, kept: Kept) -> None:
         """Do nothing: the book has it."""
@@ -75,6 +86,7 @@ class SQLiteShares:
         self._file = file
         self._server = server
         self._log = log
+        self._version = 0
 
     def load(self) -> list[Kept]:
         """Return all of this server; one that cannot be read is left out, with a warning."""
@@ -82,6 +94,7 @@ class SQLiteShares:
             return []  # there is nothing to read, and a file comes with the first share
 
         def read(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+            self._version = _version(connection)
             return connection.execute(
                 "SELECT id, hash, value FROM wshandler_shares WHERE server = ?", (self._server,)
             ).fetchall()
@@ -94,14 +107,22 @@ class SQLiteShares:
                 self._log.warning("The stored share %s cannot be read: %s", name, error)
         return found
 
+    def changed(self) -> list[Kept] | None:
+        """Return all where another process, or the sessions of this one, have written since."""
+        if not self._file.path.exists():
+            return None
+        return None if self._file.run(_version) == self._version else self.load()
+
     def put(self, kept: Kept) -> None:
-        """Store one."""
-        row = (kept.share.id, self._server, kept.hash, msgspec.json.encode(kept.share).decode())
+        """Store one; what has ended, stays so."""
+        text = msgspec.json.encode(kept.share).decode()
+        row = (kept.share.id, self._server, kept.hash, text, bool(kept.share.ended))
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT INTO wshandler_shares (id, server, hash, value) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET value = excluded.value",
+                "INSERT INTO wshandler_shares (id, server, hash, value, ended) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value, "
+                "ended = excluded.ended WHERE excluded.ended OR NOT wshandler_shares.ended",
                 row,
             )
 
@@ -119,6 +140,11 @@ class SQLiteShares:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return a number that is another one when another connection has written."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def open_shares(url: str, server: str, log: Log) -> ShareStore:

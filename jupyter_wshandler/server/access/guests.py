@@ -47,16 +47,6 @@ ELSEWHERE = "this link is for another address"
 UNKNOWN = "this link is not known here; it may have been revoked, ask for a new one"
 NAMED = "this bot is shared with people by their names; open it from the page that lists it"
 
-GUESTS_OFF = (
-    "guests are switched off on this server; who runs it can switch them on with "
-    "--WSHandlerApp.guests=links"
-)
-
-GUESTS_OFF_HUB = (
-    "guests are off under JupyterHub until its administrator switches them on, with "
-    '"--WSHandlerApp.guests=links" in c.Spawner.args'
-)
-
 REASONS = {
     EXPIRED: "expired",
     REVOKED: "revoked",

@@ -68,11 +68,28 @@ class Directory:
         self._log = log
         self._thread = StoreThread("wshandler-directory")
         self._loading: asyncio.Task[None] | None = None
+        self._advising: asyncio.Task[None] | None = None
         self._purged = 0.0
         self._writing = asyncio.Lock()
         self._written: dict[str, float] = {}
 
     # ---- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Find out whether the Hub lets this service ask, and say so where it does not."""
+        if self._advising is None:
+            self._advising = asyncio.get_running_loop().create_task(
+                self._advise(), name="wshandler directory asks what it may"
+            )
+
+    async def _advise(self) -> None:
+        try:
+            missing = await self.hub.missing_scopes()
+        except HubSilent as silent:
+            self.note_silence(silent.sentence)
+            return
+        if missing:
+            self.note_silence(lacking(missing))
 
     async def loaded(self) -> None:
         """Wait until what was shared before is read; begin to read it where nobody has."""
@@ -88,9 +105,10 @@ class Directory:
 
     async def stop(self) -> None:
         """End what runs, and let go of the store."""
-        if self._loading is not None and not self._loading.done():
-            self._loading.cancel()
-            await asyncio.wait([self._loading])
+        for task in (self._loading, self._advising):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         await self.hub.stop()
         self._thread.submit(self._store.close)
         self._thread.stop(2.0)
@@ -350,14 +368,6 @@ class Directory:
             self._written.clear()
         self._written[sentence] = now
         self._log.warning("Directory: %s", sentence)
-
-    async def advice(self) -> str:
-        """Return what is missing for the directory to work, in one sentence, or ""."""
-        try:
-            missing = await self.hub.missing_scopes()
-        except HubSilent as silent:
-            return f"the directory cannot ask the Hub: {silent.sentence}"
-        return lacking(missing) if missing else ""
 
 
 def _whose(listing: Listing) -> str:

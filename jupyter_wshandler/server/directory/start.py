@@ -6,6 +6,7 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from jupyter_server.utils import url_path_join
 from traitlets import Bool, HasTraits, TraitError, Unicode, default, validate
 
 from ..access.guests import Guests
@@ -13,6 +14,7 @@ from ..access.identity import hub_auth_of
 from ..hubservice import service_name
 from .client import DirectoryClient
 from .hub import Hub
+from .messages import HOME
 from .named import NamedGuests
 from .service import Directory
 from .stores import open_listings
@@ -59,38 +61,63 @@ class DirectoryTraits(HasTraits):
             raise TraitError(f"The 'directory_url' trait: {error}") from None
 
 
-def directory_of(app: Any, base_url: str) -> Directory | None:
-    """Return the directory that this server is to be, or None for any other server.
+class ByName:
+    """Sharing by name, as far as this server has to do with it.
 
-    It is one as a service of the Hub with bots only: in any other, whoever may use it could read
-    its memory.
+    Attributes:
+        directory: What this server is the directory of; None for any other server.
+        guests: What lets people in by name; None where this server knows no directory.
 
     Args:
         app: The extension.
         base_url: The server's base URL.
+        guests: Knows who is in.
     """
-    hub_auth = hub_auth_of(app.serverapp.identity_provider)
-    if hub_auth is None or not service_name() or not app.directory:
+
+    def __init__(self, app: Any, base_url: str, guests: Guests) -> None:
+        self._app = app
+        hub_auth = hub_auth_of(app.serverapp.identity_provider)
+        self.directory: Directory | None = None
+        self.guests: NamedGuests | None = None
+        if hub_auth is None or app.misconfigured:
+            return
+        if service_name():
+            self.directory = _directory_of(app, base_url, hub_auth)
+        elif app.directory_url:
+            client = DirectoryClient(app.directory_url, hub_auth)
+            self.guests = NamedGuests(client, guests, guests.book, app.log)
+
+    def start(self) -> None:
+        """Begin to ask, and say what is missing."""
+        if self.guests is not None:
+            self.guests.start()
+        if self.directory is not None:
+            self.directory.start()
+
+    async def stop(self) -> None:
+        """End all of it."""
+        if self.guests is not None:
+            await self.guests.stop()
+        if self.directory is not None:
+            await self.directory.stop()
+
+
+def _directory_of(app: Any, base_url: str, hub_auth: Any) -> Directory | None:
+    """Return the directory that a service of the Hub is, if it is one.
+
+    It is one with bots only: in any other, whoever may use it could read its memory.
+    """
+    if not app.directory:
         return None
     if app.gate is None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
+    if app.serverapp.default_url in ("", "/", base_url):
+        # Where the Hub's menu of services leads.
+        app.serverapp.default_url = url_path_join(base_url, HOME)
     store = open_listings(app.session_store, log=app.log)
     return Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
-
-
-def named_guests_of(app: Any, guests: Guests) -> NamedGuests | None:
-    """Return what lets people in by name, or None where this server knows no directory.
-
-    Args:
-        app: The extension.
-        guests: Knows who is in.
-    """
-    hub_auth = hub_auth_of(app.serverapp.identity_provider)
-    if not app.directory_url or hub_auth is None or service_name():
-        return None
-    return NamedGuests(DirectoryClient(app.directory_url, hub_auth), guests, app.shares, app.log)
 
 
 def checked_url(url: str) -> str:

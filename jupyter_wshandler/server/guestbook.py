@@ -1,0 +1,57 @@
+"""The shares of one server, and the guests who have come by them, made at its start."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..manager.manager import WebSocketManager
+from ..shares.book import ShareBook
+from ..shares.stores import open_shares
+from .access.guests import Guests
+from .access.identity import hub_auth_of
+from .access.refusals import Refusals
+from .addresses import origin_of
+
+GUESTS_OFF = (
+    "guests are switched off on this server; who runs it can switch them on with "
+    "--WSHandlerApp.guests=links"
+)
+
+GUESTS_OFF_HUB = (
+    "guests are off under JupyterHub until its administrator switches them on, with "
+    '"--WSHandlerApp.guests=links" in c.Spawner.args'
+)
+
+
+def open_guests(
+    serverapp: Any,
+    manager: WebSocketManager,
+    refusals: Refusals,
+    *,
+    store: str,
+    policy: str,
+    secure_cookie: bool | None,
+) -> Guests:
+    """Return the guests of a server, with the book of its shares, which is read when it starts.
+
+    Args:
+        serverapp: The server.
+        manager: Owns its connections.
+        refusals: Takes note of who is refused.
+        store: Where its sessions are kept, and its shares beside them.
+        policy: "links" or "off".
+        secure_cookie: The administrator's word about the Secure attribute of cookies.
+    """
+    # What another server of the same user shares is none of this one's.
+    place = f"{serverapp.base_url} {os.path.realpath(serverapp.root_dir)}"
+    under_hub = hub_auth_of(serverapp.web_app.settings.get("identity_provider")) is not None
+    return Guests(
+        manager,
+        ShareBook(open_shares(store, place, manager.log), manager.log),
+        refusals,
+        policy=policy,
+        why_off=GUESTS_OFF_HUB if under_hub else GUESTS_OFF,
+        secure_cookie=secure_cookie,
+        origin=origin_of(serverapp),
+    )

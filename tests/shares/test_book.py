@@ -1,0 +1,293 @@
+"""The book of shares: issued, found, used, ended; and stored before anybody hears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+
+import msgspec
+import pytest
+from support.server import wait_for
+
+from jupyter_wshandler.config.model import AuthConfig, FunctionSpec, Place, RouteConfig
+from jupyter_wshandler.routes import Route, RouteTable
+from jupyter_wshandler.shares import book as books
+from jupyter_wshandler.shares.book import ShareBook, StoreFailed
+from jupyter_wshandler.shares.share import (
+    CHANGED,
+    EXPIRED,
+    REVOKED,
+    USED_UP,
+    Guest,
+    GuestCard,
+    People,
+    ShareEnded,
+    ShareError,
+    guest_of,
+    new_card,
+    read,
+    terms_of,
+    written,
+)
+from jupyter_wshandler.shares.stores import MemoryShares, open_shares
+
+LOG = logging.getLogger("tests.shares")
+
+
+def route(name: str = "bot", pattern: str = "/bot", line: int = 1, **auth) -> Route:
+    place = Place("wshandler.yaml", line, 1)
+    return Route(RouteConfig(name=name, pattern=pattern, place=place, auth=AuthConfig(**auth)))
+
+
+async def opened(store=None) -> ShareBook:
+    book = ShareBook(store or MemoryShares(), LOG)
+    await book.start()
+    return book
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/sessions.db"
+
+
+async def test_a_token_finds_its_share_and_is_not_among_what_is_kept(url, tmp_path):
+    book = await opened(open_shares(url, "here", LOG))
+    share, token = msgspec.structs.astuple(await book.issue(route(), label="Ann"))
+    assert len(token) == 22
+    assert book.find(token) == book.get(share.id) == share
+    assert book.find(token + "x") is None
+    assert token not in repr(await book.issue(route()))
+    await book.stop()
+    assert all(token.encode() not in each.read_bytes() for each in tmp_path.iterdir())
+
+
+async def test_a_share_is_stored_when_it_is_issued(url):
+    book = await opened(open_shares(url, "here", LOG))
+    issued = await book.issue(route(), uses=2, expires=60, people=People(users=("bob",)))
+    other = await opened(open_shares(url, "here", LOG))
+    assert other.find(issued.token) == issued.share
+    elsewhere = await opened(open_shares(url, "another folder", LOG))
+    assert elsewhere.find(issued.token) is None
+    for each in (book, other, elsewhere):
+        await each.stop()
+
+
+async def test_uses_are_counted_up_to_the_bound_and_one_that_came_to_nothing_is_given_back():
+    book = await opened()
+    share = (await book.issue(route(), uses=2)).share
+    assert (await book.use(share, "a")).uses_left == 1
+    await book.use(share, "b")
+    with pytest.raises(ShareEnded, match=USED_UP):
+        await book.use(share, "c")
+    book.unuse(share)
+    await book.use(share, "c")
+    assert book.shares() == [book.get(share.id)]
+    await book.stop()
+
+
+async def test_of_many_who_come_at_once_no_more_are_let_in_than_may(url):
+    book = await opened(open_shares(url, "here", LOG))
+    share = (await book.issue(route(), uses=30)).share
+    found = await asyncio.gather(
+        *(book.use(share, str(n)) for n in range(50)), return_exceptions=True
+    )
+    assert sum(isinstance(each, ShareEnded) for each in found) == 20
+    await book.stop()
+    again = await opened(open_shares(url, "here", LOG))
+    assert again.get(share.id).used == 30
+    await again.stop()
+
+
+async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
+    class Full(MemoryShares):
+        full = False
+
+        def put(self, kept):
+            if self.full:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    store = Full()
+    book = await opened(store)
+    share = (await book.issue(route(), uses=2)).share
+    store.full = True
+    with pytest.raises(StoreFailed):
+        await book.use(share, "a")
+    with pytest.raises(StoreFailed):
+        await book.issue(route())
+    assert book.get(share.id).used == 0
+    assert len(book.shares()) == 1
+    # A revocation holds at once, stored or not.
+    ended = []
+    book.watch(lambda share, words: ended.append(words))
+    with pytest.raises(StoreFailed):
+        await book.revoke(share.id)
+    assert ended == [REVOKED]
+    with pytest.raises(ShareEnded, match=REVOKED):
+        await book.use(share, "a")
+    await book.stop()
+
+
+async def test_a_revoked_share_stays_revoked_whoever_writes_later(url):
+    one = await opened(open_shares(url, "here", LOG))
+    share = (await one.issue(route())).share
+    two = await opened(open_shares(url, "here", LOG))
+    assert await one.revoke(share.id) is True
+    await two.use(share, "late")  # it has not heard of it yet
+    await two.stop()  # which writes what it has counted
+    await one.stop()
+    again = await opened(open_shares(url, "here", LOG))
+    assert again.get(share.id).ended == REVOKED
+    assert again.shares() == []
+    await again.stop()
+
+
+async def test_another_server_of_the_same_folder_hears_of_a_revocation(url):
+    one = await opened(open_shares(url, "here", LOG))
+    share = (await one.issue(route())).share
+    two = await opened(open_shares(url, "here", LOG))
+    ended = []
+    two.watch(lambda share, words: ended.append((share.id, words)))
+    await one.revoke(share.id)
+    async with asyncio.timeout(10):
+        while not ended:
+            await asyncio.sleep(0.02)
+    assert ended == [(share.id, REVOKED)]
+    await one.stop()
+    await two.stop()
+
+
+async def test_a_share_ends_when_its_time_has_come_and_says_so_once():
+    book = await opened()
+    ended = []
+    book.watch(lambda share, words: ended.append(words))
+    share = (await book.issue(route(), expires=1)).share
+    assert book.why_ended(share, route()) is None
+    async with asyncio.timeout(10):
+        while not ended:
+            await asyncio.sleep(0.02)
+    assert book.why_ended(share, route()) == EXPIRED
+    assert await book.revoke(share.id) is False
+    assert ended == [EXPIRED]
+    await book.stop()
+
+
+async def test_what_ended_long_ago_is_forgotten(url, monkeypatch):
+    book = await opened(open_shares(url, "here", LOG))
+    issued = await book.issue(route())
+    await book.revoke(issued.share.id)
+    monkeypatch.setattr(books, "REMEMBER", -1.0)
+    await book.issue(route())
+    assert book.find(issued.token) is None
+    await book.stop()
+    again = await opened(open_shares(url, "here", LOG))
+    assert again.get(issued.share.id) is None
+    await again.stop()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        route(users=("ann",)),
+        route(guests=False),
+        route(required=False),
+        route(recheck=5.0),
+        route(pattern="/bot/?"),
+    ],
+)
+async def test_a_share_ends_for_good_when_the_rules_of_its_route_change(other):
+    book = await opened()
+    share = (await book.issue(route())).share
+    book.judge(RouteTable([route(line=99)]))  # it stands elsewhere in the file now
+    book.judge(RouteTable([]))  # its kernel is being restarted
+    assert book.why_ended(share, route()) is None
+    assert book.why_ended(share, other) == CHANGED
+    book.judge(RouteTable([other]))
+    assert book.why_ended(share, route()) == CHANGED
+    await book.stop()
+
+
+def test_terms_are_what_a_rule_says_and_not_where_it_stands():
+    def condition(function: str, line: int) -> RouteConfig:
+        spec = FunctionSpec(function=function, place=Place("wshandler.yaml", line, 1))
+        return route(condition=spec).config
+
+    assert terms_of(condition("bot.yes", 1)) == terms_of(condition("bot.yes", 2))
+    assert terms_of(condition("bot.yes", 1)) != terms_of(condition("bot.no", 1))
+    rule = ({"name": (1,)},)
+    assert terms_of(route(membership=rule).config) != terms_of(
+        route(membership=({"name": ("1",)},)).config
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("bot", "", "/rooms", "/rooms/", "/rooms/a/b", "/rooms/..", "/rooms/%2e%2e", "/bot"),
+        *("/rooms/a?x=1", "/rooms/a#b", "/rooms/a%2Fb", "/rooms/" + "x" * 3000, "/rooms/a\0b"),
+    ],
+)
+async def test_only_a_path_of_the_route_can_be_shared(path):
+    book = await opened()
+    with pytest.raises(ShareError, match="path: expected"):
+        await book.issue(route(pattern="/rooms/{room}"), path=path)
+    await book.stop()
+
+
+def test_a_guest_is_somebody_whose_name_no_login_has_and_who_has_no_rights():
+    share = msgspec.convert(
+        {"id": "s", "route": "bot", "path": "/bot", "created": 0.0, "terms": "", "label": "Ann"},
+        type=books.Share,
+    )
+    guest = guest_of(share, new_card(share))
+    assert (guest.kind, guest.name, guest.display_name, guest.initials) == (
+        *("guest", "Ann", "Ann"),
+        "A",
+    )
+    assert guest.username.startswith("guest/")
+    assert guest != guest_of(share, new_card(share))
+    told = {"username": "bob", "name": "Bob", "groups": ["staff"], "kind": "user", "scopes": ["x"]}
+    named = guest_of(share, new_card(share, told))
+    assert named == Guest(
+        username="bob",
+        name="Bob",
+        display_name="Bob",
+        initials="B",
+        groups=["staff"],
+        kind="guest",
+        share="s",
+    )
+
+
+def test_a_card_is_read_back_and_nothing_else_is():
+    card = GuestCard(share="s", guest="g", session="i", person={"username": "bob"})
+    assert read(written(card).encode()) == card
+    for text in (None, b"", b"{}", b"\xff", b'{"share": 1, "guest": "g", "session": "i"}', b"[]"):
+        assert read(text) is None
+
+
+async def test_a_store_that_hangs_lets_nobody_wait_for_ever(monkeypatch):
+    import threading
+
+    free = threading.Event()
+
+    class Hanging(MemoryShares):
+        def load(self):
+            free.wait(20)
+            return []
+
+    monkeypatch.setattr(books, "PATIENCE", 0.05)
+    book = ShareBook(Hanging(), LOG)
+    with pytest.raises(StoreFailed):
+        await book.start()
+    free.set()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await book.start()
+                break
+            except StoreFailed:
+                await asyncio.sleep(0.02)
+    assert book.shares() == []
+    await book.stop()
+    wait_for(lambda: not any(t.name == "wshandler-shares" for t in threading.enumerate()))
