@@ -40,7 +40,6 @@ from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
 from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
-from .access.identity import hub_auth_of
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -48,8 +47,9 @@ from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
-from .directory.start import VARIABLE, ByName, DirectoryTraits
+from .directory.start import ByName, SharingTraits
 from .guestbook import open_guests
+from .hubservice import is_classic_hub_app
 from .jupytersettings import without_effect
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -68,7 +68,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(DirectoryTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -196,14 +196,6 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         named.""",
     ).tag(config=True)
 
-    guests = CaselessStrEnum(
-        ["links", "people", "off"],
-        help="""Whether the owner of a bot may share it with people who have no login here: "links"
-        lets in whoever has a link to it, and "people" only those whom a directory knows by name
-        (see `directory_url`); "off" lets in nobody. The default is "links"; under JupyterHub it is
-        "off", or "people" where the administrator has set WSHANDLER_DIRECTORY_URL.""",
-    ).tag(config=True)
-
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -218,15 +210,6 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
-
-    @default("guests")
-    def _default_guests(self) -> str:
-        if not self._under_hub():
-            return "links"
-        return "people" if os.environ.get(VARIABLE) else "off"
-
-    def _under_hub(self) -> bool:
-        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
@@ -254,23 +237,14 @@ class WSHandlerApp(DirectoryTraits, ExtensionApp):
         JupyterHub's proxy counts every pong as activity of the server, so that a forgotten tab
         would keep it from the culler for ever.
         """
-        return HUB_IDLE if self._under_hub() else 0.0
-
-    def _is_classic_hub_app(self) -> bool:
-        """Return whether JupyterHub's login is there, and not as Jupyter's identity provider."""
-        if hub_auth_of(self.settings.get("identity_provider")) is not None:
-            return False
-        return any(
-            cls.__module__.startswith("jupyterhub.singleuser")
-            for cls in type(self.serverapp).__mro__
-        )
+        return HUB_IDLE if self.under_hub() else 0.0
 
     def _why_misconfigured(self) -> str:
         """Return why no route may be served, or "" where nothing stands against it.
 
         What an administrator meant to forbid must not be allowed because their words got lost.
         """
-        if self._is_classic_hub_app():
+        if is_classic_hub_app(self.serverapp, self.settings.get("identity_provider")):
             return (
                 "JupyterHub's classic single-user app does not tell the extension who asks; start "
                 "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_server.utils import url_path_join
-from traitlets import Bool, HasTraits, TraitError, Unicode, default, validate
+from traitlets import Bool, CaselessStrEnum, HasTraits, TraitError, Unicode, default, validate
 
 from ..access.guests import Guests
 from ..access.identity import hub_auth_of
@@ -28,10 +28,19 @@ NOT_ALONE = (
 )
 
 
-class DirectoryTraits(HasTraits):
-    """What an administrator may say about the directory."""
+class SharingTraits(HasTraits):
+    """What an administrator may say about guests, and about the directory."""
 
     log: Any
+    settings: dict[str, Any]
+
+    guests = CaselessStrEnum(
+        ["links", "people", "off"],
+        help="""Whether the owner of a bot may share it with people who have no login here: "links"
+        lets in whoever has a link to it, and "people" only those whom a directory knows by name
+        (see `directory_url`); "off" lets in nobody. The default is "links"; under JupyterHub it is
+        "off", or "people" where the administrator has set WSHANDLER_DIRECTORY_URL.""",
+    ).tag(config=True)
 
     directory_url = Unicode(
         help="""Under JupyterHub: where the service with the directory is, as this server reaches
@@ -44,6 +53,16 @@ class DirectoryTraits(HasTraits):
         help="""Whether a service of JupyterHub with bots only is the directory, too: where users'
         servers tell what is shared by name, and people find it.""",
     ).tag(config=True)
+
+    @default("guests")
+    def _default_guests(self) -> str:
+        if not self.under_hub():
+            return "links"
+        return "people" if os.environ.get(VARIABLE) else "off"
+
+    def under_hub(self) -> bool:
+        """Return whether this is a server of JupyterHub's."""
+        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @default("directory_url")
     def _default_directory_url(self) -> str:
