@@ -24,7 +24,7 @@ url:
   pingbot:
     pattern: /pingbot
     handler: WebSocketHandler
-    kwargs: {on_message: bot.who, page: page.html, auth: {recheck: 1s, grace: 5s}}
+    kwargs: {on_message: bot.who, page: page.html, auth: {recheck: 1s}}
   other: {pattern: /other, handler: WebSocketHandler, kwargs: {on_message: bot.who}}
   rooms:
     pattern: "/room/{room}"

@@ -202,6 +202,6 @@ def arrival_rules(services: Services, named: NamedGuests, base_url: str) -> list
         named: Knows who may come.
         base_url: The server's base URL.
     """
-    pattern = re.escape(url_path_join(base_url, ARRIVAL, "")) + "([A-Za-z0-9_-]{8,64})$"
+    pattern = re.escape(url_path_join(base_url, ARRIVAL)) + "/([A-Za-z0-9_-]{8,64})$"
     settings = {"services": services, "named": named}
     return rules_for(PathMatches(pattern), ArrivalHandler, ArrivalHandlerWithBody, settings)
