@@ -206,7 +206,7 @@ def told_by_service(service, method: str, path: str, token: str, body=None, **he
 
 def test_another_server_of_the_same_owner_redeems_no_code_and_changes_no_share(service, hub, ada):
     made = share(hub, ada, route="pingbot", users=["bob"])
-    other = token_of(hub.start("ada", "second lab"))
+    other = token_of(hub.start("ada", "second-lab"))
     bob = service.person("bob")
     back = urlsplit(to_the_code(service, bob, made))
     body = {
@@ -298,19 +298,23 @@ def test_the_way_of_a_code_leaves_no_trace(service, hub, ada):
 # ---- servers and services that come and go --------------------------------------------------
 
 
+def state_of(service, browser, made) -> str:
+    """Return what the page says of a bot's server."""
+    (entry,) = [it for it in service.listed(browser)["with_me"] if it["id"] == made["id"]]
+    return entry["state"]
+
+
 def test_a_share_outlives_its_server_and_the_page_says_that_it_is_stopped(service, hub, ada, bob):
     made = share(hub, ada, route="pingbot", users=["bob"])
     service.open(bob, made["id"])
     hub.stop("ada")
-    (entry,) = [it for it in service.listed(bob)["with_me"] if it["id"] == made["id"]]
-    assert entry["state"] == "stopped"
+    # The Hub is asked again after a moment.
+    wait_for(lambda: state_of(service, bob, made) == "stopped", 20, "the server's state")
     answer = service.open(bob, made["id"])
     assert answer.status == 503
     assert "ada&#x27;s server is stopped" in answer.text
     again = hub.start("ada")
-    wait_for(
-        lambda: service.listed(bob)["with_me"][0]["state"] == "running", 20, "the server's state"
-    )
+    wait_for(lambda: state_of(service, bob, made) == "running", 20, "the server's state")
     assert service.open(bob, made["id"]).status == 200
     assert told(bob, again.at("pingbot"))["name"] == "bob"
 
