@@ -379,3 +379,35 @@ def test_no_token_of_a_link_stands_in_the_log(server):
         lambda: "share_token=[secret]" in server.log_text() and server.log_text(), what="the log"
     )
     assert token_of(made) not in server.log_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "spelled", "expected"),
+    [
+        ("/rooms/blue sky", "rooms/blue%20sky", "rooms/blue%20sky"),
+        ("/rooms/{x}", "rooms/%7Bx%7D", "rooms/%7Bx%7D"),
+        ("/rooms/caf\u00e9", "rooms/caf%c3%a9", "rooms/caf%c3%a9"),
+        ("/rooms/a;b", "rooms/a;b", "rooms"),
+    ],
+)
+def test_the_cookies_path_is_spelled_as_the_browser_spells_it(server, path, spelled, expected):
+    made = share(server, path=path)
+    status, head, body = opened(server, made, "/" + spelled)
+    assert status == 302, body
+    assert f"Path={server.base_url}{expected}" in head["Set-Cookie"].split("; ")
+    cookie = {"Cookie": head["Set-Cookie"].partition(";")[0]}
+    assert says(server, "/" + spelled, cookie)["kind"] == "guest"
+
+
+def test_the_cookie_is_kept_to_tls_where_the_browser_comes_over_it(tmp_path):
+    modules = MODULES
+    with running_server(
+        YAML,
+        folder=tmp_path,
+        modules=modules,
+        extra_args=["--ServerApp.trust_xheaders=True"],
+    ) as proxied:
+        made = share(proxied, route="who")
+        for scheme, is_secure in (("https", True), ("http", False)):
+            _, head, _ = opened(proxied, made, "/who", headers={"X-Forwarded-Proto": scheme})
+            assert ("Secure" in head["Set-Cookie"].split("; ")) is is_secure

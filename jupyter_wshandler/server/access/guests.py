@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus
 from jupyter_server.base.handlers import JupyterHandler
 
 from ...callbacks.errorlog import username
+from ...config.paths import as_escaped, path_below
 from ...connection.connection import Connection
 from ...connection.observer import Observer
 from ...manager.manager import WebSocketManager
@@ -258,7 +259,7 @@ class Guests(Observer):
         if share.expires is not None:
             days = min(days, max(0.0, share.expires - time.time()) / 86400)
         options: dict[str, Any] = {
-            "path": _cookie_path(handler.base_url, path),
+            "path": _cookie_path(_as_spelled(handler, path)),
             "httponly": True,
             "samesite": "Lax",
             "expires_days": days,
@@ -409,9 +410,21 @@ def _bearer(handler: JupyterHandler) -> str | None:
     return None if found is None else found[1]
 
 
-def _cookie_path(base_url: str, path: str) -> str:
+def _as_spelled(handler: JupyterHandler, path: str) -> str:
+    """Return a route's whole address as the browser spells it, which compares a Path as it is.
+
+    Args:
+        handler: A request for the route, or for something below it.
+        path: The address below base_url, in its normal spelling.
+    """
+    received = as_escaped(handler.request.path).removesuffix("/")
+    if path_below(handler.base_url, received) == path:
+        return received
+    return handler.base_url.rstrip("/") + path
+
+
+def _cookie_path(whole: str) -> str:
     """Return the Path of a guest cookie: the address, and what is below it (RFC 6265 5.1.4)."""
-    whole = base_url.rstrip("/") + path
     unsafe = _UNSAFE.search(whole)
     if unsafe is not None:
         # What cannot stand in a Path ends one: the folder that it is in is the next best.

@@ -36,9 +36,11 @@ class SharingTraits(HasTraits):
 
     guests = CaselessStrEnum(
         ["links", "people", "off"],
+        None,
+        allow_none=True,
         help="""Whether the owner of a bot may share it with people who have no login here: "links"
         lets in whoever has a link to it, and "people" only those whom a directory knows by name
-        (see `directory_url`); "off" lets in nobody. The default is "links"; under JupyterHub it is
+        (see `directory_url`); "off" lets in nobody. Unset, it is "links"; under JupyterHub it is
         "off", or "people" where the administrator has set WSHANDLER_DIRECTORY_URL.""",
     ).tag(config=True)
 
@@ -53,12 +55,6 @@ class SharingTraits(HasTraits):
         help="""Whether a service of JupyterHub with bots only is the directory, too: where users'
         servers tell what is shared by name, and people find it.""",
     ).tag(config=True)
-
-    @default("guests")
-    def _default_guests(self) -> str:
-        if not self.under_hub():
-            return "links"
-        return "people" if os.environ.get(VARIABLE) else "off"
 
     def under_hub(self) -> bool:
         """Return whether this is a server of JupyterHub's."""
