@@ -40,6 +40,7 @@ from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
 from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
+from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -346,6 +347,7 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             refusals=refusals,
             shares=guests.book,
             guests=guests,
+            guest_pages=PageTickets(self.manager.observers),
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,

@@ -6,8 +6,10 @@ from asyncio import to_thread
 
 from tornado.iostream import StreamClosedError
 
-from . import folder, pages
+from ..config.paths import as_escaped, path_below
+from . import folder, pages, sandbox
 from .access.admission import AdmissionHandler
+from .access.pagetickets import LENGTH
 from .access.refused import Refused
 
 
@@ -61,24 +63,36 @@ class FolderHandler(AdmissionHandler):
 
     async def send_file(self, found: folder.PageFile) -> None:
         """Send a file, or 304 where the browser has it already."""
+        start, left = b"", found.size
         if found.kind.startswith("text/html"):
-            # Reading it sets the cookie that the page's POST for a ticket is checked with.
-            _ = self.xsrf_token
-        self.etag = found.tag
+            text = self.written_into_page()
+            if text:
+                start = await to_thread(found.stream.read, min(left, folder.PIECE))
+                left -= len(start)
+                start = sandbox.inserted(start, text)
+            else:
+                # Reading it sets the cookie that the page's POST for a ticket is checked with.
+                _ = self.xsrf_token
         self.set_header("Content-Type", found.kind)
-        self.set_header("Content-Length", found.size)
-        # It may be kept, but not be shown again before it is known who asks, and that it is new.
-        self.set_header("Cache-Control", "private, no-cache")
-        self.set_etag_header()
-        if self.check_etag_header():
-            self.set_status(304)
-            self.clear_header("Content-Length")
-            self.finish()
-            return
+        self.set_header("Content-Length", left + len(start))
+        if self.may_be_kept and not start:
+            self.etag = found.tag
+            # It may be kept, but not be shown again before it is known who asks, and whether it
+            # is new.
+            self.set_header("Cache-Control", "private, no-cache")
+            self.set_etag_header()
+            if self.check_etag_header():
+                self.set_status(304)
+                self.clear_header("Content-Length")
+                self.finish()
+                return
         if self.request.method == "HEAD":
             self.finish()
             return
-        left = found.size
+        self.write(start)
+        await self._send(found, left)
+
+    async def _send(self, found: folder.PageFile, left: int) -> None:
         while left > 0:
             piece = await to_thread(found.stream.read, min(left, folder.PIECE))
             if not piece:
@@ -94,6 +108,42 @@ class FolderHandler(AdmissionHandler):
                     return
         self.finish()
 
+    # ---- for guests -------------------------------------------------------------------------
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether a browser may show an answer again that it had from this address before.
+
+        Not to a guest, who may have been here with a login, without a sandbox.
+        """
+        return self.claim is None
+
+    def sandbox(self) -> None:
+        """Let what is answered not act as its visitor, nor tell others its address.
+
+        A guest may have a login at this host as well, and the page is somebody else's.
+        """
+        # Beside Jupyter's own: a browser obeys both.
+        self.add_header("Content-Security-Policy", sandbox.POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "private, no-store")
+
+    def written_into_page(self) -> bytes:
+        """Return what is written into a page for a guest; nothing for anybody else."""
+        claim, guest = self.claim, self.guest
+        if claim is None or claim.card is None or guest is None:
+            return b""
+        ticket = key = "-" * LENGTH  # for who asks without showing it
+        if self.request.method == "GET":
+            issue = self.services.guest_pages.issue
+            page = issue(claim.card, guest, self.route.name, self.own_path)
+            ticket, key = page.ticket, page.key
+        base = ""
+        if self.route.folder:
+            below = path_below(self.base_url, as_escaped(self.request.path)) or "/"
+            base = sandbox.up(below) + sandbox.BELOW.lstrip("/") + key + below
+        return sandbox.insertion(ticket, base)
+
     def compute_etag(self) -> str | None:
         """Return what tells one version of a file from another."""
-        return self.etag or super().compute_etag()
+        return self.etag or (super().compute_etag() if self.may_be_kept else None)

@@ -18,11 +18,11 @@ from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.handshake import upgrade_required
 from ..errors import LimitReached
-from . import pages
+from . import pages, sandbox
 from .access.admission import BROKEN
 from .access.identity import session_id, user_key, user_keys
 from .access.refusals import Refusal
-from .access.refused import Refused
+from .access.refused import GuestRefused, Refused
 from .bodies import UnreadBody
 from .folderhandler import FolderHandler
 from .upgrade import UpgradeHandler
@@ -191,19 +191,23 @@ class RouteHandler(UpgradeHandler, FolderHandler):
     async def serve_page(self) -> None:
         """Answer with the route's page, or with a file of the folder that it is."""
         if self.claim is not None:
-            # A guest may be logged in at this host as well, and the page is somebody else's.
-            self.add_header("Content-Security-Policy", pages.SANDBOX)
+            self.sandbox()
         if self.route.folder:
             await self.serve_folder()
             return
         if isinstance(self.route.config.page, str):
             await self.serve_file()
             return
-        # Reading it sets the cookie that the page's POST for a ticket is checked with.
-        _ = self.xsrf_token
         body, policy = pages.render(self.route, self.services.static_url, self.request.path)
+        text = self.written_into_page()
+        if text:
+            whole = body.encode() if isinstance(body, str) else body
+            body = sandbox.inserted(whole, text)
+        else:
+            # Reading it sets the cookie that the page's POST for a ticket is checked with.
+            _ = self.xsrf_token
+            self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", pages.HTML)
-        self.set_header("Cache-Control", "no-cache")
         if policy:
             # Beside Jupyter's own: a browser obeys both.
             self.add_header("Content-Security-Policy", policy)
@@ -226,8 +230,15 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         if status_code == 405:
             # Tornado refuses the methods it does not know itself, and says no more than that.
             self.set_header("Allow", "GET, HEAD" if pages.exists(self.route) else "GET")
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
+        reads = self.page_wanted and pages.accepts_html(self.accepted)
+        if isinstance(error, GuestRefused) and reads:
+            self.set_header("Content-Type", pages.HTML)
+            self.set_header("Content-Security-Policy", f"{pages.POLICY}; {sandbox.POLICY}")
+            path, static_url = self.request.path, self.services.static_url
+            self.finish(pages.render_refusal(sentence, static_url, path))
+            return
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{status_code}: {sentence}\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

@@ -14,6 +14,9 @@ from .folder import PageFile, opened
 CHAT = Path(__file__).parent / "static" / "chat.html"
 """The page of a bot that has none of its own."""
 
+REFUSAL = CHAT.with_name("refused.html")
+"""What a person sees whom a share lets in no more."""
+
 HTML = "text/html; charset=utf-8"
 
 POLICY = (
@@ -21,9 +24,6 @@ POLICY = (
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'"
 )
 """What the built-in chat may do; a socket of the page's own host is among 'self'."""
-
-SANDBOX = "sandbox allow-scripts allow-forms allow-downloads allow-popups"
-"""What a page may do that is shown to a guest: all but act as its visitor (CSP3, HTML 7.1.5)."""
 
 
 def exists(route: Route) -> bool:
@@ -103,10 +103,25 @@ def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str]:
     """
     if route.page is not None:
         return route.page, ""
-    return _chat(route, _seen_from(path, static_url)), POLICY
+    return _chat(route, seen_from(path, static_url)), POLICY
 
 
-def _seen_from(path: str, url: str) -> str:
+def render_refusal(sentence: str, static_url: str, path: str) -> str:
+    """Return the page that a person gets whom a share lets in no more.
+
+    Args:
+        sentence: Why.
+        static_url: The URL of the extension's files for browsers.
+        path: The URL path that the page is asked for at.
+    """
+    text = REFUSAL.read_text(encoding="utf-8")
+    words = f"{sentence[:1].upper()}{sentence[1:]}."
+    for name, value in (("words", words), ("static", seen_from(path, static_url).rstrip("/"))):
+        text = text.replace("{{" + name + "}}", escape(value))
+    return text
+
+
+def seen_from(path: str, url: str) -> str:
     """Return a URL path of this server's as a page at another one has to write it.
 
     A proxy may strip a prefix from the paths, or put another in its place: what is relative stays

@@ -8,6 +8,7 @@ from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches
 from tornado.web import Application
 
+from . import guestpages
 from .api import base as api
 from .api.health import health_rules
 from .api.shares import ShareHandler, SharesHandler
@@ -67,6 +68,7 @@ def install(
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
         [
+            *guestpages.rules(services, base_url),
             *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..manager.manager import WebSocketManager
 from ..shares.book import ShareBook
 from .access.guests import Guests
+from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -25,6 +26,7 @@ class Services:
         refusals: Takes note of who is refused.
         shares: What routes' owners have given away.
         guests: Who has come by it.
+        guest_pages: The sandboxed pages that they have.
         leftovers: Skips the bodies that are not read.
         secure_cookie: The administrator's word about the session cookie's Secure attribute; None
             where the browser's connection decides.
@@ -39,6 +41,7 @@ class Services:
     refusals: Refusals
     shares: ShareBook
     guests: Guests
+    guest_pages: PageTickets
     leftovers: Leftovers
     secure_cookie: bool | None
     transport: str

@@ -23,7 +23,10 @@ class StaticHandler(UnreadBody, InquiringHandler, FileFindHandler):  # type: ign
         super().set_cors_headers()
         self.set_header("Vary", "Origin")
         origin = self.request.headers.get("Origin", "")
-        if origin and crossorigin.admitted(self.services.manager, origin):
+        if origin == "null":
+            # A guest's page; and anybody may read these files.
+            crossorigin.let_read(self, "*", cookies=False)
+        elif origin and crossorigin.admitted(self.services.manager, origin):
             crossorigin.let_read(self, origin, cookies=False)
 
     def get_content_type(self) -> str:

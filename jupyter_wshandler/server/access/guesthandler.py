@@ -16,7 +16,9 @@ from .authorize import resource_of
 from .guests import Claim, clean_location
 from .identity import is_allowed
 from .inquiry import InquiringHandler
-from .refused import Refused
+from .pagetickets import GuestPage
+from .refused import GuestRefused, Refused
+from .tickets import ARGUMENT as TICKET
 
 if TYPE_CHECKING:
     from ...routes import Route
@@ -57,13 +59,17 @@ class GuestHandler(InquiringHandler):
             ClientGone: Nobody waits for the answer.
         """
         guests, path = self.services.guests, self.own_path
-        if not guests.shows(self, path):
+        page = self.guest_page()
+        if page is None and not guests.shows(self, path):
             return False
         try:
             await self.services.shares.start()
         except StoreFailed as error:
             raise Refused(503, str(error), {"Retry-After": "5"}) from None
-        claim = guests.claim(self, self.route, path)
+        if page is None:
+            claim = guests.claim(self, self.route, path)
+        else:
+            claim = guests.claim_of_page(page, self.route, path)
         if claim is None:
             return False
         if not claim.is_explicit and await self._has_better_login():
@@ -92,6 +98,16 @@ class GuestHandler(InquiringHandler):
             raise Refused(503, why, {"Retry-After": "5"})
         return claim._replace(card=card, why=why)
 
+    def guest_page(self) -> GuestPage | None:
+        """Return the guest's page that asks: one in a sandbox, which has a ticket for its socket.
+
+        Such a page has the Origin ``null``, as many others have, and no cookie.
+        """
+        if not self.upgrading or self.request.headers.get_list("Origin") != ["null"]:
+            return None
+        text = self.get_query_argument(TICKET, "")
+        return self.services.guest_pages.take_socket(text) if text else None
+
     def become(self, claim: Claim) -> None:
         """Go on as the guest of a claim.
 
@@ -106,7 +122,7 @@ class GuestHandler(InquiringHandler):
         self.current_user = self._jupyter_current_user = guest
         if claim.why or guest is None:
             self.services.guests.refused(self.route, claim)
-            raise Refused(HTTPStatus.FORBIDDEN, claim.why)
+            raise GuestRefused(claim.why)
         self.claim = claim
 
     async def _has_better_login(self) -> bool:
@@ -187,7 +203,7 @@ class GuestHandler(InquiringHandler):
         """
         assert self.claim is not None
         self.services.guests.refused(self.route, self.claim._replace(why=words))
-        raise Refused(HTTPStatus.FORBIDDEN, words)
+        raise GuestRefused(words)
 
     @property
     def guest(self) -> Guest | None:

@@ -40,6 +40,7 @@ from ...shares.share import (
 )
 from ...types import CloseCode
 from .identity import SESSION_DAYS, cookie_port, is_secure
+from .pagetickets import GuestPage
 from .refusals import SHARE, Refusals
 
 SWITCHED_OFF = "this server lets no guests in"
@@ -176,6 +177,20 @@ class Guests(Observer):
         if share is None:
             return Claim(None, UNKNOWN)
         return Claim(share, self.why_not(share, route, path), card, is_known=True)
+
+    def claim_of_page(self, page: GuestPage, route: Route, path: str) -> Claim:
+        """Return what a guest's page shows of a share, which has a ticket in place of a cookie.
+
+        Args:
+            page: The page.
+            route: The route that it asks for.
+            path: The route's address in the request, below base_url, in its normal spelling.
+        """
+        share = self.book.get(page.card.share)
+        if share is None:
+            return Claim(None, UNKNOWN)
+        why = self.why_not(share, route, path)
+        return Claim(share, why, page.card, is_known=True, is_explicit=True, lets_null=True)
 
     def _by_token(self, token: str, route: Route, path: str, card: GuestCard | None) -> Claim:
         share = self.book.find(token)

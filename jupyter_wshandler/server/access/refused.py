@@ -45,6 +45,17 @@ class WrongOrigin(Refused):
         super().__init__(403, "this origin is not allowed", detail=detail)
 
 
+class GuestRefused(Refused):
+    """The refusal of somebody who comes by a share; it is for a person to read.
+
+    Args:
+        sentence: Why.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(403, sentence)
+
+
 class StaleLogin(Refused):
     """The refusal of a ticket or login that may have been good a moment ago."""
 

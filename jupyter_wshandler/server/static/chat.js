@@ -13,6 +13,7 @@
 import {build} from './chatframe.js';
 import {isForNotebook, SUPPRESS} from './chatkeys.js';
 import {Log} from './chatlog.js';
+import {ORIGIN} from './guest.js';
 import {make} from './make.js';
 import {connect} from './wshandler.js';
 
@@ -61,7 +62,7 @@ export function mount(where, options) {
   const place = typeof where === 'string' ? find(where) : where;
   if (!place) return null;  // its output was replaced while this module was on its way
   places.add(place);
-  if (SERVER !== globalThis.origin) return elsewhere(place, options);
+  if (SERVER !== ORIGIN) return elsewhere(place, options);
   const key = options.key ?? options.path;
   const chat = chats.get(key) ?? new Chat(key, Boolean(options.full));
   chat.moveTo(place, options);
@@ -321,7 +322,7 @@ class Chat {
     $.again.textContent = state === 'idle' ? 'Connect again' : 'Try again';
     $.mend.hidden = !link;
     // In this tab one way back stays open: a page of its own that has lost its login.
-    $.mend.target = this.host.dataset.full === '' && this.bot?.cause === 4401 ? '' : '_blank';
+    $.mend.target = this.host.dataset.full === '' && [4401, 'stale'].includes(this.bot?.cause) ? '' : '_blank';
     if (link) Object.assign($.mend, {href: link.href, textContent: link.text});
     if (leftAlone) $.text.focus();
     this.ready();

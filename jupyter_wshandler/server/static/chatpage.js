@@ -8,7 +8,9 @@ const address = new URL(location.href);
 for (const name of ['token', 'redirects']) {
   if (address.searchParams.has(name)) address.searchParams.delete(name);
 }
-if (address.href !== location.href) history.replaceState(null, '', address);
+try {
+  if (address.href !== location.href) history.replaceState(null, '', address);
+} catch { /* a guest's page may not, and has no token */ }
 try {
   const {mount} = await import('./chat.js');
   // The page is served at the route's own address: the socket is there too, at any base_url, and

@@ -5,10 +5,14 @@
 // is null for a route that needs none, so that a page need not know. What else is answered is the
 // diagnosis that a browser withholds of a failed handshake: a cause, a key of MEANINGS in
 // wshandler.js.
+//
+// A guest's page has neither cookies nor an origin: it asks with the ticket that stands in it.
 
-export const BASE = new URL('../../', import.meta.url);  // the server's base_url
+import {GUEST, ORIGIN, plain} from './guest.js';
 
-const SAME = globalThis.origin === BASE.origin;  // whether this page is of the server's origin
+export const BASE = new URL(plain(new URL('../../', import.meta.url).href));  // the server's base_url
+
+const SAME = ORIGIN === BASE.origin;  // whether this page is of the server's origin
 
 const PATIENCE = 20;  // seconds that the server has for an answer
 
@@ -28,13 +32,16 @@ function xsrfValues() {
 
 async function ask(url, init, token) {
   let answer;
-  for (const value of token ? [''] : xsrfValues()) {
-    const headers = {Accept: 'application/json', 'Content-Type': 'application/json'};
+  const alone = token || GUEST;  // without a cookie
+  for (const value of alone ? [''] : xsrfValues()) {
+    const headers = {Accept: 'application/json'};
+    // With this one a browser would ask first whether a guest's page may send it.
+    if (!GUEST) headers['Content-Type'] = 'application/json';
     if (value) headers['X-XSRFToken'] = value;
     if (token) headers.Authorization = `token ${token}`;
     const signal = AbortSignal.timeout(PATIENCE * 1000);
     // From another origin the login goes along as well; the server names those that may ask so.
-    const credentials = token ? 'omit' : 'include';
+    const credentials = alone ? 'omit' : 'include';
     answer = await fetch(
       url, {headers, credentials, signal, redirect: 'manual', cache: 'no-store', ...init});
     if (answer.status !== 403) break;
@@ -84,6 +91,7 @@ export const askWhyRefused = asking(whyRefused, {cause: 'refused'},
 export const askWhetherThere = asking(whetherThere, {cause: 'unopened'}, {cause: 'unreachable'});
 
 async function forTicket(url) {
+  if (GUEST) return asGuest();
   // Behind a proxy that strips a prefix the server has another base_url than the browser.
   const body = JSON.stringify({path: url.pathname, base: BASE.pathname});
   const answer = await ask(new URL('wshandler/api/tickets', BASE), {method: 'POST', body});
@@ -115,6 +123,16 @@ async function whoIsLoggedIn() {
   return notYou(other.said) ? {...other, status: 405} : other;
 }
 
+// What the server says to a guest's page: a ticket for its socket, or why the last one was refused.
+async function asGuest(refused = false) {
+  const address = new URL(`wshandler/guest/${GUEST}/ticket${refused ? '?refused=1' : ''}`, BASE);
+  const {status, json, said} = await ask(address, {method: 'POST'});
+  if (status === 404) return {cause: 'stale'};
+  if (status === 403) return {cause: 4403, detail: said};
+  if (status !== 200) return {cause: 'unready', detail: said || String(status)};
+  return refused ? causeOf(json.refused) : {ticket: json.ticket};
+}
+
 // Who is known, and refused by a rule, is told so; a login or token that is not good gets no words.
 function notYou(said) {
   if (said.startsWith('this origin ')) return {cause: 'origin', detail: said};
@@ -134,6 +152,11 @@ async function whatWasSaid(url) {
   if (status !== 200) return null;
   // Where nobody else can be asked, that the server answers is all there is to say.
   if (!said) return token || !SAME ? {cause: 'refused'} : null;
+  return causeOf(said);
+}
+
+function causeOf(said) {
+  if (!said) return {cause: 'refused'};
   const detail = said.reason;
   if (said.status === 429) return {cause: 'limit', detail};
   // The ticket was there a moment ago: the next POST will tell.
@@ -143,6 +166,7 @@ async function whatWasSaid(url) {
 }
 
 async function whyRefused(url) {
+  if (GUEST) return asGuest(true);
   const told = await whatWasSaid(url);
   if (told) return told;
   if (!SAME || url.searchParams.has('token')) return whetherThere(url);

@@ -2,7 +2,7 @@
 
 /** Why a bot is not connected: a close code (RFC 6455 section 7.4), or a word of the helper's. */
 export type Cause = number | 'away' | 'forbidden' | 'idle' | 'left' | 'limit' | 'missing' | 'origin'
-  | 'refused' | 'renewed' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
+  | 'refused' | 'renewed' | 'stale' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
   | (string & {});
 
 export type State = 'connecting' | 'open' | 'waiting' | 'idle' | 'closed';

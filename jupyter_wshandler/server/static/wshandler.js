@@ -27,6 +27,7 @@
 //
 // Each attempt begins with a POST for a ticket; see tickets.js.
 
+import {GUEST, loadAgain, plain} from './guest.js';
 import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
 const OPTIONS = ['meanings', 'protocols'];
@@ -63,6 +64,7 @@ export const MEANINGS = {
   unreachable: {words: 'The server cannot be reached'},
   stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
   renewed: {words: 'The server was started again, and does not know this page yet', link: 'Sign in'},
+  stale: {words: 'This page has to be loaded again', state: 'closed', link: 'Load it again'},
   unready: {words: 'The server is not ready', detailed: true},
   missing: {words: 'Nothing answers at this address'},
   limit: {words: 'The bot takes no more connections', detailed: true},
@@ -96,7 +98,7 @@ function forbidden(address, error) {
 
 // The page's own address, without a token and without the Hub's own count of redirections.
 function pageAddress(hash = '') {
-  const address = new URL(location.href);
+  const address = new URL(plain(location.href));
   address.hash = hash;
   for (const name of ['token', 'ws_token', 'redirects']) {
     // Even what is not there to be deleted has the query spelled anew.
@@ -143,6 +145,7 @@ class Bot extends EventTarget {
   #options;
   #ours;         // whether the server can be asked over HTTP
   #asks;         // whether it is asked for a ticket
+  #used = false; // whether it has been open
 
   constructor(where, options = {}) {
     super();
@@ -242,6 +245,7 @@ class Bot extends EventTarget {
     socket.onmessage = ours(({data}) => this.dispatchEvent(new MessageEvent('message', {data})));
     socket.onopen = ours(() => {
       turn.openedAt = performance.now();
+      this.#used = true;
       for (const message of this.#held.splice(0)) socket.send(message);
       Object.assign(this, {cause: null, words: '', detail: '', link: null});
       this.#show('open');
@@ -271,6 +275,8 @@ class Bot extends EventTarget {
     this.#turn = null;
     if (cause === 4401 && anyway && ENDS.includes(this.cause)) cause = 'renewed';
     if (cause === 'renewed' && this.cause !== cause) this.attempts = 0;
+    // What is on the page would be lost, where there has been a conversation.
+    if (cause === 'stale' && !this.#used) loadAgain();
     // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
     const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready', 'renewed']
       .includes(cause);
@@ -316,10 +322,12 @@ class Bot extends EventTarget {
     let text = typeof words === 'function' ? words(detail) : words;
     if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
     else if (detailed) text += ` (${detail})`;
+    // Why a share has ended is a sentence of its own.
+    if (GUEST && cause === 4403 && detail && !given) text = detail[0].toUpperCase() + detail.slice(1);
     // The page's own address leads through the login, or to the Hub's button that starts the
     // server, and back; without a token, and without the Hub's own count of redirections.
-    const href = page && location.origin === BASE.origin ? pageAddress(location.hash)
-      : new URL(this.url);
+    const href = page && location.origin === BASE.origin
+      ? pageAddress(GUEST ? '' : location.hash) : new URL(this.url);
     for (const name of ['token', 'ws_token', 'redirects']) href.searchParams.delete(name);
     const mends = link && page ? {href: href.href, text: link} : null;
     Object.assign(this, {cause, detail, link: mends});
