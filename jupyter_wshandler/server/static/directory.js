@@ -36,7 +36,8 @@ function say(text, link = '') {
   notice.hidden = !text;
 }
 
-// A page sees the values of all `_xsrf` cookies of its host, without their paths: one is ours.
+// A page sees the values of all `_xsrf` cookies of its host, without their paths: one is ours. The
+// Hub's servers want it of a script's GET, too.
 function xsrfValues() {
   const pairs = document.cookie.split(/; */).filter((pair) => pair.startsWith('_xsrf='));
   return pairs.length ? new Set(pairs.map((pair) => pair.slice(6))) : [''];
@@ -44,7 +45,7 @@ function xsrfValues() {
 
 async function ask(url, method = 'GET') {
   let answer;
-  for (const value of method === 'GET' ? [''] : xsrfValues()) {
+  for (const value of xsrfValues()) {
     const headers = {Accept: 'application/json'};
     if (value) headers['X-XSRFToken'] = value;
     const signal = AbortSignal.timeout(PATIENCE);
