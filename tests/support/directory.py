@@ -51,14 +51,16 @@ class Service:
     Attributes:
         hub: The Hub.
         url: Where the service's own process listens, with its prefix.
+        origin: Where browsers reach it, where it has a host of its own.
     """
 
     hub: RunningHub
     url: str
+    origin: str = ""
 
     def at(self, path: str) -> str:
-        """Return the path of an address of the service, as the Hub's proxy has it."""
-        return f"{self.hub.base_url}services/bots/{path.lstrip('/')}"
+        """Return an address of the service, as the Hub's proxy has it."""
+        return f"{self.origin}{self.hub.base_url}services/bots/{path.lstrip('/')}"
 
     @property
     def page(self) -> str:
@@ -165,6 +167,10 @@ def hub_with_directory(
         **options,
     ) as hub:
         found = Service(hub, url)
+        if hub.host_routing:
+            # The Hub's proxy has the host in front of the path.
+            (spec,) = [name for name in hub.ask("GET", "proxy") if "/services/bots" in name]
+            found.origin = f"http://{spec.split('/')[1]}:{urlsplit(hub.door.origin).port}"
 
         def up() -> bool:
             # It has no address without a login but this one.
