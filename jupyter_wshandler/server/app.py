@@ -28,7 +28,6 @@ from traitlets import (
     default,
     validate,
 )
-from traitlets.config import Config as TraitConfig
 
 from ..callbacks.questions import ANSWER_TIMEOUT
 from ..config.loader import load
@@ -204,7 +203,6 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
     ).tag(config=True)
 
     _stopping: asyncio.Task[None] | None = None
-
     misconfigured = ""
     """Why no routes may be served, where none may."""
 
@@ -355,7 +353,7 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             named=self.by_name.guests,
         )
         install(self.serverapp.web_app, services, base_url, self.by_name.directory)
-        # Before Jupyter's own rule for the same files, which reads bodies.
+        # Before Jupyter's own rule for these files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
@@ -444,7 +442,7 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
 
 def _plain(value: Any) -> Any:
     """Turn traitlets' config objects into plain dicts."""
-    if isinstance(value, (dict, TraitConfig)):
+    if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return value
 
