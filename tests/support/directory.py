@@ -170,7 +170,9 @@ def hub_with_directory(
         if hub.host_routing:
             # The Hub's proxy has the host in front of the path.
             (spec,) = [name for name in hub.ask("GET", "proxy") if "/services/bots" in name]
-            found.origin = f"http://{spec.split('/')[1]}:{urlsplit(hub.door.origin).port}"
+            found.origin = (
+                f"http://{spec.strip('/').split('/')[0]}:{urlsplit(hub.door.origin).port}"
+            )
 
         def up() -> bool:
             # It has no address without a login but this one.
