@@ -133,6 +133,7 @@ examples: $(VENV)/.installed-dev ## check the examples and hold the demo's conve
 	@echo "== examples"
 	@$(BIN)/python -m jupyter_wshandler check $(EXAMPLE)
 	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub/routes/wshandler.yaml
+	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub-service/routes/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler demo --once
 
 .PHONY: fmt

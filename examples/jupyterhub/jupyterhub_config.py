@@ -90,6 +90,10 @@ c.JupyterHub.load_roles.append(
     }
 )
 
+# Bots that all users talk to on one server: see ../jupyterhub-service.
+load_subconfig(str(here.parent / "jupyterhub-service" / "jupyterhub_config.py"))  # noqa: F821
+c.JupyterHub.services[-1]["environment"] = {"HOME": str(state)}
+
 # ---- what everybody's server is like ------------------------------------------------------------
 
 # Processes of this user on this machine, with a home below the temporary folder. It keeps nobody
@@ -131,6 +135,8 @@ JupyterHub will be at {url} in a few seconds.
     ada      {password}    (in the group staff)
     bob      {password}
     grace    {admin_password}    (an admin)
+
+Bots for all of them are at {url}services/bots/
 
 Ctrl-C stops it and its servers.
 """,

@@ -35,8 +35,8 @@ def serve(file: str, options: Sequence[str], *, bots_only: bool = False) -> int:
     from ..server.app import WSHandlerApp
 
     app: Any = WSHandlerApp
-    if os.environ.get("JUPYTERHUB_SERVICE_NAME"):
-        app = _hub_app()
+    if service_name():
+        app = _hub_app(bots_only)
     else:
         WSHandlerApp.announces = True
     return _start(app, [f"--WSHandlerApp.config_file={absolute(Path(file))}", *options], bots_only)
@@ -64,11 +64,12 @@ def _start(app: Any, arguments: list[str], bots_only: bool) -> int:
     return 0
 
 
-def _hub_app() -> Any:
+def _hub_app(bots_only: bool) -> Any:
     """Return the application with the Hub's login, which `jupyterhub-singleuser` starts, too."""
     from jupyterhub.singleuser.extension import JupyterHubSingleUser
 
-    JupyterHubSingleUser.serverapp_config = {"jpserver_extensions": {PACKAGE: True}}
+    if bots_only:  # no other extension is looked for then
+        JupyterHubSingleUser.serverapp_config = {"jpserver_extensions": {PACKAGE: True}}
     return JupyterHubSingleUser
 
 

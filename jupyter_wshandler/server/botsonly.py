@@ -46,7 +46,6 @@ class _Every(tuple[str, ...]):
         return True
 
 
-@stream_request_body
 class NothingHandler(UnreadBody):
     """The answer at every other address: 404 for every verb, to everybody, without a question."""
 
@@ -59,13 +58,13 @@ class NothingHandler(UnreadBody):
             leftovers: That.
         """
         self.leftovers = leftovers
+        self.lets_body_in = not has_body(self.request.headers)
 
     def check_xsrf_cookie(self) -> None:
         """Let the 404 come first."""
 
     def prepare(self) -> None:
         """Answer."""
-        self.lets_body_in = not has_body(self.request.headers)
         raise HTTPError(404)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -73,6 +72,11 @@ class NothingHandler(UnreadBody):
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.finish(f"{status_code}: {NOTHING}\n")
+
+
+@stream_request_body
+class NothingHandlerWithBody(NothingHandler):
+    """The same for a request with a body, which is not read and costs the connection."""
 
 
 class Gate(RuleRouter):
@@ -147,7 +151,8 @@ class Gate(RuleRouter):
         if found is not None:
             return found
         nothing = {"leftovers": self._leftovers}
-        return self._application.get_handler_delegate(request, NothingHandler, nothing)
+        handler = NothingHandlerWithBody if has_body(request.headers) else NothingHandler
+        return self._application.get_handler_delegate(request, handler, nothing)
 
     def get_target_delegate(self, target: Any, request: HTTPServerRequest, **params: Any) -> Any:
         """Return what has a handler of a rule's answer."""

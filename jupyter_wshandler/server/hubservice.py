@@ -21,7 +21,8 @@ def service_name(environment: Mapping[str, str] = os.environ) -> str:
     """
     name = environment.get("JUPYTERHUB_SERVICE_NAME", "")
     prefix = environment.get("JUPYTERHUB_SERVICE_PREFIX", "")
-    found = re.search(r"/services/([^/]+)/?$", prefix)
+    # Also a user may be called "services".
+    found = re.search(r"(?<!/user)/services/([^/]+)/?$", prefix)
     return name or (found[1] if found else "")
 
 

@@ -11,6 +11,7 @@ import yaml
 from support.server import running_server
 from traitlets.config import Config
 
+from jupyter_wshandler.cli import parser
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.server.app import HUB_IDLE
 
@@ -124,3 +125,39 @@ def test_the_chart_culls_later_than_a_silent_socket_is_closed(values):
     assert values["cull"]["timeout"] > HUB_IDLE
     annotations = values["ingress"]["annotations"]
     assert all(int(seconds) > 40 for seconds in annotations.values())
+
+
+# ---- the service on Kubernetes -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def service() -> dict:
+    """Return the manifests of the service, by kind."""
+    text = (EXAMPLES / "z2jh" / "service.yaml").read_text(encoding="utf-8")
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(text)}
+
+
+def test_the_chart_sends_people_to_the_service_of_the_manifest(service):
+    text = (EXAMPLES / "z2jh" / "service-values.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)["hub"]
+    port = service["Service"]["spec"]["ports"][0]["port"]
+    name = service["Service"]["metadata"]["name"]
+    assert values["services"][name]["url"] == f"http://{name}:{port}"
+    (container,) = service["Deployment"]["spec"]["template"]["spec"]["containers"]
+    environment = {one["name"]: one.get("value") for one in container["env"]}
+    access = json.loads(environment["JUPYTERHUB_OAUTH_ACCESS_SCOPES"])
+    assert set(values["loadRoles"]["user"]["scopes"]) & {*access} == {
+        f"access:services!service={name}"
+    }
+    assert environment["JUPYTERHUB_SERVICE_PREFIX"] == f"/services/{name}/"
+    assert environment["JUPYTERHUB_CLIENT_ID"] == f"service-{name}"
+    probed = container["readinessProbe"]["httpGet"]
+    assert probed == {"path": f"/services/{name}/wshandler/api/health", "port": port}
+
+
+def test_the_command_of_the_manifest_is_one_for_bots_only(service):
+    (container,) = service["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:3] == ["jupyter", "wshandler", "serve"]
+    arguments, rest = parser().parse_known_args([*container["command"][2:], *container["args"]])
+    assert arguments.bots_only is True
+    assert rest == container["args"]

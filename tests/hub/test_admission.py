@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.admission import DOCUMENT, measured, running_house
+from support.admission import DOCUMENT, REVOKED, SERVICE_REVOKED, measured, running_house
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,10 @@ def test_only_those_who_may_get_in_by_cookie_and_only_from_this_server(document)
     rows = [
         re.split(r" *\| *", line)[1:-1] for line in document.splitlines() if "| cookie |" in line
     ]
-    found = {row[0]: row[2:] for row in rows}
-    refused = {"another user", "the owner, whose login or token was revoked"}
+    found = {row[0]: row[2:6] for row in rows}
+    refused = {"another user", REVOKED, SERVICE_REVOKED}
     assert refused < set(found)
     for who, statuses in found.items():
         assert statuses == (["403"] * 4 if who in refused else ["101", "403", "403", "101"]), who
+    assert all(row[6] == "404" for row in rows if len(row) > 6)
     assert re.search(r"\| nobody \| - \| 403 \| 403 \| 403 \| 403 \|", document)

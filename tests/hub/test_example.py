@@ -74,7 +74,8 @@ def running_example(folder: Path) -> Iterator[RunningHub]:
         return False
 
     try:
-        wait_for(up, START_SECONDS, "the Hub")
+        # It waits for its service, and each look costs it a page.
+        wait_for(up, 1.5 * START_SECONDS, "the Hub", 0.2)
         printed = dict(PASSWORD.findall(hub.log_text()))
         hub.admins, hub.admin_password, hub.password = ("grace",), printed["grace"], printed["ada"]
         hub.api_token = token_of(hub, "grace")
@@ -182,3 +183,51 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(tmp_path):
         assert "Traceback" not in hub.log_text()
         with socket.socket() as probe:
             assert probe.connect_ex(hub.door.address) != 0
+
+
+# ---- the service -------------------------------------------------------------------------------
+
+
+def service(path: str = "") -> str:
+    return f"/services/bots/{path}"
+
+
+def asked(browser, path: str, question: str) -> list[str]:
+    """Ask a bot of the service, with a ticket as a page does; return what it has said."""
+    with browser.connect_sync(ticketed_at_service(browser, path)) as socket:
+        greeting = socket.recv(10)
+        socket.send(question)
+        return [greeting, socket.recv(10)]
+
+
+def ticketed_at_service(browser, path: str) -> str:
+    class Here:
+        at = staticmethod(service)
+
+    return browser.ticketed(Here, path)
+
+
+def test_the_service_greets_each_user_by_name_on_one_server(hub):
+    wait_for(
+        lambda: hub.script().fetch(service("wshandler/api/health")).status == 200, 60, "it", 0.2
+    )
+    for name, groups in (("ada", "staff"), ("bob", "none")):
+        browser = hub.browser(name)
+        page = browser.visit(service())
+        assert (page.status, page.url) == (200, hub.door.url(service("helpdesk")))
+        assert "<title>Help desk</title>" in page.text
+        greeting, answer = asked(browser, "helpdesk", "hi")
+        assert greeting == f"Hello {name}, your groups: {groups}"
+        assert re.fullmatch(rf"{name} asks: hi \(people here: [12]\)", answer)
+        assert browser.status(service("helpdesk")) == 403, "a cookie alone opens no socket"
+    with pytest.raises(AssertionError, match="this user may not use this route"):
+        ticketed_at_service(browser, "staff")
+
+
+def test_the_service_has_nothing_but_bots_for_the_admin_either(hub):
+    grace = hub.script(token_of(hub, "grace"))
+    assert grace.status(service("helpdesk")) == 101
+    for path in ("lab", "api/terminals", "api/contents", "api/kernels", "files/x"):
+        for verb in ("GET", "POST"):
+            assert grace.fetch(service(path), method=verb).status == 404
+    assert "can also open a terminal" not in hub.log_text()

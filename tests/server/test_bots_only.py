@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 from urllib.parse import urlencode
@@ -262,6 +263,24 @@ def test_the_log_says_what_there_is_and_warns_of_no_route(server):
 def test_a_body_is_not_read_where_nothing_is(server):
     status, _, body = server.fetch("/api/contents/x", method="PUT", data=bytes(30 * 1024 * 1024))
     assert (status, body) == (404, NOTHING)
+
+
+def test_a_connection_on_which_nothing_was_found_goes_on(server):
+    """A proxy keeps connections, and would answer the next request with 503."""
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    connection.connect()
+    sock = connection.sock
+    for path in ("/api/contents", "/wshandler/api/health"):
+        for method in METHODS[2:]:
+            connection.request(method, path, headers={"Content-Length": "0"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (404, 405)
+            assert connection.sock is sock, (method, path)
+    sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        sock.recv(1)  # nobody has closed it
+    connection.close()
 
 
 def test_health_is_for_everybody_and_says_no_more_than_that(server):

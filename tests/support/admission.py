@@ -6,6 +6,7 @@ nginx, and writes docs/deploy/who-gets-in.md (`make who-gets-in`).
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from support.hub import RunningHub, running_hub
 from support.hubapi import HubServer
 from support.hubclient import Client, Door
 from support.nginx import HUB_HOST, running_nginx
+from support.server import free_port, wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy" / "who-gets-in.md"
 
@@ -34,6 +36,10 @@ url:
     pattern: /ticket
     handler: WebSocketHandler
     kwargs: {{on_message: bot.echo, xsrf: ticket}}
+  paged:
+    pattern: /paged
+    handler: WebSocketHandler
+    kwargs: {{on_message: bot.echo, page: page.html}}
   class:
     pattern: /class
     handler: WebSocketHandler
@@ -41,6 +47,8 @@ url:
 """
 
 BOT = "async def echo(handler, message):\n    return message\n"
+
+TERMINALS = "`api/terminals`"
 
 ORIGINS = ("this server", "another site", "`null`", "none")
 
@@ -59,7 +67,20 @@ SERVICES = {
 
 ROLES = [
     {"name": "class", "groups": ["class"], "scopes": ["access:servers!user=ada"]},
+    {"name": "bots", "users": ["eve"], "scopes": ["access:services!service=bots"]},
+    {"name": "class-bots", "groups": ["class"], "scopes": ["access:services!service=bots"]},
 ]
+
+AT_SERVICE = {
+    "a user with a role for the service": "eve",
+    "a member of a group with a role for it": "gil",
+    "another user": "bob",
+    "an admin": "root",
+    "a service with `access:services`": "helper",
+    "a service without it": "stranger",
+}
+
+SERVICE_REVOKED = "a user whose login or token was revoked"
 
 REVOKED = "the owner, whose login or token was revoked"
 
@@ -72,6 +93,24 @@ class House:
     server: HubServer
     doors: dict[str, Door]
 
+    def service(self, path: str) -> str:
+        """Return the URL of a path of the service with bots only."""
+        return f"{self.hub.base_url}services/bots/{path}"
+
+
+def service_block(folder: Path) -> str:
+    """Return the lines of the Hub's configuration that add the service."""
+    file = folder / "hub" / "routes" / "wshandler.yaml"
+    command = [sys.executable, "-m", "jupyter_wshandler", "serve", str(file), "--bots-only"]
+    settings = {
+        "name": "bots",
+        "url": f"http://127.0.0.1:{free_port()}",
+        "command": [*command, "--allow-root", "--WSHandlerApp.session_store=memory://"],
+        "oauth_no_confirm": True,
+        "environment": {"HOME": str(folder)},
+    }
+    return f"c.JupyterHub.services.append({settings!r})"
+
 
 @contextmanager
 def running_house(folder: Path) -> Iterator[House]:
@@ -81,14 +120,21 @@ def running_house(folder: Path) -> Iterator[House]:
             running_hub(
                 folder / "hub",
                 CONFIG,
-                modules={"bot.py": BOT},
+                modules={"bot.py": BOT, "page.html": "<!doctype html><title>A page</title>"},
                 users=["ada", "bob", "eve", "gil"],
                 admins=["root"],
                 groups={"class": ["gil"]},
-                services={"robot": ["access:servers"], "stranger": ["read:hub"]},
+                services={
+                    "robot": ["access:servers"],
+                    "helper": ["access:services"],
+                    "stranger": ["read:hub"],
+                },
                 roles=ROLES,
+                extra_config=service_block(folder),
             )
         )
+        health = f"{hub.base_url}services/bots/wshandler/api/health"
+        wait_for(lambda: hub.script().fetch(health).status == 200, 60, "the service", 0.2)
         server = hub.start("ada")
         hub.share(server, user="eve")
         nginx = stack.enter_context(
@@ -98,7 +144,9 @@ def running_house(folder: Path) -> Iterator[House]:
         yield House(hub, server, {"proxy": hub.door, "nginx": tls})
 
 
-def status(house: House, client: Client, path: str, way: str, token: str, origin: str) -> int:
+def status(
+    at: Callable[[str], str], client: Client, path: str, way: str, token: str, origin: str
+) -> int:
     """Ask for a socket; return the status of the answer."""
     headers = {}
     if way == "header":
@@ -112,7 +160,7 @@ def status(house: House, client: Client, path: str, way: str, token: str, origin
         "`null`": "null",
         "none": None,
     }[origin]
-    return client.status(house.server.at(path), origin=field, headers=headers)
+    return client.status(at(path), origin=field, headers=headers)
 
 
 def admissions(house: House, door: Door) -> dict[tuple[str, str], dict[str, int]]:
@@ -137,9 +185,42 @@ def admissions(house: House, door: Door) -> dict[tuple[str, str], dict[str, int]
         clients[REVOKED, way] = Client(hub, door), token
     clients["nobody", "-"] = Client(hub, door), ""
     return {
-        case: {origin: status(house, client, "bot", case[1], token, origin) for origin in ORIGINS}
+        case: {
+            origin: status(server.at, client, "bot", case[1], token, origin) for origin in ORIGINS
+        }
         for case, (client, token) in clients.items()
     }
+
+
+def service_admissions(house: House, door: Door) -> dict[tuple[str, str], dict[str, int]]:
+    """Return the same of the service, and what its users get of Jupyter's terminals."""
+    hub = house.hub
+    clients: dict[tuple[str, str], tuple[Client, str]] = {}
+    for who, name in AT_SERVICE.items():
+        token = hub.service_tokens.get(name) or hub.token(name)
+        if name not in hub.service_tokens:
+            browser = hub.browser(name, door=door)
+            browser.visit(house.service("paged"))
+            clients[who, "cookie"] = browser, ""
+        for way in ("header", "query"):
+            clients[who, way] = Client(hub, door), token
+    browser = hub.browser("eve", door=door)
+    browser.visit(house.service("paged"))
+    clients[SERVICE_REVOKED, "cookie"] = browser.log_out(), ""
+    token = hub.token("eve")
+    hub.revoke("eve", token)
+    clients[SERVICE_REVOKED, "header"] = Client(hub, door), token
+    clients["nobody", "-"] = Client(hub, door), ""
+    found = {}
+    for (who, way), (client, token) in clients.items():
+        here = {
+            origin: status(house.service, client, "bot", way, token, origin) for origin in ORIGINS
+        }
+        headers = {"Authorization": f"token {token}"} if way == "header" else {}
+        where = house.service("api/terminals") + (f"?token={token}" if way == "query" else "")
+        answer = client.fetch(where, method="POST", headers=headers)
+        found[who, way] = here | {TERMINALS: answer.status}
+    return found
 
 
 def tickets(house: House, door: Door) -> dict[str, int]:
@@ -147,14 +228,16 @@ def tickets(house: House, door: Door) -> dict[str, int]:
     browser = house.hub.browser("ada", house.server, door)
     script = Client(house.hub, door)
     token = house.hub.token("ada")
-    at = house.server.at("ticket")
+    at, of = house.server.at("ticket"), house.server.at
     with_ticket = browser.ticketed(house.server, "ticket")
     return {
         "the cookie alone": browser.status(at),
         "the cookie and a ticket": browser.status(with_ticket),
         "the cookie and the same ticket again": browser.status(with_ticket),
-        "a token in the header": status(house, script, "ticket", "header", token, "none"),
-        "a token in the query": status(house, script, "ticket", "query", token, "this server"),
+        "a token in the header": status(of, script, "ticket", "header", token, "none"),
+        "a token in the query": status(
+            house.server.at, script, "ticket", "query", token, "this server"
+        ),
     }
 
 
@@ -219,6 +302,7 @@ def close_code(socket) -> int:
 def measured(house: House) -> str:
     """Measure every case through both doors; return the document."""
     got_in = {name: admissions(house, door) for name, door in house.doors.items()}
+    at_service = {name: service_admissions(house, door) for name, door in house.doors.items()}
     with_ticket = {name: tickets(house, door) for name, door in house.doors.items()}
     ended = {name: endings(house, door) for name, door in house.doors.items()}
 
@@ -230,6 +314,11 @@ def measured(house: House) -> str:
     lines += [f"| who | by | {' | '.join(ORIGINS)} |", "|---|---|" + "---|" * len(ORIGINS)]
     for case in next(iter(got_in.values())):
         cells = [cell(lambda found, c=case, o=o: found[c][o], got_in) for o in ORIGINS]
+        lines.append(f"| {' | '.join([*case, *cells])} |")
+    columns = [*ORIGINS, TERMINALS]
+    lines += [SERVICE, f"| who | by | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+    for case in next(iter(at_service.values())):
+        cells = [cell(lambda found, c=case, o=o: found[c][o], at_service) for o in columns]
         lines.append(f"| {' | '.join([*case, *cells])} |")
     lines += [TICKETS, "| the owner brings | |", "|---|---|"]
     for what in next(iter(with_ticket.values())):
@@ -258,11 +347,18 @@ which [not every browser sends](jupyterhub.md#tokens). The columns are the `Orig
 opens the socket.
 """
 
-TICKETS = """
+SERVICE = """
 A token in the hands of a page is that page's own: Jupyter asks for no origin then. To admit only
 certain pages whatever they bring, set `origins`. The Hub gives another user no cookie for this
 server; that row shows a browser which is logged in at the Hub only.
 
+## At a service with bots only
+
+[One server for everybody](jupyterhub.md#bots-as-a-service), at `/services/bots/` of the same Hub.
+The last column is a `POST` that would open a terminal on any other server.
+"""
+
+TICKETS = """
 ## With `xsrf: ticket`
 
 From a page of this server, or from a script:

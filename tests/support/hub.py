@@ -170,7 +170,8 @@ class RunningHub(HubApi):
             return False
 
         try:
-            wait_for(up, START_SECONDS, "the Hub")
+            # It waits for its services; each look costs it a page until the proxy knows of it.
+            wait_for(up, 1.5 * START_SECONDS, "the Hub", 0.2)
         except AssertionError as error:
             tail = self.log_text()[-4000:] + self.proxy_log_text()[-1000:]
             raise AssertionError(f"{error}\n{tail}") from None

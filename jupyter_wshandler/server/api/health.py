@@ -10,11 +10,10 @@ from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, stream_request_body
 
-from ..bodies import UnreadBody, has_body
+from ..bodies import UnreadBody, has_body, rules_for
 from ..services import Services
 
 
-@stream_request_body
 class HealthHandler(UnreadBody):
     """The address of a probe: open to all, so it says no name and no reason.
 
@@ -28,14 +27,14 @@ class HealthHandler(UnreadBody):
             services: What the handlers share.
         """
         self.leftovers = services.leftovers
+        self.lets_body_in = not has_body(self.request.headers)
         self._manager = services.manager
 
     def check_xsrf_cookie(self) -> None:
         """Let the 405 come first: nothing is changed here."""
 
     def prepare(self) -> None:
-        """Refuse a body."""
-        self.lets_body_in = not has_body(self.request.headers)
+        """Refuse a body, and every other verb."""
         if not self.lets_body_in and self.request.method in ("GET", "HEAD"):
             raise HTTPError(400)
         if self.request.method not in ("GET", "HEAD"):
@@ -66,11 +65,16 @@ class HealthHandler(UnreadBody):
         self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")
 
 
+@stream_request_body
+class HealthHandlerWithBody(HealthHandler):
+    """The same for a request with a body, which is refused unread."""
+
+
 def health_rules(matcher: Matcher, services: Services) -> list[Rule]:
-    """Return the rule of the address.
+    """Return the rules of the address.
 
     Args:
         matcher: Matches the address.
         services: What the handlers share.
     """
-    return [Rule(matcher, HealthHandler, {"services": services})]
+    return rules_for(matcher, HealthHandler, HealthHandlerWithBody, {"services": services})
