@@ -28,7 +28,6 @@ from traitlets import (
     default,
     validate,
 )
-from traitlets.config import Config as TraitConfig
 
 from ..callbacks.questions import ANSWER_TIMEOUT
 from ..config.loader import load
@@ -40,7 +39,6 @@ from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
 from ..shares.book import StoreFailed
 from ..transports.handover import TRANSPORTS
-from .access.identity import hub_auth_of
 from .access.pagetickets import PageTickets
 from .access.recheck import Recheck
 from .access.refusals import Refusals
@@ -49,7 +47,9 @@ from .addresses import address_for_cells, addresses
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
+from .directory.start import ByName, SharingTraits
 from .guestbook import open_guests
+from .hubservice import is_classic_hub_app
 from .jupytersettings import without_effect
 from .kernels.sharing import KernelSharing
 from .kernels.watch import KernelWatch
@@ -69,7 +69,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(ExtensionApp):
+class WSHandlerApp(SharingTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -197,15 +197,6 @@ class WSHandlerApp(ExtensionApp):
         named.""",
     ).tag(config=True)
 
-    guests = CaselessStrEnum(
-        ["links", "off"],
-        None,
-        allow_none=True,
-        help="""Whether the owner of a bot may share it with people who have no login here: "links"
-        lets in whoever has a link to it, "off" nobody. Unset, it is "links", and "off" under
-        JupyterHub.""",
-    ).tag(config=True)
-
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -213,16 +204,12 @@ class WSHandlerApp(ExtensionApp):
     ).tag(config=True)
 
     _stopping: asyncio.Task[None] | None = None
-
     misconfigured = ""
     """Why no routes may be served, where none may."""
 
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
-
-    def _under_hub(self) -> bool:
-        return hub_auth_of(self.settings.get("identity_provider")) is not None
 
     @validate("kernel_headers")
     def _check_kernel_headers(self, proposal: Any) -> list[str]:
@@ -250,23 +237,14 @@ class WSHandlerApp(ExtensionApp):
         JupyterHub's proxy counts every pong as activity of the server, so that a forgotten tab
         would keep it from the culler for ever.
         """
-        return HUB_IDLE if self._under_hub() else 0.0
-
-    def _is_classic_hub_app(self) -> bool:
-        """Return whether JupyterHub's login is there, and not as Jupyter's identity provider."""
-        if hub_auth_of(self.settings.get("identity_provider")) is not None:
-            return False
-        return any(
-            cls.__module__.startswith("jupyterhub.singleuser")
-            for cls in type(self.serverapp).__mro__
-        )
+        return HUB_IDLE if self.under_hub() else 0.0
 
     def _why_misconfigured(self) -> str:
         """Return why no route may be served, or "" where nothing stands against it.
 
         What an administrator meant to forbid must not be allowed because their words got lost.
         """
-        if self._is_classic_hub_app():
+        if is_classic_hub_app(self.serverapp, self.settings.get("identity_provider")):
             return (
                 "JupyterHub's classic single-user app does not tell the extension who asks; start "
                 "servers without JUPYTERHUB_SINGLEUSER_EXTENSION=0, and with "
@@ -359,6 +337,7 @@ class WSHandlerApp(ExtensionApp):
             policy=self.guests,
             secure_cookie=self.secure_cookie,
         )
+        self.by_name = ByName(self, base_url, guests)
         self.collector = ManagerCollector(self.manager, guests)
         self.services = services = Services(
             manager=self.manager,
@@ -372,9 +351,10 @@ class WSHandlerApp(ExtensionApp):
             secure_cookie=self.secure_cookie,
             transport=self.transport,
             static_url=self.static_url_prefix,
+            named=self.by_name.guests,
         )
-        install(self.serverapp.web_app, services, base_url)
-        # Before Jupyter's own rule for the same files, which reads bodies.
+        install(self.serverapp.web_app, services, base_url, self.by_name.directory)
+        # Before Jupyter's own rule for these files, which reads bodies.
         static = {"path": self.static_paths, "services": services}
         self.handlers.append((rf"/static/{self.name}/(.*)", StaticHandler, static))
 
@@ -385,6 +365,7 @@ class WSHandlerApp(ExtensionApp):
         with suppress(StoreFailed):  # who comes by a share has it read again
             await self.services.shares.start()
             self.services.shares.judge(self.manager.table)
+        self.by_name.start()
         times = serverapp.web_app.settings["last_activity_times"]
         self.manager.active = lambda: times.update(wshandler=datetime.now(UTC))
         if self.header_timeout is not None:
@@ -457,12 +438,13 @@ class WSHandlerApp(ExtensionApp):
         await self.manager.stop(self.stop_timeout)
         if self.kernels is not None:
             await self.kernels.stop()
+        await self.by_name.stop()
         await self.services.shares.stop()
 
 
 def _plain(value: Any) -> Any:
     """Turn traitlets' config objects into plain dicts."""
-    if isinstance(value, (dict, TraitConfig)):
+    if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return value
 

@@ -12,6 +12,7 @@ from .access.guests import Guests
 from .access.identity import hub_auth_of
 from .access.refusals import Refusals
 from .addresses import origin_of
+from .directory.start import VARIABLE
 
 GUESTS_OFF = (
     "guests are switched off on this server; who runs it can switch them on with "
@@ -40,7 +41,7 @@ def open_guests(
         manager: Owns its connections.
         refusals: Takes note of who is refused.
         store: Where its sessions are kept, and its shares beside them.
-        policy: "links", "off", or None for what it is where nobody has said.
+        policy: "links", "people", "off", or None for what it is where nobody has said.
         secure_cookie: The administrator's word about the Secure attribute of cookies.
     """
     # What another server of the same user shares is none of this one's.
@@ -51,8 +52,18 @@ def open_guests(
         ShareBook(open_shares(store, place, manager.log), manager.log),
         refusals,
         # Not the trait's own default: Jupyter asks for that before it is known who asks for logins.
-        policy=policy or ("off" if under_hub else "links"),
+        policy=policy or _unsaid(under_hub),
         why_off=GUESTS_OFF_HUB if under_hub else GUESTS_OFF,
         secure_cookie=secure_cookie,
         origin=origin_of(serverapp),
     )
+
+
+def _unsaid(under_hub: bool) -> str:
+    """Return who is let in where nobody has said it.
+
+    Under JupyterHub that is the administrator's to say, and naming a directory says it.
+    """
+    if not under_hub:
+        return "links"
+    return "people" if os.environ.get(VARIABLE) else "off"

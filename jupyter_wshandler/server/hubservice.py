@@ -6,6 +6,9 @@ import getpass
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
+
+from .access.identity import hub_auth_of
 
 
 def service_name(environment: Mapping[str, str] = os.environ) -> str:
@@ -29,3 +32,16 @@ def account() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no name for it, as in some containers
         return f"user {os.getuid()}"
+
+
+def is_classic_hub_app(serverapp: Any, provider: Any) -> bool:
+    """Return whether JupyterHub's login is there, and not as Jupyter's identity provider.
+
+    Args:
+        serverapp: The server.
+        provider: Its identity provider.
+    """
+    if hub_auth_of(provider) is not None:
+        return False
+    classes = type(serverapp).__mro__
+    return any(cls.__module__.startswith("jupyterhub.singleuser") for cls in classes)

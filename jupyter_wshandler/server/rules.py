@@ -14,6 +14,9 @@ from .api.health import health_rules
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
+from .directory.arrival import arrival_rules
+from .directory.handlers import rules as directory_rules
+from .directory.service import Directory
 from .handlers import (
     PrivateRouteHandler,
     PrivateRouteHandlerWithBody,
@@ -24,7 +27,12 @@ from .routing import FolderMatcher, RouteMatcher, insert_rules
 from .services import Services
 
 
-def install(application: Application, services: Services, base_url: str) -> None:
+def install(
+    application: Application,
+    services: Services,
+    base_url: str,
+    directory: Directory | None = None,
+) -> None:
     """Put the rules of the API and of all routes into Jupyter's web application.
 
     A login is asked for by the class of the handler, not by an `if` in it, so that private and
@@ -34,10 +42,16 @@ def install(application: Application, services: Services, base_url: str) -> None
         application: Jupyter's web application.
         services: What the handlers share.
         base_url: The server's base URL.
+        directory: What this server is the directory of; None for any other server.
     """
+    by_name = []
+    if services.named is not None:
+        by_name += arrival_rules(services, services.named, base_url)
+    if directory is not None:
+        by_name += directory_rules(services, directory, base_url)
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
-    shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     health = url_path_join(base_url, "wshandler", "api", "health")
+    shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -46,9 +60,10 @@ def install(application: Application, services: Services, base_url: str) -> None
         application,
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
+            *health_rules(PathMatches(re.escape(health) + "$"), services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
-            *health_rules(PathMatches(re.escape(health) + "$"), services),
+            *by_name,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

@@ -12,6 +12,7 @@ from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .bodies import Leftovers
+from .directory.named import NamedGuests
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Services:
             where the browser's connection decides.
         transport: How bytes travel after the handshake: see `take_over`.
         static_url: The URL of the extension's files for browsers.
+        named: Knows who may come by name; None where no directory says it.
     """
 
     manager: WebSocketManager
@@ -44,3 +46,4 @@ class Services:
     secure_cookie: bool | None
     transport: str
     static_url: str
+    named: NamedGuests | None = None

@@ -11,6 +11,7 @@ from tornado.web import HTTPError
 from ...config.paths import as_escaped, path_below
 from ...shares.book import StoreFailed
 from ...shares.share import Guest, ShareEnded
+from ..directory.named import NO_DIRECTORY, SILENT
 from .authorize import resource_of
 from .guests import ELSEWHERE, Claim, clean_location
 from .identity import is_allowed
@@ -77,6 +78,8 @@ class GuestHandler(InquiringHandler):
             return self._comes_as_stranger(claim)
         if not claim.is_explicit and await self._has_better_login():
             return False
+        if claim.card is not None and claim.card.person is not None and not claim.why:
+            claim = await self._vouched_for(claim)
         if not claim.why and not self.upgrading and claim.share and not claim.share.page:
             claim = claim._replace(why=NO_PAGE)
         if not self.check_host():
@@ -101,6 +104,20 @@ class GuestHandler(InquiringHandler):
         if not self.check_host():
             raise HTTPError(403)
         return True
+
+    async def _vouched_for(self, claim: Claim) -> Claim:
+        """Return what a request shows of a named guest, by the directory's word of now.
+
+        Raises:
+            Refused: The directory cannot be asked.
+        """
+        share, card, named = claim.share, claim.card, self.services.named
+        if share is None or card is None or named is None:
+            return claim._replace(why=NO_DIRECTORY)
+        card, why = await named.admit(share, card, self.route)
+        if why == SILENT:
+            raise Refused(503, why, {"Retry-After": "5"})
+        return claim._replace(card=card, why=why)
 
     def guest_page(self) -> GuestPage | None:
         """Return the guest's page that asks: one in a sandbox, which has a ticket for its socket.

@@ -103,7 +103,8 @@ class Guests(Observer):
         manager: Owns the connections.
         book: Has the shares.
         refusals: Takes note of who is refused and put out.
-        policy: "links", or "off": no guests at all.
+        policy: "links"; "people", for guests that the directory knows alone; or "off": no
+            guests at all.
         why_off: Who can switch guests on and how, where they are off.
         secure_cookie: The administrator's word about the Secure attribute of cookies.
         origin: Returns the origin that people reach this server at, such as
@@ -212,7 +213,7 @@ class Guests(Observer):
             route: The route that is asked for.
             path: Its address in the request, below base_url.
         """
-        if self.policy == "off":
+        if self.policy == "off" or (self.policy == "people" and share.people is None):
             return SWITCHED_OFF
         if share.route != route.name or share.path != path:
             return ELSEWHERE

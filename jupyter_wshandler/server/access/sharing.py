@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -11,10 +12,17 @@ import msgspec
 from ...config.units import parse_duration
 from ...shares.book import StoreFailed
 from ...shares.share import ARGUMENT, Issued, People, Share, ShareError
+from ..directory.messages import Wrong, check_names
 
 if TYPE_CHECKING:
     from ...routes import Route
     from ..services import Services
+
+
+NO_NAMES = (
+    "users, groups: this server knows no directory, and so nobody by name; where there is one, the "
+    "Hub's administrator names it with WSHANDLER_DIRECTORY_URL in c.Spawner.environment"
+)
 
 
 class NotShared(Exception):
@@ -72,8 +80,32 @@ async def share_route(
         NotShared: It is not shared.
     """
     issued = await issue(services, route, request, by)
-    url = url_of(services, issued, origin)
+    if issued.share.people is None:
+        url = url_of(services, issued, origin)
+    else:
+        url = await _register(services, issued.share, route, origin)
     return {**described(services, issued.share), "url": url}
+
+
+async def _register(services: Services, share: Share, route: Route, origin: str) -> str:
+    """Tell the directory of a share for people; return where they open it.
+
+    Raises:
+        NotShared: It does not take it; then there is no such share.
+    """
+    assert services.named is not None
+    try:
+        where = await services.named.register(share, route)
+    except ShareError as error:
+        await services.shares.revoke(share.id)
+        raise NotShared(HTTPStatus.BAD_GATEWAY, str(error)) from None
+    except BaseException:
+        # Who has asked has left meanwhile, and would not know that it is shared.
+        services.named.forget(share.id)
+        await asyncio.shield(services.shares.revoke(share.id))
+        raise
+    # A path at the host that people reach this server at.
+    return f"{services.guests.origin(origin)}{where}" if where.startswith("/") else where
 
 
 async def issue(services: Services, route: Route, request: ShareRequest, by: Any) -> Issued:
@@ -88,9 +120,11 @@ async def issue(services: Services, route: Route, request: ShareRequest, by: Any
     Raises:
         NotShared: It is not shared.
     """
-    guests = services.guests
-    if guests.policy == "off":
+    guests, people = services.guests, _people(request)
+    if guests.policy == "off" or (guests.policy == "people" and people is None):
         raise NotShared(HTTPStatus.FORBIDDEN, guests.why_off)
+    if people is not None and services.named is None:
+        raise NotShared(HTTPStatus.FORBIDDEN, NO_NAMES)
     if not route.config.auth.guests:
         raise NotShared(
             HTTPStatus.CONFLICT,
@@ -104,7 +138,7 @@ async def issue(services: Services, route: Route, request: ShareRequest, by: Any
             expires=_seconds(request.expires),
             uses=request.uses,
             page=request.page,
-            people=_people(request),
+            people=people,
             by=_name(by),
         )
     except ShareError as error:
@@ -173,6 +207,11 @@ def _name(user: Any) -> str:
 def _people(request: ShareRequest) -> People | None:
     if not request.users and not request.groups:
         return None
+    for what, names in (("users", request.users), ("groups", request.groups)):
+        try:
+            check_names(what, names)
+        except Wrong as error:
+            raise NotShared(HTTPStatus.BAD_REQUEST, str(error)) from None
     return People(users=tuple(request.users), groups=tuple(request.groups))
 
 

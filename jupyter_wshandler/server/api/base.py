@@ -55,9 +55,18 @@ class ApiHandler(InquiringHandler, APIHandler):
             if self._finished:
                 return
             if self.current_user is None:
-                raise HTTPError(403, "log in first, or send a token")
+                self.refuse_stranger()
+                return
             if not await self.may(RESOURCE):
                 raise HTTPError(403, "this user is not authorized for this")
+
+    def refuse_stranger(self) -> None:
+        """Refuse who is not logged in.
+
+        Raises:
+            HTTPError: 403.
+        """
+        raise HTTPError(403, "log in first, or send a token")
 
     @property
     def named(self) -> str:
@@ -152,13 +161,17 @@ class WithBodyHandler(UnreadBody, ApiHandler):
         self.send_error(error.status_code, exc_info=(type(error), error, None))
 
 
-def rules(matcher: Matcher, handler: type[ApiHandler], services: Services) -> list[Rule]:
+def rules(
+    matcher: Matcher, handler: type[ApiHandler], services: Services, **settings: Any
+) -> list[Rule]:
     """Return the rules of an address of the API.
 
     Args:
         matcher: Matches the address.
         handler: Serves it.
         services: What the handlers share.
+        settings: What else the handler gets in `initialize`.
     """
     with_body = type(f"{handler.__name__}WithBody", (WithBodyHandler, handler), {})
-    return rules_for(matcher, handler, stream_request_body(with_body), {"services": services})
+    given = {"services": services, **settings}
+    return rules_for(matcher, handler, stream_request_body(with_body), given)

@@ -116,6 +116,15 @@ async function forTicket(url) {
   return {cause: 'unready', detail: said || String(status)};
 }
 
+// The answer to a question that only who is logged in may ask. A server with bots only has no
+// api/me; there it is a GET where tickets are, which is for POST: 405, or 403 for a stranger.
+async function whoIsLoggedIn() {
+  const answer = await ask(new URL('api/me', BASE));
+  if (answer.status !== 404) return answer;
+  const other = await ask(new URL('wshandler/api/tickets', BASE));
+  return notYou(other.said) ? {...other, status: 405} : other;
+}
+
 // What the server says to a guest's page: a ticket for its socket, or why the last one was refused.
 async function asGuest(refused = false) {
   const address = new URL(`wshandler/guest/${GUEST}/ticket${refused ? '?refused=1' : ''}`, BASE);
@@ -124,15 +133,6 @@ async function asGuest(refused = false) {
   if (status === 403) return {cause: 4403, detail: said};
   if (status !== 200) return {cause: 'unready', detail: said || String(status)};
   return refused ? causeOf(json.refused) : {ticket: json.ticket};
-}
-
-// The answer to a question that only who is logged in may ask. A server with bots only has no
-// api/me; there it is a GET where tickets are, which is for POST: 405, or 403 for a stranger.
-async function whoIsLoggedIn() {
-  const answer = await ask(new URL('api/me', BASE));
-  if (answer.status !== 404) return answer;
-  const other = await ask(new URL('wshandler/api/tickets', BASE));
-  return notYou(other.said) ? {...other, status: 405} : other;
 }
 
 // Who is known, and refused by a rule, is told so; a login or token that is not good gets no words.

@@ -1,0 +1,244 @@
+"""What people see of the directory, at ``<base_url>/wshandler/directory``.
+
+The page lists what is shared with who is logged in, and what they share. `open` leads to the bot:
+to the server that it runs in, which sends the browser back for a code, and lets it in with that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.utils import url_path_join
+from tornado.routing import PathMatches, Rule
+from tornado.web import HTTPError
+
+from ..api import base as api
+from ..api.base import ApiHandler
+from ..pages import HTML, POLICY
+from ..services import Services
+from .forservers import (
+    HUB_SILENT,
+    AboutHandler,
+    AllSharesHandler,
+    CheckHandler,
+    RedeemHandler,
+    ShareHandler,
+)
+from .hub import HubSilent
+from .messages import CODE, HOME, SERVERS, STATE
+from .service import Directory, NotShared, ServerStopped
+
+STATIC = Path(__file__).parents[1] / "static"
+
+_STATE = re.compile(r"[0-9a-f]{64}")
+
+
+class PersonHandler(ApiHandler):
+    """One address of the directory for people: users of the Hub who are logged in."""
+
+    directory: Directory
+
+    def initialize(self, services: Any, directory: Directory) -> None:  # type: ignore[override]
+        """Take what the handlers share.
+
+        Args:
+            services: What the handlers share.
+            directory: The directory.
+        """
+        super().initialize(services)
+        self.directory = directory
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide who may: a service of the Hub is no person."""
+        self.set_header("Cache-Control", "no-store")
+        await super().prepare()
+        if not self._finished and getattr(self.current_user, "kind", None) != "user":
+            raise HTTPError(403, "this is for people who are logged in at the Hub")
+
+    @property
+    def recheck_period(self) -> float:
+        """How old the Hub's answer about who asks may be, in seconds."""
+        return super().recheck_period or 60.0
+
+    @property
+    def person(self) -> str:
+        """The Hub's name of who asks."""
+        return str(self.current_user.username)
+
+
+class OverviewHandler(PersonHandler):
+    """What is shared, as JSON."""
+
+    @ws_authenticated
+    async def get(self) -> None:
+        """Answer with what is shared with who asks, and by them."""
+        found = await self.directory.overview(self.person, self.current_user.groups)
+        self.finish(json.dumps(found))
+
+
+class StopHandler(PersonHandler):
+    """One bot that is shared."""
+
+    @ws_authenticated
+    async def delete(self, share: str) -> None:
+        """Stop sharing it; 404 where it is not who asks that shares it.
+
+        Args:
+            share: The id of the share.
+        """
+        person = self.person
+        if not await self.directory.withdraw(share, lambda listing: listing.owner == person):
+            raise HTTPError(404, "you share nothing with this id")
+        self.set_status(204)
+        self.finish()
+
+
+class PageHandler(PersonHandler):
+    """An address that a browser goes to: leads to the login, and answers with pages."""
+
+    def get_login_url(self) -> str:
+        """Return where to log in."""
+        return JupyterHandler.get_login_url(self)
+
+    def refuse_stranger(self) -> None:
+        """Send a browser that is not logged in to the login, and back.
+
+        Raises:
+            HTTPError: 403: it is logged in as somebody who may not use this service.
+        """
+        if self.request.method != "GET":
+            super().refuse_stranger()
+        # The Hub's remembers where its user came from, with the query.
+        self.redirect(self.get_login_url())
+
+    @property
+    def content_security_policy(self) -> str:
+        """What the page may do."""
+        return f"{JupyterHandler.content_security_policy.fget(self)}; {POLICY}"  # type: ignore[attr-defined]
+
+    def show(self, template: str, **values: str) -> None:
+        """Answer with a page of ours.
+
+        Args:
+            template: The name of its file.
+            values: What stands in it.
+        """
+        text = (STATIC / template).read_text(encoding="utf-8")
+        values["static"] = self.services.static_url.rstrip("/")
+        values["home"] = url_path_join(self.base_url, HOME)
+        for name, value in values.items():
+            text = text.replace("{{" + name + "}}", escape(value))
+        self.finish(text, set_content_type=HTML)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with a page that says what it is, in words."""
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        sentence = error.log_message if isinstance(error, HTTPError) else None
+        self.set_header("Cache-Control", "no-store")
+        self.show("directorynote.html", note=(sentence or "this did not work").replace("%%", "%"))
+
+    def refuse_frames(self) -> None:
+        """Refuse what does not come from a person who goes to an address.
+
+        A picture or a frame of somebody's page must not tell its author who looks at it.
+        """
+        headers = self.request.headers
+        if headers.get("Sec-Fetch-Dest", "document") != "document":
+            raise HTTPError(403, "open this in a tab of its own")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+
+class HomeHandler(PageHandler):
+    """The page that lists what is shared."""
+
+    @ws_authenticated
+    async def get(self) -> None:
+        """Show it; it fetches the list by itself."""
+        # Reading it sets the cookie that "stop sharing" is checked with.
+        _ = self.xsrf_token
+        self.show("directory.html", user=self.person)
+
+
+class OpenHandler(PageHandler):
+    """Where "open" leads: on to the server that the bot runs in."""
+
+    @ws_authenticated
+    async def get(self, share: str) -> None:
+        """Go there.
+
+        Args:
+            share: The id of the share.
+        """
+        self.refuse_frames()
+        with _in_words(self.directory):
+            where = await self.directory.open(self.person, share)
+        self.redirect(where)
+
+
+class CodeHandler(PageHandler):
+    """Where the server sends the browser for a code."""
+
+    @ws_authenticated
+    async def get(self, share: str) -> None:
+        """Go back there, with a code.
+
+        Args:
+            share: The id of the share.
+        """
+        self.refuse_frames()
+        state = self.get_query_argument(STATE, "")
+        if not _STATE.fullmatch(state):
+            raise HTTPError(400, "this address is not complete; open the bot from the list")
+        with _in_words(self.directory):
+            where, code = await self.directory.code(self.person, share, state)
+        self.redirect(f"{where}?{urlencode({CODE: code})}")
+
+
+@contextmanager
+def _in_words(directory: Directory) -> Iterator[None]:
+    """Turn what the directory raises into answers for a person."""
+    try:
+        yield
+    except NotShared as refusal:
+        status = 503 if isinstance(refusal, ServerStopped) else 403
+        raise HTTPError(status, refusal.sentence.replace("%", "%%")) from None
+    except HubSilent as silent:
+        directory.note_silence(silent.sentence)
+        raise HTTPError(503, HUB_SILENT) from None
+
+
+def rules(services: Services, directory: Directory, base_url: str) -> list[Rule]:
+    """Return the rules of the directory.
+
+    Args:
+        services: What the handlers share.
+        directory: The directory.
+        base_url: The server's base URL.
+    """
+    share = "([A-Za-z0-9_-]{8,64})"
+    addresses: list[tuple[str, type[ApiHandler]]] = [
+        (HOME, HomeHandler),
+        (f"{HOME}/open/{share}", OpenHandler),
+        (f"{HOME}/code/{share}", CodeHandler),
+        ("wshandler/api/directory", OverviewHandler),
+        (f"wshandler/api/directory/{share}", StopHandler),
+        (f"{SERVERS}/about", AboutHandler),
+        (f"{SERVERS}/shares", AllSharesHandler),
+        (f"{SERVERS}/shares/{share}", ShareHandler),
+        (f"{SERVERS}/redeem", RedeemHandler),
+        (f"{SERVERS}/check", CheckHandler),
+    ]
+    found = []
+    for path, handler in addresses:
+        pattern = re.escape(base_url.rstrip("/") + "/") + path + "$"
+        found += api.rules(PathMatches(pattern), handler, services, directory=directory)
+    return found
