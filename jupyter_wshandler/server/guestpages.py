@@ -181,7 +181,7 @@ class GuestFileHandlerWithBody(UnreadBody, GuestFileHandler):
             self.refuse_body()
 
 
-class GuestHandler(ForGuests):
+class GuestPageHandler(ForGuests):
     """What a guest's page asks for that is no file of its own."""
 
     def initialize(self, services: Services, page: GuestPage | None, rest: str) -> None:  # type: ignore[override]
@@ -283,7 +283,7 @@ class GuestHandler(ForGuests):
 
 
 @stream_request_body
-class GuestHandlerWithBody(UnreadBody, GuestHandler):
+class GuestPageHandlerWithBody(UnreadBody, GuestPageHandler):
     """The same for requests with a body: refused before it is read."""
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -303,5 +303,5 @@ def rules(services: Services, base_url: str) -> list[Rule]:
     rest = GuestMatcher(services, base_url, files=False)
     return [
         *rules_for(files, GuestFileHandler, GuestFileHandlerWithBody),
-        *rules_for(rest, GuestHandler, GuestHandlerWithBody),
+        *rules_for(rest, GuestPageHandler, GuestPageHandlerWithBody),
     ]

@@ -19,7 +19,9 @@ start = WSHandlerApp._start_jupyter_server_extension
 
 async def started(self, serverapp):
     await start(self, serverapp)
-    Path("rules.json").write_text(json.dumps(described(serverapp.web_app)))
+    written = Path("rules.json.new")
+    written.write_text(json.dumps(described(serverapp.web_app)))
+    written.rename("rules.json")
 
 
 WSHandlerApp._start_jupyter_server_extension = started

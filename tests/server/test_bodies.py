@@ -130,6 +130,8 @@ def fitting(path: str, method: str, page: bool) -> set[int]:
         return {400, 403, 405}
     if path == "/wshandler/api/health":  # open to all
         return {400, 405}
+    if path.startswith("/wshandler/guest/"):
+        return {404}
     if path == "/open":
         return {405, 426} if method == "GET" else {403, 405}
     return {302} if page and method in ("GET", "HEAD") else {403}

@@ -142,7 +142,7 @@ def test_a_pattern_with_groups_is_shared_at_one_path(server):
     assert says(server, "/rooms/%62lue%20sky", bearer(made))["kind"] == "guest"
     assert refused(server, "/rooms/red", bearer(made)) == (
         403,
-        "403: this link is for another address\n",
+        "403: log in first, or send a token\n",
     )
 
 
@@ -268,10 +268,9 @@ def test_a_link_that_nobody_knows_leads_to_words_and_to_no_login(server):
     status, _, body = server.fetch(
         "/who?share_token=AAAAAAAAAAAAAAAAAAAAAA", token=False, headers={"Accept": "text/html"}
     )
-    assert (status, body) == (
-        403,
-        b"403: this link is not known here; it may have been revoked, ask for a new one\n",
-    )
+    assert status == 403
+    words = b"this link is not known here; it may have been revoked, ask for a new one"
+    assert words in body.lower()
     assert refused(server, "/who", {"Authorization": "Bearer AAAAAAAAAAAAAAAAAAAAAA"})[0] == 403
 
 

@@ -54,7 +54,9 @@ def server(tmp_path_factory):
             "--ServerApp.jpserver_extensions={'jupyterlab': True, 'notebook_shim': True}",
         ],
     ) as running:
-        wait_for((folder / "rules.json").exists, 40, "the list of the rules")
+        told = folder / "rules.json"
+        # It is there before it is written.
+        wait_for(lambda: told.exists() and told.read_text().endswith("]"), 40, "the rules")
         yield running
 
 

@@ -13,7 +13,7 @@ from ...shares.book import StoreFailed
 from ...shares.share import Guest, ShareEnded
 from ..directory.named import NO_DIRECTORY, SILENT
 from .authorize import resource_of
-from .guests import Claim, clean_location
+from .guests import ELSEWHERE, Claim, clean_location
 from .identity import is_allowed
 from .inquiry import InquiringHandler
 from .pagetickets import GuestPage
@@ -49,6 +49,8 @@ class GuestHandler(InquiringHandler):
     async def comes_as_guest(self) -> bool:
         """Return whether the request is a guest's, and then let it in as such.
 
+        Also where it comes with the token of another address: then nobody is who asks.
+
         Who sends a token of a share is its guest. Who has the guest cookie may have a login, too:
         it wins where it may use the route, as nobody is to have fewer rights for having opened a
         link.
@@ -72,6 +74,8 @@ class GuestHandler(InquiringHandler):
             claim = guests.claim_of_page(page, self.route, path)
         if claim is None:
             return False
+        if claim.is_explicit and claim.why == ELSEWHERE:
+            return self._comes_as_stranger(claim)
         if not claim.is_explicit and await self._has_better_login():
             return False
         if claim.card is not None and claim.card.person is not None and not claim.why:
@@ -97,6 +101,23 @@ class GuestHandler(InquiringHandler):
         if why == SILENT:
             raise Refused(503, why, {"Retry-After": "5"})
         return claim._replace(card=card, why=why)
+
+    def _comes_as_stranger(self, claim: Claim) -> bool:
+        """Go on as with a stranger, who has brought the token of another address.
+
+        Args:
+            claim: What the request shows.
+
+        Returns:
+            Whether it is known already who asks: the token in a header is none of Jupyter's.
+        """
+        self.services.guests.refused(self.route, claim)
+        if claim.in_query:
+            return False
+        self.current_user = self._jupyter_current_user = None
+        if not self.check_host():
+            raise HTTPError(403)
+        return True
 
     def guest_page(self) -> GuestPage | None:
         """Return the guest's page that asks: one in a sandbox, which has a ticket for its socket.
