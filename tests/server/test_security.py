@@ -370,8 +370,9 @@ def test_only_the_handler_of_public_routes_is_open_to_all(public):
     # What a guest's page asks for has its secret in the address.
     pages = {"GuestFileHandler", "GuestPageHandler"}
     pages |= {f"{name}WithBody" for name in pages}
+    health = {"HealthHandler", "HealthHandlerWithBody"}
     # Scripts and styles, which the login page of a server may need, too.
-    assert open_to_all == {*routes, *pages, "StaticHandler"}
+    assert open_to_all == {*routes, *pages, *health, "StaticHandler"}
     for rule in found:
         if "RouteHandler" in rule["handler"]:
             assert set(rule["verbs"]) == set(rules.VERBS)
