@@ -50,7 +50,7 @@ from .configfiles import lost, unloaded
 from .directory.start import ByName, SharingTraits
 from .guestbook import open_guests
 from .hubservice import is_classic_hub_app
-from .jupytersettings import without_effect
+from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
@@ -258,8 +258,8 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             # It may be what the administrator meant to enforce.
             found = "; ".join(f"unknown key {name!r}; {suggest(name, known)}" for name in unknown)
             return UNRELIABLE.format(found)
-        lost = unloaded(self.serverapp, self._apps(), self.config_file_name)
-        return "; ".join(lost) + "; mend it, and start the server again" if lost else ""
+        files = unloaded(self.serverapp, self._apps(), self.config_file_name)
+        return "; ".join(files) + "; mend it, and start the server again" if files else ""
 
     def _link_jupyter_server_extension(self, serverapp: Any) -> None:
         # One wrong setting, and traitlets takes back those that came with it: `enforce` too. And
@@ -309,14 +309,14 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
         source = partial(
             load,
             files=self.files(),
-            url=_plain(self.url),
-            defaults=_plain(self.defaults),
-            enforce=_plain(self.enforce),
+            url=plain(self.url),
+            defaults=plain(self.defaults),
+            enforce=plain(self.enforce),
             allow_public_routes=self.allow_public_routes,
             idle_timeout=self.idle_timeout(),
         )
         self.manager.apply(source(), source)
-        for sentence in without_effect(_plain(self.serverapp.config if self.serverapp else {})):
+        for sentence in without_effect(plain(self.serverapp.config if self.serverapp else {})):
             self.log.warning("%s", sentence)
 
     def initialize_handlers(self) -> None:
@@ -401,8 +401,8 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
         routes = KernelRoutes(
             self.manager.served,
             policy=self.kernel_routes,
-            defaults=_plain(self.defaults),
-            enforce=_plain(self.enforce),
+            defaults=plain(self.defaults),
+            enforce=plain(self.enforce),
             allow_public_routes=self.allow_public_routes,
             idle_timeout=self.idle_timeout(),
             limit=self.kernel_routes_limit,
@@ -440,13 +440,6 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             await self.kernels.stop()
         await self.by_name.stop()
         await self.services.shares.stop()
-
-
-def _plain(value: Any) -> Any:
-    """Turn traitlets' config objects into plain dicts."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value
 
 
 main = launch_new_instance = WSHandlerApp.launch_instance

@@ -39,3 +39,10 @@ def without_effect(config: Mapping[str, Any]) -> list[str]:
                 f"({takes})"
             )
     return sentences
+
+
+def plain(value: Any) -> Any:
+    """Turn traitlets' config objects into plain dicts."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return value
