@@ -134,12 +134,14 @@ class FolderHandler(AdmissionHandler):
         if claim is None or claim.card is None or guest is None:
             return b""
         ticket = key = "-" * LENGTH  # for who asks without showing it
-        if self.request.method == "GET":
+        # Who comes with a token in a header counts when a socket opens, and would not any more with
+        # the ticket of a page.
+        if self.request.method == "GET" and claim.is_known:
             issue = self.services.guest_pages.issue
             page = issue(claim.card, guest, self.route.name, self.own_path)
             ticket, key = page.ticket, page.key
         base = ""
-        if self.route.folder:
+        if self.route.folder and claim.is_known:
             below = path_below(self.base_url, as_escaped(self.request.path)) or "/"
             base = sandbox.up(below) + sandbox.BELOW.lstrip("/") + key + below
         return sandbox.insertion(ticket, base)

@@ -46,6 +46,9 @@ LONGEST_WAIT = 30.0
 COUNT_EVERY = 1.0
 """Seconds after which the uses of shares without a bound are stored."""
 
+RETRY_EVERY = 5.0
+"""Seconds after which the end of a share is stored again that could not be stored."""
+
 COMPARE_EVERY = 0.5
 """Seconds after which it is looked whether another server of the same folder has ended a share."""
 
@@ -103,7 +106,6 @@ class ShareBook:
             self._loaded = True
             self._merge(loading.result())
             self._forget_old()
-            self._look_at_clock()
             self._compare_later()
         elif not self._loaded:
             raise StoreFailed("the shares cannot be read now; try again")
@@ -251,7 +253,7 @@ class ShareBook:
             raise ShareEnded(USED_UP)
         counted = self._count_one(kept, 1)
         if share.uses is None:
-            self._store_counts_soon(share.id)
+            self._store_soon(share.id)
             return counted.share
         # It counts from now on, so that two who come at once do not get the same place.
         try:
@@ -268,7 +270,7 @@ class ShareBook:
             share: The share.
         """
         self._give_back(share.id)
-        self._store_counts_soon(share.id)
+        self._store_soon(share.id)
 
     async def revoke(self, share_id: str, *, by: str = "") -> bool:
         """End a share now; return whether there was one that had not ended.
@@ -286,7 +288,13 @@ class ShareBook:
         kept = self._kept.get(share_id)
         if kept is None or _ended(kept.share):
             return False
-        await self._write(self._end(kept, REVOKED, by))
+        ended = self._end(kept, REVOKED, by)
+        try:
+            await self._write(ended)
+        except BaseException:
+            # Nobody can revoke it again: it has ended. It must not live again after a restart.
+            self._store_soon(share_id, RETRY_EVERY)
+            raise
         return True
 
     def judge(self, table: RouteTable) -> None:
@@ -360,15 +368,19 @@ class ShareBook:
 
     def _merge(self, stored: Iterable[Kept]) -> None:
         """Take what is stored, where it says more than is known here."""
+        expiring = False
         for kept in stored:
             own = self._kept.get(kept.share.id)
             if own is None:
+                expiring = True
                 self._kept[kept.share.id] = kept
                 self._by_hash[kept.hash] = kept.share.id
             elif kept.share.ended and not own.share.ended:
                 self._end(own, kept.share.ended, kept.share.ended_by)
-            elif kept.share.used > own.share.used:
+            elif kept.share.used > own.share.used and kept.share.id not in self._uncounted:
                 self._count_one(own, kept.share.used - own.share.used)
+        if expiring:
+            self._look_at_clock()  # the server that has issued it may not be there when it ends
 
     # ---- the store ---------------------------------------------------------------------------
 
@@ -394,11 +406,19 @@ class ShareBook:
             raise StoreFailed("the server cannot store this now; try again") from error
 
     def _store_later(self, kept: Kept) -> None:
-        if not self._stopped:
-            self._submit(self._store.put, kept)
+        if self._stopped:
+            return
 
-    def _submit(self, function: Callable[..., Any], *args: Any) -> None:
-        self._worker.submit(function, *args).add_done_callback(self._submitted)
+        def stored(future: asyncio.Future[Any]) -> None:
+            if future.exception() is not None and kept.share.ended:
+                self._store_soon(kept.share.id, RETRY_EVERY)
+
+        self._submit(self._store.put, kept).add_done_callback(stored)
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._worker.submit(function, *args)
+        future.add_done_callback(self._submitted)
+        return future
 
     def _submitted(self, future: asyncio.Future[Any]) -> None:
         error = future.exception()
@@ -415,13 +435,13 @@ class ShareBook:
         if kept is not None:
             self._count_one(kept, -1)
 
-    def _store_counts_soon(self, share_id: str) -> None:
+    def _store_soon(self, share_id: str, wait: float = 0.0) -> None:
         if self._stopped:
             return
         self._uncounted.add(share_id)
         if self._counting is None:
             loop = asyncio.get_running_loop()
-            self._counting = loop.call_later(COUNT_EVERY, self._count)
+            self._counting = loop.call_later(wait or COUNT_EVERY, self._count)
 
     def _count(self) -> None:
         self._counting = None

@@ -346,3 +346,20 @@ def test_neither_ticket_nor_key_nor_link_is_in_the_log(server, page, made):
     text = server.log_text()
     assert "/folder/a.js" in text, "it logs what is asked for"
     assert [secret for secret in [*secrets_, unknown] if secret in text] == []
+
+
+@pytest.mark.parametrize("route", ["chat", "folder"])
+def test_a_page_that_a_script_gets_with_the_token_opens_no_socket_that_is_not_counted(
+    server, route
+):
+    made = share(server, route=route, uses=1)
+    address = "/folder/" if route == "folder" else "/chat"
+    for _ in range(3):
+        status, head, body = server.fetch(address, token=False, headers={**BROWSER, **bearer(made)})
+        text = body.decode()
+        assert status == 200
+        assert SANDBOX in head.get_all("Content-Security-Policy")
+        assert "<base " not in text  # its files are at the page's own address, for the same token
+        assert ask(server, ticket_in(text))[0] == 404
+    assert talk(server, f"/{route}", None, **bearer(made))["kind"] == "guest"
+    assert refused(server, f"/{route}", None, **bearer(made)) == 403

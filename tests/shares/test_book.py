@@ -291,3 +291,66 @@ async def test_a_store_that_hangs_lets_nobody_wait_for_ever(monkeypatch):
     assert book.shares() == []
     await book.stop()
     wait_for(lambda: not any(t.name == "wshandler-shares" for t in threading.enumerate()))
+
+
+async def test_a_share_of_another_server_expires_here_also_when_that_one_is_gone(url, monkeypatch):
+    monkeypatch.setattr(books, "COMPARE_EVERY", 0.02)
+    here = await opened(open_shares(url, "here", LOG))
+    there = await opened(open_shares(url, "here", LOG))
+    await here.issue(route())  # who has no share of its own does not look for those of others
+    share = (await there.issue(route(), expires=1.5)).share
+    await there.stop()
+    told: list = []
+    here.watch(lambda ended, words: told.append((ended.id, words)))
+    async with asyncio.timeout(10):
+        while here.get(share.id) is None or not told:
+            await asyncio.sleep(0.02)
+    assert told == [(share.id, EXPIRED)]
+    await here.stop()
+
+
+async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(url, monkeypatch):
+    monkeypatch.setattr(books, "COMPARE_EVERY", 0.02)
+    monkeypatch.setattr(books, "COUNT_EVERY", 0.5)
+    book = await opened(open_shares(url, "here", LOG))
+    share = (await book.issue(route(), uses=1)).share
+    used = await book.use(share, "one")
+    book.unuse(used)
+    # Another connection writes into the file, as the sessions of the same server do.
+    other = await opened(open_shares(url, "here", LOG))
+    mark = (await other.issue(route())).share
+    async with asyncio.timeout(10):
+        while book.get(mark.id) is None:
+            await asyncio.sleep(0.01)
+    assert book.get(share.id).used == 0
+    await book.use(share, "two")
+    await book.stop()
+    await other.stop()
+
+
+async def test_what_was_revoked_while_the_store_failed_is_stored_as_soon_as_that_works(monkeypatch):
+    monkeypatch.setattr(books, "RETRY_EVERY", 0.02)
+    monkeypatch.setattr(books, "COUNT_EVERY", 0.02)
+    stored: list = []
+
+    class Failing(MemoryShares):
+        fails = 0
+
+        def put(self, kept):
+            if self.fails:
+                self.fails -= 1
+                raise OSError("disk full")
+            stored.append(kept.share)
+
+    store = Failing()
+    book = await opened(store)
+    share = (await book.issue(route())).share
+    store.fails = 3
+    with pytest.raises(StoreFailed):
+        await book.revoke(share.id)
+    assert book.shares() == []
+    async with asyncio.timeout(10):
+        while not stored[-1].ended:
+            await asyncio.sleep(0.01)
+    assert (stored[-1].id, stored[-1].ended) == (share.id, REVOKED)
+    await book.stop()

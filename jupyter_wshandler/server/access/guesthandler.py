@@ -67,6 +67,8 @@ class GuestHandler(InquiringHandler):
         try:
             await self.services.shares.start()
         except StoreFailed as error:
+            if page is None and not guests.shows_token(self) and await self._has_better_login():
+                return False  # a login needs no share
             raise Refused(503, str(error), {"Retry-After": "5"}) from None
         if page is None:
             claim = guests.claim(self, self.route, path)

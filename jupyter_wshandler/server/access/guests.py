@@ -146,11 +146,16 @@ class Guests(Observer):
         """
         if handler.request.method not in ("GET", "HEAD"):
             return False
-        return (
-            ARGUMENT in handler.request.query
-            or cookie_name(handler, path) in handler.request.cookies
-            or _bearer(handler) is not None
-        )
+        named = cookie_name(handler, path) in handler.request.cookies
+        return named or self.shows_token(handler)
+
+    def shows_token(self, handler: JupyterHandler) -> bool:
+        """Return whether a request has what may be a share's token, beside or without a cookie.
+
+        Args:
+            handler: The request's handler.
+        """
+        return ARGUMENT in handler.request.query or _bearer(handler) is not None
 
     def claim(self, handler: JupyterHandler, route: Route, path: str) -> Claim | None:
         """Return what a request shows of a share, or None where it shows nothing.
