@@ -37,7 +37,7 @@ from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
-from ..shares.book import StoreFailed
+from ..shares.stores import StoreFailed
 from ..transports.handover import TRANSPORTS
 from .access.pagetickets import PageTickets
 from .access.recheck import Recheck

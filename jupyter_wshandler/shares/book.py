@@ -24,10 +24,11 @@ from .share import (
     Share,
     ShareEnded,
     ShareError,
+    ended_by_now,
     hash_of,
     terms_of,
 )
-from .stores import Kept, ShareStore
+from .stores import Kept, ShareStore, StoreFailed
 
 Watcher = Callable[[Share, str], object]
 
@@ -51,10 +52,6 @@ RETRY_EVERY = 5.0
 
 COMPARE_EVERY = 0.5
 """Seconds after which it is looked whether another server of the same folder has ended a share."""
-
-
-class StoreFailed(Exception):
-    """A store that cannot be read or written, or does not answer; says what was to be done."""
 
 
 class ShareBook:
@@ -152,7 +149,7 @@ class ShareBook:
         Args:
             route: The name of a route, for its own only.
         """
-        found = [kept.share for kept in self._kept.values() if not _ended(kept.share)]
+        found = [kept.share for kept in self._kept.values() if not ended_by_now(kept.share)]
         own = [share for share in found if route is None or share.route == route]
         return sorted(own, key=lambda share: share.created)
 
@@ -168,7 +165,7 @@ class ShareBook:
         kept = self._kept.get(share.id)
         if kept is None:
             return REVOKED
-        words = _ended(kept.share)
+        words = ended_by_now(kept.share)
         if words:
             return words
         if route.name != share.route or terms_of(route.config) != share.terms:
@@ -246,7 +243,7 @@ class ShareBook:
             StoreFailed: The use cannot be stored.
         """
         kept = self._kept.get(share.id)
-        words = REVOKED if kept is None else _ended(kept.share)
+        words = REVOKED if kept is None else ended_by_now(kept.share)
         if kept is None or words:
             raise ShareEnded(words)
         if kept.share.uses_left == 0:
@@ -286,7 +283,7 @@ class ShareBook:
         """
         await self.start()
         kept = self._kept.get(share_id)
-        if kept is None or _ended(kept.share):
+        if kept is None or ended_by_now(kept.share):
             return False
         ended = self._end(kept, REVOKED, by)
         try:
@@ -307,7 +304,7 @@ class ShareBook:
         """
         for kept in list(self._kept.values()):
             route = table.get(kept.share.route)
-            if route is None or route.config_error or _ended(kept.share):
+            if route is None or route.config_error or ended_by_now(kept.share):
                 continue  # what a broken one is meant to be is not known
             if terms_of(route.config) != kept.share.terms:
                 self._store_later(self._end(kept, CHANGED))
@@ -449,10 +446,3 @@ class ShareBook:
         for name in names:
             if name in self._kept:
                 self._store_later(self._kept[name])
-
-
-def _ended(share: Share) -> str:
-    """Return why a share has ended by itself; empty while it has not."""
-    if share.ended:
-        return share.ended
-    return EXPIRED if share.expires is not None and share.expires <= time.time() else ""

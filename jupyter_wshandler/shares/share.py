@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -230,3 +231,10 @@ def _meaning(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_meaning(entry) for entry in value]
     return value
+
+
+def ended_by_now(share: Share) -> str:
+    """Return why a share has ended by itself; empty while it has not."""
+    if share.ended:
+        return share.ended
+    return EXPIRED if share.expires is not None and share.expires <= time.time() else ""

@@ -23,6 +23,10 @@ CREATE TABLE IF NOT EXISTS wshandler_shares (
 """
 
 
+class StoreFailed(Exception):
+    """A store that cannot be read or written, or does not answer; says what was to be done."""
+
+
 class Kept(NamedTuple):
     """A share, and the hash of its token: what is stored of both."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,6 +25,8 @@ from support.sharing import (
     token_of,
 )
 from support.visitor import Visitor
+
+from jupyter_wshandler.shares.share import hash_of
 
 YAML = """
 url:
@@ -305,10 +309,27 @@ def test_a_link_that_is_only_looked_at_is_not_used(server):
     assert opened(server, made, "/who")[0] == 403
 
 
-def test_what_people_are_named_for_is_opened_by_no_link(server):
-    made = share(server, route="who", users=["bob"], groups=["staff"])
-    assert (made["users"], made["groups"]) == (["bob"], ["staff"])
-    assert "shared with people by their names" in refused(server, "/who", bearer(made))[1]
+def test_without_a_directory_nothing_is_shared_with_people_by_their_names(server):
+    for people in ({"users": ["bob"]}, {"groups": ["staff"]}):
+        status, _, body = ask(server, "POST", API, {"route": "who", **people})
+        assert status == 403
+        assert "this server knows no directory" in json.loads(body)["message"]
+
+
+def test_what_is_for_people_by_their_names_is_opened_by_no_link(server):
+    made, token = share(server, route="who", label="by name"), "A" * 22
+    stored = server.folder / ".jupyter-state" / "data" / "wshandler-sessions.db"
+    with closing(sqlite3.connect(stored)) as file, file:
+        # As another server of the same folder, one with a directory, would store it.
+        file.execute(
+            "INSERT INTO wshandler_shares SELECT 'b' || substr(id, 2), server, ?, "
+            "json_set(value, '$.id', 'b' || substr(id, 2), '$.people', json(?)), 0 "
+            "FROM wshandler_shares WHERE id = ?",
+            (hash_of(token), '{"users": ["bob"], "groups": []}', made["id"]),
+        )
+    wait_for(lambda: "bob" in str(shares(server)), 10, "the share of the other server")
+    with_token = {"Authorization": f"Bearer {token}"}
+    assert "shared with people by their names" in refused(server, "/who", with_token)[1]
 
 
 # ---- how many, how long --------------------------------------------------------------------------

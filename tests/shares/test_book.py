@@ -13,7 +13,7 @@ from support.server import wait_for
 from jupyter_wshandler.config.model import AuthConfig, FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.routes import Route, RouteTable
 from jupyter_wshandler.shares import book as books
-from jupyter_wshandler.shares.book import ShareBook, StoreFailed
+from jupyter_wshandler.shares.book import ShareBook
 from jupyter_wshandler.shares.share import (
     CHANGED,
     EXPIRED,
@@ -30,7 +30,7 @@ from jupyter_wshandler.shares.share import (
     terms_of,
     written,
 )
-from jupyter_wshandler.shares.stores import MemoryShares, open_shares
+from jupyter_wshandler.shares.stores import MemoryShares, StoreFailed, open_shares
 
 LOG = logging.getLogger("tests.shares")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from jupyter_server.base.call_context import CallContext
 from tornado.web import HTTPError
 
 from ...config.paths import as_escaped, path_below
-from ...shares.book import StoreFailed
-from ...shares.share import Guest, ShareEnded
+from ...shares.share import ARGUMENT, Guest, ShareEnded
+from ...shares.stores import StoreFailed
 from ..directory.named import NO_DIRECTORY, SILENT
 from .authorize import resource_of
-from .guests import ELSEWHERE, Claim, clean_location
+from .guests import ELSEWHERE, Claim
 from .identity import is_allowed
 from .inquiry import InquiringHandler
 from .pagetickets import GuestPage
@@ -232,3 +233,15 @@ class GuestHandler(InquiringHandler):
     def guest(self) -> Guest | None:
         """Who asks, where it is a guest."""
         return None if self.claim is None else self.claim.guest
+
+
+def clean_location(path: str, query: str) -> str:
+    """Return where a link leads to, relative to it, without its token.
+
+    Args:
+        path: The link's path, escaped.
+        query: What follows the question mark.
+    """
+    kept = [p for p in query.split("&") if p and unquote_plus(p.partition("=")[0]) != ARGUMENT]
+    # Relative: a proxy may serve all this below a prefix that nobody here knows.
+    return f"./{path.rpartition('/')[2]}" + (f"?{'&'.join(kept)}" if kept else "")

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
 
 from jupyter_server.base.handlers import JupyterHandler
 
@@ -411,18 +410,6 @@ def cookie_name(handler: JupyterHandler, path: str) -> str:
     """
     digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"wshandler-guest-{digest}{cookie_port(handler)}"
-
-
-def clean_location(path: str, query: str) -> str:
-    """Return where a link leads to, relative to it, without its token.
-
-    Args:
-        path: The link's path, escaped.
-        query: What follows the question mark.
-    """
-    kept = [p for p in query.split("&") if p and unquote_plus(p.partition("=")[0]) != ARGUMENT]
-    # Relative: a proxy may serve all this below a prefix that nobody here knows.
-    return f"./{path.rpartition('/')[2]}" + (f"?{'&'.join(kept)}" if kept else "")
 
 
 def _bearer(handler: JupyterHandler) -> str | None:

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from ...config.units import parse_duration
-from ...shares.book import StoreFailed
 from ...shares.share import ARGUMENT, Issued, People, Share, ShareError
+from ...shares.stores import StoreFailed
 from ..directory.messages import Wrong, check_names
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from tornado.web import HTTPError
 from ...config.nodes import shorten
 from ...config.paths import normal_path
 from ...routes import Route
-from ...shares.book import StoreFailed
 from ...shares.share import Share
+from ...shares.stores import StoreFailed
 from ..access.authorize import RESOURCE, resource_of
 from ..access.sharing import NotShared, ShareRequest, described, share_route, unshare
 from .base import ApiHandler

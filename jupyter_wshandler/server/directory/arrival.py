@@ -21,8 +21,8 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, stream_request_body
 
 from ...routes import Route
-from ...shares.book import StoreFailed
 from ...shares.share import Share, ShareEnded, new_card
+from ...shares.stores import StoreFailed
 from ..access.guests import Claim
 from ..access.identity import cookie_port, is_secure
 from ..access.inquiry import InquiringHandler

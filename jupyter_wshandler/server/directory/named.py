@@ -17,8 +17,9 @@ from urllib.parse import quote
 import msgspec
 
 from ...routes import Route
-from ...shares.book import ShareBook, StoreFailed
+from ...shares.book import ShareBook
 from ...shares.share import GuestCard, Share, ShareError
+from ...shares.stores import StoreFailed
 from .. import pages
 from .client import DirectoryClient, DirectoryError
 from .messages import HOME, MOST_CHECKS, Person, Question, Redemption, Registration, Verdict
