@@ -22,7 +22,8 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 def test_every_setting_of_the_extension_is_documented_and_no_other():
     from jupyter_wshandler.server.app import WSHandlerApp
 
-    own = set(WSHandlerApp.class_own_traits(config=True))
+    classes = [c for c in WSHandlerApp.__mro__ if c.__module__.startswith("jupyter_wshandler.")]
+    own = {name for c in classes for name in c.class_own_traits(config=True)}
     documented = set(re.findall(r"^\| `c\.WSHandlerApp\.(\w+)`", OPERATIONS, re.MULTILINE))
     assert documented == own
 
