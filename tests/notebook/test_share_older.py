@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from support.bots import bot_text
 from support.notebook import eventually, notebook
 from support.server import running_server
-
-BOTS = Path(__file__).parent.parent / "bots"
 
 CONFIG = """
 url:
@@ -23,7 +20,7 @@ bot = wsh.serve('/bot', lambda handler, message: message, wait=0.5)
 
 
 def test_a_share_on_a_server_of_another_version_says_so_and_so_does_none_at_all(tmp_path):
-    modules = {"older_server.py": (BOTS / "older_server.py").read_text()}
+    modules = {"older_server.py": bot_text("older_server")}
     with running_server(CONFIG, folder=tmp_path, modules=modules) as server:
         with notebook(server) as book:
             book.run(SERVE)
