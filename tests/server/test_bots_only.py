@@ -49,7 +49,7 @@ ROUTES = {"/echo", "/paged", "/ticketed", "/folder", "/lab"}
 LISTED = ROUTES | {"/login", "/logout", "/metrics", "/favicon.ico", "/robots.txt"}
 """What there is besides what begins with one of these, and the root, which leads to a route."""
 
-BELOW = ("/static/", "/wshandler/api/", "/folder/")
+BELOW = ("/static/", "/wshandler/api/", "/wshandler/guest/", "/folder/")
 
 FORBIDDEN = [
     *("/api", "/api/status", "/api/me", "/api/spec.yaml", "/api/shutdown", "/api/terminals"),
