@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from support import rules
 from support.bots import bot_text
-from support.server import running_server
+from support.server import running_server, wait_for
 from support.visitor import Visitor
 
 CONFIG = """
@@ -347,7 +347,8 @@ def test_kernel_routes_has_no_effect_and_the_log_says_so(tmp_path):
         extra_args=["--WSHandlerApp.bots_only=True", "--WSHandlerApp.kernel_routes=any"],
         wait_path="wshandler/api/health",
     ) as server:
-        assert "c.WSHandlerApp.kernel_routes = 'any' has no effect" in server.log_text()
+        words = "c.WSHandlerApp.kernel_routes = 'any' has no effect"
+        wait_for(lambda: words in server.log_text(), 10, "the line in the log")
         # Without any page there is nowhere to go.
         assert server.fetch("/")[::2] == (404, NOTHING)
 
