@@ -91,6 +91,9 @@ class Gate(RuleRouter):
         provider: Jupyter's identity provider: its addresses are those of login and logout.
     """
 
+    home = ""
+    """Where the root leads, if neither Jupyter's `default_url` nor the first page is meant."""
+
     def __init__(self, application: Application, provider: Any) -> None:
         super().__init__()
         self._application = application
@@ -193,7 +196,7 @@ class HomeMatcher(Matcher):
             return None
         url = self._default_url
         if url == base_url or not self._gate.leads_somewhere(url):
-            url = next(self._pages(base_url.rstrip("/")), "")
+            url = self._gate.home or next(self._pages(base_url.rstrip("/")), "")
         return {"target_kwargs": {"url": url, "permanent": False}} if url else None
 
     def _pages(self, prefix: str) -> Iterator[str]:

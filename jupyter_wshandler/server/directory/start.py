@@ -128,9 +128,7 @@ def _directory_of(app: Any, base_url: str, hub_auth: Any) -> Directory | None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
-    if app.serverapp.default_url in ("", "/", base_url):
-        # Where the Hub's menu of services leads.
-        app.serverapp.default_url = url_path_join(base_url, HOME)
+    app.gate.home = url_path_join(base_url, HOME)  # where the Hub's menu of services leads
     store = open_listings(app.session_store, log=app.log)
     return Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
 
