@@ -92,7 +92,7 @@ class Gate(RuleRouter):
     """
 
     home = ""
-    """Where the root leads, if neither Jupyter's `default_url` nor the first page is meant."""
+    """Where the root leads, if there is neither Jupyter's `default_url` nor a page of a route."""
 
     def __init__(self, application: Application, provider: Any) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class HomeMatcher(Matcher):
             return None
         url = self._default_url
         if url == base_url or not self._gate.leads_somewhere(url):
-            url = self._gate.home or next(self._pages(base_url.rstrip("/")), "")
+            url = next(self._pages(base_url.rstrip("/")), self._gate.home)
         return {"target_kwargs": {"url": url, "permanent": False}} if url else None
 
     def _pages(self, prefix: str) -> Iterator[str]:

@@ -251,9 +251,9 @@ def test_nothing_but_bots_is_there_for_anybody_with_any_verb(hub, service, user)
     assert "can also open a terminal" not in service.log_text()
 
 
-def test_the_root_leads_to_what_is_shared_by_name(hub, service):
+def test_the_root_leads_to_the_first_page(hub, service):
     page = hub.browser("ada").visit(service.at(""))
-    assert (page.status, page.url) == (200, hub.door.url(service.at("wshandler/directory")))
+    assert (page.status, page.url) == (200, hub.door.url(service.at("bot")))
 
 
 def test_a_service_that_is_not_for_bots_only_gives_a_terminal_and_warns_of_it(tmp_path):

@@ -2,7 +2,7 @@
 
 /** Why a bot is not connected: a close code (RFC 6455 section 7.4), or a word of the helper's. */
 export type Cause = number | 'away' | 'forbidden' | 'idle' | 'left' | 'limit' | 'missing' | 'origin'
-  | 'refused' | 'renewed' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
+  | 'refused' | 'renewed' | 'stale' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
   | (string & {});
 
 export type State = 'connecting' | 'open' | 'waiting' | 'idle' | 'closed';
@@ -83,7 +83,10 @@ export interface Bot extends EventTarget {
   ): void;
 }
 
-/** Connect to a bot: a path below the server's base_url, as in `pattern:`, or a whole URL. */
+/**
+ * Connect to a bot: a path below the server's base_url, as in `pattern:`, a whole URL, or a link that
+ * somebody has shared.
+ */
 export function connect(where: string | URL | undefined, options?: Options): Bot;
 /** Connect to the bot at the page's own address. */
 export function connect(options?: Options): Bot;

@@ -128,7 +128,7 @@ def _directory_of(app: Any, base_url: str, hub_auth: Any) -> Directory | None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
-    app.gate.home = url_path_join(base_url, HOME)  # where the Hub's menu of services leads
+    app.gate.home = url_path_join(base_url, HOME)  # for the Hub's menu of services
     store = open_listings(app.session_store, log=app.log)
     return Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
 
