@@ -40,6 +40,8 @@ url:
           kwargs: {on_message: shared.who, auth: {guests: false}}}
   ticketed: {pattern: /ticketed, handler: WebSocketHandler,
              kwargs: {on_message: shared.who, xsrf: ticket}}
+  open: {pattern: /open, handler: WebSocketHandler,
+         kwargs: {on_message: shared.who, auth: false}}
 """
 
 MODULES = {"shared.py": bot_text("shared")}
@@ -49,7 +51,11 @@ MODULES = {"shared.py": bot_text("shared")}
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shares")
     with running_server(
-        YAML, folder=folder, modules=MODULES, base_url=request.param, extra_args=["--debug"]
+        YAML,
+        folder=folder,
+        modules=MODULES,
+        base_url=request.param,
+        extra_args=["--debug", "--WSHandlerApp.allow_public_routes=True"],
     ) as running:
         yield running
 
@@ -276,6 +282,40 @@ def test_a_link_that_nobody_knows_leads_to_words_and_to_no_login(server):
     words = b"this link is not known here; it may have been revoked, ask for a new one"
     assert words in body.lower()
     assert refused(server, "/who", {"Authorization": "Bearer AAAAAAAAAAAAAAAAAAAAAA"})[0] == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "login"), [("rooms/red", True), ("rooms/red", False), ("open", True), ("open", False)]
+)
+def test_a_page_at_another_address_than_the_links_is_shown_without_its_token(
+    server, path, login, method
+):
+    made = share(server, route="rooms", path="/rooms/blue", uses=1)
+    status, head, _ = server.fetch(
+        f"/{path}?a=1&share_token={token_of(made)}&b=2",
+        method=method,
+        token=login,
+        headers={"Accept": "text/html"},
+    )
+    assert (status, head["Location"]) == (302, f"./{path.rpartition('/')[2]}?a=1&b=2")
+    assert (head["Referrer-Policy"], head["Cache-Control"]) == ("no-referrer", "no-store")
+    assert "wshandler-guest" not in str(head)
+    assert next(s["used"] for s in shares(server) if s["id"] == made["id"]) == 0
+    status, head, _ = server.fetch(
+        f"/{path}?a=1&b=2", method=method, token=login, headers={"Accept": "text/html"}
+    )
+    is_shown = login or path == "open"
+    assert status == (200 if is_shown else 302)
+    assert is_shown or "/login?next=" in head["Location"]
+
+
+def test_a_script_with_a_login_is_itself_also_with_the_link_of_another_address(server):
+    made = share(server, route="rooms", path="/rooms/blue")
+    with server.connect_sync(f"/rooms/red?share_token={token_of(made)}") as ws:
+        ws.send("hi")
+        assert json.loads(ws.recv(timeout=5))["kind"] == "user"
+    assert refused(server, f"/rooms/red?share_token={token_of(made)}")[0] == 403
 
 
 def test_a_page_is_shown_to_a_guest_in_a_sandbox_and_not_by_a_link_without_one(server):
