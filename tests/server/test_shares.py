@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,6 +42,8 @@ url:
              kwargs: {on_message: shared.who, xsrf: ticket}}
   open: {pattern: /open, handler: WebSocketHandler,
          kwargs: {on_message: shared.who, auth: false}}
+  careless: {pattern: /careless, handler: WebSocketHandler,
+             kwargs: {on_message: shared.writes_over}}
 """
 
 MODULES = {"shared.py": bot_text("shared")}
@@ -136,6 +138,35 @@ def test_a_share_says_who_is_in_and_ends_at_once(server):
 
 
 # ---- who shares, and what ------------------------------------------------------------------------
+
+
+def test_a_share_ends_for_all_also_where_the_bot_has_written_over_who_they_are(server):
+    made = share(server, route="careless")
+    cookie = cookie_of(server, made, "/careless")
+    status, _, body = server.fetch(
+        "/careless", token=False, headers={"Cookie": cookie, "Accept": "text/html"}
+    )
+    assert status == 200
+    assert b"wshandler-guest" in body  # the page has a ticket, so that its sockets are counted
+    ways = ({"Cookie": cookie}, bearer(made), {"Cookie": cookie})
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(server.connect_sync("/careless", token=False, headers=way))
+            for way in ways
+        ]
+        for ws in sockets[:2]:
+            ws.send("hi")
+            assert ws.recv(timeout=5) == "done"
+        sockets[0].close()
+        found = next(s for s in shares(server, "?route=careless") if s["id"] == made["id"])
+        assert (found["guests"], found["connections"]) == (2, 2)
+        assert revoke(server, made["id"]) == 204
+        for ws in sockets[1:]:
+            with pytest.raises(websockets.exceptions.ConnectionClosed):
+                ws.recv(timeout=5)
+            assert ws.close_code == 4403
+    assert "which hears what becomes of connections" not in server.log_text()
+    assert "who was to know failed" not in server.log_text()
 
 
 def told(server, **asked) -> tuple[int, str]:
