@@ -103,6 +103,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             if not opened:
                 self.give_use_back()
         if self.claim is not None and self.guest is not None and opened:
+            self.services.guest_pages.take(connection, self.guest)
             self.services.guests.take(connection, self.guest)
             self.services.guests.came(self.claim)
         return opened

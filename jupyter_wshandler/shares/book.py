@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
 
 import msgspec
 
@@ -14,6 +14,7 @@ from ..routes import Route, RouteTable
 from ..sessions.sqlitefile import Log
 from ..sessions.thread import StoreThread
 from .asked import check, path_of
+from .counts import Counts
 from .share import (
     CHANGED,
     EXPIRED,
@@ -28,7 +29,8 @@ from .share import (
     hash_of,
     terms_of,
 )
-from .stores import Kept, ShareStore, StoreFailed
+from .stores import Counted, Kept, ShareStore, StoreFailed
+from .writer import PATIENCE, Writer
 
 Watcher = Callable[[Share, str], object]
 
@@ -38,17 +40,8 @@ MOST = 10_000
 REMEMBER = 31 * 86400.0
 """Seconds for which it is known of a share that has ended why it has."""
 
-PATIENCE = 5.0
-"""Seconds that anybody waits for the store."""
-
 LONGEST_WAIT = 30.0
 """Seconds after which the clock is looked at again: it may have been set, or have stood still."""
-
-COUNT_EVERY = 1.0
-"""Seconds after which the uses of shares without a bound are stored."""
-
-RETRY_EVERY = 5.0
-"""Seconds after which the end of a share is stored again that could not be stored."""
 
 COMPARE_EVERY = 0.5
 """Seconds after which it is looked whether another server of the same folder has ended a share."""
@@ -71,11 +64,11 @@ class ShareBook:
         self._kept: dict[str, Kept] = {}
         self._by_hash: dict[str, str] = {}
         self._watchers: list[Watcher] = []
-        self._uncounted: set[str] = set()
+        self._counts = Counts(store, self._worker, log, self._kept.get, self._heard)
+        self._writer = Writer(store, self._worker, log, self._kept.get)
         self._loading: asyncio.Future[list[Kept]] | None = None
         self._loaded = self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
-        self._counting: asyncio.TimerHandle | None = None
         self._comparing: asyncio.TimerHandle | None = None
 
     # ---- life ------------------------------------------------------------------------------
@@ -115,10 +108,11 @@ class ShareBook:
         """
         if self._stopped:
             return
-        for timer in (self._timer, self._counting, self._comparing):
+        for timer in (self._timer, self._comparing):
             if timer is not None:
                 timer.cancel()
-        self._count()
+        self._counts.stop()
+        self._writer.stop()
         self._stopped = True
         await asyncio.wait([self._worker.submit(self._store.close)], timeout=timeout)
         self._worker.stop(0.5)
@@ -223,7 +217,7 @@ class ShareBook:
             raise ShareError(f"this server has {MOST} shares already; revoke some first")
         token = secrets.token_urlsafe(16)
         kept = Kept(share, hash_of(token))
-        await self._write(kept)
+        await self._writer.put(kept)
         self._kept[share.id] = kept
         self._by_hash[kept.hash] = share.id
         self._look_at_clock()
@@ -248,17 +242,18 @@ class ShareBook:
             raise ShareEnded(words)
         if kept.share.uses_left == 0:
             raise ShareEnded(USED_UP)
-        counted = self._count_one(kept, 1)
-        if share.uses is None:
-            self._store_soon(share.id)
-            return counted.share
-        # It counts from now on, so that two who come at once do not get the same place.
+        if kept.share.uses is None:
+            return self._count(kept, 1).share
+        # Other servers of the same folder count, too: the store says who is the last one.
+        taking = self._counts.take(kept)
         try:
-            await self._write(counted)
+            counted = await self._writer.answer(taking)
         except BaseException:
-            self._give_back(share.id)
+            taking.add_done_callback(partial(self._taken_too_late, share.id))
             raise
-        return counted.share
+        if not counted.done:
+            raise ShareEnded(ended_by_now(counted.kept.share) or USED_UP)
+        return counted.kept.share
 
     def unuse(self, share: Share) -> None:
         """Take back what `use` has counted, of a guest who did not come in after all.
@@ -266,8 +261,12 @@ class ShareBook:
         Args:
             share: The share.
         """
-        self._give_back(share.id)
-        self._store_soon(share.id)
+        kept = self._kept.get(share.id)
+        if kept is None:
+            return
+        self._count(kept, -1)
+        if kept.share.uses is not None:
+            self._counts.send()  # whoever comes next is to find the place
 
     async def revoke(self, share_id: str, *, by: str = "") -> bool:
         """End a share now; return whether there was one that had not ended.
@@ -287,10 +286,10 @@ class ShareBook:
             return False
         ended = self._end(kept, REVOKED, by)
         try:
-            await self._write(ended)
+            await self._writer.put(ended)
         except BaseException:
             # Nobody can revoke it again: it has ended. It must not live again after a restart.
-            self._store_soon(share_id, RETRY_EVERY)
+            self._writer.put_again(share_id)
             raise
         return True
 
@@ -307,7 +306,7 @@ class ShareBook:
             if route is None or route.config_error or ended_by_now(kept.share):
                 continue  # what a broken one is meant to be is not known
             if terms_of(route.config) != kept.share.terms:
-                self._store_later(self._end(kept, CHANGED))
+                self._writer.put_soon(self._end(kept, CHANGED))
 
     # ---- the clock ---------------------------------------------------------------------------
 
@@ -325,7 +324,7 @@ class ShareBook:
             if expires is None or kept.share.ended:
                 continue
             if expires <= now:
-                self._store_later(self._end(kept, EXPIRED))
+                self._writer.put_soon(self._end(kept, EXPIRED))
             else:
                 next_ = min(next_, expires - now)
         if next_ < float("inf"):
@@ -372,14 +371,14 @@ class ShareBook:
                 expiring = True
                 self._kept[kept.share.id] = kept
                 self._by_hash[kept.hash] = kept.share.id
-            elif kept.share.ended and not own.share.ended:
+                continue
+            own = self._with_uses(own, kept.share.used + self._counts.owed(kept.share.id))
+            if kept.share.ended and not own.share.ended:
                 self._end(own, kept.share.ended, kept.share.ended_by)
-            elif kept.share.used > own.share.used and kept.share.id not in self._uncounted:
-                self._count_one(own, kept.share.used - own.share.used)
         if expiring:
             self._look_at_clock()  # the server that has issued it may not be there when it ends
 
-    # ---- the store ---------------------------------------------------------------------------
+    # ---- what is forgotten, and how often they were used ----------------------------------------
 
     def _forget_old(self) -> None:
         """Forget what has ended long ago."""
@@ -392,57 +391,25 @@ class ShareBook:
         for name in old:
             self._by_hash.pop(self._kept.pop(name).hash, None)
         if old:
-            self._submit(self._store.delete, old)
+            self._writer.delete(old)
 
-    async def _write(self, kept: Kept) -> None:
-        writing = self._worker.submit(self._store.put, kept)
-        done, _ = await asyncio.wait([writing], timeout=PATIENCE)
-        error = writing.exception() if done else TimeoutError("it does not answer")
-        if error is not None:
-            self._log.warning("A share cannot be stored: %s", error)
-            raise StoreFailed("the server cannot store this now; try again") from error
+    def _count(self, kept: Kept, change: int) -> Kept:
+        self._counts.add(kept.share.id, change)
+        return self._with_uses(kept, kept.share.used + change)
 
-    def _store_later(self, kept: Kept) -> None:
-        if self._stopped:
-            return
-
-        def stored(future: asyncio.Future[Any]) -> None:
-            if future.exception() is not None and kept.share.ended:
-                self._store_soon(kept.share.id, RETRY_EVERY)
-
-        self._submit(self._store.put, kept).add_done_callback(stored)
-
-    def _submit(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self._worker.submit(function, *args)
-        future.add_done_callback(self._submitted)
-        return future
-
-    def _submitted(self, future: asyncio.Future[Any]) -> None:
-        error = future.exception()
-        if error is not None:
-            self._log.warning("What has become of a share cannot be stored: %s", error)
-
-    def _count_one(self, kept: Kept, change: int) -> Kept:
-        share = msgspec.structs.replace(kept.share, used=max(0, kept.share.used + change))
+    def _with_uses(self, kept: Kept, used: int) -> Kept:
+        if used == kept.share.used:
+            return kept
+        share = msgspec.structs.replace(kept.share, used=max(0, used))
         self._kept[share.id] = counted = Kept(share, kept.hash)
         return counted
 
-    def _give_back(self, share_id: str) -> None:
+    def _heard(self, stored: Kept) -> None:
+        if not self._stopped and stored.share.id in self._kept:
+            self._merge([stored])
+
+    def _taken_too_late(self, share_id: str, taking: asyncio.Future[Counted]) -> None:
+        """Give back a use that was counted when nobody waited for it any more."""
         kept = self._kept.get(share_id)
-        if kept is not None:
-            self._count_one(kept, -1)
-
-    def _store_soon(self, share_id: str, wait: float = 0.0) -> None:
-        if self._stopped:
-            return
-        self._uncounted.add(share_id)
-        if self._counting is None:
-            loop = asyncio.get_running_loop()
-            self._counting = loop.call_later(wait or COUNT_EVERY, self._count)
-
-    def _count(self) -> None:
-        self._counting = None
-        names, self._uncounted = self._uncounted, set()
-        for name in names:
-            if name in self._kept:
-                self._store_later(self._kept[name])
+        if kept is not None and taking.exception() is None and taking.result().done:
+            self.unuse(kept.share)

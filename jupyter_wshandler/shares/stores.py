@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from ..sessions.sqlitefile import Log, SQLiteFile
 from ..sessions.stores import file_of
-from .share import Share
+from .share import Share, ended_by_now
+
+T = TypeVar("T")
 
 _SQL = """
 CREATE TABLE IF NOT EXISTS wshandler_shares (
@@ -20,7 +22,24 @@ CREATE TABLE IF NOT EXISTS wshandler_shares (
     value TEXT NOT NULL,
     ended INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wshandler_share_writes (
+    server TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS wshandler_share_insert AFTER INSERT ON wshandler_shares BEGIN
+    INSERT INTO wshandler_share_writes (server, count) VALUES (NEW.server, 1)
+        ON CONFLICT (server) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS wshandler_share_update AFTER UPDATE ON wshandler_shares BEGIN
+    INSERT INTO wshandler_share_writes (server, count) VALUES (NEW.server, 1)
+        ON CONFLICT (server) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS wshandler_share_delete AFTER DELETE ON wshandler_shares BEGIN
+    INSERT INTO wshandler_share_writes (server, count) VALUES (OLD.server, 1)
+        ON CONFLICT (server) DO UPDATE SET count = count + 1;
+END;
 """
+"""Whoever writes, the second table counts it: by that the others know when to read again."""
 
 
 class StoreFailed(Exception):
@@ -34,6 +53,18 @@ class Kept(NamedTuple):
     hash: str
 
 
+class Counted(NamedTuple):
+    """What has become of a count.
+
+    Attributes:
+        done: Whether it is counted.
+        kept: What is stored now.
+    """
+
+    done: bool
+    kept: Kept
+
+
 class ShareStore(Protocol):
     """What keeps shares; one thread at a time calls it, never the loop's."""
 
@@ -41,12 +72,23 @@ class ShareStore(Protocol):
         """Return all that are stored."""
 
     def changed(self) -> list[Kept] | None:
-        """Return all that are stored where somebody has written since; None where nobody has."""
+        """Return all that are stored where another one has written; None where nobody has."""
 
     def put(self, kept: Kept) -> None:
         """Store one, in place of what was stored of it; it is there when this returns.
 
-        What has ended, stays so: another server of the same folder may have ended it.
+        What has ended, stays so: another server of the same folder may have ended it. What was
+        counted stays, too: only `count` changes that.
+        """
+
+    def count(self, kept: Kept, change: int) -> Counted:
+        """Count uses in what is stored, at once for all servers that have the store in common.
+
+        Nothing is counted of a share that has ended, nor what would be more than it may.
+
+        Args:
+            kept: The share as the caller knows it, which is stored where nothing is.
+            change: How many uses more; less than 0 to give some back.
         """
 
     def delete(self, share_ids: Iterable[str]) -> None:
@@ -59,19 +101,34 @@ class ShareStore(Protocol):
 class MemoryShares:
     """Shares that end with the process."""
 
+    def __init__(self) -> None:
+        self._kept: dict[str, Kept] = {}
+
     def load(self) -> list[Kept]:
-        """Return nothing: there is no time before."""
-        return []
+        """Return all: none, when the process begins."""
+        return list(self._kept.values())
 
     def changed(self) -> list[Kept] | None:
         """Return None: nobody else has it."""
         return None
 
     def put(self, kept: Kept) -> None:
-        """Do nothing: the book has it."""
+        """Store one; what has ended, stays so, and what was counted."""
+        stored = self._kept.get(kept.share.id)
+        if stored is None or kept.share.ended or not stored.share.ended:
+            self._kept[kept.share.id] = _with_uses_of(stored, kept)
+
+    def count(self, kept: Kept, change: int) -> Counted:
+        """Count uses."""
+        counted = _counted(self._kept.get(kept.share.id, kept), change)
+        if counted.done:
+            self._kept[kept.share.id] = counted.kept
+        return counted
 
     def delete(self, share_ids: Iterable[str]) -> None:
-        """Do nothing."""
+        """Forget some."""
+        for share_id in share_ids:
+            self._kept.pop(share_id, None)
 
     def close(self) -> None:
         """Do nothing."""
@@ -90,7 +147,7 @@ class SQLiteShares:
         self._file = file
         self._server = server
         self._log = log
-        self._version = 0
+        self._seen = 0
 
     def load(self) -> list[Kept]:
         """Return all of this server; one that cannot be read is left out, with a warning."""
@@ -98,39 +155,38 @@ class SQLiteShares:
             return []  # there is nothing to read, and a file comes with the first share
 
         def read(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
-            self._version = _version(connection)
+            self._seen = self._writes(connection)
             return connection.execute(
                 "SELECT id, hash, value FROM wshandler_shares WHERE server = ?", (self._server,)
             ).fetchall()
 
-        found = []
-        for name, digest, text in self._file.run(read):
-            try:
-                found.append(Kept(msgspec.json.decode(text, type=Share), digest))
-            except (msgspec.MsgspecError, ValueError) as error:
-                self._log.warning("The stored share %s cannot be read: %s", name, error)
-        return found
+        found = (self._read(*row) for row in self._file.run(read))
+        return [kept for kept in found if kept is not None]
 
     def changed(self) -> list[Kept] | None:
-        """Return all where another process, or the sessions of this one, have written since."""
+        """Return all where another process has written a share of this server."""
         if not self._file.path.exists():
             return None
-        return None if self._file.run(_version) == self._version else self.load()
+        return None if self._file.run(self._writes) == self._seen else self.load()
 
     def put(self, kept: Kept) -> None:
-        """Store one; what has ended, stays so."""
-        text = msgspec.json.encode(kept.share).decode()
-        row = (kept.share.id, self._server, kept.hash, text, bool(kept.share.ended))
+        """Store one; what has ended, stays so, and what was counted."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO wshandler_shares (id, server, hash, value, ended) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value, "
-                "ended = excluded.ended WHERE excluded.ended OR NOT wshandler_shares.ended",
-                row,
-            )
+            self._put(connection, _with_uses_of(self._one(connection, kept.share.id), kept))
 
-        self._file.run(write, writes=True)
+        self._write(write)
+
+    def count(self, kept: Kept, change: int) -> Counted:
+        """Count uses; nobody else writes from when they are read until they are written."""
+
+        def count(connection: sqlite3.Connection) -> Counted:
+            counted = _counted(self._one(connection, kept.share.id) or kept, change)
+            if counted.done:
+                self._put(connection, counted.kept)
+            return counted
+
+        return self._write(count)
 
     def delete(self, share_ids: Iterable[str]) -> None:
         """Forget some."""
@@ -139,16 +195,67 @@ class SQLiteShares:
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM wshandler_shares WHERE id = ?", rows)
 
-        self._file.run(remove, writes=True)
+        self._write(remove)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _write(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Run what writes as one transaction; what is written so is no news for `changed`."""
 
-def _version(connection: sqlite3.Connection) -> int:
-    """Return a number that is another one when another connection has written."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+        def act(connection: sqlite3.Connection) -> tuple[int, T, int]:
+            return self._writes(connection), action(connection), self._writes(connection)
+
+        before, result, after = self._file.run(act, writes=True)
+        if before == self._seen:
+            self._seen = after
+        return result
+
+    def _writes(self, connection: sqlite3.Connection) -> int:
+        """Return how often somebody has written a share of this server."""
+        row = connection.execute(
+            "SELECT count FROM wshandler_share_writes WHERE server = ?", (self._server,)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _one(self, connection: sqlite3.Connection, share_id: str) -> Kept | None:
+        row = connection.execute(
+            "SELECT id, hash, value FROM wshandler_shares WHERE id = ?", (share_id,)
+        ).fetchone()
+        return None if row is None else self._read(*row)
+
+    def _read(self, name: str, digest: str, text: str) -> Kept | None:
+        try:
+            return Kept(msgspec.json.decode(text, type=Share), digest)
+        except (msgspec.MsgspecError, ValueError) as error:
+            self._log.warning("The stored share %s cannot be read: %s", name, error)
+            return None
+
+    def _put(self, connection: sqlite3.Connection, kept: Kept) -> None:
+        text = msgspec.json.encode(kept.share).decode()
+        connection.execute(
+            "INSERT INTO wshandler_shares (id, server, hash, value, ended) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value, "
+            "ended = excluded.ended WHERE excluded.ended OR NOT wshandler_shares.ended",
+            (kept.share.id, self._server, kept.hash, text, bool(kept.share.ended)),
+        )
+
+
+def _with_uses_of(stored: Kept | None, kept: Kept) -> Kept:
+    """Return what is to be stored, with the uses that are stored already."""
+    if stored is None or stored.share.used == kept.share.used:
+        return kept
+    return kept._replace(share=msgspec.structs.replace(kept.share, used=stored.share.used))
+
+
+def _counted(stored: Kept, change: int) -> Counted:
+    """Return what becomes of a share when uses of it are counted, if they may be."""
+    share = stored.share
+    used = max(0, share.used + change)
+    if ended_by_now(share) or (change > 0 and share.uses is not None and used > share.uses):
+        return Counted(False, stored)
+    return Counted(True, stored._replace(share=msgspec.structs.replace(share, used=used)))
 
 
 def open_shares(url: str, server: str, log: Log) -> ShareStore:

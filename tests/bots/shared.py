@@ -21,3 +21,21 @@ async def who(handler, message):
 async def refuses_label(handler):
     """Let in whoever is not called Mallory."""
     return handler.current_user is None or handler.current_user.name != "Mallory"
+
+
+class Nobody:
+    """What a careless bot has in place of a user: whoever looks at it is in for a surprise."""
+
+    kind = "guest"
+    share: list = []
+
+    @property
+    def username(self):
+        """Raise."""
+        raise RuntimeError("there is nobody")
+
+
+async def writes_over(handler, message):
+    """Write over who asks."""
+    handler.current_user = Nobody()
+    return "done"

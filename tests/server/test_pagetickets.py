@@ -23,9 +23,10 @@ from jupyter_wshandler.shares.share import Guest, GuestCard
 
 @dataclass
 class Socket:
-    """As much of a connection as tickets look at."""
+    """As much of a connection as tickets look at; who its user is, they do not."""
 
-    current_user: object
+    id: str = "socket-1"
+    closed: bool = False
 
 
 class Clock:
@@ -113,8 +114,8 @@ def test_pages_that_nobody_comes_back_for_are_forgotten_when_others_come(tickets
 
 def test_a_page_with_an_open_socket_is_kept_however_long_that_is(tickets, clock):
     page = page_of(tickets)
-    socket = Socket(page.guest)
-    tickets.opened(socket)
+    socket = Socket()
+    tickets.take(socket, page.guest)
     clock.now += 10 * PAGE_SECONDS
     page_of(tickets, "guest/2")
     tickets.lost(socket)
@@ -126,13 +127,18 @@ def test_a_page_with_an_open_socket_is_kept_however_long_that_is(tickets, clock)
 
 def test_sockets_of_others_keep_no_page(tickets, clock):
     page = page_of(tickets)
-    others = replace(page.guest, kind="user"), replace(page.guest, username="guest/9")
-    for user in (None, object(), *others):
-        tickets.opened(Socket(user))
+    other = replace(page.guest, username="guest/9")
+    tickets.take(Socket("of another guest"), other)
+    tickets.take(Socket("of another share"), replace(page.guest, share="another"))
+    tickets.take(Socket("lost in the same turn", closed=True), page.guest)
     clock.now += PAGE_SECONDS + 1
     assert tickets.of_ticket(page.ticket) is None
     # A socket of before this server knew the page counts for nothing when it ends.
-    tickets.lost(Socket(page.guest))
+    again = page_of(tickets, "guest/9")
+    tickets.take(Socket("known"), other)
+    tickets.lost(Socket("of another guest"))
+    clock.now += PAGE_SECONDS + 1
+    assert tickets.of_ticket(again.ticket) is again
 
 
 def test_a_guest_has_so_many_pages_and_a_share_so_many_guests(tickets):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -40,6 +40,10 @@ url:
           kwargs: {on_message: shared.who, auth: {guests: false}}}
   ticketed: {pattern: /ticketed, handler: WebSocketHandler,
              kwargs: {on_message: shared.who, xsrf: ticket}}
+  open: {pattern: /open, handler: WebSocketHandler,
+         kwargs: {on_message: shared.who, auth: false}}
+  careless: {pattern: /careless, handler: WebSocketHandler,
+             kwargs: {on_message: shared.writes_over}}
 """
 
 MODULES = {"shared.py": bot_text("shared")}
@@ -49,7 +53,11 @@ MODULES = {"shared.py": bot_text("shared")}
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shares")
     with running_server(
-        YAML, folder=folder, modules=MODULES, base_url=request.param, extra_args=["--debug"]
+        YAML,
+        folder=folder,
+        modules=MODULES,
+        base_url=request.param,
+        extra_args=["--debug", "--WSHandlerApp.allow_public_routes=True"],
     ) as running:
         yield running
 
@@ -130,6 +138,35 @@ def test_a_share_says_who_is_in_and_ends_at_once(server):
 
 
 # ---- who shares, and what ------------------------------------------------------------------------
+
+
+def test_a_share_ends_for_all_also_where_the_bot_has_written_over_who_they_are(server):
+    made = share(server, route="careless")
+    cookie = cookie_of(server, made, "/careless")
+    status, _, body = server.fetch(
+        "/careless", token=False, headers={"Cookie": cookie, "Accept": "text/html"}
+    )
+    assert status == 200
+    assert b"wshandler-guest" in body  # the page has a ticket, so that its sockets are counted
+    ways = ({"Cookie": cookie}, bearer(made), {"Cookie": cookie})
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(server.connect_sync("/careless", token=False, headers=way))
+            for way in ways
+        ]
+        for ws in sockets[:2]:
+            ws.send("hi")
+            assert ws.recv(timeout=5) == "done"
+        sockets[0].close()
+        found = next(s for s in shares(server, "?route=careless") if s["id"] == made["id"])
+        assert (found["guests"], found["connections"]) == (2, 2)
+        assert revoke(server, made["id"]) == 204
+        for ws in sockets[1:]:
+            with pytest.raises(websockets.exceptions.ConnectionClosed):
+                ws.recv(timeout=5)
+            assert ws.close_code == 4403
+    assert "which hears what becomes of connections" not in server.log_text()
+    assert "who was to know failed" not in server.log_text()
 
 
 def told(server, **asked) -> tuple[int, str]:
@@ -276,6 +313,40 @@ def test_a_link_that_nobody_knows_leads_to_words_and_to_no_login(server):
     words = b"this link is not known here; it may have been revoked, ask for a new one"
     assert words in body.lower()
     assert refused(server, "/who", {"Authorization": "Bearer AAAAAAAAAAAAAAAAAAAAAA"})[0] == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "login"), [("rooms/red", True), ("rooms/red", False), ("open", True), ("open", False)]
+)
+def test_a_page_at_another_address_than_the_links_is_shown_without_its_token(
+    server, path, login, method
+):
+    made = share(server, route="rooms", path="/rooms/blue", uses=1)
+    status, head, _ = server.fetch(
+        f"/{path}?a=1&share_token={token_of(made)}&b=2",
+        method=method,
+        token=login,
+        headers={"Accept": "text/html"},
+    )
+    assert (status, head["Location"]) == (302, f"./{path.rpartition('/')[2]}?a=1&b=2")
+    assert (head["Referrer-Policy"], head["Cache-Control"]) == ("no-referrer", "no-store")
+    assert "wshandler-guest" not in str(head)
+    assert next(s["used"] for s in shares(server) if s["id"] == made["id"]) == 0
+    status, head, _ = server.fetch(
+        f"/{path}?a=1&b=2", method=method, token=login, headers={"Accept": "text/html"}
+    )
+    is_shown = login or path == "open"
+    assert status == (200 if is_shown else 302)
+    assert is_shown or "/login?next=" in head["Location"]
+
+
+def test_a_script_with_a_login_is_itself_also_with_the_link_of_another_address(server):
+    made = share(server, route="rooms", path="/rooms/blue")
+    with server.connect_sync(f"/rooms/red?share_token={token_of(made)}") as ws:
+        ws.send("hi")
+        assert json.loads(ws.recv(timeout=5))["kind"] == "user"
+    assert refused(server, f"/rooms/red?share_token={token_of(made)}")[0] == 403
 
 
 def test_a_page_is_shown_to_a_guest_in_a_sandbox_and_not_by_a_link_without_one(server):

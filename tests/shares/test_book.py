@@ -12,7 +12,9 @@ from support.server import wait_for
 
 from jupyter_wshandler.config.model import AuthConfig, FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.routes import Route, RouteTable
+from jupyter_wshandler.sessions.stores import open_store
 from jupyter_wshandler.shares import book as books
+from jupyter_wshandler.shares import counts, writer
 from jupyter_wshandler.shares.book import ShareBook
 from jupyter_wshandler.shares.share import (
     CHANGED,
@@ -30,7 +32,7 @@ from jupyter_wshandler.shares.share import (
     terms_of,
     written,
 )
-from jupyter_wshandler.shares.stores import MemoryShares, StoreFailed, open_shares
+from jupyter_wshandler.shares.stores import Kept, MemoryShares, StoreFailed, open_shares
 
 LOG = logging.getLogger("tests.shares")
 
@@ -104,6 +106,14 @@ async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
         full = False
 
         def put(self, kept):
+            self.look()
+            super().put(kept)
+
+        def count(self, kept, change):
+            self.look()
+            return super().count(kept, change)
+
+        def look(self):
             if self.full:
                 raise sqlite3.OperationalError("database or disk is full")
 
@@ -311,7 +321,7 @@ async def test_a_share_of_another_server_expires_here_also_when_that_one_is_gone
 
 async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(url, monkeypatch):
     monkeypatch.setattr(books, "COMPARE_EVERY", 0.02)
-    monkeypatch.setattr(books, "COUNT_EVERY", 0.5)
+    monkeypatch.setattr(counts, "COUNT_EVERY", 0.5)
     book = await opened(open_shares(url, "here", LOG))
     share = (await book.issue(route(), uses=1)).share
     used = await book.use(share, "one")
@@ -329,8 +339,7 @@ async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(ur
 
 
 async def test_what_was_revoked_while_the_store_failed_is_stored_as_soon_as_that_works(monkeypatch):
-    monkeypatch.setattr(books, "RETRY_EVERY", 0.02)
-    monkeypatch.setattr(books, "COUNT_EVERY", 0.02)
+    monkeypatch.setattr(writer, "RETRY_EVERY", 0.02)
     stored: list = []
 
     class Failing(MemoryShares):
@@ -354,3 +363,208 @@ async def test_what_was_revoked_while_the_store_failed_is_stored_as_soon_as_that
             await asyncio.sleep(0.01)
     assert (stored[-1].id, stored[-1].ended) == (share.id, REVOKED)
     await book.stop()
+
+
+# ---- two servers of one folder -------------------------------------------------------------------
+
+
+@pytest.fixture
+async def both(url, monkeypatch):
+    """Two books with one store, which do not hear of each other by themselves."""
+    monkeypatch.setattr(books, "COMPARE_EVERY", 60.0)
+    one = await opened(open_shares(url, "here", LOG))
+    two = await opened(open_shares(url, "here", LOG))
+    yield one, two
+    await one.stop()
+    await two.stop()
+
+
+async def hear(book: ShareBook) -> None:
+    """Let a book read again what the other has written."""
+    book._loaded = False
+    await book.start()
+
+
+async def stored(url: str, share_id: str):
+    book = await opened(open_shares(url, "here", LOG))
+    await book.stop()
+    return book.get(share_id)
+
+
+async def test_two_servers_of_one_folder_let_in_no_more_than_may_between_them(both, url):
+    one, two = both
+    share = (await one.issue(route(), uses=3)).share
+    await hear(two)
+    found = await asyncio.gather(
+        *(book.use(share, str(n)) for n in range(3) for book in both), return_exceptions=True
+    )
+    late = [each for each in found if isinstance(each, ShareEnded)]
+    assert [each.words for each in late] == [USED_UP] * 3
+    assert one.get(share.id).uses_left == two.get(share.id).uses_left == 0
+    assert (await stored(url, share.id)).used == 3
+
+
+async def test_a_place_that_one_server_gives_back_the_other_one_has(both):
+    one, two = both
+    share = (await one.issue(route(), uses=1)).share
+    await hear(two)
+    used = await one.use(share, "a")
+    with pytest.raises(ShareEnded, match=USED_UP):
+        await two.use(share, "b")
+    one.unuse(used)
+    await one.issue(route())  # which is stored after it
+    await hear(two)
+    assert (await two.use(share, "b")).uses_left == 0
+    with pytest.raises(ShareEnded, match=USED_UP):
+        await one.use(share, "a")
+
+
+async def test_what_two_servers_count_of_a_share_without_a_bound_adds_up(both, url):
+    one, two = both
+    share = (await one.issue(route())).share
+    await hear(two)
+    for book, uses in ((one, 3), (two, 2)):
+        for n in range(uses):
+            await book.use(share, str(n))
+    two.unuse(share)
+    assert (one.get(share.id).used, two.get(share.id).used) == (3, 1)
+    await one.stop()
+    await hear(two)
+    assert two.get(share.id).used == 4
+    await two.stop()
+    assert (await stored(url, share.id)).used == 4
+
+
+async def test_who_ends_a_share_does_not_write_over_what_another_server_has_counted(both, url):
+    one, two = both
+    share = (await one.issue(route(), uses=5)).share
+    await hear(two)
+    await two.use(share, "a")
+    assert await one.revoke(share.id)
+    found = await stored(url, share.id)
+    assert (found.ended, found.used) == (REVOKED, 1)
+
+
+async def test_a_share_that_another_server_has_revoked_lets_in_nobody_from_then_on(both):
+    one, two = both
+    share = (await one.issue(route(), uses=5)).share
+    await hear(two)
+    ended: list = []
+    two.watch(lambda share, words: ended.append(words))
+    await one.revoke(share.id)
+    with pytest.raises(ShareEnded, match=REVOKED):
+        await two.use(share, "a")
+    assert ended == [REVOKED]
+
+
+async def test_a_use_that_is_stored_when_nobody_waits_any_more_is_given_back(monkeypatch):
+    import threading
+
+    free = threading.Event()
+
+    class Slow(MemoryShares):
+        def count(self, kept, change):
+            free.wait(20)
+            return super().count(kept, change)
+
+    book = await opened(Slow())
+    share = (await book.issue(route(), uses=1)).share
+    with monkeypatch.context() as short:
+        short.setattr(writer, "PATIENCE", 0.05)
+        with pytest.raises(StoreFailed):
+            await book.use(share, "a")
+    leaves = asyncio.create_task(book.use(share, "b"))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    free.set()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                used = await book.use(share, "c")
+                break
+            except ShareEnded:
+                await asyncio.sleep(0.02)
+    assert used.uses_left == book.get(share.id).uses_left == 0
+    await book.stop()
+
+
+async def test_a_count_that_cannot_be_stored_is_stored_as_soon_as_that_works(monkeypatch):
+    monkeypatch.setattr(counts, "COUNT_EVERY", 0.01)
+    monkeypatch.setattr(counts, "RETRY_EVERY", 0.01)
+
+    class Failing(MemoryShares):
+        fails = 2
+
+        def count(self, kept, change):
+            if self.fails:
+                self.fails -= 1
+                raise OSError("disk full")
+            return super().count(kept, change)
+
+    store = Failing()
+    book = await opened(store)
+    share = (await book.issue(route())).share
+    await book.use(share, "a")
+    await book.use(share, "b")
+    async with asyncio.timeout(10):
+        while store.load()[0].share.used != 2:
+            await asyncio.sleep(0.01)
+    assert book.get(share.id).used == 2
+    await book.stop()
+    assert store.load()[0].share.used == 2
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, url):
+    return open_shares("memory://" if request.param == "memory" else url, "here", LOG)
+
+
+def kept_of(**fields) -> Kept:
+    told = {"id": "s", "route": "bot", "path": "/bot", "created": 0.0, "terms": "", **fields}
+    return Kept(msgspec.convert(told, type=books.Share), "a hash")
+
+
+def test_a_store_counts_up_to_the_bound_and_down_to_nothing(store):
+    kept = kept_of(uses=2)
+    store.put(kept)
+    answers = [store.count(kept, change) for change in (1, 1, 1, -1, 1, -1, -1, -1)]
+    done = [each.done for each in answers]
+    assert done == [True, True, False, True, True, True, True, True]
+    assert [each.kept.share.used for each in answers] == [1, 2, 2, 1, 2, 1, 0, 0]
+    store.close()
+
+
+def test_a_store_counts_nothing_of_what_has_ended_and_keeps_its_count_when_that_is_put(store):
+    kept = kept_of()
+    assert store.count(kept, 2).done  # nothing was stored of it
+    store.put(kept)
+    assert [each.share.used for each in store.load()] == [2]
+    store.put(kept_of(ended=REVOKED))
+    answer = store.count(kept, 1)
+    assert (answer.done, answer.kept.share.used, answer.kept.share.ended) == (False, 2, REVOKED)
+    store.delete(["s"])
+    assert store.load() == []
+    store.close()
+
+
+def test_a_session_that_is_written_makes_nobody_read_the_shares_again(url):
+    store, other = (open_shares(url, "here", LOG) for _ in range(2))
+    elsewhere = open_shares(url, "another folder", LOG)
+    sessions = open_store(url)
+    assert store.load() == []
+    store.put(kept_of())
+    sessions.save({"a session": ("{}", 4e9)})
+    elsewhere.put(kept_of(id="e"))
+    assert store.changed() is None
+    assert [kept.share.id for kept in other.changed()] == ["s"]
+    for write in (
+        lambda: other.put(kept_of(id="t")),
+        lambda: other.count(kept_of(), 1),
+        lambda: other.delete(["t"]),
+    ):
+        write()
+        assert store.changed() == other.load()
+        assert store.changed() is None
+        assert other.changed() is None
+    for each in (store, other, elsewhere, sessions):
+        each.close()

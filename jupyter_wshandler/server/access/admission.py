@@ -42,9 +42,6 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
     upgrading = False
     """Whether a socket is asked for."""
 
-    page_wanted = False
-    """Whether the route has a page, and a browser asks for it."""
-
     page_path: str | None = None
     """What a path names in the folder that is the route's page; None at the route's address."""
 

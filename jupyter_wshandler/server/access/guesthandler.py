@@ -35,6 +35,9 @@ class GuestHandler(InquiringHandler):
     upgrading = False
     """Whether a socket is asked for."""
 
+    page_wanted = False
+    """Whether the route has a page, and a browser asks for it."""
+
     page_path: str | None = None
     """What a path names in the folder that is the route's page; None at the route's address."""
 
@@ -98,14 +101,17 @@ class GuestHandler(InquiringHandler):
             claim: What the request shows.
 
         Returns:
-            Whether it is known already who asks: the token in a header is none of Jupyter's.
+            Whether it is known already who asks: the token in a header is none of Jupyter's. Also
+            where it is answered, as a browser is led to the address without the token first.
         """
         self.services.guests.refused(self.route, claim)
-        if claim.in_query:
+        if claim.in_query and not self.page_wanted:
             return False
         self.current_user = self._jupyter_current_user = None
         if not self.check_host():
             raise HTTPError(403)
+        if claim.in_query:
+            self._leave_token()
         return True
 
     async def _vouched_for(self, claim: Claim) -> Claim:
@@ -187,6 +193,10 @@ class GuestHandler(InquiringHandler):
             await self.count_guest()
             self.services.guests.give_cookie(self, claim, self.own_path)
             self.services.guests.came(claim)
+        self._leave_token()
+
+    def _leave_token(self) -> None:
+        """Lead a browser to the same address without a token: pages tell others where they are."""
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cache-Control", "no-store")
         self.redirect(clean_location(as_escaped(self.request.path), self.request.query))

@@ -6,7 +6,6 @@ that is none of its own, and not the Authorizer. The owner of the route has let 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections import Counter
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 from jupyter_server.base.handlers import JupyterHandler
 
 from ...callbacks.errorlog import username
-from ...config.paths import as_escaped, path_below
 from ...connection.connection import Connection
 from ...connection.observer import Observer
 from ...manager.manager import WebSocketManager
@@ -38,7 +36,8 @@ from ...shares.share import (
     written,
 )
 from ...types import CloseCode
-from .identity import SESSION_DAYS, cookie_port, is_secure
+from .guestcookie import cookie_name, cookie_path
+from .identity import SESSION_DAYS, is_secure
 from .pagetickets import GuestPage
 from .refusals import SHARE, Refusals
 
@@ -62,8 +61,6 @@ REASONS = {
 """What is said to who is refused, and its word in metrics and events."""
 
 _BEARER = re.compile(r"(?:bearer|token)\s+([A-Za-z0-9_-]{22})\s*", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^!-:<-~]")
-"""What no cookie's Path can hold (RFC 6265 section 4.1.1)."""
 
 
 class Claim(NamedTuple):
@@ -278,7 +275,7 @@ class Guests(Observer):
         if share.expires is not None:
             days = min(days, max(0.0, share.expires - time.time()) / 86400)
         options: dict[str, Any] = {
-            "path": _cookie_path(_as_spelled(handler, path)),
+            "path": cookie_path(handler, path),
             "httponly": True,
             "samesite": "Lax",
             "expires_days": days,
@@ -332,7 +329,15 @@ class Guests(Observer):
         Args:
             share_id: The share's id.
         """
-        return [connection for connection, _ in self._open.get(share_id, {}).values()]
+        return [connection for connection, _ in self.inside(share_id)]
+
+    def inside(self, share_id: str) -> list[tuple[Connection, Guest]]:
+        """Return the open connections of a share's guests, and whose each is.
+
+        Args:
+            share_id: The share's id.
+        """
+        return list(self._open.get(share_id, {}).values())
 
     def guests(self, share_id: str) -> list[Guest]:
         """Return those of a share's guests who have a connection open, each once.
@@ -340,8 +345,7 @@ class Guests(Observer):
         Args:
             share_id: The share's id.
         """
-        found = {guest.username: guest for _, guest in self._open.get(share_id, {}).values()}
-        return list(found.values())
+        return list({guest.username: guest for _, guest in self.inside(share_id)}.values())
 
     def count(self) -> Counter[str]:
         """Return how many guests have a connection open, by the name of the route."""
@@ -379,8 +383,14 @@ class Guests(Observer):
             connection: The connection.
             words: Why.
         """
-        self._refusals.closed(connection, CloseCode.FORBIDDEN, words)
-        connection.end(CloseCode.FORBIDDEN, words)
+        name = connection.id
+        _, guest = self._open.get(self._share_of.get(name, ""), {}).get(name, (None, None))
+        try:
+            self._refusals.closed(connection, CloseCode.FORBIDDEN, words, guest)
+            connection.end(CloseCode.FORBIDDEN, words)
+        except Exception:
+            # Its bot has written into it. It has to end, and the others have to be closed, too.
+            self._manager.give_up(name)
 
     def tell(self, action: str, share: Share, who: Any = None, reason: str | None = None) -> None:
         """Send an event about a share.
@@ -401,39 +411,6 @@ class Guests(Observer):
         self._refusals.emit(SHARE, data)
 
 
-def cookie_name(handler: JupyterHandler, path: str) -> str:
-    """Return the name of the guest cookie of an address: one per port, as for sessions.
-
-    Args:
-        handler: Any handler.
-        path: The route's address, below base_url.
-    """
-    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"wshandler-guest-{digest}{cookie_port(handler)}"
-
-
 def _bearer(handler: JupyterHandler) -> str | None:
     found = _BEARER.fullmatch(handler.request.headers.get("Authorization", ""))
     return None if found is None else found[1]
-
-
-def _as_spelled(handler: JupyterHandler, path: str) -> str:
-    """Return a route's whole address as the browser spells it, which compares a Path as it is.
-
-    Args:
-        handler: A request for the route, or for something below it.
-        path: The address below base_url, in its normal spelling.
-    """
-    received = as_escaped(handler.request.path).removesuffix("/")
-    if path_below(handler.base_url, received) == path:
-        return received
-    return handler.base_url.rstrip("/") + path
-
-
-def _cookie_path(whole: str) -> str:
-    """Return the Path of a guest cookie: the address, and what is below it (RFC 6265 5.1.4)."""
-    unsafe = _UNSAFE.search(whole)
-    if unsafe is not None:
-        # What cannot stand in a Path ends one: the folder that it is in is the next best.
-        whole = whole[: unsafe.start()].rpartition("/")[0]
-    return whole or "/"

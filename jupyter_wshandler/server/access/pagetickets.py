@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from ...connection.observer import Observer, Observers
-from ...shares.share import KIND, Guest, GuestCard
+from ...shares.share import Guest, GuestCard
 
 PAGE_SECONDS = 3600.0
 """How long a page's secrets are good after its guest has used one of them, or had a socket."""
@@ -85,6 +85,7 @@ class PageTickets(Observer):
         self._by_ticket: dict[str, GuestPage] = {}
         self._by_key: dict[str, GuestPage] = {}
         self._by_socket: dict[str, GuestPage] = {}
+        self._sockets: dict[str, _Visitor] = {}
         self._swept = monotonic()
         observers.add(self)
 
@@ -164,24 +165,29 @@ class PageTickets(Observer):
 
     # ---- what keeps a page known --------------------------------------------------------------
 
-    def opened(self, connection: Any) -> None:
-        """Count a socket of a guest's."""
-        visitor = self._visitor(connection.current_user)
+    def take(self, connection: Any, guest: Guest) -> None:
+        """Count a socket of a guest's, until it is lost.
+
+        Who it is, is said by who has let it in: a bot may write into its connection.
+
+        Args:
+            connection: One that has just opened.
+            guest: Whose it is.
+        """
+        if connection.closed:
+            return  # in the same turn: nobody would hear that it is lost
+        visitors = self._shares.get(guest.share)
+        visitor = None if visitors is None else visitors.get(guest.username)
         if visitor is not None:
             visitor.sockets += 1
+            self._sockets[connection.id] = visitor
 
     def lost(self, connection: Any) -> None:
         """Count it no more: the page is as good as new for as long as after any use."""
-        visitor = self._visitor(connection.current_user)
+        visitor = self._sockets.pop(connection.id, None)
         if visitor is not None:
-            visitor.sockets = max(0, visitor.sockets - 1)
+            visitor.sockets -= 1
             visitor.used = monotonic()
-
-    def _visitor(self, user: Any) -> _Visitor | None:
-        share = getattr(user, "share", None)
-        if getattr(user, "kind", None) != KIND or share not in self._shares:
-            return None
-        return self._shares[share].get(user.username)
 
     def _used(self, page: GuestPage | None) -> GuestPage | None:
         if page is None:

@@ -152,23 +152,26 @@ class Refusals:
         self._told.add(line)
         self._manager.log.warning("%s", line)
 
-    def closed(self, connection: Connection, code: int, reason: str) -> None:
+    def closed(self, connection: Connection, code: int, reason: str, user: Any = None) -> None:
         """Note that an open connection is closed, as its user may not use it any more.
 
         Args:
             connection: The connection.
             code: The close code: 4401 or 4403.
             reason: Why.
+            user: Whose it is, by the word of who has let them in; None for the connection's own
+                word, which a bot may have written over.
         """
+        user = connection.current_user if user is None else user
         self._manager.log.info(
             "Route %s: closing %s of %s with %d: %s",
             connection.route,
             connection.id,
-            username(connection.current_user),
+            username(user),
             code,
             reason,
         )
-        self._emit(connection.route, connection.current_user, code, reason)
+        self._emit(connection.route, user, code, reason)
 
     def _emit(self, route: str, user: Any, status: int, reason: str) -> None:
         data = {"route": route, "status": int(status), "reason": reason, "user": None, "kind": None}

@@ -278,8 +278,8 @@ class NamedGuests:
         for share in self._book.shares():
             if share.people is None:
                 continue
-            for connection in self._guests.connections(share.id):
-                name = connection.current_user.username.removeprefix("guest/")
+            for connection, guest in self._guests.inside(share.id):
+                name = guest.username.removeprefix("guest/")
                 found.setdefault((share.id, name), []).append(connection)
         return found
 

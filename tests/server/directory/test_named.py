@@ -92,7 +92,10 @@ class Guests:
         self.open, self.out = [], []
 
     def connections(self, share_id):
-        return [it for it in self.open if it.current_user.share == share_id]
+        return [connection for connection, _ in self.inside(share_id)]
+
+    def inside(self, share_id):
+        return [(it, it.guest) for it in self.open if it.guest.share == share_id]
 
     def put_out(self, connection, words):
         connection.closed = True
@@ -124,7 +127,7 @@ def route(recheck=10.0, grace=30.0):
 
 def connection(name="bob", **auth):
     user = SimpleNamespace(username=f"guest/{name}", share="share-one")
-    return SimpleNamespace(current_user=user, entry=route(**auth), closed=False)
+    return SimpleNamespace(current_user=user, guest=user, entry=route(**auth), closed=False)
 
 
 async def test_who_comes_again_is_asked_about_and_has_the_groups_of_now(named, parts):
@@ -198,6 +201,18 @@ async def test_a_no_puts_out_all_connections_of_the_guest(named, parts):
     await looked(named)
     assert parts.guests.out == [NO.why, NO.why]
     assert parts.book.revoked == []
+
+
+@pytest.mark.parametrize("user", [None, SimpleNamespace(username="guest/zoe", share="share-one")])
+async def test_a_guest_whose_bot_has_written_over_who_they_are_is_asked_about_as_before(
+    named, parts, user
+):
+    parts.guests.open = [connection(), connection()]
+    parts.guests.open[0].current_user = user
+    parts.client.verdict = NO
+    await looked(named)
+    assert [question.user for question in parts.client.asked] == ["bob"]
+    assert parts.guests.out == [NO.why, NO.why]
 
 
 async def test_what_is_not_shared_any_more_ends_here_too(named, parts):
@@ -281,7 +296,7 @@ async def test_the_watch_goes_on_after_a_fault_of_ours_and_stops_when_told(named
     def fails(share_id):
         raise ZeroDivisionError
 
-    parts.guests.connections = fails
+    parts.guests.inside = fails
     named.start()
     await asyncio.sleep(0.1)
     assert any("asks the directory" in task.get_name() for task in asyncio.all_tasks())
