@@ -206,7 +206,14 @@ def service_admissions(house: House, door: Door) -> dict[tuple[str, str], dict[s
             clients[who, way] = Client(hub, door), token
     browser = hub.browser("eve", door=door)
     browser.visit(house.service("paged"))
-    clients[SERVICE_REVOKED, "cookie"] = browser.log_out(), ""
+    gone = browser.log_out()
+    clients[SERVICE_REVOKED, "cookie"] = gone, ""
+    # The service may know eve for as long as the route's `recheck` says, as she was just there.
+    wait_for(
+        lambda: status(house.service, gone, "bot", "cookie", "", "none") == 403,
+        RECHECK + 10,
+        "the end of a login",
+    )
     token = hub.token("eve")
     hub.revoke("eve", token)
     clients[SERVICE_REVOKED, "header"] = Client(hub, door), token
