@@ -84,7 +84,7 @@ class Asker:
         self.connection.close()
 
     def __call__(self, verb: str, path: str, headers: dict, query: str = "") -> tuple:
-        self.connection.timeout = 1 if NEVER_ANSWERED.search(path) else 60
+        self.connection.timeout = 0.3 if NEVER_ANSWERED.search(path) else 60
         for _ in range(1 if NEVER_ANSWERED.search(path) else 2):
             try:
                 self.connection.request(verb, path + query, headers=headers)
@@ -168,7 +168,7 @@ def test_a_guest_opens_no_other_socket(server, guests):
 
 
 def asked_for_a_socket(server, path: str, fields: dict) -> int:
-    seconds = 1 if NEVER_ANSWERED.search(path) else 60
+    seconds = 0.3 if NEVER_ANSWERED.search(path) else 60
     connection = http.client.HTTPConnection(server.host, server.port, timeout=seconds)
     with closing(connection):
         connection.request("GET", path, headers={**UPGRADE, **fields})
