@@ -6,16 +6,14 @@ Hub is asked whose it is before a byte of a body is read.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from jupyter_server.auth import User
 from jupyter_server.auth.decorator import ws_authenticated
 from tornado.web import HTTPError
 
-from ..api.base import ApiHandler
 from ..forwarded import read_forwarded
-from .hub import HubSilent, ServerId
+from .base import DirectoryHandler
+from .hub import ServerId
 from .messages import (
     MOST_CHECKS,
     About,
@@ -26,26 +24,12 @@ from .messages import (
     Verdicts,
     Wrong,
 )
-from .service import Directory, NotShared
-
-HUB_SILENT = "the Hub cannot be asked now; try again"
 
 
-class ServerHandler(ApiHandler):
+class ServerHandler(DirectoryHandler):
     """One address for users' servers, for those whose token the Hub knows as a server's."""
 
-    directory: Directory
     server: ServerId
-
-    def initialize(self, services: Any, directory: Directory) -> None:  # type: ignore[override]
-        """Take what the handlers share.
-
-        Args:
-            services: What the handlers share.
-            directory: The directory.
-        """
-        super().initialize(services)
-        self.directory = directory
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Ask the Hub whose server this is; no user of this service is meant."""
@@ -59,18 +43,12 @@ class ServerHandler(ApiHandler):
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in ("token", "bearer") or not token.strip():
             raise HTTPError(403, "send the Hub token of a user's server")
-        try:
+        with self.in_words():
             server = await self.directory.hub.server_of(token.strip())
-        except HubSilent as silent:
-            raise self._silent(silent) from None
         if server is None:
             raise HTTPError(403, "this is not the Hub token of a user's server")
         self.server = server
         self.current_user = self._jupyter_current_user = User(f"{server.owner}/{server.name}")
-
-    def _silent(self, silent: HubSilent) -> HTTPError:
-        self.directory.note_silence(silent.sentence)
-        return HTTPError(503, HUB_SILENT)
 
     @property
     def named(self) -> str:
@@ -97,7 +75,8 @@ class AllSharesHandler(ServerHandler):
     @ws_authenticated
     async def get(self) -> None:
         """Answer with the ids."""
-        own = await self.directory.of(self.server)
+        with self.in_words():
+            own = await self.directory.of(self.server)
         self.answer(Ids(tuple(listing.id for listing in own)))
 
 
@@ -117,9 +96,11 @@ class ShareHandler(ServerHandler):
         try:
             if asked.id != share:
                 raise Wrong(f"expected the id of the address, {share!r}")
-            self.answer(await self.directory.register(self.server, asked))
+            with self.in_words():
+                found = await self.directory.register(self.server, asked)
         except Wrong as wrong:
             raise HTTPError(400, str(wrong).replace("%", "%%")) from None
+        self.answer(found)
 
     @ws_authenticated
     async def delete(self, share: str) -> None:
@@ -129,7 +110,9 @@ class ShareHandler(ServerHandler):
             share: The id of the share.
         """
         own = self.server
-        if not await self.directory.withdraw(share, lambda it: (it.owner, it.server) == own):
+        with self.in_words():
+            found = await self.directory.withdraw(share, lambda it: (it.owner, it.server) == own)
+        if not found:
             raise HTTPError(404, "this server shares nothing with this id")
         self.set_status(204)
         self.finish()
@@ -144,12 +127,8 @@ class RedeemHandler(ServerHandler):
     async def post(self) -> None:
         """Answer with who it is; 403 with a sentence for the guest where the code is not good."""
         asked = self.body_as(Redemption, "a code as JSON")
-        try:
+        with self.in_words():
             person = await self.directory.redeem(self.server, asked)
-        except NotShared as refusal:
-            raise HTTPError(403, refusal.sentence) from None
-        except HubSilent as silent:
-            raise self._silent(silent) from None
         if person is None:
             raise HTTPError(403, "this code is not good here, or not any more; open the bot again")
         self.answer(person)
@@ -166,7 +145,8 @@ class CheckHandler(ServerHandler):
         asked = self.body_as(Questions, "questions as JSON").ask
         if len(asked) > MOST_CHECKS:
             raise HTTPError(400, f"expected at most {MOST_CHECKS} questions, found {len(asked)}")
-        verdicts = await self.directory.check(self.server, asked)
+        with self.in_words():
+            verdicts = await self.directory.check(self.server, asked)
         for verdict in verdicts:
             if verdict.allowed is None:
                 self.directory.note_silence(verdict.why)

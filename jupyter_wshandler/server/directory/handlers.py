@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,37 +23,24 @@ from ..api import base as api
 from ..api.base import ApiHandler
 from ..pages import HTML, POLICY
 from ..services import Services
+from .base import DirectoryHandler
 from .forservers import (
-    HUB_SILENT,
     AboutHandler,
     AllSharesHandler,
     CheckHandler,
     RedeemHandler,
     ShareHandler,
 )
-from .hub import HubSilent
 from .messages import CODE, HOME, SERVERS, STATE
-from .service import Directory, NotShared, ServerStopped
+from .service import Directory
 
 STATIC = Path(__file__).parents[1] / "static"
 
 _STATE = re.compile(r"[0-9a-f]{64}")
 
 
-class PersonHandler(ApiHandler):
+class PersonHandler(DirectoryHandler):
     """One address of the directory for people: users of the Hub who are logged in."""
-
-    directory: Directory
-
-    def initialize(self, services: Any, directory: Directory) -> None:  # type: ignore[override]
-        """Take what the handlers share.
-
-        Args:
-            services: What the handlers share.
-            directory: The directory.
-        """
-        super().initialize(services)
-        self.directory = directory
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may: a service of the Hub is no person."""
@@ -81,7 +66,8 @@ class OverviewHandler(PersonHandler):
     @ws_authenticated
     async def get(self) -> None:
         """Answer with what is shared with who asks, and by them."""
-        found = await self.directory.overview(self.person, self.current_user.groups)
+        with self.in_words():
+            found = await self.directory.overview(self.person, self.current_user.groups)
         self.finish(json.dumps(found))
 
 
@@ -96,7 +82,9 @@ class StopHandler(PersonHandler):
             share: The id of the share.
         """
         person = self.person
-        if not await self.directory.withdraw(share, lambda listing: listing.owner == person):
+        with self.in_words():
+            found = await self.directory.withdraw(share, lambda it: it.owner == person)
+        if not found:
             raise HTTPError(404, "you share nothing with this id")
         self.set_status(204)
         self.finish()
@@ -179,7 +167,7 @@ class OpenHandler(PageHandler):
             share: The id of the share.
         """
         self.refuse_frames()
-        with _in_words(self.directory):
+        with self.in_words():
             where = await self.directory.open(self.person, share)
         self.redirect(where)
 
@@ -198,22 +186,9 @@ class CodeHandler(PageHandler):
         state = self.get_query_argument(STATE, "")
         if not _STATE.fullmatch(state):
             raise HTTPError(400, "this address is not complete; open the bot from the list")
-        with _in_words(self.directory):
+        with self.in_words():
             where, code = await self.directory.code(self.person, share, state)
         self.redirect(f"{where}?{urlencode({CODE: code})}")
-
-
-@contextmanager
-def _in_words(directory: Directory) -> Iterator[None]:
-    """Turn what the directory raises into answers for a person."""
-    try:
-        yield
-    except NotShared as refusal:
-        status = 503 if isinstance(refusal, ServerStopped) else 403
-        raise HTTPError(status, refusal.sentence.replace("%", "%%")) from None
-    except HubSilent as silent:
-        directory.note_silence(silent.sentence)
-        raise HTTPError(503, HUB_SILENT) from None
 
 
 def rules(services: Services, directory: Directory, base_url: str) -> list[Rule]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from ...sessions.thread import StoreThread
 from .codes import Codes, Grant
@@ -17,8 +18,15 @@ from .messages import ARRIVAL, HOME, Listing, Person, Question, Redemption, Regi
 from .registry import Registry, is_among
 from .stores import ListingStore
 
+T = TypeVar("T")
+
 PURGE_EVERY = 3600.0
 """Seconds between two removals of what has expired."""
+
+RETRY_EVERY = 5.0
+"""Seconds after which the store is told again what it could not forget."""
+
+STOPPED_ONLY_HERE = "this has ended, but that cannot be stored now; it is tried again"
 
 AT_A_TIME = 10
 """Users that the Hub is asked about at the same time, for one page or one message."""
@@ -32,6 +40,18 @@ class NotShared(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class NotStored(Exception):
+    """What is shared cannot be read or stored now.
+
+    Args:
+        sentence: What that means, in words for who has asked.
+    """
+
+    def __init__(self, sentence: str = "what is shared cannot be read or stored now; try again"):
         super().__init__(sentence)
         self.sentence = sentence
 
@@ -72,6 +92,9 @@ class Directory:
         self._purged = 0.0
         self._writing = asyncio.Lock()
         self._written: dict[str, float] = {}
+        # What has ended and is still stored: a new start must not bring it back.
+        self._ended: dict[str, Listing] = {}
+        self._retry: asyncio.Task[None] | None = None
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -100,16 +123,49 @@ class Directory:
         await asyncio.shield(self._loading)
 
     async def _load(self) -> None:
-        for listing in await self._thread.submit(self._store.load):
+        for listing in await self._ask_store(self._store.load):
             self.registry.put(listing)
+
+    async def _ask_store(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            found: T = await self._thread.submit(function, *args)
+        except Exception as error:
+            self._log.warning("Directory: the store of what is shared fails: %s", error)
+            raise NotStored from error
+        return found
+
+    async def _forget(self) -> None:
+        """Have the store forget what has ended; again in a while where it cannot."""
+        names = list(self._ended)
+        try:
+            await self._ask_store(self._store.delete, names)
+        except NotStored:
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().create_task(
+                    self._forget_later(), name="wshandler directory stores again"
+                )
+            raise
+        for name in names:
+            self._ended.pop(name, None)
+
+    async def _forget_later(self) -> None:
+        while self._ended:
+            await asyncio.sleep(RETRY_EVERY)
+            with suppress(NotStored):
+                async with self._writing:
+                    await self._forget()
+        self._retry = None
 
     async def stop(self) -> None:
         """End what runs, and let go of the store."""
-        for task in (self._loading, self._advising):
+        for task in (self._loading, self._advising, self._retry):
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.wait([task])
         await self.hub.stop()
+        if self._ended:
+            with suppress(Exception):  # there is nobody any more who could be told
+                await asyncio.wait_for(self._thread.submit(self._store.delete, [*self._ended]), 2)
         self._thread.submit(self._store.close)
         self._thread.stop(2.0)
 
@@ -124,6 +180,7 @@ class Directory:
 
         Raises:
             Wrong: It cannot be taken.
+            NotStored: It cannot be stored.
         """
         asked.check()
         await self.loaded()
@@ -148,7 +205,8 @@ class Directory:
         self.registry.check(listing)
         await self._purge()
         # On the disk before anybody is told that it is shared.
-        await self._thread.submit(self._store.put, listing)
+        await self._ask_store(self._store.put, listing)
+        self._ended.pop(listing.id, None)
         self.registry.put(listing)
         self._log.info("Directory: %s shares %s as %s", server.owner, listing.route, listing.id)
         return listing
@@ -159,14 +217,22 @@ class Directory:
         Args:
             share: The id of the share.
             by: Whether it is theirs who asks.
+
+        Raises:
+            NotStored: It has ended, but that cannot be stored yet.
         """
         await self.loaded()
         async with self._writing:
-            listing = self.registry.get(share)
+            listing = self.registry.get(share) or self._ended.get(share)
             if listing is None or not by(listing):
                 return False
+            # Nobody comes in any more, whatever the store does.
             self.registry.remove(share)
-            await self._thread.submit(self._store.delete, [share])
+            self._ended[share] = listing
+            try:
+                await self._forget()
+            except NotStored:
+                raise NotStored(STOPPED_ONLY_HERE) from None
         self._log.info("Directory: %s shares %s no more", listing.owner, share)
         return True
 
@@ -353,7 +419,7 @@ class Directory:
         self._purged = self._clock()
         over = self.registry.purge()
         if over:
-            await self._thread.submit(self._store.delete, over)
+            await self._ask_store(self._store.delete, over)
 
     def note_silence(self, sentence: str) -> None:
         """Write that the Hub could not be asked, at most once a minute for each reason.

@@ -7,7 +7,9 @@ import logging
 import sqlite3
 
 import pytest
+from support.memory import until
 
+from jupyter_wshandler.server.directory import service as services
 from jupyter_wshandler.server.directory.codes import digest
 from jupyter_wshandler.server.directory.hub import (
     HubSilent,
@@ -17,7 +19,12 @@ from jupyter_wshandler.server.directory.hub import (
     server_in,
 )
 from jupyter_wshandler.server.directory.messages import Question, Redemption, Registration, Wrong
-from jupyter_wshandler.server.directory.service import Directory, NotShared, ServerStopped
+from jupyter_wshandler.server.directory.service import (
+    Directory,
+    NotShared,
+    NotStored,
+    ServerStopped,
+)
 from jupyter_wshandler.server.directory.stores import MemoryListings
 
 ADA = ServerId("ada", "")
@@ -162,6 +169,54 @@ async def test_only_the_owner_stops_sharing(directory):
     assert not await directory.withdraw("share-one", lambda listing: listing.owner == "ada")
 
 
+class FailingStore(MemoryListings):
+    """A store that fails for as long as a test says so."""
+
+    fails = False
+
+    def delete(self, shares):
+        if self.fails:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().delete(shares)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    monkeypatch.setattr(services, "RETRY_EVERY", 0.01)
+    return FailingStore()
+
+
+def of_ada(listing):
+    return listing.owner == "ada"
+
+
+async def test_what_ended_while_the_store_failed_does_not_come_back_with_a_new_start(hub, failing):
+    directory = Directory(hub, failing, "/services/bots/", logging.getLogger("directory"))
+    await directory.register(ADA, SHARED)
+    failing.fails = True
+    with pytest.raises(NotStored, match="has ended, but that cannot be stored now"):
+        await directory.withdraw("share-one", of_ada)
+    with pytest.raises(NotShared):
+        await directory.open("bob", "share-one")
+    with pytest.raises(NotStored):  # once more is no "there is nothing with this id"
+        await directory.withdraw("share-one", of_ada)
+    assert not await directory.withdraw("share-one", lambda listing: listing.owner == "bob")
+    failing.fails = False
+    await until(lambda: not failing.load(), "the end of what was stored")
+    await directory.stop()
+
+
+async def test_what_could_not_be_forgotten_is_forgotten_at_the_stop_at_last(hub, failing):
+    directory = Directory(hub, failing, "/services/bots/", logging.getLogger("directory"))
+    await directory.register(ADA, SHARED)
+    failing.fails = True
+    with pytest.raises(NotStored):
+        await directory.withdraw("share-one", of_ada)
+    failing.fails = False
+    await directory.stop()
+    assert failing.load() == []
+
+
 async def test_the_page_tells_each_what_is_theirs(directory):
     await directory.register(ADA, SHARED)
     bob = await directory.overview("bob", ["staff"])
@@ -218,7 +273,7 @@ async def test_what_is_shared_is_stored_before_it_is_known(directory, store, mon
         raise sqlite3.OperationalError("disk full")
 
     monkeypatch.setattr(store, "put", fails)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(NotStored, match="cannot be read or stored now; try again"):
         await directory.register(ADA, SHARED)
     assert (await directory.overview("bob", []))["with_me"] == []
 
