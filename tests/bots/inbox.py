@@ -10,6 +10,10 @@ async def slow(handler, message):
     await asyncio.sleep(0.1)
 
 
+async def busy(handler, message):
+    await asyncio.sleep(3)
+
+
 def slow_thread(handler, message):
     time.sleep(0.1)
 

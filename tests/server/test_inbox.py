@@ -20,6 +20,8 @@ CONFIG = """
 url:
   slow: {pattern: /slow, handler: WebSocketHandler,
          kwargs: {on_message: bots.slow, max_message: 10MiB, compression: true}}
+  busy: {pattern: /busy, handler: WebSocketHandler,
+         kwargs: {on_message: bots.busy, max_message: 10MiB, compression: true}}
   thread: {pattern: /thread, handler: WebSocketHandler,
            kwargs: {on_message: bots.slow_thread, max_message: 10MiB, compression: true}}
   small: {pattern: /small, handler: WebSocketHandler,
@@ -95,9 +97,10 @@ def test_65_messages_of_10_mib_that_wait_for_a_callback_cost_one_of_them(
     tmp_path, transport, what
 ) -> None:
     # A server of its own: what the C library has kept of earlier messages would hide the growth.
+    # And one message at work: a text that is read after another may move in the heap as it grows.
     with slow_bots(tmp_path, transport) as server:
         left(server)
-        assert growth_of(server, "/slow", what) < SIZE + SLACK
+        assert growth_of(server, "/busy", what) < SIZE + SLACK
 
 
 @pytest.mark.parametrize("what", list(STREAMS))
