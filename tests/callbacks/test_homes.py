@@ -549,6 +549,7 @@ async def test_looking_for_it_runs_no_code_of_the_users(manager) -> None:
 # ---- words and globals -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unclosed")
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
 async def test_the_log_says_what_to_do_below_sqlite3s_own_words(manager, caplog, wrapped) -> None:
     def on_message(handler, message):
@@ -570,6 +571,7 @@ async def test_the_log_says_what_to_do_below_sqlite3s_own_words(manager, caplog,
     assert "run: loop" in caplog.text
 
 
+@pytest.mark.usefixtures("unclosed")
 @pytest.mark.parametrize("how", ["task", "timer"], ids=["start_task", "a timer of Tornado's"])
 async def test_so_does_that_of_a_task_and_of_a_timer_which_run_on_the_loop(
     manager, caplog, how
