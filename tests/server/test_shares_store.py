@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from contextlib import closing
 
 import pytest
 import websockets.exceptions
@@ -19,7 +20,7 @@ url:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
-    with sqlite3.connect(folder / "store.db") as connection:
+    with closing(sqlite3.connect(folder / "store.db")) as connection, connection:
         connection.execute("CREATE TABLE wshandler_shares (id TEXT PRIMARY KEY)")  # another one's
     connection.close()
     with running_server(

@@ -127,7 +127,7 @@ def test_kill_9_loses_no_session(tmp_path, ends):
         server.process.wait(10)
         file = tmp_path / ".jupyter-state" / "data" / "wshandler-sessions.db"
         wait_for(file.exists, what="the file")
-        with sqlite3.connect(file) as database:
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
             rows = dict(database.execute("SELECT id, value FROM wshandler_sessions"))
         assert json.loads(rows[name]) == {"said": "remember"}
 

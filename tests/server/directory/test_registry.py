@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -154,7 +155,7 @@ def test_a_row_that_cannot_be_read_costs_no_other(tmp_path):
     store = open_listings(url)
     store.put(listing())
     store.close()
-    with sqlite3.connect(tmp_path / "sessions.db") as file:
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as file, file:
         file.execute("INSERT INTO wshandler_directory VALUES ('share-bad', '{\"id\": 5}')")
     file.close()
     assert open_listings(url).load() == [listing()]
