@@ -34,6 +34,8 @@ c.JupyterHub.services.append(
         ],
         # The service is the administrator's own: the Hub need not ask whether it may know a name.
         "oauth_no_confirm": True,
+        # Seconds that the Hub waits for it, without which the Hub does not start.
+        "timeout": 120,
     }
 )
 

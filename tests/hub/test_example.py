@@ -56,6 +56,7 @@ def running_example(folder: Path) -> Iterator[RunningHub]:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY_"))},
         "PORT": str(port),
+        "LAB": "0",
         "TMPDIR": str(folder),
         "PYTHONUNBUFFERED": "1",
     }
