@@ -88,7 +88,7 @@ demo: $(VENV)/.installed ## talk to the example bots, then serve their page (ONC
 	@$(BIN)/python -m jupyter_wshandler demo $(if $(ONCE),--once) $(ARGS)
 
 .PHONY: hub
-hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with bots to click through (PORT=9000: elsewhere)
+hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with bots to click through (PORT=9000: elsewhere; LAB=0: no JupyterLab)
 	@if ! [ -x $(BIN)/configurable-http-proxy ]; then \
 	  echo "JupyterHub needs its proxy, and that needs npm. On Debian: apt-get install nodejs npm" >&2; \
 	  exit 1; \

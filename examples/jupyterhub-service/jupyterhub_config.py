@@ -1,5 +1,6 @@
 # Bots for everybody as a service of the Hub: one server, which nobody has to start, and in which
-# there is nothing but bots. Copy the block into your jupyterhub_config.py, or load this file there:
+# there is nothing but bots. It is the directory, too: users share bots of their own servers by it.
+# Copy it to the end of your jupyterhub_config.py, or load this file there:
 #
 #     load_subconfig("/path/to/jupyterhub-service/jupyterhub_config.py")
 
@@ -26,7 +27,6 @@ c.JupyterHub.services.append(
         "command": [
             *(sys.executable, "-m", "jupyter_wshandler", "serve"),
             *(str(here / "routes" / "wshandler.yaml"), "--bots-only"),
-            "--WSHandlerApp.session_store=memory://",
             # As for users' own servers: the cookie alone opens no socket.
             "--WSHandlerApp.enforce=xsrf=ticket",
             # In a container one is often root, which Jupyter refuses to be unless told.
@@ -34,6 +34,8 @@ c.JupyterHub.services.append(
         ],
         # The service is the administrator's own: the Hub need not ask whether it may know a name.
         "oauth_no_confirm": True,
+        # Seconds that the Hub waits for it, without which the Hub does not start.
+        "timeout": 120,
     }
 )
 
@@ -42,3 +44,16 @@ c.JupyterHub.services.append(
 c.JupyterHub.load_roles.append(
     {"name": "use-bots", "users": ["ada", "bob"], "scopes": ["access:services!service=bots"]}
 )
+
+# What makes a directory of it: it may ask the Hub who is in which group, and where whose server is,
+c.JupyterHub.load_roles.append(
+    {
+        "name": "directory",
+        "services": ["bots"],
+        "scopes": ["read:users:name", "read:users:groups", "read:servers"],
+    }
+)
+
+# and users' servers know where it is: `bot.share(users=["bob"])`. This is the service's own address
+# with its prefix, for servers on this machine; a Hub with a `base_url` has that in the prefix, too.
+c.Spawner.environment.update({"WSHANDLER_DIRECTORY_URL": f"http://127.0.0.1:{port}/services/bots/"})

@@ -35,6 +35,9 @@ url = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/"
 # Only this machine reaches it: passwords travel in clear.
 c.JupyterHub.bind_url = url
 
+# By which address people reach it: servers begin links with it, as they see their own alone.
+c.JupyterHub.public_url = url
+
 # Two more ports, for the Hub itself and for what it tells its proxy, behind the public one.
 c.JupyterHub.hub_port = free_port()
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{free_port()}"
@@ -90,10 +93,6 @@ c.JupyterHub.load_roles.append(
     }
 )
 
-# Bots that all users talk to on one server: see ../jupyterhub-service.
-load_subconfig(str(here.parent / "jupyterhub-service" / "jupyterhub_config.py"))  # noqa: F821
-c.JupyterHub.services[-1]["environment"] = {"HOME": str(state)}
-
 # ---- what everybody's server is like ------------------------------------------------------------
 
 # Processes of this user on this machine, with a home below the temporary folder. It keeps nobody
@@ -108,7 +107,7 @@ c.Spawner.environment = {
     # Where jupyter_server_config.py is. A real one goes to /etc/jupyter and needs no such line;
     # then ~/.jupyter wins over it, where this variable wins over ~/.jupyter.
     "JUPYTER_CONFIG_PATH": str(here),
-    # A plain Jupyter server, where JupyterLab's would be the default if it is installed.
+    # A plain Jupyter server; JupyterLab is at /user/<name>/lab if it is installed.
     "JUPYTERHUB_SINGLEUSER_APP": "jupyter-server",
 }
 
@@ -121,11 +120,20 @@ c.Spawner.args = [
     "--WSHandlerApp.enforce=xsrf=ticket",
 ]
 
-# The bots need no JupyterLab, and a server without it starts in half the time.
-c.Spawner.args.append("--ServerApp.jpserver_extensions=jupyterlab=False")
+# JupyterLab is for notebooks, and the bots need none: with LAB=0 servers start in half the time.
+if os.environ.get("LAB") == "0":
+    c.Spawner.args.append("--ServerApp.jpserver_extensions=jupyterlab=False")
+# On a small machine its start can take longer than the 30 s that a Hub waits for a server.
+c.Spawner.http_timeout = 120
 if os.geteuid() == 0:
     # In a container one is often root, which Jupyter refuses to be unless told.
     c.Spawner.args.append("--allow-root")
+
+# ---- bots for all, and the page where users find what they share with each other -----------------
+
+# See ../jupyterhub-service. It comes last, as it adds to what stands above.
+load_subconfig(str(here.parent / "jupyterhub-service" / "jupyterhub_config.py"))  # noqa: F821
+c.JupyterHub.services[-1]["environment"] = {"HOME": str(state)}
 
 print(
     f"""
@@ -136,7 +144,7 @@ JupyterHub will be at {url} in a few seconds.
     bob      {password}
     grace    {admin_password}    (an admin)
 
-Bots for all of them are at {url}services/bots/
+Bots for all of them, and those that they share with each other, are at {url}services/bots/
 
 Ctrl-C stops it and its servers.
 """,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jupyter_server.base.handlers import PrometheusMetricsHandler, RedirectWithParams
@@ -18,7 +18,6 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.routing import Matcher, PathMatches, Rule, RuleRouter
 from tornado.web import Application, HTTPError, stream_request_body
 
-from ..config.patterns import address_of
 from ..manager.manager import WebSocketManager
 from . import pages
 from .access.identity import hub_auth_of
@@ -91,9 +90,6 @@ class Gate(RuleRouter):
         provider: Jupyter's identity provider: its addresses are those of login and logout.
     """
 
-    home = ""
-    """Where the root leads, if there is neither Jupyter's `default_url` nor a page of a route."""
-
     def __init__(self, application: Application, provider: Any) -> None:
         super().__init__()
         self._application = application
@@ -106,6 +102,8 @@ class Gate(RuleRouter):
         self._core = [rule for rule in application.wildcard_router.rules if self._is_wanted(rule)]
         self._first: list[Rule] = []
         self._ours: list[Rule] = []
+        self._directory = ""
+        self._goes_first: Callable[[], bool] = bool
         application.settings[ONLY] = self
 
     def _is_wanted(self, rule: Rule) -> bool:
@@ -132,6 +130,27 @@ class Gate(RuleRouter):
         """
         self._ours += rules
         self._first += first
+
+    def lead_to(self, directory: str, goes_first: Callable[[], bool]) -> None:
+        """Have the root lead to a page that lists bots, where Jupyter's `default_url` says nothing.
+
+        Args:
+            directory: The path of the page.
+            goes_first: Returns whether it does so also where a bot has a page of its own.
+        """
+        self._directory, self._goes_first = directory, goes_first
+
+    def home(self, manager: WebSocketManager) -> str:
+        """Return where the root leads, if `default_url` does not say it; "" for nowhere.
+
+        Args:
+            manager: Owns the routes.
+        """
+        if self._directory and self._goes_first():
+            return self._directory
+        served = manager.served
+        _, path = next(pages.openable(served.configured), (None, ""))
+        return served.base_url.rstrip("/") + path if path else self._directory
 
     def open(self, app: Any) -> None:
         """Let requests in, to what is on the list, and to the files of the extension.
@@ -196,14 +215,8 @@ class HomeMatcher(Matcher):
             return None
         url = self._default_url
         if url == base_url or not self._gate.leads_somewhere(url):
-            url = next(self._pages(base_url.rstrip("/")), self._gate.home)
+            url = self._gate.home(self._manager)
         return {"target_kwargs": {"url": url, "permanent": False}} if url else None
-
-    def _pages(self, prefix: str) -> Iterator[str]:
-        for route in self._manager.served.configured:
-            path = address_of(route.config.pattern)
-            if path and "{" not in path and route.regex is not None and pages.exists(route):
-                yield prefix + path
 
 
 def shut(app: Any, lost: Iterable[bytes]) -> Gate | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
 from tornado.httputil import HTTPServerRequest
 
+from ..config.patterns import address_of
 from ..routes import Route
 from .folder import PageFile, opened
 
@@ -29,6 +31,18 @@ POLICY = (
 def exists(route: Route) -> bool:
     """Return whether a route has a page: the built-in chat, unless it names another or none."""
     return route.config.page is not False
+
+
+def openable(routes: Iterable[Route]) -> Iterator[tuple[Route, str]]:
+    """Yield the routes that have a page at one address, each with its path below the base URL.
+
+    Args:
+        routes: The routes; a pattern with parts has no address before somebody chooses them.
+    """
+    for route in routes:
+        path = address_of(route.config.pattern) if route.regex is not None else None
+        if path and "{" not in path and exists(route):
+            yield route, path
 
 
 def is_visit(request: HTTPServerRequest) -> bool:

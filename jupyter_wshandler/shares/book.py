@@ -19,6 +19,7 @@ from .share import (
     CHANGED,
     EXPIRED,
     REVOKED,
+    UNSHARED,
     USED_UP,
     Issued,
     People,
@@ -284,7 +285,8 @@ class ShareBook:
         kept = self._kept.get(share_id)
         if kept is None or ended_by_now(kept.share):
             return False
-        ended = self._end(kept, REVOKED, by)
+        # Whom it is for by name has found it in a list, and knows of no link.
+        ended = self._end(kept, REVOKED if kept.share.people is None else UNSHARED, by)
         try:
             await self._writer.put(ended)
         except BaseException:

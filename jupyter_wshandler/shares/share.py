@@ -16,6 +16,7 @@ from ..config.model import Place, RouteConfig
 
 EXPIRED = "this link has expired"
 REVOKED = "this link has been revoked"
+UNSHARED = "this is not shared any more"
 USED_UP = "this link has been used by as many as it may"
 CHANGED = "the rules of this bot have changed since the link was made; ask for a new one"
 """Why a share has ended: what guests are told, at most 123 bytes, as a close frame holds them."""

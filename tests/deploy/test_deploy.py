@@ -14,6 +14,8 @@ from traitlets.config import Config
 from jupyter_wshandler.cli import parser
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.server.app import HUB_IDLE
+from jupyter_wshandler.server.directory.hub import NEEDED_SCOPES
+from jupyter_wshandler.server.directory.start import VARIABLE, checked_url
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -153,6 +155,16 @@ def test_the_chart_sends_people_to_the_service_of_the_manifest(service):
     assert environment["JUPYTERHUB_CLIENT_ID"] == f"service-{name}"
     probed = container["readinessProbe"]["httpGet"]
     assert probed == {"path": f"/services/{name}/wshandler/api/health", "port": port}
+
+
+def test_the_chart_makes_a_directory_of_the_service_and_tells_users_servers_of_it(service):
+    text = (EXAMPLES / "z2jh" / "service-values.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    role = values["hub"]["loadRoles"]["directory"]
+    name = service["Service"]["metadata"]["name"]
+    assert (role["services"], sorted(role["scopes"])) == ([name], sorted(NEEDED_SCOPES))
+    address = values["singleuser"]["extraEnv"][VARIABLE]
+    assert checked_url(address).endswith(f"/services/{name}/")
 
 
 def test_the_command_of_the_manifest_is_one_for_bots_only(service):

@@ -53,7 +53,7 @@ def signed_in(context: BrowserContext, service, user: str) -> Page:
     page.set_default_timeout(SECONDS)
     page.goto(service.hub.door.url(service.page))
     sign_in_at_hub(page, user, service.hub.password_of(user))
-    expect(page.get_by_role("heading", name="Shared bots")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_role("heading", name="Bots", exact=True)).to_be_visible(timeout=SECONDS)
     return page
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,11 +16,14 @@ from pathlib import Path
 import pytest
 from support.hub import START_SECONDS, RunningHub, alive
 from support.hubclient import Door
+from support.hubnotebook import kernel_of
 from support.need import need
 from support.server import free_port, wait_for
 from websockets.exceptions import ConnectionClosed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "jupyterhub"
+
+README = EXAMPLE.parent / "jupyterhub-service" / "README.md"
 
 PASSWORD = re.compile(r"^ +(ada|bob|grace) +(\S+)", re.MULTILINE)
 
@@ -52,6 +56,7 @@ def running_example(folder: Path) -> Iterator[RunningHub]:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY_"))},
         "PORT": str(port),
+        "LAB": "0",
         "TMPDIR": str(folder),
         "PYTHONUNBUFFERED": "1",
     }
@@ -207,13 +212,25 @@ def ticketed_at_service(browser, path: str) -> str:
     return browser.ticketed(Here, path)
 
 
+def listed(browser) -> dict:
+    """Return what the service's page lists for who is logged in there."""
+    answer = browser.fetch(service("wshandler/api/directory"))
+    assert answer.status == 200, answer.text
+    return answer.json()
+
+
 def test_the_service_greets_each_user_by_name_on_one_server(hub):
     wait_for(
         lambda: hub.script().fetch(service("wshandler/api/health")).status == 200, 60, "it", 0.2
     )
     for name, groups in (("ada", "staff"), ("bob", "none")):
         browser = hub.browser(name)
+        # The root leads to the list, and that to the bot.
         page = browser.visit(service())
+        assert (page.status, page.url) == (200, hub.door.url(service("wshandler/directory")))
+        here = listed(browser)["here"]
+        assert [bot["route"] for bot in here] == ["helpdesk", "staff"][: 1 + (name == "ada")]
+        page = browser.visit(here[0]["open"])
         assert (page.status, page.url) == (200, hub.door.url(service("helpdesk")))
         assert "<title>Help desk</title>" in page.text
         greeting, answer = asked(browser, "helpdesk", "hi")
@@ -231,3 +248,36 @@ def test_the_service_has_nothing_but_bots_for_the_admin_either(hub):
         for verb in ("GET", "POST"):
             assert grace.fetch(service(path), method=verb).status == 404
     assert "can also open a terminal" not in hub.log_text()
+
+
+CELL = """
+import jupyter_wshandler as wsh
+
+
+def on_message(handler, message):
+    return f"{message} yourself, {handler.current_user.name}"
+
+
+bot = wsh.serve("/tuesdaybot", on_message=on_message)
+share = bot.share("Tuesday's bot", users=["bob"], expires="2h")
+print(share.url)
+"""
+"""What the README of the service has ada run."""
+
+
+def test_ada_shares_a_bot_of_her_notebook_with_bob_as_the_readme_says(hub, server):
+    told = textwrap.indent(CELL.replace("print(share.url)", "share").strip(), "   ")
+    assert told in README.read_text()
+    with kernel_of(hub, server, token_of(hub, "ada")) as book:
+        link = book.run(CELL).text.strip()
+        assert link.startswith(hub.door.url(service("wshandler/directory/open/")))
+        bob = hub.browser("bob")
+        assert bob.visit(service()).status == 200
+        (found,) = listed(bob)["with_me"]
+        assert (found["owner"], found["label"]) == ("ada", "Tuesday's bot")
+        assert found["open"] == link
+        assert bob.visit(link).url == hub.door.url(server.at("tuesdaybot"))
+        page = bob.fetch(server.at("tuesdaybot"), headers={"Accept": "text/html"})
+        assert (page.status, "<title>tuesdaybot" in page.text) == (200, True)
+        book.run("share.revoke()")
+        assert bob.visit(link).status == 403

@@ -142,3 +142,33 @@ def test_the_card_stays_the_same_while_people_come_and_go_and_a_cell_is_run_agai
         assert notebook.problems == []
     finally:
         notebook.close()
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("http://127.0.0.1:1/pingbot?share_token=abc", "{here}/pingbot?share_token=abc"),
+        ("http://localhost:1/services/bots/x", "{here}/services/bots/x"),
+        ("http://[::1]:1/pingbot", "{here}/pingbot"),
+        ("https://hub.example.org/pingbot", "https://hub.example.org/pingbot"),
+        ("http://127.0.0.1.example.org/pingbot", "http://127.0.0.1.example.org/pingbot"),
+    ],
+)
+def test_the_link_of_a_card_is_none_to_a_machines_own_address_where_the_page_knows_a_better_one(
+    stranger, server, link, shown
+):
+    here = f"http://localhost:{server.port}"
+    page = stranger.new_page()
+    empty = "<!doctype html><p id=place></p>"
+    page.route(f"{here}/empty", lambda route: route.fulfill(body=empty, content_type="text/html"))
+    page.goto(f"{here}/empty")
+    state = {"key": "one", "id": "share-one", "bot": "pingbot", "label": "", "state": "open"}
+    state |= {"reason": "", "url": link, "expires": None, "uses": None, "usesLeft": None}
+    state |= {"people": [], "count": 0, "for": []}
+    page.evaluate(
+        """async ([script, state]) => {
+          (await import(script)).mount(document.querySelector('#place'), state);
+        }""",
+        [f"{here}/user/ann@example.org/static/wshandler/share.js", state],
+    )
+    expect(page.locator(".wshandler-share .link")).to_have_value(shown.format(here=here))

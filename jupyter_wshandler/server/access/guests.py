@@ -25,6 +25,7 @@ from ...shares.share import (
     CHANGED,
     EXPIRED,
     REVOKED,
+    UNSHARED,
     USED_UP,
     Guest,
     GuestCard,
@@ -50,6 +51,7 @@ NAMED = "this bot is shared with people by their names; open it from the page th
 REASONS = {
     EXPIRED: "expired",
     REVOKED: "revoked",
+    UNSHARED: "revoked",
     USED_UP: "used_up",
     CHANGED: "changed",
     SWITCHED_OFF: "off",

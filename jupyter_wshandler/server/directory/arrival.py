@@ -21,7 +21,7 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, stream_request_body
 
 from ...routes import Route
-from ...shares.share import Share, ShareEnded, new_card
+from ...shares.share import UNSHARED, Share, ShareEnded, new_card
 from ...shares.stores import StoreFailed
 from ..access.guests import Claim
 from ..access.identity import cookie_port, is_secure
@@ -33,7 +33,7 @@ from ..services import Services
 from .client import DirectoryError
 from .codes import digest
 from .messages import ARRIVAL, CODE, HOME, STATE
-from .named import SILENT, STOPPED, NamedGuests
+from .named import SILENT, NamedGuests
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -104,7 +104,7 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
         share = self.services.shares.get(share_id)
         if share is None or share.people is None:
             self.named_guests.forget(share_id)
-            raise HTTPError(403, STOPPED)
+            raise HTTPError(403, UNSHARED)
         found = self.services.manager.table.find(share.path)
         if found is None:
             raise HTTPError(503, GONE)

@@ -1,6 +1,7 @@
 """What people see of the directory, at ``<base_url>/wshandler/directory``.
 
-The page lists what is shared with who is logged in, and what they share. `open` leads to the bot:
+The page lists the bots of this service that who is logged in may use, what is shared with them, and
+what they share. `open` leads to the bot:
 to the server that it runs in, which sends the browser back for a code, and lets it in with that.
 """
 
@@ -19,6 +20,10 @@ from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError
 
+from ...routes import Route
+from .. import pages
+from ..access.authorize import resource_of
+from ..access.identity import is_allowed
 from ..api import base as api
 from ..api.base import ApiHandler
 from ..pages import HTML, POLICY
@@ -65,10 +70,38 @@ class OverviewHandler(PersonHandler):
 
     @ws_authenticated
     async def get(self) -> None:
-        """Answer with what is shared with who asks, and by them."""
+        """Answer with the bots that are here for who asks, those shared with them, and by them."""
         with self.in_words():
             found = await self.directory.overview(self.person, self.current_user.groups)
+        with self.answering():
+            found["here"] = [
+                {
+                    "route": route.name,
+                    "state": "broken" if route.error else "running",
+                    "open": self.directory.home.rstrip("/") + path,
+                }
+                for route, path in pages.openable(self.services.manager.served.configured)
+                if await self.may_open(route)
+            ]
         self.finish(json.dumps(found))
+
+    async def may_open(self, route: Route) -> bool:
+        """Return whether who asks may use a route, as far as is known without its `condition`.
+
+        Args:
+            route: One of this service's own.
+
+        Raises:
+            Unanswered: The Authorizer has failed, or does not answer.
+            ClientGone: Nobody waits for the answer.
+        """
+        # Of one whose configuration cannot be read, nobody knows whom it is for.
+        if route.config_error or not is_allowed(self.current_user, route.config.auth):
+            return False
+        try:
+            return await self.may(resource_of(route))
+        except HTTPError:  # its way to say no
+            return False
 
 
 class StopHandler(PersonHandler):

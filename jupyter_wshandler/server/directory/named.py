@@ -18,7 +18,7 @@ import msgspec
 
 from ...routes import Route
 from ...shares.book import ShareBook
-from ...shares.share import GuestCard, Share, ShareError
+from ...shares.share import UNSHARED, GuestCard, Share, ShareError
 from ...shares.stores import StoreFailed
 from .. import pages
 from .client import DirectoryClient, DirectoryError
@@ -41,7 +41,6 @@ REMEMBER = 10_000
 """Answers that are kept; the oldest are forgotten first."""
 
 SILENT = "nobody can be asked now whether this is shared with you; try again"
-STOPPED = "this is not shared any more"
 NO_DIRECTORY = "this server lets nobody in by name any more"
 
 _SAFE = "/%!$&'()*+,;=:@~"
@@ -313,7 +312,7 @@ class NamedGuests:
         """End a share here that the directory does not know any more."""
         for connection in self._guests.connections(share_id):
             if not connection.closed:
-                self._guests.put_out(connection, STOPPED)
+                self._guests.put_out(connection, UNSHARED)
         try:
             await self._book.revoke(share_id)
         except StoreFailed as error:

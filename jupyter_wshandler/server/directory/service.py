@@ -63,6 +63,9 @@ class ServerStopped(NotShared):
 class Directory:
     """What people of one Hub share with each other by name.
 
+    Attributes:
+        lacks_scopes: Whether the Hub has said that this service may not ask what it needs to.
+
     Args:
         hub: Is asked who is who.
         store: Keeps what is shared.
@@ -81,6 +84,7 @@ class Directory:
     ) -> None:
         self.hub = hub
         self.home = home
+        self.lacks_scopes = False
         self.registry = Registry(clock)
         self.codes = Codes()
         self._clock = clock
@@ -111,6 +115,7 @@ class Directory:
         except HubSilent as silent:
             self.note_silence(silent.sentence)
             return
+        self.lacks_scopes = bool(missing)
         if missing:
             self.note_silence(lacking(missing))
 

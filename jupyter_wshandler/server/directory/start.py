@@ -128,9 +128,12 @@ def _directory_of(app: Any, base_url: str, hub_auth: Any) -> Directory | None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
-    app.gate.home = url_path_join(base_url, HOME)  # for the Hub's menu of services
     store = open_listings(app.session_store, log=app.log)
-    return Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
+    directory = Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
+    # For the Hub's menu of services; but a service that was given bots and no scopes of a
+    # directory has nothing to list that its one bot does not show better.
+    app.gate.lead_to(url_path_join(base_url, HOME), lambda: not directory.lacks_scopes)
+    return directory
 
 
 def checked_url(url: str) -> str:

@@ -1,4 +1,5 @@
-// The page of the directory: what is shared with who is logged in, and what they share.
+// The page of the directory: the bots of its own service that who is logged in may use, what is
+// shared with them, and what they share.
 //
 // It asks its own server every few seconds while somebody looks at it. All that comes is text of
 // other people's and becomes text: nothing of it is ever taken for HTML.
@@ -8,7 +9,11 @@ const PATIENCE = 20_000;  // milliseconds that the server has for an answer
 
 const main = document.querySelector('main');
 const notice = main.querySelector('.notice');
-const lists = {with_me: main.querySelector('.with-me'), by_me: main.querySelector('.by-me')};
+const lists = {
+  here: main.querySelector('.here'),
+  with_me: main.querySelector('.with-me'),
+  by_me: main.querySelector('.by-me'),
+};
 const API = new URL('api/directory', new URL(main.dataset.home, location.href));
 
 const EMPTY = {
@@ -67,6 +72,7 @@ const STATES = {
   running: () => 'ready',
   stopped: (share) => `${whose(share)} is stopped`,
   unknown: () => 'nobody can say whether its server runs',
+  broken: () => 'out of order',
 };
 
 function whose({owner, server}) {
@@ -79,33 +85,37 @@ function people({users, groups}) {
   return `With ${names.join(', ')}`;
 }
 
-function card(share, own) {
-  const title = make('h3', '', share.label || share.route);
-  const what = make('div', 'what', title);
-  const from = own ? people(share) : `From ${share.owner}`;
-  const until = share.expires === null ? '' : `, until ${when(share.expires)}`;
-  what.append(make('p', '', `${from}${until}`));
-  if (own && share.server) what.append(make('p', '', `On your server “${share.server}”`));
-  const state = make('p', 'state', STATES[share.state](share));
-  state.dataset.state = share.state;
-  what.append(state);
+function card(share, list) {
+  const name = share.label || share.route;
+  const what = make('div', 'what', make('h3', '', name));
+  if (list !== 'here') {
+    const from = list === 'by_me' ? people(share) : `From ${share.owner}`;
+    const until = share.expires === null ? '' : `, until ${when(share.expires)}`;
+    what.append(make('p', '', `${from}${until}`));
+  }
+  if (list === 'by_me' && share.server) what.append(make('p', '', `On your server “${share.server}”`));
+  if (list !== 'here' || share.state !== 'running') {  // where this page is, its service runs
+    const state = make('p', 'state', STATES[share.state](share));
+    state.dataset.state = share.state;
+    what.append(state);
+  }
   const does = make('div', 'does');
-  if (share.state !== 'stopped' && share.page) {
+  if (['running', 'unknown'].includes(share.state) && (share.page || list === 'here')) {
     const open = make('a', 'button main', 'Open');
     open.href = share.open;
-    open.setAttribute('aria-label', `Open ${share.label || share.route}`);
+    open.setAttribute('aria-label', `Open ${name}`);
     does.append(open);
   }
-  if (own) {
+  if (list === 'by_me') {
     const stop = make('button', 'button', 'Stop sharing');
     stop.type = 'button';
-    stop.setAttribute('aria-label', `Stop sharing ${share.label || share.route}`);
+    stop.setAttribute('aria-label', `Stop sharing ${name}`);
     stop.addEventListener('click', () => stopSharing(share, stop));
     does.append(stop);
   }
   const item = make('li', 'card', what);
   if (does.childElementCount) item.append(does);
-  item.dataset.id = share.id;
+  if (share.id) item.dataset.id = share.id;
   return item;
 }
 
@@ -131,10 +141,12 @@ function show(key, shares) {
   const text = JSON.stringify(shares);
   if (shown[key] === text) return;
   shown[key] = text;
+  if (key === 'here') list.parentElement.hidden = !shares.length;
   if (shares.length) {
-    list.replaceChildren(...shares.map((share) => card(share, key === 'by_me')));
+    list.replaceChildren(...shares.map((share) => card(share, key)));
     return;
   }
+  if (key === 'here') return;  // there is nothing that one could do about it
   const [words, code] = EMPTY[key];
   const empty = make('li', 'empty', words);
   if (code) empty.append(make('code', '', code));
@@ -159,8 +171,7 @@ async function look() {
   }
   const found = await answer.json();
   say('');
-  show('with_me', found.with_me);
-  show('by_me', found.by_me);
+  for (const key of Object.keys(lists)) show(key, found[key]);
 }
 
 async function run() {

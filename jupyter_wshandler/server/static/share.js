@@ -15,6 +15,8 @@ import {ask, BASE} from './tickets.js';
 const SECOND = 1000;
 const SAID = 2500;  // milliseconds for which a button says what it has done
 
+const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
+
 const UNITS = [[86400, 'day'], [3600, 'h'], [60, 'min']];
 
 const STYLE = new CSSStyleSheet();
@@ -52,6 +54,13 @@ export function mount(where, state) {
   }
   card.moveTo(place, state);
   return {host: card.host};
+}
+
+// Where nobody has told the server by which address people reach it, a link that a kernel has asked
+// for begins with the one of its own machine. This page came by a better one, such as the Hub's.
+function reachable(url) {
+  const link = url ? new URL(url) : null;
+  return link && LOOPBACK.includes(link.hostname) ? BASE.origin + link.pathname + link.search : url;
 }
 
 const gone = new FinalizationRegistry((key) => {
@@ -136,7 +145,8 @@ class Card {
 
   show() {
     const $ = this.$;
-    const {bot, label, state, reason, url, expires, uses, usesLeft, people, count} = this.state;
+    const {bot, label, state, reason, expires, uses, usesLeft, people, count} = this.state;
+    const url = reachable(this.state.url);
     const open = this.isOpen;
     put($.title, label || bot);
     $.frame.setAttribute('aria-label', `Share of ${bot}`);
@@ -162,7 +172,7 @@ class Card {
   async copy() {
     const $ = this.$;
     try {
-      await navigator.clipboard.writeText(this.state.url);
+      await navigator.clipboard.writeText($.link.value);
     } catch {
       // Only a page that came over TLS, or from this machine, may use the clipboard.
       $.link.focus();

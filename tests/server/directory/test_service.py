@@ -217,6 +217,20 @@ async def test_what_could_not_be_forgotten_is_forgotten_at_the_stop_at_last(hub,
     assert failing.load() == []
 
 
+@pytest.mark.parametrize("missing", [[], ["read:servers"]])
+async def test_a_service_that_the_hub_does_not_let_ask_knows_it(directory, hub, missing):
+    asked = []
+
+    async def missing_scopes():
+        asked.append(True)
+        return missing
+
+    hub.missing_scopes = missing_scopes
+    assert directory.lacks_scopes is False
+    directory.start()
+    await until(lambda: asked and directory.lacks_scopes is bool(missing))
+
+
 async def test_the_page_tells_each_what_is_theirs(directory):
     await directory.register(ADA, SHARED)
     bob = await directory.overview("bob", ["staff"])
