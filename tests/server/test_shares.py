@@ -284,6 +284,7 @@ def test_whoever_opens_another_link_is_another_guest_whatever_cookie_they_have(s
     assert before["session"] != after["session"]
     # The same link again is no second guest.
     assert opened(server, one, "/who", headers={"Cookie": first})[0] == 302
+    assert says(server, "/who", {"Cookie": first})["username"] == before["username"]
     assert next(s["used"] for s in shares(server) if s["id"] == one["id"]) == 1
 
 
@@ -376,7 +377,7 @@ def test_a_link_that_is_only_looked_at_is_not_used(server):
     status, _, sock = server.raw_handshake("/who" + query, replace={"Sec-WebSocket-Key": "no"})
     sock.close()
     assert status == 400
-    assert cookie_of(server, made, "/who")
+    assert says(server, "/who", {"Cookie": cookie_of(server, made, "/who")})["kind"] == "guest"
     assert opened(server, made, "/who")[0] == 403
 
 
@@ -441,6 +442,7 @@ def test_of_thirty_one_who_come_at_once_thirty_are_let_in_and_one_is_told_why(se
 def test_a_guest_who_was_counted_comes_back_to_a_link_that_is_used_up(server):
     made = share(server, route="who", uses=1)
     cookie = {"Cookie": cookie_of(server, made, "/who")}
+    assert says(server, "/who", cookie)["count"] == 1
     assert refused(server, "/who", bearer(made))[0] == 403
     assert says(server, "/who", cookie)["kind"] == "guest"
     assert opened(server, made, "/who", headers=cookie)[0] == 302

@@ -118,6 +118,7 @@ def test_shares_survive_a_server_that_is_killed(tmp_path):
             before = says(ws)
         with first.connect_sync("/who", token=False, headers=bearer(one)) as ws:
             says(ws)
+        only_looked = {"Cookie": cookie_of(first, one, "/who")}
         last = share(first, route="free", expires="1h")
         assert revoke(first, gone["id"]) == 204
         first.stop(signal.SIGKILL)
@@ -132,6 +133,11 @@ def test_shares_survive_a_server_that_is_killed(tmp_path):
         with second.connect_sync("/who", token=False, headers=bearer(one)) as ws:
             says(ws)
         assert why(second, one) == "this link has been used by as many as it may"
+        with pytest.raises(websockets.exceptions.InvalidStatus) as caught:
+            second.connect_sync("/who", token=False, headers=only_looked)
+        assert b"used by as many as it may" in caught.value.response.body
+        with second.connect_sync("/who", token=False, headers=cookie) as ws:
+            assert says(ws)["username"] == before["username"]
         assert why(second, gone) == "this link has been revoked"
         for token in (token_of(one), token_of(gone), token_of(last)):
             assert token.encode() not in database(second)
