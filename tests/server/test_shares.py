@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import websockets.exceptions
 from support.bots import bot_text
+from support.guestsockets import gone_within_a_second, guests_of, seconds_after
 from support.server import running_server, wait_for
 from support.sharing import (
     API,
@@ -135,6 +136,19 @@ def test_a_share_says_who_is_in_and_ends_at_once(server):
     assert revoke(server, made["id"]) == 404
     assert opened(server, made, "/who")[0] == 403
     assert ask(server, "GET", f"{API}/{made['id']}")[0] == 404
+
+
+def test_all_of_a_shares_guests_are_gone_within_a_second_of_its_revocation(server):
+    made, other = share(server, route="who"), share(server, route="who")
+    with guests_of(server, made, "/who") as sockets:
+        for ws in sockets.values():
+            ws.send("hi")
+            assert json.loads(ws.recv(timeout=20))["share"] == made["id"]
+        with server.connect_sync("/who", token=False, headers=bearer(other)) as stays:
+            found = seconds_after(server, "/who", sockets, lambda: revoke(server, made["id"]))
+            stays.send("hi")
+            assert json.loads(stays.recv(timeout=20))["share"] == other["id"]
+    gone_within_a_second(found, "this link has been revoked")
 
 
 # ---- who shares, and what ------------------------------------------------------------------------

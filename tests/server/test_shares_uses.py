@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 
 import pytest
 import websockets.exceptions
 from support.bots import bot_text
+from support.guestsockets import BROWSER, page_ticket, socket_ticket
 from support.server import running_server
 from support.sharing import bearer, cookie_of, opened, share, shares, token_of
 from support.visitor import Visitor
@@ -19,7 +19,6 @@ url:
   folder: {pattern: /folder, handler: WebSocketHandler, kwargs: {<<: *bot, page: dist/}}
 """
 USED_UP = "this link has been used by as many as it may"
-BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +47,6 @@ def refused(server, path, headers) -> str:
         server.connect_sync(path, token=False, headers=headers)
     assert caught.value.response.status_code == 403
     return caught.value.response.body.decode()
-
-
-def ticket_of_page(server, path, cookie) -> str:
-    """Return the ticket that stands in a guest's page."""
-    headers = {"Cookie": cookie, **BROWSER}
-    status, _, body = server.fetch(path, token=False, headers=headers)
-    assert status == 200, body
-    return re.search(r'name="wshandler-guest" content="([\w-]{32})"', body.decode())[1]
-
-
-def ticket_for_socket(server, ticket) -> tuple[int, str]:
-    """Ask for a socket's ticket as a guest's page does."""
-    path = f"/wshandler/guest/{ticket}/ticket"
-    status, _, body = server.fetch(path, method="POST", token=False, headers={"Origin": "null"})
-    return status, json.loads(body)["ticket"] if status == 200 else body.decode()
 
 
 LOOKS = {
@@ -101,8 +85,8 @@ def test_who_only_looks_at_a_link_before_a_person_opens_it_is_no_use_of_it(serve
 def test_of_thirty_one_browsers_at_one_time_thirty_come_in_and_one_reads_why_not(server):
     made = share(server, route="who", uses=30)
     cookies = [cookie_of(server, made, "/who") for _ in range(31)]
-    tickets = [ticket_of_page(server, "/who", cookie) for cookie in cookies]
-    sockets = [ticket_for_socket(server, ticket)[1] for ticket in tickets]
+    tickets = [page_ticket(server, "/who", cookie) for cookie in cookies]
+    sockets = [socket_ticket(server, ticket)[1] for ticket in tickets]
     assert used(server, made) == 0
 
     async def come() -> list:
@@ -124,7 +108,7 @@ def test_of_thirty_one_browsers_at_one_time_thirty_come_in_and_one_reads_why_not
     assert used(server, made) == 30
     for number, each in enumerate(found):
         # All thirty come and go as they like; the one who was too late is told so everywhere.
-        told = ticket_for_socket(server, tickets[number])
+        told = socket_ticket(server, tickets[number])
         headers = {"Cookie": cookies[number], **BROWSER}
         status, _, body = server.fetch("/who", token=False, headers=headers)
         if isinstance(each, str):
