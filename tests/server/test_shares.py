@@ -99,6 +99,17 @@ def test_a_link_is_exchanged_for_a_cookie_and_the_clean_address(server):
     assert found["share"] == made["id"]
 
 
+@pytest.mark.parametrize("name", ["share%5Ftoken", "%73hare_token", "share_token"])
+def test_a_link_that_was_escaped_on_its_way_is_the_same_link(server, name):
+    made = share(server, route="who")
+    token = token_of(made).replace("-", "%2D").replace("_", "%5F")
+    status, head, _ = server.fetch(
+        f"/who?a=1&{name}={token}", token=False, headers={"Accept": "text/html"}
+    )
+    assert (status, head["Location"]) == (302, "./who?a=1")
+    assert says(server, f"/who?{name}={token}")["share"] == made["id"]
+
+
 def test_a_script_comes_by_header_and_by_query(server):
     made = share(server, route="who")
     by_header = says(server, "/who", bearer(made))

@@ -197,6 +197,27 @@ def test_a_share_ends_when_the_rules_of_its_route_change_and_not_before(tmp_path
         assert why(again, made) == words
 
 
+def test_a_link_opens_no_other_bot_that_has_come_to_its_address_and_says_so(tmp_path):
+    with serving(tmp_path) as server:
+        made = share(server, route="free")
+        cookie = {"Cookie": cookie_of(server, made, "/free")}
+        file, reloads = server.folder / "wshandler.yaml", 0
+        for text, is_open in ((YAML.replace("  free:", "  other:"), False), (YAML, True)):
+            file.write_text(text)
+            reloads += 1
+            wait_for(lambda: server.log_text().count("Reloaded") == reloads, what="the reload")  # noqa: B023
+            if is_open:
+                with server.connect_sync("/free", token=False, headers=cookie) as ws:
+                    assert says(ws)["share"] == made["id"]
+                continue
+            words = "the rules of this bot have changed since the link was made; ask for a new one"
+            assert why(server, made, "/free") == words
+            status, _, body = server.fetch(
+                "/free", token=False, headers={**cookie, "Accept": "text/html"}
+            )
+            assert (status, words in html.unescape(body.decode()).lower()) == (403, True)
+
+
 def test_nobody_is_asked_about_a_guest(server):
     made = share(server, route="who")
     asked = server.folder / "asked.log"

@@ -153,7 +153,8 @@ class Guests(Observer):
         Args:
             handler: The request's handler.
         """
-        return ARGUMENT in handler.request.query or _bearer(handler) is not None
+        # However it is written: programs on the way to a reader escape what they like.
+        return ARGUMENT in handler.request.query_arguments or _bearer(handler) is not None
 
     def claim(self, handler: JupyterHandler, route: Route, path: str) -> Claim | None:
         """Return what a request shows of a share, or None where it shows nothing.
@@ -226,9 +227,9 @@ class Guests(Observer):
         """
         if self.policy == "off" or (self.policy == "people" and share.people is None):
             return SWITCHED_OFF
-        if share.route != route.name or share.path != path:
+        if share.path != path:
             return ELSEWHERE
-        if not route.config.auth.guests:
+        if share.route == route.name and not route.config.auth.guests:
             return NO_GUESTS
         return self.book.why_ended(share, route) or ""
 
