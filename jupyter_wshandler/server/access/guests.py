@@ -36,8 +36,8 @@ from ...shares.share import (
     written,
 )
 from ...types import CloseCode
-from .guestcookie import cookie_name, cookie_path
-from .identity import SESSION_DAYS, is_secure
+from .guestcookie import COOKIE_DAYS, cookie_name, cookie_path
+from .identity import is_secure
 from .pagetickets import GuestPage
 from .refusals import SHARE, Refusals
 
@@ -165,9 +165,7 @@ class Guests(Observer):
             path: The route's address in it, below base_url, in its normal spelling.
         """
         token = handler.get_query_argument(ARGUMENT, "")
-        card = read(
-            handler.get_signed_cookie(cookie_name(handler, path), max_age_days=SESSION_DAYS)
-        )
+        card = read(handler.get_signed_cookie(cookie_name(handler, path), max_age_days=COOKIE_DAYS))
         if token:
             claim = self._by_token(token, route, path, card)
             return claim._replace(in_query=True)
@@ -290,7 +288,7 @@ class Guests(Observer):
             card: The guest's.
             path: The route's address in the request, below base_url.
         """
-        days = float(SESSION_DAYS)
+        days = float(COOKIE_DAYS)
         if share.expires is not None:
             days = min(days, max(0.0, share.expires - time.time()) / 86400)
         options: dict[str, Any] = {
