@@ -202,6 +202,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments; the process's own where None.
     """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as of `| head`
+        from .words import nobody_reads
+
+        nobody_reads()
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments, rest = parser().parse_known_args(argv)
     if rest and arguments.command != "serve":
         parser().error(f"unrecognized arguments: {' '.join(rest)}")

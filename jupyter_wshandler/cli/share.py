@@ -17,7 +17,7 @@ from ..client.servers import find_server
 from ..config.summary import printable
 from ..errors import ConnectError, RequestRefused, ServerNotFound
 from .shares import ends, guests, named, shares_table
-from .words import complain, no_server, of_the_command_line
+from .words import complain, no_server, nobody_reads, of_the_command_line
 
 NEVER = ("never", "none", "off")
 
@@ -108,11 +108,17 @@ class _Desk:
         asked |= {"label": wish.label, "expires": _seconds(wish.expires), "page": wish.page}
         asked |= {"users": wish.users, "groups": wish.groups}
         made = self._ask("POST", "shares", asked)
+        if not self._as_json:
+            _say(f"{named(made)}: {guests(made)} may talk to it, {ends(made)}.\n")
+        try:
+            print(json.dumps(made, indent=2) if self._as_json else made["url"], flush=True)
+        except BrokenPipeError:
+            # Nobody has the link, and nobody will be told it again.
+            nobody_reads()
+            self._end(made)
+            return _complain("whoever was to take the link has gone; it is revoked")
         if self._as_json:
-            _print_json(made)
             return 0
-        _say(f"{named(made)}: {guests(made)} may talk to it, {ends(made)}.\n")
-        print(made["url"], flush=True)
         _say("\n" + (_of_people() if wish.users or wish.groups else _of_link(made["url"])))
         _say(
             f"  who is in    jupyter wshandler share --list{self._option}\n"
@@ -136,7 +142,7 @@ class _Desk:
         known = self._all()
         found = [_one_of(known, each) for each in ids]
         for each in found:
-            self._ask("DELETE", f"shares/{quote(str(each['id']), safe='')}")
+            self._end(each)
             if not self._as_json:
                 here = int(each.get("guests") or 0)
                 bye = f" {here} guest{'s' * (here != 1)} had to leave." if here else ""
@@ -144,6 +150,9 @@ class _Desk:
         if self._as_json:
             _print_json({"revoked": [each["id"] for each in found]})
         return 0
+
+    def _end(self, share: dict[str, Any]) -> None:
+        self._ask("DELETE", f"shares/{quote(str(share['id']), safe='')}")
 
     def _all(self) -> list[dict[str, Any]]:
         return list(self._ask("GET", "shares")["shares"])

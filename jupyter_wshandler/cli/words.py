@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -53,3 +54,12 @@ def no_server(target: str, alive: list[Server], *, command: str = "chat") -> str
         "one (jupyter wshandler serve FILE, or jupyter lab), or name one elsewhere:\n"
         f"  jupyter wshandler {command} {path} --url http://host:8888/ --token TOKEN"
     )
+
+
+def nobody_reads() -> None:
+    """Let what is left to be written go nowhere: whoever was to read it has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    finally:
+        os.close(nowhere)

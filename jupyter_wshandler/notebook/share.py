@@ -17,7 +17,7 @@ import msgspec
 from ..connection.connection import Connection
 from ..kernels.events import ShareState
 from .output import LiveOutput
-from .shareview import page_of_share, summary
+from .shareview import Guest, page_of_share, summary
 
 OUTPUTS = 10
 """Outputs of a share that are shown anew when something changes."""
@@ -53,8 +53,8 @@ class Office(Protocol):
             ShareRefused: It has not.
         """
 
-    def connections(self, route: str, share_id: str) -> list[Connection]:
-        """Return who is in by a share."""
+    def inside(self, route: str, share_id: str) -> list[tuple[Connection, Guest]]:
+        """Return who is in by a share: the connections, and whose each is."""
 
     def later(self, seconds: float, function: Callable[[], object]) -> None:
         """Call a function on the bots' loop; from any thread."""
@@ -181,7 +181,15 @@ class Share:
     @property
     def connections(self) -> list[Connection]:
         """Who is in by it now; each is what callbacks get as `handler`."""
-        return self._office.connections(self.route, self.id) if self.id else []
+        return [connection for connection, _ in self._inside()]
+
+    @property
+    def inside(self) -> list[Guest]:
+        """Whose each of them is, as the server has said it, whatever the bot has made of it."""
+        return [guest for _, guest in self._inside()]
+
+    def _inside(self) -> list[tuple[Connection, Guest]]:
+        return self._office.inside(self.route, self.id) if self.id else []
 
     def revoke(self) -> None:
         """End it: the link opens nothing any more, and whoever is in is closed with 4403.

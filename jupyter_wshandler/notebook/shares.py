@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..connection.connection import Connection
 from ..connection.observer import Observer
@@ -19,6 +19,7 @@ from ..kernels.events import OfShares, ShareState
 from .manager import NotebookManager
 from .output import write_below
 from .share import Share
+from .shareview import Guest, guest_of
 
 T = TypeVar("T")
 
@@ -78,6 +79,14 @@ class _Asked:
     refusal: str = ""
 
 
+class _Came(NamedTuple):
+    """A guest who is in, and by what: the name of a route, and the id of a share."""
+
+    connection: Connection
+    share: tuple[str, str]
+    guest: Guest
+
+
 class BotShares(Observer):
     """The shares of this kernel's bots, those that others have made among them.
 
@@ -102,6 +111,7 @@ class BotShares(Observer):
         self._shares: dict[str, dict[str, Share]] = {}
         self._making: dict[int, _Asked] = {}
         self._ending: dict[str, _Asked] = {}
+        self._inside: dict[str, _Came] = {}
         self.script = ""
         """The URL of what shows a share below a cell; empty until a server has answered."""
 
@@ -313,10 +323,13 @@ class BotShares(Observer):
 
     # ---- who is in -------------------------------------------------------------------------------
 
-    def connections(self, route: str, share_id: str) -> list[Connection]:
-        """Return who is in by a share."""
-        found = list(self._link.manager.connections.values())
-        return [c for c in found if c.route == route and not c.closed and _share_of(c) == share_id]
+    def inside(self, route: str, share_id: str) -> list[tuple[Connection, Guest]]:
+        """Return who is in by a share: the connections, and whose each is."""
+        return [
+            (came.connection, came.guest)
+            for came in list(self._inside.values())
+            if came.share == (route, share_id) and not came.connection.closed
+        ]
 
     def later(self, seconds: float, function: Callable[[], object]) -> None:
         """Call a function on the bots' loop; from any thread."""
@@ -325,16 +338,23 @@ class BotShares(Observer):
             loop.call_soon_threadsafe(loop.call_later, seconds, function)
 
     def opened(self, connection: Connection) -> None:
-        """Hear that somebody has come."""
-        self._look(connection)
+        """Hear that somebody has come; who, is kept: a bot may write into its connections."""
+        share_id = _share_of(connection)
+        if share_id:
+            guest = guest_of(connection.current_user)
+            came = _Came(connection, (connection.route, share_id), guest)
+            self._inside[connection.id] = came
+            self._look(came)
 
     def lost(self, connection: Connection) -> None:
         """Hear that somebody has left."""
-        self._look(connection)
+        came = self._inside.pop(connection.id, None)
+        if came is not None:
+            self._look(came)
 
-    def _look(self, connection: Connection) -> None:
-        share_id = _share_of(connection)
-        share = self._shares.get(connection.route, {}).get(share_id) if share_id else None
+    def _look(self, came: _Came) -> None:
+        route, share_id = came.share
+        share = self._shares.get(route, {}).get(share_id)
         if share is not None:
             share.changed()
 

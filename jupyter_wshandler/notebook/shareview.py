@@ -6,9 +6,7 @@ import html
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol
-
-from ..connection.connection import Connection
+from typing import Any, NamedTuple, Protocol
 
 NAMED = 12
 """People that are named; of more there is the number."""
@@ -69,8 +67,8 @@ class Shown(Protocol):
         """As many guests as it will still let in."""
 
     @property
-    def connections(self) -> list[Connection]:
-        """Who is in by it."""
+    def inside(self) -> list[Guest]:
+        """Whose each of its connections is."""
 
 
 def summary(share: Shown) -> str:
@@ -78,7 +76,7 @@ def summary(share: Shown) -> str:
     name = f"{share.label!r} of {share.route}" if share.label else f"of {share.route}"
     if share.state != "open":
         return f"{name}: {share.state}" + (f": {share.reason}" if share.reason else "")
-    parts = ["open", f"{len(people(share.connections))} in"]
+    parts = ["open", f"{len(people(share.inside))} in"]
     if share.uses_left is not None:
         parts.append(f"{share.uses_left} of {share.uses} uses left")
     left = share.seconds_left
@@ -100,27 +98,47 @@ def duration(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
-def people(connections: Iterable[Connection]) -> list[str]:
-    """Return who is behind connections, each person once: three tabs are one."""
+class Guest(NamedTuple):
+    """Whose a connection is, as the server has said it when it opened."""
+
+    username: str
+    name: str
+
+
+def guest_of(user: Any) -> Guest:
+    """Return whose a connection is.
+
+    Args:
+        user: Its `current_user`, before any callback of the bot's has had it.
+    """
+    username = str(getattr(user, "username", ""))
+    name = str(getattr(user, "display_name", "") or getattr(user, "name", "") or username)
+    return Guest(username, name)
+
+
+def people(guests: Iterable[Guest]) -> list[str]:
+    """Return who is in by connections, each person once: three tabs are one.
+
+    Args:
+        guests: Whose each connection is.
+    """
     names: dict[str, str] = {}
-    for connection in connections:
-        user = connection.current_user
-        username = str(getattr(user, "username", ""))
-        names.setdefault(username, _name(user, username))
+    for guest in guests:
+        names.setdefault(guest.username, _name(guest))
     return list(names.values())
 
 
-def _name(user: Any, username: str) -> str:
-    if username.startswith("guest/"):
+def _name(guest: Guest) -> str:
+    if guest.username.startswith("guest/"):
         # All guests of one link have its label for a name: what tells them apart is their id.
-        return f"guest {username[6:10]}"
-    name = str(getattr(user, "display_name", "") or getattr(user, "name", "") or username)
+        return f"guest {guest.username[6:10]}"
+    name = guest.name
     return name if len(name) <= SHORT else name[: SHORT - 1] + "…"
 
 
 def _data(share: Shown, key: str) -> dict[str, Any]:
     """Return what `share.js` shows."""
-    names = people(share.connections)
+    names = people(share.inside)
     live = share.state == "open"
     expires = share.expires
     return {

@@ -21,11 +21,13 @@ from .share import (
     REVOKED,
     UNSHARED,
     USED_UP,
+    GuestCard,
     Issued,
     People,
     Share,
     ShareEnded,
     ShareError,
+    digest_of,
     ended_by_now,
     hash_of,
     terms_of,
@@ -43,6 +45,9 @@ REMEMBER = 31 * 86400.0
 
 LONGEST_WAIT = 30.0
 """Seconds after which the clock is looked at again: it may have been set, or have stood still."""
+
+MOST_GUESTS = 100_000
+"""Guests of a share without a bound who count once; those who come later do at each socket."""
 
 COMPARE_EVERY = 0.5
 """Seconds after which it is looked whether another server of the same folder has ended a share."""
@@ -64,10 +69,11 @@ class ShareBook:
         self._worker = StoreThread("wshandler-shares")
         self._kept: dict[str, Kept] = {}
         self._by_hash: dict[str, str] = {}
+        self._guests: dict[str, set[int]] = {}
         self._watchers: list[Watcher] = []
         self._counts = Counts(store, self._worker, log, self._kept.get, self._heard)
         self._writer = Writer(store, self._worker, log, self._kept.get)
-        self._loading: asyncio.Future[list[Kept]] | None = None
+        self._loading: asyncio.Future[tuple[list[Kept], dict[str, set[int]]]] | None = None
         self._loaded = self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._comparing: asyncio.TimerHandle | None = None
@@ -83,7 +89,7 @@ class ShareBook:
         if self._loaded or self._stopped:
             return
         if self._loading is None:
-            self._loading = self._worker.submit(self._store.load)
+            self._loading = self._worker.submit(lambda: (self._store.load(), self._store.guests()))
         loading = self._loading
         await asyncio.wait([loading], timeout=PATIENCE)
         if not loading.done():
@@ -95,7 +101,8 @@ class ShareBook:
                 self._log.warning("The shares cannot be read: %s", error)
                 raise StoreFailed("the shares cannot be read now; try again") from error
             self._loaded = True
-            self._merge(loading.result())
+            stored, self._guests = loading.result()
+            self._merge(stored)
             self._forget_old()
             self._compare_later()
         elif not self._loaded:
@@ -224,37 +231,58 @@ class ShareBook:
         self._look_at_clock()
         return Issued(share, token)
 
-    async def use(self, share: Share, guest_id: str) -> Share:
-        """Count a new guest; return the share as it is then.
-
-        Of a share with a bound, the use is stored when this returns.
+    def has_counted(self, share: Share, card: GuestCard) -> bool:
+        """Return whether a guest with a card has been counted.
 
         Args:
             share: The share.
-            guest_id: Names the guest.
+            card: The guest's.
+        """
+        return not card.pending or digest_of(card.guest) in self._guests.get(share.id, ())
+
+    async def use(self, share: Share, card: GuestCard) -> bool:
+        """Count a guest; return whether they are one more: who has a pending card counts once.
+
+        Of a share with a bound, the use is stored when this returns. One of a pending card is its
+        guest's for good: they may be in by another socket, and come again without one.
+
+        Args:
+            share: The share.
+            card: The guest's.
 
         Raises:
             ShareEnded: It lets nobody in any more.
             StoreFailed: The use cannot be stored.
         """
         kept = self._kept.get(share.id)
-        words = REVOKED if kept is None else ended_by_now(kept.share)
-        if kept is None or words:
-            raise ShareEnded(words)
+        if kept is None or ended_by_now(kept.share):
+            raise ShareEnded(REVOKED if kept is None else ended_by_now(kept.share))
+        known = self._guests.setdefault(share.id, set())
+        guest = digest_of(card.guest) if card.pending else None
+        if guest in known:
+            return False
         if kept.share.uses_left == 0:
             raise ShareEnded(USED_UP)
         if kept.share.uses is None:
-            return self._count(kept, 1).share
+            if guest is None or len(known) >= MOST_GUESTS:
+                self._count(kept, 1)
+            else:
+                known.add(guest)
+                self._counts.add_guest(kept, guest)
+                self._with_uses(kept, kept.share.used + 1)
+            return True
         # Other servers of the same folder count, too: the store says who is the last one.
-        taking = self._counts.take(kept)
+        taking = self._counts.take(kept, guest)
         try:
             counted = await self._writer.answer(taking)
         except BaseException:
-            taking.add_done_callback(partial(self._taken_too_late, share.id))
+            taking.add_done_callback(partial(self._taken_too_late, share.id, guest))
             raise
         if not counted.done:
             raise ShareEnded(ended_by_now(counted.kept.share) or USED_UP)
-        return counted.kept.share
+        if guest is not None:
+            known.add(guest)
+        return not counted.before
 
     def unuse(self, share: Share) -> None:
         """Take back what `use` has counted, of a guest who did not come in after all.
@@ -335,6 +363,7 @@ class ShareBook:
 
     def _end(self, kept: Kept, words: str, by: str = "") -> Kept:
         now = time.time()
+        self._guests.pop(kept.share.id, None)
         share = msgspec.structs.replace(kept.share, ended=words, ended_at=now, ended_by=by)
         ended = self._kept[share.id] = Kept(share, kept.hash)
         for callback in self._watchers:
@@ -354,7 +383,7 @@ class ShareBook:
     def _compare(self) -> None:
         if self._stopped:
             return
-        if self._worker.waiting() or not any(not kept.share.ended for kept in self._kept.values()):
+        if self._worker.waiting() or all(kept.share.ended for kept in self._kept.values()):
             self._compare_later()
             return
         self._worker.submit(self._store.changed).add_done_callback(self._compared)
@@ -392,6 +421,7 @@ class ShareBook:
         ]
         for name in old:
             self._by_hash.pop(self._kept.pop(name).hash, None)
+            self._guests.pop(name, None)
         if old:
             self._writer.delete(old)
 
@@ -410,8 +440,13 @@ class ShareBook:
         if not self._stopped and stored.share.id in self._kept:
             self._merge([stored])
 
-    def _taken_too_late(self, share_id: str, taking: asyncio.Future[Counted]) -> None:
-        """Give back a use that was counted when nobody waited for it any more."""
-        kept = self._kept.get(share_id)
+    def _taken_too_late(
+        self, name: str, guest: int | None, taking: asyncio.Future[Counted]
+    ) -> None:
+        """Keep for its guest a use that was counted when nobody waited for it any more, or none."""
+        kept = self._kept.get(name)
         if kept is not None and taking.exception() is None and taking.result().done:
-            self.unuse(kept.share)
+            if guest is None:
+                self.unuse(kept.share)
+            else:
+                self._guests.setdefault(name, set()).add(guest)

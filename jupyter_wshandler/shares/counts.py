@@ -55,13 +55,24 @@ class Counts:
         """
         return self._waiting[share_id] + self._sent[share_id]
 
-    def take(self, kept: Kept) -> asyncio.Future[Counted]:
+    def take(self, kept: Kept, guest: int | None) -> asyncio.Future[Counted]:
         """Let the store say whether a share with a bound has a use left, and count it.
 
         Args:
             kept: The share.
+            guest: Whose use it is; see `ShareStore.count`.
         """
-        return self._submit(kept, 1, 0)
+        return self._submit(kept, 1, 0, guest)
+
+    def add_guest(self, kept: Kept, guest: int) -> None:
+        """Count a guest of a share without a bound, who counts once.
+
+        Args:
+            kept: The share.
+            guest: Whose use it is.
+        """
+        self._sent[kept.share.id] += 1
+        self._submit(kept, 1, 1, guest)
 
     def add(self, share_id: str, change: int, wait: float | None = None) -> None:
         """Count soon what needs no answer.
@@ -95,8 +106,10 @@ class Counts:
         self.send()
         self._stopped = True
 
-    def _submit(self, kept: Kept, change: int, owed: int) -> asyncio.Future[Counted]:
-        counting = self._worker.submit(self._store.count, kept, change)
+    def _submit(
+        self, kept: Kept, change: int, owed: int, guest: int | None = None
+    ) -> asyncio.Future[Counted]:
+        counting = self._worker.submit(self._store.count, kept, change, guest)
         counting.add_done_callback(partial(self._done, kept.share.id, owed))
         return counting
 

@@ -118,12 +118,14 @@ class GuestCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         session: The id of the guest's session.
         person: Whom the directory has vouched for: fields of `Guest` such as "username", "name"
             and "groups"; None for a guest without a name.
+        pending: Whether the guest counts when a socket opens, and not before.
     """
 
     share: str
     guest: str
     session: str
     person: dict[str, Any] | None = None
+    pending: bool = False
 
 
 def new_card(share: Share, person: dict[str, Any] | None = None) -> GuestCard:
@@ -199,6 +201,16 @@ def guest_of(share: Share, card: GuestCard) -> Guest:
         groups=[str(group) for group in person.get("groups") or ()],
         share=share.id,
     )
+
+
+def digest_of(guest: str) -> int:
+    """Return what is kept of a guest who was counted; a number that SQLite can hold.
+
+    Args:
+        guest: What the card calls the guest.
+    """
+    digest = hashlib.sha256(f"wshandler counted\0{guest}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def hash_of(token: str) -> str:

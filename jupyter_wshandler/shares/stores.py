@@ -26,6 +26,11 @@ CREATE TABLE IF NOT EXISTS wshandler_share_writes (
     server TEXT PRIMARY KEY,
     count INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wshandler_share_guests (
+    share TEXT NOT NULL,
+    guest INTEGER NOT NULL,
+    PRIMARY KEY (share, guest)
+) WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS wshandler_share_insert AFTER INSERT ON wshandler_shares BEGIN
     INSERT INTO wshandler_share_writes (server, count) VALUES (NEW.server, 1)
         ON CONFLICT (server) DO UPDATE SET count = count + 1;
@@ -39,7 +44,8 @@ CREATE TRIGGER IF NOT EXISTS wshandler_share_delete AFTER DELETE ON wshandler_sh
         ON CONFLICT (server) DO UPDATE SET count = count + 1;
 END;
 """
-"""Whoever writes, the second table counts it: by that the others know when to read again."""
+"""Whoever writes, the second table counts it: by that the others know when to read again. The third
+has who was counted and may come again."""
 
 
 class StoreFailed(Exception):
@@ -57,12 +63,14 @@ class Counted(NamedTuple):
     """What has become of a count.
 
     Attributes:
-        done: Whether it is counted.
+        done: Whether it is counted, now or before.
         kept: What is stored now.
+        before: Whether the guest was counted before.
     """
 
     done: bool
     kept: Kept
+    before: bool = False
 
 
 class ShareStore(Protocol):
@@ -81,7 +89,10 @@ class ShareStore(Protocol):
         counted stays, too: only `count` changes that.
         """
 
-    def count(self, kept: Kept, change: int) -> Counted:
+    def guests(self) -> dict[str, set[int]]:
+        """Return who was counted by name, by the ids of the shares."""
+
+    def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses in what is stored, at once for all servers that have the store in common.
 
         Nothing is counted of a share that has ended, nor what would be more than it may.
@@ -89,6 +100,8 @@ class ShareStore(Protocol):
         Args:
             kept: The share as the caller knows it, which is stored where nothing is.
             change: How many uses more; less than 0 to give some back.
+            guest: Whose use it is, who counts once; see `share.digest_of`. None for one who is
+                nobody the next time.
         """
 
     def delete(self, share_ids: Iterable[str]) -> None:
@@ -103,6 +116,7 @@ class MemoryShares:
 
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
+        self._guests: dict[str, set[int]] = {}
 
     def load(self) -> list[Kept]:
         """Return all: none, when the process begins."""
@@ -118,17 +132,26 @@ class MemoryShares:
         if stored is None or kept.share.ended or not stored.share.ended:
             self._kept[kept.share.id] = _with_uses_of(stored, kept)
 
-    def count(self, kept: Kept, change: int) -> Counted:
+    def guests(self) -> dict[str, set[int]]:
+        """Return who was counted by name: nobody, when the process begins."""
+        return {share_id: set(guests) for share_id, guests in self._guests.items()}
+
+    def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses."""
-        counted = _counted(self._kept.get(kept.share.id, kept), change)
+        guests = self._guests.setdefault(kept.share.id, set())
+        known = guest in guests
+        counted = _counted(self._kept.get(kept.share.id, kept), change, known)
         if counted.done:
             self._kept[kept.share.id] = counted.kept
+            if guest is not None:
+                guests.add(guest)
         return counted
 
     def delete(self, share_ids: Iterable[str]) -> None:
         """Forget some."""
         for share_id in share_ids:
             self._kept.pop(share_id, None)
+            self._guests.pop(share_id, None)
 
     def close(self) -> None:
         """Do nothing."""
@@ -177,13 +200,39 @@ class SQLiteShares:
 
         self._write(write)
 
-    def count(self, kept: Kept, change: int) -> Counted:
+    def guests(self) -> dict[str, set[int]]:
+        """Return who was counted by name, of this server's shares."""
+        if not self._file.path.exists():
+            return {}
+
+        def read(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+            return connection.execute(
+                "SELECT share, guest FROM wshandler_share_guests JOIN wshandler_shares "
+                "ON share = id WHERE server = ? AND NOT ended",
+                (self._server,),
+            ).fetchall()
+
+        found: dict[str, set[int]] = {}
+        for share_id, guest in self._file.run(read):
+            found.setdefault(share_id, set()).add(guest)
+        return found
+
+    def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses; nobody else writes from when they are read until they are written."""
 
         def count(connection: sqlite3.Connection) -> Counted:
-            counted = _counted(self._one(connection, kept.share.id) or kept, change)
-            if counted.done:
+            row = (kept.share.id, guest)
+            # Nothing equals NULL: who has no name was never counted before.
+            found = connection.execute(
+                "SELECT 1 FROM wshandler_share_guests WHERE share = ? AND guest = ?", row
+            )
+            known = found.fetchone() is not None
+            stored = self._one(connection, kept.share.id) or kept
+            counted = _counted(stored, change, known)
+            if counted.done and not known:
                 self._put(connection, counted.kept)
+                if guest is not None:
+                    connection.execute("INSERT INTO wshandler_share_guests VALUES (?, ?)", row)
             return counted
 
         return self._write(count)
@@ -194,6 +243,7 @@ class SQLiteShares:
 
         def remove(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM wshandler_shares WHERE id = ?", rows)
+            connection.executemany("DELETE FROM wshandler_share_guests WHERE share = ?", rows)
 
         self._write(remove)
 
@@ -249,13 +299,14 @@ def _with_uses_of(stored: Kept | None, kept: Kept) -> Kept:
     return kept._replace(share=msgspec.structs.replace(kept.share, used=stored.share.used))
 
 
-def _counted(stored: Kept, change: int) -> Counted:
+def _counted(stored: Kept, change: int, before: bool) -> Counted:
     """Return what becomes of a share when uses of it are counted, if they may be."""
     share = stored.share
+    change = 0 if before else change
     used = max(0, share.used + change)
     if ended_by_now(share) or (change > 0 and share.uses is not None and used > share.uses):
-        return Counted(False, stored)
-    return Counted(True, stored._replace(share=msgspec.structs.replace(share, used=used)))
+        return Counted(False, stored, before)
+    return Counted(True, Kept(msgspec.structs.replace(share, used=used), stored.hash), before)
 
 
 def open_shares(url: str, server: str, log: Log) -> ShareStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from support.answering import SECRET, answering
 from support.bots import bot_text
+from support.guestsockets import gone_within_a_second, guests_of, seconds_after
 from support.server import RunningServer, free_port, running_server, wait_for
 from support.sharecommand import (
     SECONDS,
@@ -122,14 +124,21 @@ def test_what_is_revoked_sends_its_guests_away_within_a_second_and_in_words(serv
     with connect(made.link) as bot, connect(other.link) as stays:
         bot.send("x")
         bot.recv()
-        ended = share(served, "--revoke", made.share_id)
-        revoked_at = time.monotonic()
+        with guests_of(served, {"url": made.link}, "/pingbot") as sockets:
+            said = []
+            found = seconds_after(
+                served,
+                "/pingbot",
+                sockets,
+                lambda: said.append(share(served, "--revoke", made.share_id)),
+            )
+        gone_within_a_second(found, "this link has been revoked")
+        (ended,) = said
         assert ended.code == 0, ended.said
         assert "/pingbot for 'one'" in ended.said
-        assert "1 guest had to leave" in ended.said
+        assert "5 guests had to leave" in ended.said
         with pytest.raises(ConnectionClosed) as closed:
             bot.recv()
-        assert time.monotonic() - revoked_at < 1
         assert closed.value.code == 4403
         assert "revoked" in closed.value.reason
         stays.send("y")
@@ -176,6 +185,43 @@ def test_the_link_after_the_last_use_says_so(served):
         with pytest.raises(HandshakeRefused) as refused:
             connect(made.link).open()
     assert "as many as it may" in refused.value.reason
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_link_that_nobody_took_is_revoked(served, more):
+    before = {each["id"] for each in shares(served)}
+    ended = into_nothing(served, "share", "/pingbot", *more)
+    assert ended.code == 1
+    assert ended.said.endswith("whoever was to take the link has gone; it is revoked\n")
+    assert {each["id"] for each in shares(served)} == before
+
+
+def test_a_list_of_which_nobody_reads_more_ends_without_a_word(served):
+    share(served, "/pingbot")
+    ended = into_nothing(served, "share", "--list")
+    assert ended.code == 1
+    assert "Error" not in ended.said
+    ended = into_nothing(served, "chat", "/pingbot", said="hello\n")
+    assert "Error" not in ended.said
+
+
+def into_nothing(server: RunningServer, *arguments: str, said: str = "") -> Ended:
+    """Run a command whose standard output nobody reads: the other end is closed."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "jupyter_wshandler", *arguments],
+            input=said,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=own_terminal(runtime_of(server)),
+            timeout=SECONDS,
+        )
+    finally:
+        os.close(write)
+    return Ended(ended.returncode, "", ended.stderr)
 
 
 def test_a_link_is_talked_to_in_a_terminal_by_whoever_has_no_server(served, tmp_path):

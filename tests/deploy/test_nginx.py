@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import time
+from contextlib import closing
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 import websockets.sync.client
 from support.need import need
 from support.nginx import HOST, RunningNginx, running_nginx
-from support.server import running_server
+from support.server import running_server, wait_for
+from support.sharing import revoke, share, token_of
 from websockets.exceptions import InvalidStatus
 
 from jupyter_wshandler.config.model import Place, RouteConfig
@@ -36,6 +38,7 @@ def behind_nginx(tmp_path_factory):
             extra_args=[
                 "--ServerApp.trust_xheaders=True",
                 f"--ServerApp.local_hostnames=['localhost', '{HOST}']",
+                "--debug",
             ],
         ) as server,
         running_nginx(folder / "nginx", server.port) as nginx,
@@ -244,3 +247,37 @@ def test_the_readme_names_what_the_tests_give_the_server():
     text = README.read_text()
     for setting in ("trust_xheaders = True", 'base_url = "/jupyter/"', f'"{HOST}"]'):
         assert setting in text
+
+
+def test_no_log_of_nginx_or_the_server_behind_it_has_the_token_of_a_link(behind_nginx):
+    server, nginx = behind_nginx
+    made = share(server, route="pingbot")
+    link = f"/jupyter/pingbot?share_token={token_of(made)}"
+    answer = get(nginx, False, link, {"Accept": "text/html"})
+    assert (answer.status, answer.headers["Location"]) == (302, "./pingbot")
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+
+    def ask(method: str, path: str, **fields: str) -> str:
+        client = http.client.HTTPConnection("127.0.0.1", nginx.port(False), timeout=20)
+        fields["Host"] = f"{HOST}:{nginx.port(False)}"
+        with closing(client):
+            client.request(method, path, headers=fields)
+            return client.getresponse().read().decode()
+
+    page = ask("GET", "/jupyter/pingbot", Cookie=cookie, Accept="text/html")
+    ticket = re.search(r'name="wshandler-guest" content="([\w-]{32})"', page)[1]
+    asked = ask("POST", f"/jupyter/wshandler/guest/{ticket}/ticket", Origin="null")
+    once = json.loads(asked)["ticket"]
+    for path, origin in ((f"/jupyter/pingbot?ws_token={once}", "null"), (link, None)):
+        with connect(nginx, False, path, origin=origin) as socket_:
+            socket_.send("Hello")
+            assert socket_.recv(timeout=10) == "Got message: Hello"
+    assert revoke(server, made["id"]) == 204
+    assert get(nginx, False, link, {"Accept": "text/html"}).status == 403
+    access = nginx.log_path.parent / "jupyter.log"
+    wait_for(lambda: access.read_text().count('"GET /jupyter/pingbot" 403') == 1, what="the log")
+    assert '"POST /jupyter/wshandler/guest/[secret]/ticket" 200' in access.read_text()
+    wait_for(lambda: "403 GET /jupyter/pingbot?share_token=[secret]" in server.log_text())
+    for secret in (token_of(made), ticket, once):
+        for log in (access.read_text(), nginx.log_text(), server.log_text()):
+            assert secret not in log

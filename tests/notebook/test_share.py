@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
+from contextlib import ExitStack
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.guestsockets import gone_within_a_second, guests_of, seconds_after
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
+from support.sharing import bearer, cookie_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 SERVE = """
@@ -89,20 +91,60 @@ def test_a_stranger_with_the_link_talks_to_the_bot_and_the_author_sees_them(serv
 
 def test_a_revoked_link_ends_at_once_for_who_is_in_and_for_who_comes(server, book):
     token = share(book)
-    with guest(server, token) as socket:
-        ask(socket, "1")
-        began = time.monotonic()
-        book.run("share.revoke()")
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=5)
-        assert time.monotonic() - began < 5
-        assert closed.value.rcvd.code == 4403
-        assert closed.value.rcvd.reason == "this link has been revoked"
+    with guests_of(server, {"url": f"?share_token={token}"}, "/bot") as sockets:
+        for socket in sockets.values():
+            assert ask(socket, "1")[1] == "guest"
+        found = seconds_after(server, "/bot", sockets, lambda: book.run("share.revoke()"))
+    gone_within_a_second(found, "this link has been revoked")
     assert "this link has been revoked" in refused(server, token)
     assert says(book, "share.state, share.reason, share.uses_left, bot.shares") == (
         "ended this link has been revoked None []"
     )
     book.run("share.revoke()")  # again is no mistake
+
+
+def test_guests_of_one_label_are_told_apart_also_where_the_bot_writes_over_who_they_are(
+    server, book
+):
+    book.run(
+        "class Nobody:\n"
+        "    kind, share, username = 'guest', 'another', property(lambda self: 1 / 0)\n"
+        "def on_message(handler, message):\n"
+        "    name = handler.current_user.username\n"
+        "    if message == 'overwrite': handler.current_user = Nobody()\n"
+        "    if message == 'rename': handler.current_user.username = 'guest/same'\n"
+        "    return [message, name]\n"
+        "bot = wsh.serve('/bot', on_message=on_message)\n"
+    )
+    made, other = (
+        {"url": "?share_token=" + share(book, arguments, name)}
+        for arguments, name in (("'class'", "share"), ("'class', uses=9", "other"))
+    )
+    tabs = {"Cookie": cookie_of(server, made, "/bot")}
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(server.connect_sync("/bot", token=False, headers=headers))
+            for headers in (tabs, tabs, bearer(made), bearer(made), bearer(other))
+        ]
+        names = [ask(socket, "hello")[1] for socket in sockets]
+        assert len(set(names)) == 4  # two are tabs of one browser
+        seen = "len(share.connections), repr(share).partition('open, ')[2][:4]"
+        assert says(book, seen) == "4 3 in"
+        assert says(book, "len(other.connections), len(bot.connections)") == "1 5"
+        shown = says(book, "share._repr_html_()")
+        for name in set(names[:4]):
+            assert f"guest {name[6:10]}" in shown
+        assert f"guest {names[4][6:10]}" not in shown
+        for number, word in ((1, "overwrite"), (2, "rename"), (3, "rename")):
+            ask(sockets[number], word)
+        assert says(book, seen) == "4 3 in"
+        for name in set(names[:4]):
+            assert f"guest {name[6:10]}" in says(book, "share._repr_html_()")
+        sockets[1].close()
+        sockets[2].close()
+        eventually(lambda: says(book, seen) == "2 2 in")
+        book.run("share.revoke()")
+        eventually(lambda: says(book, "len(share.connections), len(other.connections)") == "0 1")
 
 
 def test_another_share_of_the_bot_stays_open_when_one_is_revoked(server, book):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jupyter_wshandler.notebook.shareview import duration, literal, people
+from jupyter_wshandler.notebook.shareview import duration, guest_of, literal, people
 from jupyter_wshandler.notebook.wishes import wish_of
 
 GOOD = {
@@ -89,7 +89,7 @@ def test_a_time_that_is_left_is_said_as_people_say_it_and_is_never_too_long(seco
 
 
 def someone(**user):
-    return SimpleNamespace(current_user=SimpleNamespace(**user))
+    return guest_of(SimpleNamespace(**user))
 
 
 def test_three_tabs_are_one_person_and_guests_of_one_link_are_told_apart():

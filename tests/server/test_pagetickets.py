@@ -151,3 +151,15 @@ def test_a_guest_has_so_many_pages_and_a_share_so_many_guests(tickets):
     assert all(tickets.of_ticket(page.ticket) for page in many)
     assert tickets.of_ticket(other.ticket) is other
     assert len(tickets) == FOR_EACH_SHARE + 1
+
+
+def test_who_looks_at_many_pages_takes_those_of_nobody_who_has_come_in(tickets):
+    inside = [page_of(tickets, f"guest/in-{n}") for n in range(3)]
+    for number, page in enumerate(inside):
+        tickets.take(Socket(f"socket-{number}"), page.guest)
+    tickets.lost(Socket("socket-0"))  # who has come in may come again
+    looked = [page_of(tickets, f"guest/looks-{n}") for n in range(2 * FOR_EACH_SHARE)]
+    assert all(tickets.of_ticket(page.ticket) is page for page in inside)
+    known = [tickets.of_ticket(page.ticket) is page for page in looked]
+    assert known == [False] * (FOR_EACH_SHARE + 3) + [True] * (FOR_EACH_SHARE - 3)
+    assert len(tickets) == FOR_EACH_SHARE

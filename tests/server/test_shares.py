@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import websockets.exceptions
 from support.bots import bot_text
+from support.guestsockets import gone_within_a_second, guests_of, seconds_after
 from support.server import running_server, wait_for
 from support.sharing import (
     API,
@@ -98,6 +99,17 @@ def test_a_link_is_exchanged_for_a_cookie_and_the_clean_address(server):
     assert found["share"] == made["id"]
 
 
+@pytest.mark.parametrize("name", ["share%5Ftoken", "%73hare_token", "share_token"])
+def test_a_link_that_was_escaped_on_its_way_is_the_same_link(server, name):
+    made = share(server, route="who")
+    token = token_of(made).replace("-", "%2D").replace("_", "%5F")
+    status, head, _ = server.fetch(
+        f"/who?a=1&{name}={token}", token=False, headers={"Accept": "text/html"}
+    )
+    assert (status, head["Location"]) == (302, "./who?a=1")
+    assert says(server, f"/who?{name}={token}")["share"] == made["id"]
+
+
 def test_a_script_comes_by_header_and_by_query(server):
     made = share(server, route="who")
     by_header = says(server, "/who", bearer(made))
@@ -135,6 +147,19 @@ def test_a_share_says_who_is_in_and_ends_at_once(server):
     assert revoke(server, made["id"]) == 404
     assert opened(server, made, "/who")[0] == 403
     assert ask(server, "GET", f"{API}/{made['id']}")[0] == 404
+
+
+def test_all_of_a_shares_guests_are_gone_within_a_second_of_its_revocation(server):
+    made, other = share(server, route="who"), share(server, route="who")
+    with guests_of(server, made, "/who") as sockets:
+        for ws in sockets.values():
+            ws.send("hi")
+            assert json.loads(ws.recv(timeout=20))["share"] == made["id"]
+        with server.connect_sync("/who", token=False, headers=bearer(other)) as stays:
+            found = seconds_after(server, "/who", sockets, lambda: revoke(server, made["id"]))
+            stays.send("hi")
+            assert json.loads(stays.recv(timeout=20))["share"] == other["id"]
+    gone_within_a_second(found, "this link has been revoked")
 
 
 # ---- who shares, and what ------------------------------------------------------------------------
@@ -284,6 +309,7 @@ def test_whoever_opens_another_link_is_another_guest_whatever_cookie_they_have(s
     assert before["session"] != after["session"]
     # The same link again is no second guest.
     assert opened(server, one, "/who", headers={"Cookie": first})[0] == 302
+    assert says(server, "/who", {"Cookie": first})["username"] == before["username"]
     assert next(s["used"] for s in shares(server) if s["id"] == one["id"]) == 1
 
 
@@ -376,7 +402,7 @@ def test_a_link_that_is_only_looked_at_is_not_used(server):
     status, _, sock = server.raw_handshake("/who" + query, replace={"Sec-WebSocket-Key": "no"})
     sock.close()
     assert status == 400
-    assert cookie_of(server, made, "/who")
+    assert says(server, "/who", {"Cookie": cookie_of(server, made, "/who")})["kind"] == "guest"
     assert opened(server, made, "/who")[0] == 403
 
 
@@ -441,6 +467,7 @@ def test_of_thirty_one_who_come_at_once_thirty_are_let_in_and_one_is_told_why(se
 def test_a_guest_who_was_counted_comes_back_to_a_link_that_is_used_up(server):
     made = share(server, route="who", uses=1)
     cookie = {"Cookie": cookie_of(server, made, "/who")}
+    assert says(server, "/who", cookie)["count"] == 1
     assert refused(server, "/who", bearer(made))[0] == 403
     assert says(server, "/who", cookie)["kind"] == "guest"
     assert opened(server, made, "/who", headers=cookie)[0] == 302

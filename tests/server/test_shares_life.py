@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import signal
 import time
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 
 import pytest
 import websockets.exceptions
 from support.bots import bot_text
 from support.server import free_port, running_server, wait_for
 from support.sharing import API, ask, bearer, cookie_of, opened, revoke, share, shares, token_of
+from tornado.web import create_signed_value, decode_signed_value
 
 YAML = """
 url:
@@ -35,7 +38,10 @@ import logging
 c.EventLogger.handlers = [logging.FileHandler({path!r})]
 c.ServerApp.identity_provider_class = "people_who_tell.Telling"
 c.ServerApp.authorizer_class = "people_who_tell.Keeper"
+c.ServerApp.cookie_secret = {secret!r}
 """
+
+SECRET = b"only the tests' server has it, and they know it"
 
 MODULES = {
     "shared.py": bot_text("shared"),
@@ -46,7 +52,7 @@ MODULES = {
 @contextmanager
 def serving(folder, *args, port=None, yaml=YAML):
     """Run a server whose events are in a file, and which may be run again in the same folder."""
-    (folder / "config.py").write_text(CONFIG.format(path=str(folder / "events.log")))
+    (folder / "config.py").write_text(CONFIG.format(path=str(folder / "events.log"), secret=SECRET))
     with running_server(
         yaml,
         folder=folder,
@@ -118,6 +124,7 @@ def test_shares_survive_a_server_that_is_killed(tmp_path):
             before = says(ws)
         with first.connect_sync("/who", token=False, headers=bearer(one)) as ws:
             says(ws)
+        only_looked = {"Cookie": cookie_of(first, one, "/who")}
         last = share(first, route="free", expires="1h")
         assert revoke(first, gone["id"]) == 204
         first.stop(signal.SIGKILL)
@@ -132,6 +139,11 @@ def test_shares_survive_a_server_that_is_killed(tmp_path):
         with second.connect_sync("/who", token=False, headers=bearer(one)) as ws:
             says(ws)
         assert why(second, one) == "this link has been used by as many as it may"
+        with pytest.raises(websockets.exceptions.InvalidStatus) as caught:
+            second.connect_sync("/who", token=False, headers=only_looked)
+        assert b"used by as many as it may" in caught.value.response.body
+        with second.connect_sync("/who", token=False, headers=cookie) as ws:
+            assert says(ws)["username"] == before["username"]
         assert why(second, gone) == "this link has been revoked"
         for token in (token_of(one), token_of(gone), token_of(last)):
             assert token.encode() not in database(second)
@@ -191,6 +203,27 @@ def test_a_share_ends_when_the_rules_of_its_route_change_and_not_before(tmp_path
         assert why(again, made) == words
 
 
+def test_a_link_opens_no_other_bot_that_has_come_to_its_address_and_says_so(tmp_path):
+    with serving(tmp_path) as server:
+        made = share(server, route="free")
+        cookie = {"Cookie": cookie_of(server, made, "/free")}
+        file, reloads = server.folder / "wshandler.yaml", 0
+        for text, is_open in ((YAML.replace("  free:", "  other:"), False), (YAML, True)):
+            file.write_text(text)
+            reloads += 1
+            wait_for(lambda: server.log_text().count("Reloaded") == reloads, what="the reload")  # noqa: B023
+            if is_open:
+                with server.connect_sync("/free", token=False, headers=cookie) as ws:
+                    assert says(ws)["share"] == made["id"]
+                continue
+            words = "the rules of this bot have changed since the link was made; ask for a new one"
+            assert why(server, made, "/free") == words
+            status, _, body = server.fetch(
+                "/free", token=False, headers={**cookie, "Accept": "text/html"}
+            )
+            assert (status, words in html.unescape(body.decode()).lower()) == (403, True)
+
+
 def test_nobody_is_asked_about_a_guest(server):
     made = share(server, route="who")
     asked = server.folder / "asked.log"
@@ -220,6 +253,27 @@ def test_a_guest_with_a_cookie_is_not_closed_by_a_question_about_logins(server):
         while time.monotonic() - begun < 1.5:  # several periods, and more than the grace
             assert says(ws)["kind"] == "guest"
             time.sleep(0.1)
+
+
+def test_a_guest_is_known_for_as_long_as_the_link_is_good_or_a_browser_keeps_a_cookie(server):
+    def days(head) -> float:
+        until = re.search(r"expires=([^;]+)", head["Set-Cookie"])[1]
+        return (parsedate_to_datetime(until).timestamp() - time.time()) / 86400
+
+    made, short = share(server, route="who", uses=1), share(server, route="who", expires="3d")
+    assert 2.9 < days(opened(server, short, "/who")[1]) < 3.1
+    assert 399.9 < days(opened(server, made, "/who")[1]) < 400.1
+    name, _, value = cookie_of(server, made, "/who").partition("=")
+    card = decode_signed_value(SECRET, name, value)
+    assert card is not None
+    guests = []
+    for age in (0, 200, 399):
+        at = time.time() - age * 86400
+        old = create_signed_value(SECRET, name, card, clock=lambda: at).decode()  # noqa: B023
+        with server.connect_sync("/who", token=False, headers={"Cookie": f"{name}={old}"}) as ws:
+            guests.append(says(ws)["username"])
+    assert len(set(guests)) == 1
+    assert next(each["used"] for each in shares(server) if each["id"] == made["id"]) == 1
 
 
 def test_limits_hold_for_each_guest(server):

@@ -42,6 +42,10 @@ def route(name: str = "bot", pattern: str = "/bot", line: int = 1, **auth) -> Ro
     return Route(RouteConfig(name=name, pattern=pattern, place=place, auth=AuthConfig(**auth)))
 
 
+def card(guest: str, *, pending: bool = False) -> GuestCard:
+    return GuestCard(share="s", guest=guest, session="i", pending=pending)
+
+
 async def opened(store=None) -> ShareBook:
     book = ShareBook(store or MemoryShares(), LOG)
     await book.start()
@@ -78,12 +82,13 @@ async def test_a_share_is_stored_when_it_is_issued(url):
 async def test_uses_are_counted_up_to_the_bound_and_one_that_came_to_nothing_is_given_back():
     book = await opened()
     share = (await book.issue(route(), uses=2)).share
-    assert (await book.use(share, "a")).uses_left == 1
-    await book.use(share, "b")
+    assert await book.use(share, card("a"))
+    assert book.get(share.id).uses_left == 1
+    await book.use(share, card("b"))
     with pytest.raises(ShareEnded, match=USED_UP):
-        await book.use(share, "c")
+        await book.use(share, card("c"))
     book.unuse(share)
-    await book.use(share, "c")
+    await book.use(share, card("c"))
     assert book.shares() == [book.get(share.id)]
     await book.stop()
 
@@ -92,13 +97,83 @@ async def test_of_many_who_come_at_once_no_more_are_let_in_than_may(url):
     book = await opened(open_shares(url, "here", LOG))
     share = (await book.issue(route(), uses=30)).share
     found = await asyncio.gather(
-        *(book.use(share, str(n)) for n in range(50)), return_exceptions=True
+        *(book.use(share, card(str(n))) for n in range(50)), return_exceptions=True
     )
     assert sum(isinstance(each, ShareEnded) for each in found) == 20
     await book.stop()
     again = await opened(open_shares(url, "here", LOG))
     assert again.get(share.id).used == 30
     await again.stop()
+
+
+async def test_a_guest_with_a_pending_card_counts_once_and_is_known_after_a_restart(url):
+    book = await opened(open_shares(url, "here", LOG))
+    share = (await book.issue(route(), uses=2)).share
+    free = (await book.issue(route())).share
+    ann, bob, cleo = (card(name, pending=True) for name in ("ann", "bob", "cleo"))
+    assert not book.has_counted(share, ann)
+    # Two tabs that open at the same time are one guest.
+    found = await asyncio.gather(*(book.use(share, ann) for _ in range(4)))
+    assert sorted(found) == [False, False, False, True]
+    assert await book.use(share, bob)
+    for _ in range(2):
+        with pytest.raises(ShareEnded, match=USED_UP):
+            await book.use(share, cleo)
+    assert await book.use(free, cleo)
+    assert not await book.use(free, cleo)
+    assert (book.get(share.id).used, book.get(free.id).used) == (2, 1)
+    await book.stop()
+    again = await opened(open_shares(url, "here", LOG))
+    assert (again.get(share.id).used, again.get(free.id).used) == (2, 1)
+    for each, of, known in ((share, ann, True), (share, bob, True), (share, cleo, False)):
+        assert again.has_counted(each, of) is known
+    assert again.has_counted(free, cleo)
+    assert not again.has_counted(free, ann)
+    assert not await again.use(share, ann)
+    with pytest.raises(ShareEnded, match=USED_UP):
+        await again.use(share, cleo)
+    await again.revoke(share.id)
+    with pytest.raises(ShareEnded, match=REVOKED):
+        await again.use(share, ann)
+    await again.stop()
+
+
+async def test_a_use_of_a_pending_card_that_is_stored_too_late_is_its_guests(monkeypatch):
+    import threading
+
+    free = threading.Event()
+
+    class Slow(MemoryShares):
+        def count(self, kept, change, guest=None):
+            free.wait(20)
+            return super().count(kept, change, guest)
+
+    book = await opened(Slow())
+    share = (await book.issue(route(), uses=1)).share
+    ann = card("ann", pending=True)
+    with monkeypatch.context() as short:
+        short.setattr(writer, "PATIENCE", 0.05)
+        with pytest.raises(StoreFailed):
+            await book.use(share, ann)
+    free.set()
+    async with asyncio.timeout(10):
+        while not book.has_counted(share, ann):
+            await asyncio.sleep(0.01)
+    assert not await book.use(share, ann)
+    with pytest.raises(ShareEnded, match=USED_UP):
+        await book.use(share, card("bob"))
+    assert book.get(share.id).used == 1
+    await book.stop()
+
+
+async def test_of_a_share_without_a_bound_not_more_guests_are_remembered_than_may(monkeypatch):
+    monkeypatch.setattr(books, "MOST_GUESTS", 2)
+    book = await opened()
+    share = (await book.issue(route())).share
+    for name in ("ann", "bob", "cleo", "cleo", "ann"):
+        await book.use(share, card(name, pending=True))
+    assert book.get(share.id).used == 4
+    await book.stop()
 
 
 async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
@@ -109,9 +184,9 @@ async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
             self.look()
             super().put(kept)
 
-        def count(self, kept, change):
+        def count(self, kept, change, guest=None):
             self.look()
-            return super().count(kept, change)
+            return super().count(kept, change, guest)
 
         def look(self):
             if self.full:
@@ -122,7 +197,7 @@ async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
     share = (await book.issue(route(), uses=2)).share
     store.full = True
     with pytest.raises(StoreFailed):
-        await book.use(share, "a")
+        await book.use(share, card("a"))
     with pytest.raises(StoreFailed):
         await book.issue(route())
     assert book.get(share.id).used == 0
@@ -134,7 +209,7 @@ async def test_a_use_that_cannot_be_stored_lets_nobody_in_and_is_not_counted():
         await book.revoke(share.id)
     assert ended == [REVOKED]
     with pytest.raises(ShareEnded, match=REVOKED):
-        await book.use(share, "a")
+        await book.use(share, card("a"))
     await book.stop()
 
 
@@ -143,7 +218,7 @@ async def test_a_revoked_share_stays_revoked_whoever_writes_later(url):
     share = (await one.issue(route())).share
     two = await opened(open_shares(url, "here", LOG))
     assert await one.revoke(share.id) is True
-    await two.use(share, "late")  # it has not heard of it yet
+    await two.use(share, card("late"))  # it has not heard of it yet
     await two.stop()  # which writes what it has counted
     await one.stop()
     again = await opened(open_shares(url, "here", LOG))
@@ -324,8 +399,8 @@ async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(ur
     monkeypatch.setattr(counts, "COUNT_EVERY", 0.5)
     book = await opened(open_shares(url, "here", LOG))
     share = (await book.issue(route(), uses=1)).share
-    used = await book.use(share, "one")
-    book.unuse(used)
+    await book.use(share, card("one"))
+    book.unuse(share)
     # Another connection writes into the file, as the sessions of the same server do.
     other = await opened(open_shares(url, "here", LOG))
     mark = (await other.issue(route())).share
@@ -333,7 +408,7 @@ async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(ur
         while book.get(mark.id) is None:
             await asyncio.sleep(0.01)
     assert book.get(share.id).used == 0
-    await book.use(share, "two")
+    await book.use(share, card("two"))
     await book.stop()
     await other.stop()
 
@@ -396,7 +471,7 @@ async def test_two_servers_of_one_folder_let_in_no_more_than_may_between_them(bo
     share = (await one.issue(route(), uses=3)).share
     await hear(two)
     found = await asyncio.gather(
-        *(book.use(share, str(n)) for n in range(3) for book in both), return_exceptions=True
+        *(book.use(share, card(str(n))) for n in range(3) for book in both), return_exceptions=True
     )
     late = [each for each in found if isinstance(each, ShareEnded)]
     assert [each.words for each in late] == [USED_UP] * 3
@@ -408,15 +483,16 @@ async def test_a_place_that_one_server_gives_back_the_other_one_has(both):
     one, two = both
     share = (await one.issue(route(), uses=1)).share
     await hear(two)
-    used = await one.use(share, "a")
+    await one.use(share, card("a"))
     with pytest.raises(ShareEnded, match=USED_UP):
-        await two.use(share, "b")
-    one.unuse(used)
+        await two.use(share, card("b"))
+    one.unuse(share)
     await one.issue(route())  # which is stored after it
     await hear(two)
-    assert (await two.use(share, "b")).uses_left == 0
+    await two.use(share, card("b"))
+    assert two.get(share.id).uses_left == 0
     with pytest.raises(ShareEnded, match=USED_UP):
-        await one.use(share, "a")
+        await one.use(share, card("a"))
 
 
 async def test_what_two_servers_count_of_a_share_without_a_bound_adds_up(both, url):
@@ -425,7 +501,7 @@ async def test_what_two_servers_count_of_a_share_without_a_bound_adds_up(both, u
     await hear(two)
     for book, uses in ((one, 3), (two, 2)):
         for n in range(uses):
-            await book.use(share, str(n))
+            await book.use(share, card(str(n)))
     two.unuse(share)
     assert (one.get(share.id).used, two.get(share.id).used) == (3, 1)
     await one.stop()
@@ -439,7 +515,7 @@ async def test_who_ends_a_share_does_not_write_over_what_another_server_has_coun
     one, two = both
     share = (await one.issue(route(), uses=5)).share
     await hear(two)
-    await two.use(share, "a")
+    await two.use(share, card("a"))
     assert await one.revoke(share.id)
     found = await stored(url, share.id)
     assert (found.ended, found.used) == (REVOKED, 1)
@@ -453,7 +529,7 @@ async def test_a_share_that_another_server_has_revoked_lets_in_nobody_from_then_
     two.watch(lambda share, words: ended.append(words))
     await one.revoke(share.id)
     with pytest.raises(ShareEnded, match=REVOKED):
-        await two.use(share, "a")
+        await two.use(share, card("a"))
     assert ended == [REVOKED]
 
 
@@ -463,28 +539,28 @@ async def test_a_use_that_is_stored_when_nobody_waits_any_more_is_given_back(mon
     free = threading.Event()
 
     class Slow(MemoryShares):
-        def count(self, kept, change):
+        def count(self, kept, change, guest=None):
             free.wait(20)
-            return super().count(kept, change)
+            return super().count(kept, change, guest)
 
     book = await opened(Slow())
     share = (await book.issue(route(), uses=1)).share
     with monkeypatch.context() as short:
         short.setattr(writer, "PATIENCE", 0.05)
         with pytest.raises(StoreFailed):
-            await book.use(share, "a")
-    leaves = asyncio.create_task(book.use(share, "b"))
+            await book.use(share, card("a"))
+    leaves = asyncio.create_task(book.use(share, card("b")))
     await asyncio.sleep(0)
     leaves.cancel()
     free.set()
     async with asyncio.timeout(10):
         while True:
             try:
-                used = await book.use(share, "c")
+                await book.use(share, card("c"))
                 break
             except ShareEnded:
                 await asyncio.sleep(0.02)
-    assert used.uses_left == book.get(share.id).uses_left == 0
+    assert book.get(share.id).uses_left == 0
     await book.stop()
 
 
@@ -495,17 +571,17 @@ async def test_a_count_that_cannot_be_stored_is_stored_as_soon_as_that_works(mon
     class Failing(MemoryShares):
         fails = 2
 
-        def count(self, kept, change):
+        def count(self, kept, change, guest=None):
             if self.fails:
                 self.fails -= 1
                 raise OSError("disk full")
-            return super().count(kept, change)
+            return super().count(kept, change, guest)
 
     store = Failing()
     book = await opened(store)
     share = (await book.issue(route())).share
-    await book.use(share, "a")
-    await book.use(share, "b")
+    await book.use(share, card("a"))
+    await book.use(share, card("b"))
     async with asyncio.timeout(10):
         while store.load()[0].share.used != 2:
             await asyncio.sleep(0.01)

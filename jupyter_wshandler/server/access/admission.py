@@ -85,7 +85,7 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
         leads = page and (not self.page_path or pages.accepts_html(self.accepted))
         if await self.comes_as_guest():
             if page and self.claim is not None and self.claim.in_query:
-                await self.exchange(self.claim)
+                self.exchange(self.claim)
                 return
         else:
             await self.identify(leads)

@@ -10,6 +10,10 @@ from jupyter_server.base.handlers import JupyterHandler
 from ...config.paths import as_escaped, path_below
 from .identity import cookie_port
 
+COOKIE_DAYS = 400
+"""How long a guest is known whose share does not end before; no browser keeps a cookie for longer
+(RFC 6265bis section 5.5). Who is forgotten is somebody else, and counts again."""
+
 _UNSAFE = re.compile(r"[^!-:<-~]")
 """What no cookie's Path can hold (RFC 6265 section 4.1.1)."""
 

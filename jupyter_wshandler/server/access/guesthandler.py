@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+import msgspec
 from jupyter_server.base.call_context import CallContext
 from tornado.web import HTTPError
 
@@ -180,19 +181,22 @@ class GuestHandler(InquiringHandler):
         """
         raise NotImplementedError
 
-    async def exchange(self, claim: Claim) -> None:
+    def exchange(self, claim: Claim) -> None:
         """Answer a link that a browser has opened: a guest cookie, and the address without token.
+
+        Nobody counts by that: chats, scanners of mail and browsers look at links by themselves,
+        before a person opens them. Who opens a socket then, counts.
 
         Args:
             claim: What the request shows.
-
-        Raises:
-            Refused: The share lets nobody in any more.
         """
+        share, card = claim.share, claim.card
+        assert share is not None
+        assert card is not None
         if self.request.method == "GET":
-            await self.count_guest()
-            self.services.guests.give_cookie(self, claim, self.own_path)
-            self.services.guests.came(claim)
+            if not claim.is_known:
+                card = msgspec.structs.replace(card, pending=True)
+            self.services.guests.give_cookie(self, share, card, self.own_path)
         self._leave_token()
 
     def _leave_token(self) -> None:
@@ -202,7 +206,7 @@ class GuestHandler(InquiringHandler):
         self.redirect(clean_location(as_escaped(self.request.path), self.request.query))
 
     async def count_guest(self) -> None:
-        """Count the guest, where they have not come before.
+        """Count the guest, where they do not count yet.
 
         Raises:
             Refused: The share lets nobody in any more.
@@ -211,7 +215,7 @@ class GuestHandler(InquiringHandler):
         if claim is None:
             return
         try:
-            await self.services.guests.use(claim)
+            self.claim = await self.services.guests.use(claim)
         except ShareEnded as ended:
             self.refuse_guest(ended.words)
         except StoreFailed as error:

@@ -37,8 +37,8 @@ from ...shares.share import (
     written,
 )
 from ...types import CloseCode
-from .guestcookie import cookie_name, cookie_path
-from .identity import SESSION_DAYS, is_secure
+from .guestcookie import COOKIE_DAYS, cookie_name, cookie_path
+from .identity import is_secure
 from .pagetickets import GuestPage
 from .refusals import SHARE, Refusals
 
@@ -73,6 +73,7 @@ class Claim(NamedTuple):
         why: Why it lets the request in no more, in words; empty while it does.
         card: The guest's; a new one where the request has none.
         is_known: Whether the guest has come before, with a cookie.
+        is_counted: Whether the guest is among those whom the share has let in.
         is_explicit: Whether a token was sent, and not the cookie that a browser sends by itself.
         in_query: Whether the token stands in the address.
         lets_null: Whether a page without an origin may open the socket.
@@ -82,6 +83,7 @@ class Claim(NamedTuple):
     why: str
     card: GuestCard | None = None
     is_known: bool = False
+    is_counted: bool = False
     is_explicit: bool = False
     in_query: bool = False
     lets_null: bool = False
@@ -153,7 +155,8 @@ class Guests(Observer):
         Args:
             handler: The request's handler.
         """
-        return ARGUMENT in handler.request.query or _bearer(handler) is not None
+        # However it is written: programs on the way to a reader escape what they like.
+        return ARGUMENT in handler.request.query_arguments or _bearer(handler) is not None
 
     def claim(self, handler: JupyterHandler, route: Route, path: str) -> Claim | None:
         """Return what a request shows of a share, or None where it shows nothing.
@@ -164,9 +167,7 @@ class Guests(Observer):
             path: The route's address in it, below base_url, in its normal spelling.
         """
         token = handler.get_query_argument(ARGUMENT, "")
-        card = read(
-            handler.get_signed_cookie(cookie_name(handler, path), max_age_days=SESSION_DAYS)
-        )
+        card = read(handler.get_signed_cookie(cookie_name(handler, path), max_age_days=COOKIE_DAYS))
         if token:
             claim = self._by_token(token, route, path, card)
             return claim._replace(in_query=True)
@@ -179,7 +180,7 @@ class Guests(Observer):
         share = self.book.get(card.share)
         if share is None:
             return Claim(None, UNKNOWN)
-        return Claim(share, self.why_not(share, route, path), card, is_known=True)
+        return self._by_card(share, route, path, card)
 
     def claim_of_page(self, page: GuestPage, route: Route, path: str) -> Claim:
         """Return what a guest's page shows of a share, which has a ticket in place of a cookie.
@@ -192,8 +193,16 @@ class Guests(Observer):
         share = self.book.get(page.card.share)
         if share is None:
             return Claim(None, UNKNOWN)
+        return self._by_card(share, route, path, page.card, is_explicit=True, lets_null=True)
+
+    def _by_card(
+        self, share: Share, route: Route, path: str, card: GuestCard, **shown: bool
+    ) -> Claim:
+        is_counted = self.book.has_counted(share, card)
         why = self.why_not(share, route, path)
-        return Claim(share, why, page.card, is_known=True, is_explicit=True, lets_null=True)
+        if not why and not is_counted and share.uses_left == 0:
+            why = USED_UP
+        return Claim(share, why, card, is_known=True, is_counted=is_counted, **shown)
 
     def _by_token(self, token: str, route: Route, path: str, card: GuestCard | None) -> Claim:
         share = self.book.find(token)
@@ -202,11 +211,11 @@ class Guests(Observer):
         why = self.why_not(share, route, path)
         if not why and share.people is not None:
             why = NAMED
-        known = card is not None and card.share == share.id
-        if not why and not known and share.uses_left == 0:
+        elif card is not None and card.share == share.id:
+            return self._by_card(share, route, path, card, is_explicit=True)
+        elif not why and share.uses_left == 0:
             why = USED_UP
-        own = card if known else new_card(share)
-        return Claim(share, why, own, is_known=known, is_explicit=True)
+        return Claim(share, why, new_card(share), is_explicit=True)
 
     def why_not(self, share: Share, route: Route, path: str) -> str:
         """Return why a share opens no route at a path, in words for a guest; empty if it does.
@@ -218,19 +227,22 @@ class Guests(Observer):
         """
         if self.policy == "off" or (self.policy == "people" and share.people is None):
             return SWITCHED_OFF
-        if share.route != route.name or share.path != path:
+        if share.path != path:
             return ELSEWHERE
-        if not route.config.auth.guests:
+        if share.route == route.name and not route.config.auth.guests:
             return NO_GUESTS
         return self.book.why_ended(share, route) or ""
 
     # ---- a guest comes in --------------------------------------------------------------------
 
-    async def use(self, claim: Claim) -> None:
-        """Count a guest who has not come before.
+    async def use(self, claim: Claim) -> Claim:
+        """Count a guest who is not counted yet.
 
         Args:
             claim: What the request shows.
+
+        Returns:
+            What is known of the guest then: one who comes again without a use, is counted for good.
 
         Raises:
             ShareEnded: The share lets nobody in any more.
@@ -239,9 +251,14 @@ class Guests(Observer):
         share, card = claim.share, claim.card
         if share is None or card is None:
             raise ShareEnded(UNKNOWN)
-        if claim.is_known:
-            return
-        await self.book.use(share, card.guest)
+        if claim.is_counted:
+            return claim
+        is_new = await self.book.use(share, card)
+        if not claim.is_known:
+            return claim  # see `came` and `unuse`
+        if is_new:
+            self.came(claim)
+        return claim._replace(is_counted=True)
 
     def came(self, claim: Claim) -> None:
         """Take note that a guest has come in.
@@ -249,7 +266,7 @@ class Guests(Observer):
         Args:
             claim: What the request shows.
         """
-        if claim.share is not None and not claim.is_known:
+        if claim.share is not None and not claim.is_counted:
             self._manager.metrics.share_uses[claim.share.route] += 1
             self.tell("used", claim.share, claim.guest)
 
@@ -259,21 +276,21 @@ class Guests(Observer):
         Args:
             claim: What the request shows.
         """
-        if claim.share is not None and not claim.is_known:
+        if claim.share is not None and not claim.is_counted:
             self.book.unuse(claim.share)
 
-    def give_cookie(self, handler: JupyterHandler, claim: Claim, path: str) -> None:
+    def give_cookie(
+        self, handler: JupyterHandler, share: Share, card: GuestCard, path: str
+    ) -> None:
         """Set the cookie by which a guest is known from now on, at one address and below it.
 
         Args:
             handler: Answers the guest.
-            claim: What the request shows.
+            share: The share.
+            card: The guest's.
             path: The route's address in the request, below base_url.
         """
-        share, card = claim.share, claim.card
-        assert share is not None
-        assert card is not None
-        days = float(SESSION_DAYS)
+        days = float(COOKIE_DAYS)
         if share.expires is not None:
             days = min(days, max(0.0, share.expires - time.time()) / 86400)
         options: dict[str, Any] = {

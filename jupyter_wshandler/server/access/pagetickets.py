@@ -27,7 +27,8 @@ FOR_EACH_GUEST = 20
 """Pages of one guest that are known at the same time; the oldest are forgotten first."""
 
 FOR_EACH_SHARE = 1000
-"""Guests of one share whose pages are known; those who came last before all others go first."""
+"""Guests of one share whose pages are known. Those go first who have only looked at a page so far,
+and among them, or where there are none, those who came last before all others."""
 
 FOR_EACH_PAGE = 20
 """Tickets for sockets of one page that are good at the same time."""
@@ -65,6 +66,7 @@ class _Visitor:
     pages: list[GuestPage] = field(default_factory=list)
     used: float = 0.0
     sockets: int = 0
+    came: bool = False
 
     def is_over(self, now: float) -> bool:
         return not self.sockets and now - self.used > PAGE_SECONDS
@@ -120,7 +122,10 @@ class PageTickets(Observer):
         while len(visitor.pages) > FOR_EACH_GUEST:
             self._forget(visitor.pages.pop(0))
         while len(visitors) > FOR_EACH_SHARE:
-            self._forget_all(visitors.popitem(last=False)[1])
+            others = (name for name in visitors if name != guest.username)
+            looking = (name for name in others if not visitors[name].came)
+            # Whoever has the link can look at as many pages as they like.
+            self._forget_all(visitors.pop(next(looking, next(iter(visitors)))))
         return page
 
     def of_ticket(self, text: str) -> GuestPage | None:
@@ -180,6 +185,7 @@ class PageTickets(Observer):
         visitor = None if visitors is None else visitors.get(guest.username)
         if visitor is not None:
             visitor.sockets += 1
+            visitor.came = True
             self._sockets[connection.id] = visitor
 
     def lost(self, connection: Any) -> None:

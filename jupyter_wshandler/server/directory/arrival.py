@@ -134,9 +134,8 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
         self.clear_cookie(self._cookie, path=self._path(share))
         person = await self.named_guests.redeem(share, code, digest(secret))
         card = new_card(share, person)
-        claim = Claim(share, "", card)
-        await self.services.guests.use(claim)
-        self.services.guests.give_cookie(self, claim, share.path)
+        await self.services.guests.use(Claim(share, "", card))
+        self.services.guests.give_cookie(self, share, card, share.path)
         # Relative: a proxy may serve all this below a prefix that nobody here knows.
         self.redirect("../.." + quote(share.path, safe="/%!$&'()*+,;=:@~"))
 
