@@ -11,7 +11,7 @@ from tornado.web import Application
 from . import guestpages
 from .api import base as api
 from .api.health import health_rules
-from .api.routes import RouteHandler, RoutesHandler
+from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
@@ -66,7 +66,7 @@ def install(
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *api.rules(PathMatches(routes + "$"), RoutesHandler, services),
-            *api.rules(PathMatches(routes + r"/(.+)$"), RouteHandler, services),
+            *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
             *by_name,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),

@@ -40,10 +40,25 @@ ASKS_ITSELF = (
 )
 
 
+class _Names(List[str]):
+    """A list of names, or one name.
+
+    Of one name on the command line traitlets makes None where a List may be that: its default.
+    """
+
+    def from_string(self, s: str) -> list[str] | None:
+        """Return the list of what the command line has once."""
+        return None if s == "None" else [s]
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return a list, and take one name for a list of it."""
+        return super().validate(obj, [value] if isinstance(value, str) else value)
+
+
 class PublishingTraits(HasTraits):
     """What an administrator may say about messages from outside."""
 
-    publishers = List(
+    publishers = _Names(
         Unicode(),
         None,
         allow_none=True,

@@ -58,7 +58,7 @@ class RoutesHandler(ApiHandler):
         }
 
 
-class RouteHandler(PublishingHandler):
+class RouteClientsHandler(PublishingHandler):
     """The address of one route, for messages to its clients."""
 
     async def prepare(self) -> None:  # type: ignore[override]
