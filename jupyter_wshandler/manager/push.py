@@ -139,7 +139,7 @@ def deliver(
         route: The route's name.
         message: What a frame carries.
         to: A connection's id or a user's name; everyone where None.
-        user: A user's name; everyone where None.
+        user: A user's name, or "service/NAME" for a service of JupyterHub's; everyone where None.
 
     Raises:
         LookupError: There is no such route.
@@ -147,14 +147,30 @@ def deliver(
     found = _connections(manager, route)
     sent = 0
     for connection in found:
-        name = getattr(connection.current_user, "username", None)
-        if (to is None or to in (connection.id, name)) and (user is None or user == name):
+        if is_meant(connection, to, user):
             try:
                 connection.write_message(message)
             except ConnectionClosed:
                 continue
             sent += 1
     return Delivered(sent, route, len(found))
+
+
+def is_meant(connection: Connection, to: str | None, user: str | None) -> bool:
+    """Return whether a message is for a connection.
+
+    Args:
+        connection: The connection.
+        to: As for `deliver`.
+        user: As for `deliver`.
+    """
+    known = connection.current_user
+    name = getattr(known, "username", None)
+    if user is not None:
+        # A service may have a user's name; a guest who is somebody is so by the Hub's word.
+        kind = getattr(known, "kind", None) or "user"
+        return user == (name if kind in ("user", "guest") else f"{kind}/{name}")
+    return to is None or to in (connection.id, name)
 
 
 def _serving(route: str) -> WebSocketManager | None:

@@ -10,6 +10,7 @@ from traitlets.config import Config, Configurable
 from traitlets.config.loader import DeferredConfigList, DeferredConfigString
 
 from jupyter_wshandler.config.model import AuthConfig, Place, RouteConfig
+from jupyter_wshandler.manager.push import is_meant
 from jupyter_wshandler.routes import Route
 from jupyter_wshandler.server.access.publishing import (
     ASKS_ITSELF,
@@ -81,3 +82,18 @@ def test_a_service_is_no_user_of_its_name_and_a_guest_is_nobody():
     assert not named.names(user("service:grader"))
     assert not named.names(Guest(username="ada"))
     assert named.why_not(user("ada"), route(users=("bob",), condition="bot.decides")) == ""
+
+
+def test_what_is_for_a_user_is_not_for_a_service_of_the_name():
+    ada, service, guest = (
+        SimpleNamespace(id=f"c{number}", current_user=user("ada", kind))
+        for number, kind in enumerate(("user", "service", "guest"))
+    )
+    nobody = SimpleNamespace(id="ada", current_user=None)
+    everybody = (ada, service, guest, nobody)
+    assert [c for c in everybody if is_meant(c, None, "ada")] == [ada, guest]
+    assert [c for c in everybody if is_meant(c, None, "service/ada")] == [service]
+    assert [c for c in everybody if is_meant(c, "ada", None)] == [*everybody]
+    assert [c for c in everybody if is_meant(c, "c1", None)] == [service]
+    assert [c for c in everybody if is_meant(c, None, "")] == []
+    assert [c for c in everybody if is_meant(c, None, None)] == [*everybody]
