@@ -8,10 +8,11 @@ from typing import TypeVar
 import msgspec
 from tornado.web import HTTPError
 
+from ...routes import Route
 from ...types import Message
-from ..access.authorize import WRITE
+from ..access.authorize import WRITE, resource_of
 from ..bodies import WrongBody, decoded
-from .base import ApiHandler
+from .base import OTHERS_ROUTE, ApiHandler
 
 MOST = 4 * 1024 * 1024
 """Bytes that the body with a message may have."""
@@ -49,6 +50,32 @@ class PublishingHandler(ApiHandler):
 
     # A message to a bot's clients is activity, as one of a bot's own is.
     _track_activity = True
+
+    def check_publisher(self) -> None:
+        """Refuse whom the administrator lets send to nobody.
+
+        Raises:
+            HTTPError: 403.
+        """
+        why = self.services.publishers.why_not_at_all(self.current_user)
+        if why:
+            raise HTTPError(403, why)
+
+    async def check_route(self, route: Route) -> None:
+        """Refuse who may not send to the clients of a route.
+
+        Raises:
+            HTTPError: 403.
+        """
+        resource = resource_of(route)
+        with self.answering():
+            # Who may not use it does not speak for it either, whatever the Authorizer says of
+            # an action that it may know nothing of.
+            if not (await self.may(resource, WRITE) and await self.may(resource)):
+                raise HTTPError(403, OTHERS_ROUTE)
+        why = self.services.publishers.why_not(self.current_user, route)
+        if why:
+            raise HTTPError(403, why)
 
     async def publication(self, kind: type[P]) -> tuple[P, Message]:
         """Return what the body says, and its message as it is sent.

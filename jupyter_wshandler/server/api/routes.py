@@ -13,8 +13,8 @@ from ...kernels.batches import one_line
 from ...manager.push import deliver
 from ...routes import Route
 from ..access.admission import BROKEN
-from ..access.authorize import READ, WRITE, resource_of
-from .base import OTHERS_ROUTE, ApiHandler
+from ..access.authorize import READ, resource_of
+from .base import ApiHandler
 from .publish import EXPECTED, Publication, PublishingHandler
 
 
@@ -94,22 +94,11 @@ class RouteClientsHandler(PublishingHandler):
         Raises:
             HTTPError: 403, they may not; 404, there is none.
         """
-        publishers, user = self.services.publishers, self.current_user
-        why = publishers.why_not_at_all(user)
-        if why:
-            raise HTTPError(403, why)
+        self.check_publisher()
         route = self.services.manager.table.get(name)
         if route is None:
             # Not their names: some may be for others only.
             words = f"there is no route {shorten(name)}; `jupyter wshandler routes` lists them"
             raise HTTPError(404, words.replace("%", "%%"))
-        resource = resource_of(route)
-        with self.answering():
-            # Who may not use it does not speak for it either, whatever the Authorizer says of
-            # an action that it may know nothing of.
-            if not (await self.may(resource, WRITE) and await self.may(resource)):
-                raise HTTPError(403, OTHERS_ROUTE)
-        why = publishers.why_not(user, route)
-        if why:
-            raise HTTPError(403, why)
+        await self.check_route(route)
         return route
