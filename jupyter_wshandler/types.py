@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 Message: TypeAlias = str | bytes
 """What a client sends: text frames arrive as str, binary frames as bytes."""
@@ -28,6 +28,46 @@ class Question:
         self.number = number
         self.text = text
         self.frame = frame
+
+
+class Delivered(int):
+    """As many connections as a message was given to; to await it does not wait.
+
+    A message is given to the queue of a connection: whether its client reads it, only the client
+    could say.
+
+    Args:
+        count: How many.
+        route: The name of the route.
+        connections: How many were open there.
+        server: The URL of the server, where that is another process.
+    """
+
+    def __new__(
+        cls, count: int = 0, route: str = "", connections: int = 0, server: str = ""
+    ) -> Self:
+        """Make one."""
+        self = super().__new__(cls, count)
+        self.route, self.connections, self.server = route, connections, server
+        return self
+
+    route: str
+    connections: int
+    server: str
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from ()
+        return self
+
+    def result(self, timeout: float | None = None) -> Self:
+        """Return it; as `client.outbox.Delivery` has it, of a message on its way."""
+        return self
+
+    __str__ = int.__repr__
+
+    def __repr__(self) -> str:
+        at = f" at {self.server}" if self.server else ""
+        return f"<Delivered to {int(self)} of {self.connections} connections of {self.route!r}{at}>"
 
 
 class CloseCode(IntEnum):

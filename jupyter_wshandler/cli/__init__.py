@@ -13,6 +13,7 @@ examples:
   jupyter wshandler demo
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
+  jupyter wshandler send /pingbot "Back in five minutes"
   jupyter wshandler check wshandler.yaml
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
@@ -75,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     _add_chat(commands)
     _add_share(commands)
+    _add_send(commands)
+    _add_routes(commands)
     return main
 
 
@@ -142,8 +145,45 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         help="end what is shared, and close its connections; the first letters of an ID will do",
     )
-    share.add_argument("--json", action="store_true", help="print JSON for programs")
+    _add_json(share)
     _add_server(share)
+
+
+def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    send = commands.add_parser(
+        "send",
+        help="send a message to all who are connected to a bot",
+        description="Send a message to everybody who is connected to a bot of a running server, "
+        "without a connection of one's own.",
+    )
+    send.add_argument(
+        "words",
+        metavar="BOT MESSAGE",
+        nargs="+",
+        help="the bot's path, as in /pingbot, or its name; and what to send: a text (JSON is one), "
+        "or - for the standard input",
+    )
+    send.add_argument("--route", metavar="NAME", help="the bot's name, in place of BOT")
+    send.add_argument(
+        "--user", metavar="NAME", help="send to this user only; to everyone by default"
+    )
+    send.add_argument("--binary", action="store_true", help="send the bytes as a binary frame")
+    _add_json(send)
+    _add_server(send)
+
+
+def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    routes = commands.add_parser(
+        "routes",
+        help="list the bots of a running server, and how many are connected",
+        description="List the bots of a running server: those of its files and of its notebooks.",
+    )
+    _add_json(routes)
+    _add_server(routes)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def _add_server(command: argparse.ArgumentParser) -> None:
@@ -159,7 +199,7 @@ def _add_server(command: argparse.ArgumentParser) -> None:
     login.add_argument("--token-file", metavar="FILE", help="a file that holds the token")
 
 
-def _talk_or_share(arguments: argparse.Namespace) -> int:
+def _ask_server(arguments: argparse.Namespace) -> int:
     """Run a command that logs in to a running server."""
     token = arguments.token
     if arguments.token_file is not None:
@@ -174,6 +214,43 @@ def _talk_or_share(arguments: argparse.Namespace) -> int:
         from .chat import chat
 
         return chat(arguments.bot, url=arguments.url, token=token)
+    if arguments.command == "routes":
+        from .routes import routes
+
+        return routes(as_json=arguments.json, url=arguments.url, token=token)
+    if arguments.command == "send":
+        return _send(arguments, token)
+    return _share(arguments, token)
+
+
+def _send(arguments: argparse.Namespace, token: str | None) -> int:
+    """Run `send`."""
+    words, is_name = list(arguments.words), arguments.route is not None
+    if is_name:
+        words.insert(0, arguments.route)
+    if len(words) != 2:
+        what = "one message behind --route NAME" if is_name else "a bot and one message"
+        print(
+            f"jupyter wshandler send: expected {what}, found {len(arguments.words)} words; put a "
+            'message in quotes: jupyter wshandler send /pingbot "Hello world"',
+            file=sys.stderr,
+        )
+        return 2
+    from .send import send
+
+    return send(
+        *words,
+        is_name=is_name,
+        user=arguments.user,
+        binary=arguments.binary,
+        as_json=arguments.json,
+        url=arguments.url,
+        token=token,
+    )
+
+
+def _share(arguments: argparse.Namespace, token: str | None) -> int:
+    """Run `share`."""
     from .share import Wish, share
 
     wish = Wish(
@@ -215,6 +292,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments, rest = parser().parse_known_args(argv)
+    if arguments.command == "send" and all(word == "-" or word[:1] != "-" for word in rest):
+        arguments.words += rest  # argparse takes what is behind an option for something else
+        rest = []
     if rest and arguments.command != "serve":
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
@@ -225,8 +305,8 @@ def _run(argv: Sequence[str] | None) -> int:
         from .serve import serve
 
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
-    if arguments.command in ("chat", "share"):
-        return _talk_or_share(arguments)
+    if arguments.command in ("chat", "share", "send", "routes"):
+        return _ask_server(arguments)
     from .demo import demo
 
     return demo(once=arguments.once, port=arguments.port, browser=not arguments.no_browser)

@@ -42,17 +42,17 @@ def no_server(target: str, alive: list[Server], *, command: str = "chat") -> str
         alive: The servers that run here.
         command: The command that looks for one.
     """
-    path = target if target.isprintable() else "PATH"
+    typed = f"{command} {target}".rstrip() if target.isprintable() else f"{command} PATH"
     if alive:
         lines = "".join(f"\n  {server.url}  (folder {server.root_dir})" for server in alive)
         return (
             f"say which Jupyter server, of those that run here:{lines}\n"
-            f"  jupyter wshandler {command} {path} --url {alive[0].url}"
+            f"  jupyter wshandler {typed} --url {alive[0].url}"
         )
     return (
         f"no Jupyter server of yours runs on this machine (looked in {Path(runtime_dir())}). Start "
         "one (jupyter wshandler serve FILE, or jupyter lab), or name one elsewhere:\n"
-        f"  jupyter wshandler {command} {path} --url http://host:8888/ --token TOKEN"
+        f"  jupyter wshandler {typed} --url http://host:8888/ --token TOKEN"
     )
 
 

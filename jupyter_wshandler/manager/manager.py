@@ -74,6 +74,9 @@ class WebSocketManager:
     busy = False
     """Whether it takes no new connections now; see `connection.host.Host`."""
 
+    knows_all = True
+    """Whether it has all routes that code in this process can mean."""
+
     wake: Callable[[Connection], None]
     """Runs what waits on a connection; the runner's own method, as each message calls it."""
 

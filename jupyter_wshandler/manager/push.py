@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
-from ..types import Sendable
+from ..types import Delivered, Message, Sendable
 from .manager import current_manager, running_managers
 
 if TYPE_CHECKING:
+    from ..client.outbox import Delivery
     from ..connection.connection import Connection
     from .manager import WebSocketManager
 
@@ -22,6 +24,21 @@ def the_manager() -> WebSocketManager:
     Raises:
         LookupError: There is none, or there are several and no callback is running.
     """
+    found = _find_manager()
+    if found is None:
+        raise LookupError(
+            "no WebSocket routes are served in this process; call this from a callback, or from "
+            "a thread of the server that serves them"
+        )
+    return found
+
+
+def _find_manager() -> WebSocketManager | None:
+    """Return what `the_manager` does; None where there is none.
+
+    Raises:
+        LookupError: It cannot be told which.
+    """
     found = current_manager.get(None)
     if found is not None:
         if found.process != os.getpid():
@@ -30,16 +47,11 @@ def the_manager() -> WebSocketManager:
     running = list(running_managers)
     if len(running) > 1:
         running = [manager for manager in running if not manager.is_stand_in] or running
-    if len(running) == 1:
-        return running[0]
-    if not running:
+    if len(running) > 1:
         raise LookupError(
-            "no WebSocket routes are served in this process; call this from a callback, or from "
-            "a thread of the server that serves them"
+            f"{len(running)} servers run in this process; call this from a callback of one of them"
         )
-    raise LookupError(
-        f"{len(running)} servers run in this process; call this from a callback of one of them"
-    )
+    return running[0] if running else None
 
 
 def connections(route: str | None = None) -> list[Connection]:
@@ -49,9 +61,12 @@ def connections(route: str | None = None) -> list[Connection]:
         route: The route's name; every route's connections where None.
 
     Raises:
-        LookupError: There is no such route, or no server to ask.
+        LookupError: There is no such route in this process, or no server to ask.
     """
-    manager = the_manager()
+    return _connections(the_manager(), route)
+
+
+def _connections(manager: WebSocketManager, route: str | None) -> list[Connection]:
     if route is not None and manager.table.get(route) is None:
         names = [known.name for known in manager.table]
         near = difflib.get_close_matches(route, names, 1)
@@ -64,31 +79,117 @@ def connections(route: str | None = None) -> list[Connection]:
     ]
 
 
-def send(route: str, message: Sendable, *, to: str | None = None) -> int:
+def send(
+    route: str,
+    message: Sendable,
+    *,
+    to: str | None = None,
+    server: str | None = None,
+    token: str | None = None,
+) -> Delivered | Delivery:
     """Send a message to the connections of a route; safe from any thread.
 
     A client that reads slowly is treated by its route's ``queue: {slow:}`` and delays nobody. A
     thread waits, 2 s at most, while a whole queue of a connection is on its way to the loop.
 
+    Where the route is not served in this process (in a notebook, a script, a terminal) it is one of
+    the server's that this process is under: then the message is on its way when this returns, in
+    the order of the calls, and to await the result says what has become of it.
+
     Args:
         route: The route's name.
         message: what ``handler.write_message`` takes.
         to: A connection's id or a user's name; everyone where None.
+        server: Base URL of the server; found as `client.connect` does where None.
+        token: What to log in with there, "" for nothing; found likewise.
 
     Returns:
-        The number of connections that it was sent to.
+        The number of connections that it was sent to; from outside a `Delivery`, which is awaited
+        for that.
 
     Raises:
-        LookupError: There is no such route, or no server to ask.
+        LookupError: There is no such route, or no server to ask. From outside it is raised where
+            the result is awaited, like what else a server can say, and written to the standard
+            error where nobody awaits it.
         TypeError: The message is None, or holds what has no JSON form.
+        ValueError: `server` is no URL.
     """
     whole = to_message(message)
+    if server is None and token is None:
+        manager = _serving(route)
+        if manager is not None:
+            return deliver(manager, route, whole, to=to)
+    from ..client.outbox import post  # a server does without
+
+    return post(route, whole, to=to, server=server, token=token)
+
+
+def deliver(
+    manager: WebSocketManager,
+    route: str,
+    message: Message,
+    *,
+    to: str | None = None,
+    user: str | None = None,
+) -> Delivered:
+    """Give a message to the connections of a route.
+
+    Args:
+        manager: Has the route.
+        route: The route's name.
+        message: What a frame carries.
+        to: A connection's id or a user's name; everyone where None.
+        user: A user's name, or "service/NAME" for a service of JupyterHub's; everyone where None.
+
+    Raises:
+        LookupError: There is no such route.
+    """
+    found = _connections(manager, route)
     sent = 0
-    for connection in connections(route):
-        if to is None or to in (connection.id, getattr(connection.current_user, "username", None)):
+    for connection in found:
+        if is_meant(connection, to, user):
             try:
-                connection.write_message(whole)
+                connection.write_message(message)
             except ConnectionClosed:
                 continue
             sent += 1
-    return sent
+    return Delivered(sent, route, len(found))
+
+
+def is_meant(connection: Connection, to: str | None, user: str | None) -> bool:
+    """Return whether a message is for a connection.
+
+    Args:
+        connection: The connection.
+        to: As for `deliver`.
+        user: As for `deliver`.
+    """
+    known = connection.current_user
+    name = getattr(known, "username", None)
+    if user is not None:
+        # A service may have a user's name; a guest who is somebody is so by the Hub's word.
+        kind = getattr(known, "kind", None) or "user"
+        return user == (name if kind in ("user", "guest") else f"{kind}/{name}")
+    return to is None or to in (connection.id, name)
+
+
+def _serving(route: str) -> WebSocketManager | None:
+    """Return the manager that has to know a route; None where another process may serve it.
+
+    Raises:
+        LookupError: It cannot be told, or nobody can be meant.
+    """
+    manager = _find_manager()
+    if manager is None:
+        if "jupyter_wshandler.server.app" in sys.modules:
+            return the_manager()  # of a server that has not begun: no other one is meant
+        if "pytest" in sys.modules:
+            # What a test has forgotten to begin must not reach people on a server that runs here.
+            raise LookupError(
+                "no WebSocket routes are served in this process, and no test sends to a server "
+                "that it does not name; begin a Chat, or pass server='http://127.0.0.1:8888/'"
+            )
+        return None
+    if not manager.knows_all and manager.table.get(route) is None:
+        return None
+    return manager

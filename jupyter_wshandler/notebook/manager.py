@@ -19,6 +19,8 @@ class NotebookManager(WebSocketManager):
         errors: Takes what callbacks raise; None writes it to the log.
     """
 
+    knows_all = False  # other routes are those of its server
+
     def __init__(self, sessions: KernelSessions, errors: ErrorSink | None) -> None:
         super().__init__(log=bot_logger(self._cell_of), errors=errors)
         self._kept = sessions

@@ -40,6 +40,7 @@ from ..manager.served import Watching
 from ..shares.stores import StoreFailed
 from ..transports.handover import TRANSPORTS
 from .access.pagetickets import PageTickets
+from .access.publishing import Publishers, PublishingTraits
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -69,7 +70,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, PublishingTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -350,6 +351,7 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             leftovers=self.leftovers,
             secure_cookie=self.secure_cookie,
             transport=self.transport,
+            publishers=Publishers.of(self.publishers, bots_only=self.gate is not None),
             static_url=self.static_url_prefix,
             named=self.by_name.guests,
         )

@@ -218,33 +218,34 @@ class WrongBody(ValueError):
     """A body that is not what was expected, in words for who has sent it."""
 
 
-def decoded(body: bytes, kind: type[T], expected: str) -> T:
+def decoded(body: bytes | bytearray, kind: type[T], expected: str, deepest: int = DEEPEST) -> T:
     """Return what a body of JSON says.
 
     Args:
         body: The body.
         kind: A msgspec.Struct, or what else msgspec can check.
         expected: What it should have been, for the message.
+        deepest: Objects and lists inside each other that it may have.
 
     Raises:
         WrongBody: It is not that.
     """
     try:
-        _check_depth(body)
+        _check_depth(body, deepest)
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         why = "too deep" if isinstance(error, RecursionError) else str(error)
         raise WrongBody(f"expected {expected}: {why}") from None
 
 
-def _check_depth(body: bytes) -> None:
+def _check_depth(body: bytes | bytearray, deepest: int) -> None:
     """Raise RecursionError where lists and objects stand too deep inside each other."""
     depth = 0
     for found in _BRACKETS.finditer(body):
         mark = found.group()
         if mark in b"[{":
             depth += 1
-            if depth > DEEPEST:
+            if depth > deepest:
                 raise RecursionError
         elif mark in b"]}":
             depth -= 1

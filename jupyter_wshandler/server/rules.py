@@ -11,6 +11,7 @@ from tornado.web import Application
 from . import guestpages
 from .api import base as api
 from .api.health import health_rules
+from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
@@ -52,6 +53,7 @@ def install(
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
     health = url_path_join(base_url, "wshandler", "api", "health")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
+    routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -63,6 +65,8 @@ def install(
             *health_rules(PathMatches(re.escape(health) + "$"), services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
+            *api.rules(PathMatches(routes + "$"), RoutesHandler, services),
+            *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
             *by_name,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),

@@ -8,6 +8,7 @@ from ..manager.manager import WebSocketManager
 from ..shares.book import ShareBook
 from .access.guests import Guests
 from .access.pagetickets import PageTickets
+from .access.publishing import Publishers
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
@@ -31,6 +32,7 @@ class Services:
         secure_cookie: The administrator's word about the session cookie's Secure attribute; None
             where the browser's connection decides.
         transport: How bytes travel after the handshake: see `take_over`.
+        publishers: Who may send to clients from outside.
         static_url: The URL of the extension's files for browsers.
         named: Knows who may come by name; None where no directory says it.
     """
@@ -45,5 +47,6 @@ class Services:
     leftovers: Leftovers
     secure_cookie: bool | None
     transport: str
+    publishers: Publishers
     static_url: str
     named: NamedGuests | None = None

@@ -49,10 +49,14 @@ def who(handler, message):
 MODULES = {"bot.py": BOT, "page.html": "<!doctype html><title>A page</title>"}
 
 COMMANDS = {
-    "serve": ["-m", "jupyter_wshandler", "serve", "{file}", "--bots-only"],
+    "serve": [
+        *("-m", "jupyter_wshandler", "serve", "{file}", "--bots-only"),
+        "--WSHandlerApp.publishers=service:robot",
+    ],
     "singleuser": [
         *("-m", "jupyterhub.singleuser", "--WSHandlerApp.config_file={file}"),
         "--WSHandlerApp.bots_only=True",
+        "--WSHandlerApp.publishers=service:robot",
     ],
     "open": ["-m", "jupyter_wshandler", "serve", "{file}"],
 }
@@ -172,6 +176,20 @@ def test_who_may_not_use_the_service_is_refused(hub, service):
     assert carol.status(service.at("bot")) == 403
     assert hub.script(hub.token("carol")).status(service.at("bot")) == 403
     assert hub.browser().status(service.at("bot")) == 403
+
+
+def test_who_talks_to_a_bot_does_not_speak_for_it_but_whom_the_administrator_names(hub, service):
+    where = service.at("wshandler/api/routes/bot")
+    body = {"method": "POST", "data": b'{"message": "a word to all", "user": "bob"}'}
+    with enter(hub, service, "bob").connect_sync(service.at("bot")) as socket:
+        for user in ("ada", "bob", "root"):
+            answer = hub.script(hub.token(user)).fetch(where, **body)
+            assert answer.status == 403
+            assert "c.WSHandlerApp.publishers" in answer.text
+        assert hub.script().fetch(where, **body).status == 403
+        answer = hub.script(hub.service_tokens["robot"]).fetch(where, **body)
+        assert (answer.status, json.loads(answer.text)["delivered"]) == (200, 1)
+        assert socket.recv(10) == "a word to all"
 
 
 def test_a_route_asks_for_groups_and_scopes_as_on_a_users_own_server(hub, service):

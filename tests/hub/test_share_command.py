@@ -66,6 +66,16 @@ def test_the_command_finds_the_users_server_and_its_link_works_through_the_hub(h
         connect(link).open()
 
 
+def test_a_message_to_all_who_are_connected_goes_to_the_users_own_server(hub):
+    server = hub.start("ada")
+    with hub.script(hub.token("ada")).connect_sync(server.at("who")) as one:
+        ended = in_a_terminal(hub, "ada", "send", "/who", "Back in five minutes", "--user", "ada")
+        assert ended["out"] == "Sent to 1 connection of ada to who.\n", ended["said"]
+        assert one.recv(timeout=10) == "Back in five minutes"
+        listed = json.loads(in_a_terminal(hub, "ada", "routes", "--json")["out"])["routes"]
+        assert {route["name"]: route["connections"] for route in listed} == {"run": 1, "who": 1}
+
+
 def test_where_the_administrator_has_not_switched_guests_on_a_user_is_told_who_can(hub):
     refused = in_a_terminal(hub, "bob", "share", "/who")
     assert (refused["code"], refused["out"]) == (1, "")

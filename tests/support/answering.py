@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,14 +17,24 @@ SECRET = "a-secret"
 
 
 @contextmanager
-def answering(status: int, body: bytes, kind: str = "application/json", at: Path | None = None):
-    """Serve one answer for all, by TCP or a unix socket; yield the server and what it heard."""
+def answering(
+    status: int,
+    body: bytes,
+    kind: str = "application/json",
+    at: Path | None = None,
+    after: float = 0.0,
+):
+    """Serve one answer for all, by TCP or a unix socket; yield the server and what it heard.
+
+    It takes its time: so many seconds before each answer.
+    """
     heard: list[tuple[str, str, dict[str, str], bytes]] = []
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             heard.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+            time.sleep(after)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Location", "/elsewhere")

@@ -17,6 +17,9 @@ from .asking import AUTHORIZER, PATIENCE, Asker
 ACTION = "execute"
 """What Jupyter calls it to run code: that is what a message to a bot does."""
 
+READ, WRITE = "read", "write"
+"""What it calls to look at what is there, and to change it: a message to a bot's clients does."""
+
 RESOURCE = "wshandler"
 """What the Authorizer knows the extension by; see `resource_of` for one of its routes."""
 
@@ -34,16 +37,18 @@ async def is_authorized(
     asker: Asker,
     handler: JupyterHandler,
     resource: str,
+    action: str = ACTION,
     *,
     patience: float = PATIENCE,
     gone: asyncio.Future[None] | None = None,
 ) -> bool:
-    """Ask the Authorizer whether a handler's user may run something.
+    """Ask the Authorizer whether a handler's user may do something.
 
     Args:
         asker: Asks.
         handler: A handler whose user is known.
-        resource: What is to be run: `RESOURCE`, or one of `resource_of`.
+        resource: With what: `RESOURCE`, or one of `resource_of`.
+        action: What is to be done: `ACTION`, `READ` or `WRITE`.
         patience: Seconds that the answer may take.
         gone: Done when nobody waits for the answer any more.
 
@@ -55,7 +60,7 @@ async def is_authorized(
     user = handler.current_user
 
     async def question() -> bool:
-        answer = handler.authorizer.is_authorized(handler, user, ACTION, resource)
+        answer = handler.authorizer.is_authorized(handler, user, action, resource)
         # What it returns is of the Authorizer's making, too: where that has no truth value, it is
         # the Authorizer that has failed.
         return bool(await ensure_async(answer))

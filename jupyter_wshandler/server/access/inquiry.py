@@ -19,7 +19,7 @@ from tornado.web import Finish, HTTPError
 
 from ..services import Services
 from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
-from .authorize import is_authorized
+from .authorize import ACTION, is_authorized
 from .identity import complete
 
 NO_ANSWER = {
@@ -125,11 +125,12 @@ class InquiringHandler(JupyterHandler):
         if not self._finished:
             at_once(IDENTITY, _check_user, self.current_user)
 
-    async def may(self, resource: str) -> bool:
-        """Return whether the Authorizer lets who asks run something.
+    async def may(self, resource: str, action: str = ACTION) -> bool:
+        """Return whether the Authorizer lets who asks do something.
 
         Args:
-            resource: What: see `authorize`.
+            resource: With what: see `authorize`.
+            action: What: to run it, unless something else is said.
 
         Raises:
             HTTPError: It refuses the request.
@@ -139,7 +140,7 @@ class InquiringHandler(JupyterHandler):
         recheck = self.services.recheck
         try:
             return await is_authorized(
-                recheck.asker, self, resource, patience=recheck.patience, gone=self.gone
+                recheck.asker, self, resource, action, patience=recheck.patience, gone=self.gone
             )
         except Denied as denied:
             raise denied.error from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http.client import responses
 from typing import Any
 
@@ -10,11 +11,14 @@ from jupyter_server.base.handlers import APIHandler
 from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from ..access.authorize import RESOURCE
+from ..access.authorize import ACTION, RESOURCE
 from ..access.inquiry import InquiringHandler
-from ..bodies import LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
+from ..bodies import DEEPEST, LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
 from ..forwarded import read_forwarded
 from ..services import Services
+
+OTHERS_ROUTE = "this user is not authorized for this route"
+"""What somebody is told whom the Authorizer does not let use a route."""
 
 BODY_SECONDS = 10.0
 """Seconds that a client has to send a body."""
@@ -31,10 +35,16 @@ class ApiHandler(InquiringHandler, APIHandler):
     most: dict[str, int] = {}
     """Bytes that a body may have, by verb, such as {"post": 4096}; other verbs have none."""
 
+    deepest = DEEPEST
+    """Objects and lists inside each other that a body may have."""
+
+    action = ACTION
+    """What the Authorizer is asked about, before anything else."""
+
     # Messages are activity; what only leads to a socket is not.
     _track_activity = False
 
-    body = b""
+    body: bytes | bytearray = b""
 
     @property
     def recheck_period(self) -> float:
@@ -57,7 +67,7 @@ class ApiHandler(InquiringHandler, APIHandler):
             if self.current_user is None:
                 self.refuse_stranger()
                 return
-            if not await self.may(RESOURCE):
+            if not await self.may(RESOURCE, self.action):
                 raise HTTPError(403, "this user is not authorized for this")
 
     def refuse_stranger(self) -> None:
@@ -84,7 +94,7 @@ class ApiHandler(InquiringHandler, APIHandler):
             HTTPError: 400, it is not that.
         """
         try:
-            return decoded(self.body, kind, expected)
+            return decoded(self.body, kind, expected, self.deepest)
         except WrongBody as error:
             # A `%` of the client's would be taken for a format.
             raise HTTPError(400, str(error).replace("%", "%%")) from None
@@ -96,6 +106,12 @@ class ApiHandler(InquiringHandler, APIHandler):
             self.log.info("API %s: %d: %s", self.request.path, value.status_code, why)
         else:
             self.log.error("API %s failed", self.request.path, exc_info=(typ, value, tb))
+
+    def answer(self, value: Any) -> None:
+        """Answer with JSON that nobody keeps."""
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(value))
 
     @ws_authenticated
     def options(self) -> None:
@@ -138,7 +154,7 @@ class WithBodyHandler(UnreadBody, ApiHandler):
         if len(self._received) > self._may_have:
             # It had no length, and so could not be refused before.
             return self._refuse_the_rest()
-        self.body = bytes(self._received)
+        self.body = self._received
         return None
 
     async def _refuse_the_rest(self) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from jupyter_server.auth.decorator import ws_authenticated
 from tornado.web import HTTPError
 
@@ -15,7 +12,7 @@ from ...shares.share import Share
 from ...shares.stores import StoreFailed
 from ..access.authorize import RESOURCE, resource_of
 from ..access.sharing import NotShared, ShareRequest, described, share_route, unshare
-from .base import ApiHandler
+from .base import OTHERS_ROUTE, ApiHandler
 
 EXPECTED = 'JSON such as {"route": "pingbot", "label": "Ann", "expires": "2h", "uses": 30}'
 
@@ -34,7 +31,7 @@ class SharingHandler(ApiHandler):
         """
         with self.answering():
             if not await self.may(resource):
-                raise HTTPError(403, "this user is not authorized for this route")
+                raise HTTPError(403, OTHERS_ROUTE)
 
     async def there(self) -> None:
         """Have the shares read.
@@ -46,12 +43,6 @@ class SharingHandler(ApiHandler):
             await self.services.shares.start()
         except StoreFailed as error:
             raise HTTPError(503, str(error)) from None
-
-    def answer(self, value: Any) -> None:
-        """Answer with JSON that nobody keeps."""
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(value))
 
 
 class SharesHandler(SharingHandler):
