@@ -16,6 +16,7 @@
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
+    ├── AnswerFailed          an answer that a client has asked for has not ended well
     ├── RequestRefused        a server's REST API answers with an HTTP status that is no success
     └── ServerNotFound        the client does not know which server is meant
 """
@@ -151,6 +152,25 @@ class HandshakeRefused(ConnectError):
     def __init__(self, message: str, status: int, reason: str = "") -> None:
         self.status = status
         self.reason = reason
+        super().__init__(message)
+
+
+class AnswerFailed(WSHandlerError):
+    """The end of an answer that a client has asked for, where it has not ended well.
+
+    Args:
+        message: What has happened, and what to do.
+        how: "failed" (its callback has raised), "refused" (the route's `ratelimit`) or "stopped".
+        id: Names the failure in the server's log; empty where there is none.
+        retry_after: Seconds until a refused message might pass; None where that is not known.
+    """
+
+    def __init__(
+        self, message: str, how: str, id: str = "", retry_after: float | None = None
+    ) -> None:
+        self.how = how
+        self.id = id
+        self.retry_after = retry_after
         super().__init__(message)
 
 

@@ -14,20 +14,20 @@ Sendable: TypeAlias = object
 
 
 class Question:
-    """A message with an id, of a client that wants to know where its answer ends.
+    """A message of a client that speaks `wsh.v1` and may want to know where its answer ends.
 
     Args:
-        number: The client's id of it, above 0.
-        text: The message, as a callback gets it.
-        frame: The frame that it came in.
+        number: The client's number of it, above 0; 0 where it does not ask about the answer.
+        message: The message, as a callback gets it.
+        size: Bytes of the frame that it came in.
     """
 
-    __slots__ = ("frame", "number", "text")
+    __slots__ = ("message", "number", "size")
 
-    def __init__(self, number: int, text: str, frame: str) -> None:
+    def __init__(self, number: int, message: Message, size: int) -> None:
         self.number = number
-        self.text = text
-        self.frame = frame
+        self.message = message
+        self.size = size
 
 
 class Delivered(int):

@@ -61,7 +61,8 @@ class Deadlines:
                 self._warned.add(key)
                 self._log.warning("Route %s: %s runs for over %d s", c.route, callback.name, SLOW)
         timeout = _timeout(c, callback)
-        if work.why is not None:  # it was told that nobody listens, and has this long to clean up
+        if work.why is not None and work.why != "stopping":
+            # It was told that nobody listens, and has this long to clean up.
             taken = now - work.cancelled_at
             if c.entry.config.timeout is msgspec.UNSET:
                 timeout = min(timeout or CLOSER_TIMEOUT, CLOSER_TIMEOUT)

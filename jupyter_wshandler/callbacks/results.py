@@ -64,6 +64,8 @@ class Results:
     ) -> None:
         """Send each item that an async generator yields; closing the connection closes it."""
         work.streaming = callback.event != "on_close"
+        if work.answers is not None:
+            work.answers.streams()
         try:
             async for item in items:
                 if not await self._yielded(c, work, callback, items, item):
@@ -84,6 +86,8 @@ class Results:
         """Send each item that a generator yields, each step where the callback runs."""
         call = self._threads.call
         step = _stepped if _is_sent(work, callback, "on_close") else _next
+        if work.answers is not None:
+            work.answers.streams()
         try:
             while True:
                 if context is None:
@@ -115,7 +119,7 @@ class Results:
         self, c: Connection, work: Work, callback: Callback, items: Any, item: Any
     ) -> bool:
         """Send one item; return whether there is anybody to send the next one to."""
-        if work.abandoned:
+        if work.abandoned or _is_stopping(work):
             return False
         work.since = self._loop.time()
         answers = work.answers
@@ -124,14 +128,23 @@ class Results:
                 return False
             if item is not None and work.entry.config.returns == "send":
                 try:
-                    sent = c.write_message(item) if answers is None else answers.write(item)
+                    sent = c.write_message(item) if answers is None else answers.yielded(item)
                 except TypeError as error:
                     unsent = TypeError(f"{callback.name} yielded what cannot be sent: {error}")
                     raise unsent.with_traceback(_at_its_yield(items)) from None
                 await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
-        return answers is None or answers.goes_on()
+        return not _is_stopping(work)
+
+
+def _is_stopping(work: Work) -> bool:
+    """Return whether a generator is not asked for more, as its client wants no more of it."""
+    if work.why != "stopping":
+        return False
+    if work.answers is not None:
+        work.answers.stopped()
+    return True
 
 
 def send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
@@ -150,7 +163,10 @@ def send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
     if not _is_sent(work, callback, "open", "on_close"):
         return
     try:
-        c.write_message(result)
+        if work.answers is None:
+            c.write_message(result)
+        else:
+            work.answers.returned(result)
     except TypeError as error:
         raise TypeError(f"{callback.name} returned what cannot be sent: {error}") from None
 

@@ -268,7 +268,9 @@ class CallbackRunner:
         if c.entry.config.on_error_close:
             c.close(CloseCode.INTERNAL_ERROR, f"internal error, id {error_id}")
         elif callback.event != "on_error":
-            c.write_message({"error": "internal error", "id": error_id})
+            problem: dict[str, object] = {"error": "internal error", "id": error_id}
+            if c.chat_answers is None or not c.chat_answers.tell(problem):
+                c.write_message(problem)
 
     async def _not_sent(
         self,

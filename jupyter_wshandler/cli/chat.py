@@ -6,7 +6,7 @@ import sys
 
 from ..client.connector import connect
 from ..client.running import running_servers
-from ..engine.chat import SUBPROTOCOL
+from ..engine.asking import SUBPROTOCOL
 from ..errors import ConnectError, HandshakeRefused, ServerNotFound
 from .conversation import INTERRUPTED, Conversation
 from .words import complain, no_server, of_the_command_line

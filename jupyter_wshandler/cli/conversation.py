@@ -16,14 +16,18 @@ from types import FrameType
 
 from ..client.client import Client
 from ..client.connector import Connector
-from ..engine.chat import LAST, SUBPROTOCOL
+from ..engine.asking import LAST, SUBPROTOCOL, confirmed_by, message_frame, stop_frame
 from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
+from ..types import Message
 from .terminal import BOT, Terminal
 from .transcript import Ended, Transcript, harmless
 from .words import of_the_command_line
 
 LOOK = 0.25
 """Seconds between two looks whether a key was pressed, where the system does not say so itself."""
+
+CONFIRM = 3.0
+"""Seconds for the server's first frame, where it says where answers end."""
 
 QUIET = 1.0
 """Seconds of silence after which a server that does not say where answers end has answered."""
@@ -72,7 +76,7 @@ class Conversation:
     def __init__(self, client: Client, connector: Connector) -> None:
         self._client = client
         self._connector = connector
-        self._chats = client.subprotocol == SUBPROTOCOL
+        self._chats = False  # whether the server says where answers end
         self._terminal = Terminal()
         self._typing = self._terminal.typing
         self._shown = self._terminal.shown
@@ -113,6 +117,15 @@ class Conversation:
             signal.signal(signal.SIGINT, before)
 
     def _listen(self) -> None:
+        first: Message | None = None
+        if self._client.subprotocol == SUBPROTOCOL:
+            with contextlib.suppress(TimeoutError, ConnectionClosed):
+                first = self._client.recv(CONFIRM)
+        # A proxy may have agreed to what the server behind it does not speak.
+        self._chats = first is not None and confirmed_by(first) is not None
+        self._transcript.chats = self._chats
+        if first is not None and not self._chats:
+            self._transcript.receive(first)
         self._reader = threading.Thread(target=self._read, name="wshandler chat", daemon=True)
         self._reader.start()
 
@@ -157,7 +170,7 @@ class Conversation:
             self._number = self._number % LAST + 1
             try:
                 if self._chats:
-                    self._client.send({"say": line, "id": self._number})
+                    self._client.send(message_frame(line, self._number))
                 else:
                     self._client.send(line)
             except ConnectionClosed as error:
@@ -227,7 +240,7 @@ class Conversation:
             else:
                 stopped, self._interrupts = True, 0
                 with contextlib.suppress(ConnectionClosed):
-                    self._client.send({"stop": self._number})
+                    self._client.send(stop_frame(self._number))
 
     def _is_unanswered(self, event: Ended) -> bool:
         return not self._typing and event.how == "done" and self._transcript.shown == self._said
@@ -326,7 +339,7 @@ class Conversation:
             self._wake()
             return
         except (ValueError, KeyError, TypeError):
-            closed = _Closed(ConnectionClosed("", 1002, "it does not speak the chat's language"))
+            closed = _Closed(ConnectionClosed("", 1002, "it does not speak wsh.v1"))
         with self._lock:
             self._transcript.end_line()
             if self._closed is None:

@@ -15,6 +15,9 @@ PLAIN = 0
 TOKENS = -(2**31)
 """The stream of a bot that sends `{"token": ...}` and says itself where it ends."""
 
+PROBLEM = ("error", "id", "retry_after")
+"""What the end of an answer says that has failed, as it is told to plain clients."""
+
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 
 
@@ -33,7 +36,7 @@ class Transcript:
     Args:
         write: Writes text, at once.
         prefix: What stands before each answer.
-        chats: Whether the frames are those of `engine.chat`.
+        chats: Whether the frames are those of `wsh.v1`.
 
     Attributes:
         shown: How many messages and pieces the bot has said so far.
@@ -42,7 +45,7 @@ class Transcript:
     def __init__(self, write: Callable[[str], object], prefix: str, *, chats: bool) -> None:
         self._write = write
         self._prefix = prefix
-        self._chats = chats
+        self.chats = chats
         self._open: int | None = None  # the answer whose line is not ended yet
         self._at_start = True  # of a line
         self.shown = 0
@@ -54,7 +57,7 @@ class Transcript:
 
     def receive(self, frame: Message) -> Ended | None:
         """Write one frame; return the end of an answer, where it is one."""
-        if not self._chats:
+        if not self.chats:
             self._show(frame, PLAIN)
             return None
         if isinstance(frame, bytes):
@@ -64,11 +67,16 @@ class Transcript:
         envelope = json.loads(frame)
         if "message" in envelope:
             self._show(envelope["message"], PLAIN)
+        elif "reply" in envelope:
+            self._show(envelope["reply"], PLAIN)
         elif "piece" in envelope:
             self._show(envelope["piece"], envelope["of"], whole=bool(envelope.get("json")))
         elif "end" in envelope:
             if self._open in (envelope["end"], TOKENS):
                 self.end_line()
+            problem = {key: envelope[key] for key in PROBLEM if key in envelope}
+            if problem:
+                self._show(json.dumps(problem, separators=(",", ":")), PLAIN)
             return Ended(envelope["end"], str(envelope.get("how", "done")))
         return None
 

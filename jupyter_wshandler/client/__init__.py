@@ -6,21 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..errors import AnswerFailed
+    from .answers import Answer, AsyncAnswer
     from .client import AsyncClient, Client
     from .connector import Connector, connect
 
-__all__ = ["AsyncClient", "Client", "Connector", "connect"]
+__all__ = [
+    "Answer",
+    "AnswerFailed",
+    "AsyncAnswer",
+    "AsyncClient",
+    "Client",
+    "Connector",
+    "connect",
+]
 
 _HOMES = {
-    "AsyncClient": "client",
-    "Client": "client",
-    "Connector": "connector",
-    "connect": "connector",
+    "Answer": ".answers",
+    "AnswerFailed": "..errors",
+    "AsyncAnswer": ".answers",
+    "AsyncClient": ".client",
+    "Client": ".client",
+    "Connector": ".connector",
+    "connect": ".connector",
 }
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on use: who needs one module of this folder does not load the others.
     if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,94 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from enum import Enum
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from ..engine.asking import Asked, stop_frame
 from ..engine.frames import check_close
-from ..engine.payload import to_message
 from ..errors import ConnectionClosed
 from ..types import CloseCode, Message, Sendable
+from .answers import Answer, AsyncAnswer, ended, next_value
+from .connected import DEFAULT, ENDED, Connected, Timeout, decoded
+from .reading import AsyncReading, SyncReading
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncSocket
     from websockets.sync.client import ClientConnection as SyncSocket
 
-ENDED = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS)
-"""How a connection ends without a failure: a loop over its messages just stops."""
 
-
-class _Unset(Enum):
-    DEFAULT = "the connection's own"
-
-
-DEFAULT: Final = _Unset.DEFAULT
-Timeout: TypeAlias = float | Literal[_Unset.DEFAULT] | None
-
-
-class _Connection:
-    """What both kinds of client have; `timeout` is the default of `recv`, in seconds."""
-
-    def __init__(self, socket: Any, url: str, timeout: float | None) -> None:
-        self._socket = socket
-        self.url = url
-        self.timeout = timeout
-
-    @property
-    def subprotocol(self) -> str | None:
-        """The subprotocol that the server chose."""
-        chosen: str | None = self._socket.subprotocol
-        return chosen
-
-    @property
-    def close_code(self) -> int | None:
-        """How the connection ended (RFC 6455 section 7.1.5); None while it is open."""
-        code: int | None = self._socket.close_code
-        return code
-
-    @property
-    def close_reason(self) -> str | None:
-        """The reason that came with it; None while it is open."""
-        reason: str | None = self._socket.close_reason
-        return reason
-
-    def __repr__(self) -> str:
-        state = "open" if self.close_code is None else f"closed {self.close_code}"
-        return f"<{type(self).__name__} {self.url.partition('?')[0]} {state}>"
-
-    def _wait(self, timeout: Timeout) -> float | None:
-        return self.timeout if timeout is DEFAULT else timeout
-
-    @contextmanager
-    def _translated(self, timeout: float | None = None) -> Iterator[None]:
-        """Raise this package's exceptions in place of the library's."""
-        from websockets.exceptions import ConnectionClosed as SocketClosed
-
-        try:
-            yield
-        except SocketClosed as error:
-            raise self._closed(error) from None
-        except TimeoutError:
-            raise TimeoutError(
-                f"no message from {self.url.partition('?')[0]} within {timeout or 0:g} s; "
-                "recv(timeout=60) waits longer, timeout=None without end"
-            ) from None
-
-    def _closed(self, error: Any) -> ConnectionClosed:
-        code, reason = self.close_code or CloseCode.ABNORMAL, self.close_reason or ""
-        ours = error.sent is not None and not error.rcvd_then_sent
-        if ours and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
-            # The peer may answer with any code, or not at all; why it ended is known here.
-            code, reason = CloseCode.MESSAGE_TOO_BIG, "a message was larger than max_size"
-        text = f"the connection to {self.url.partition('?')[0]} is closed: {code}"
-        return ConnectionClosed(f"{text} {reason}".rstrip() + _after(code, ours), code, reason)
-
-
-class Client(_Connection):
+class Client(Connected):
     """A connection to a route that waits for each step; what ``with connect(...)`` gives.
 
     Attributes:
@@ -99,6 +31,11 @@ class Client(_Connection):
     """
 
     _socket: SyncSocket
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reading = None if self._end is None else SyncReading(self._socket, self._end)
+        self._sending = threading.Lock()
 
     def send(self, message: Sendable, binary: bool | None = None) -> None:
         """Send one message; waits for as long as the server has no room for it.
@@ -112,9 +49,9 @@ class Client(_Connection):
             ConnectionClosed: The connection is closed.
             TypeError: The message is None, or holds what has no JSON form.
         """
-        encoded = to_message(message, binary)
+        frame = self._framed(message, binary)
         with self._translated():
-            self._socket.send(encoded)
+            self._socket.send(frame)
 
     def recv(self, timeout: Timeout = DEFAULT) -> Message:
         """Return the next message.
@@ -128,11 +65,89 @@ class Client(_Connection):
         """
         wait = self._wait(timeout)
         with self._translated(wait):
-            return self._socket.recv(wait)
+            if self._reading is not None:
+                return self._reading.until(self._next_message, wait)
+            first, self._first = self._first, None
+            return self._socket.recv(wait) if first is None else first
 
     def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
         """Return what the next message holds as JSON; raise as `recv`, and ValueError."""
-        return _decoded(self.recv(timeout))
+        return decoded(self.recv(timeout))
+
+    def ask(
+        self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
+    ) -> Any:
+        """Send a message and return what the bot answers to exactly that one.
+
+        That is what its callback returns: text as str, binary as bytes, None, or anything else as
+        what its JSON holds; the list of what it has yielded, where it is a generator. Whoever
+        waits no longer, for the timeout or for Ctrl-C, has the bot stop.
+
+        Args:
+            message: As for `send`.
+            timeout: Seconds for the whole answer, None for no limit; `self.timeout` by default.
+            binary: As for `send`.
+
+        Raises:
+            AnswerFailed: The callback has failed, the message was refused, or `stop` was called.
+            ConnectionClosed: The connection is closed.
+            TimeoutError: The answer did not end in time.
+            RuntimeError: The server does not speak `wsh.v1`.
+        """
+        asked = self._begin(message, binary)
+        assert self._reading is not None
+        wait = self._wait(timeout)
+        try:
+            with self._translated(wait):
+                self._reading.until(partial(ended, asked), wait)
+        except BaseException:
+            self._give_up(asked)
+            raise
+        return asked.result()
+
+    def stream(
+        self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
+    ) -> Answer:
+        """Send a message and return its answer while it comes: iterate over it.
+
+        Args:
+            message: As for `send`.
+            timeout: Seconds for each value, None for no limit; `self.timeout` by default.
+            binary: As for `send`.
+
+        Raises:
+            ConnectionClosed: The connection is closed.
+            RuntimeError: The server does not speak `wsh.v1`.
+        """
+        take = partial(self._take, self._wait(timeout))
+        return Answer(self._begin(message, binary), take, self._stop)
+
+    def stop(self) -> None:
+        """Have the bot stop all answers that were asked for and have not ended."""
+        self._stop(None)
+
+    def _begin(self, message: Sendable, binary: bool | None) -> Asked:
+        # Together, as the numbers must leave in their order.
+        with self._translated(), self._sending:
+            asked, frame = self._ask(message, binary)
+            self._socket.send(frame)
+        return asked
+
+    def _take(self, wait: float | None, asked: Asked) -> tuple[Any, ...]:
+        assert self._reading is not None
+        with self._translated(wait):
+            return self._reading.until(partial(next_value, asked), wait)
+
+    def _stop(self, asked: Asked | None) -> None:
+        for one in self._under_way(asked):
+            with self._translated():
+                self._socket.send(stop_frame(one.number))
+
+    def _give_up(self, asked: Asked) -> None:
+        with suppress(ConnectionClosed):
+            self._stop(asked)
+        if self._end is not None:
+            self._end.forget(asked)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection and wait for the server's answer; do nothing if it is closed.
@@ -183,7 +198,7 @@ class Client(_Connection):
         self.close(CloseCode.INTERNAL_ERROR if kind else CloseCode.NORMAL)
 
 
-class AsyncClient(_Connection):
+class AsyncClient(Connected):
     """A connection to a route on an event loop; the same words as `Client`, awaited.
 
     Attributes:
@@ -193,22 +208,82 @@ class AsyncClient(_Connection):
 
     _socket: AsyncSocket
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reading = None if self._end is None else AsyncReading(self._socket, self._end)
+
     async def send(self, message: Sendable, binary: bool | None = None) -> None:
         """Send one message; see `Client.send`."""
-        encoded = to_message(message, binary)
-        with self._translated():
-            await self._socket.send(encoded)
+        await self._send(self._framed(message, binary))
 
     async def recv(self, timeout: Timeout = DEFAULT) -> Message:
         """Return the next message; see `Client.recv`."""
         wait = self._wait(timeout)
         with self._translated(wait):
+            if self._reading is not None:
+                return await self._reading.until(self._next_message, wait)
+            if self._first is not None:
+                first, self._first = self._first, None
+                return first
             async with asyncio.timeout(wait):
                 return await self._socket.recv()
 
     async def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
         """Return what the next message holds as JSON; see `Client.recv_json`."""
-        return _decoded(await self.recv(timeout))
+        return decoded(await self.recv(timeout))
+
+    async def ask(
+        self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
+    ) -> Any:
+        """Send a message and return its answer; see `Client.ask`."""
+        asked, frame = self._ask(message, binary)
+        assert self._reading is not None
+        wait = self._wait(timeout)
+        try:
+            await self._send(frame)
+            with self._translated(wait):
+                await self._reading.until(partial(ended, asked), wait)
+        except BaseException:
+            await self._give_up(asked)
+            raise
+        return asked.result()
+
+    def stream(
+        self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
+    ) -> AsyncAnswer:
+        """Send a message and return its answer while it comes; see `Client.stream`."""
+        begin = partial(self._begin, message, binary)
+        return AsyncAnswer(begin, partial(self._take, self._wait(timeout)), self._stop)
+
+    async def stop(self) -> None:
+        """Have the bot stop all answers that have not ended; see `Client.stop`."""
+        await self._stop(None)
+
+    async def _begin(self, message: Sendable, binary: bool | None) -> Asked:
+        asked, frame = self._ask(message, binary)
+        await self._send(frame)
+        return asked
+
+    async def _send(self, frame: Message) -> None:
+        with self._translated():
+            await self._socket.send(frame)
+
+    async def _take(self, wait: float | None, asked: Asked) -> tuple[Any, ...]:
+        assert self._reading is not None
+        with self._translated(wait):
+            return await self._reading.until(partial(next_value, asked), wait)
+
+    async def _stop(self, asked: Asked | None) -> None:
+        for one in self._under_way(asked):
+            await self._send(stop_frame(one.number))
+
+    async def _give_up(self, asked: Asked) -> None:
+        # Whoever was cancelled must not wait for a server that takes nothing any more.
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._stop(asked)
+        if self._end is not None:
+            self._end.forget(asked)
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection; see `Client.close`."""
@@ -249,22 +324,3 @@ class AsyncClient(_Connection):
         tb: TracebackType | None,
     ) -> None:
         await self.close(CloseCode.INTERNAL_ERROR if kind else CloseCode.NORMAL)
-
-
-def _after(code: int, ours: bool) -> str:
-    """Return what to do after a close code, as the end of a sentence."""
-    advice: dict[int, str] = {
-        CloseCode.MESSAGE_TOO_BIG: "; connect(..., max_size=...) takes larger ones" if ours else "",
-        CloseCode.INTERNAL_ERROR: "" if ours else "; the server's log has the error",
-        CloseCode.SERVICE_RESTART: "; connect again",
-        CloseCode.TRY_AGAIN_LATER: "; connect again later",
-        CloseCode.LOGGED_OUT: "; log in again",
-    }
-    return advice.get(code, "")
-
-
-def _decoded(message: Message) -> Any:
-    try:
-        return json.loads(message)
-    except ValueError as error:
-        raise ValueError(f"expected JSON, found {message[:80]!r} ({error})") from None

@@ -16,10 +16,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from ..engine.asking import SUBPROTOCOL, ClientEnd, confirmed_by
+from ..types import Message
 from .client import AsyncClient, Client
 from .opening import open_async, open_sync
 from .targets import Endpoint, resolve
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 """Seconds that opening, receiving and closing may each take by default."""
+
+CONFIRM = 3.0
+"""Seconds for the first frame of a server that has agreed to speak `wsh.v1`."""
 
 MAX_SIZE = 16 * 2**20
 """Bytes of the largest message that is taken by default."""
@@ -58,7 +64,9 @@ def connect(
             this user's on this machine, and never sent to any other address. A link has its own.
         timeout: Seconds for opening, for each `recv` and for closing; None for no limit.
         headers: More header fields of the handshake; an Authorization replaces the token.
-        subprotocols: Subprotocols to offer, the preferred one first.
+        subprotocols: Subprotocols to offer, the preferred one first; their frames are yours to
+            write and to read. By default `wsh.v1` is, and spoken, so that `ask` and `stop` work; an
+            empty list offers none.
         max_size: Bytes of the largest message to take; None for no limit.
         compression: "deflate" to offer permessage-deflate (RFC 7692).
         ssl: How to check the certificate of a wss or https server.
@@ -68,14 +76,15 @@ def connect(
     """
     options: dict[str, Any] = {
         "additional_headers": dict(headers or {}),
-        "subprotocols": list(subprotocols) if subprotocols else None,
+        "subprotocols": [SUBPROTOCOL] if subprotocols is None else list(subprotocols) or None,
         "max_size": max_size,
         "compression": compression,
         "open_timeout": timeout,
         "close_timeout": timeout,
         **({"ssl": ssl} if ssl else {}),
     }
-    return Connector(functools.partial(resolve, target, args, server, token), options, timeout)
+    find = functools.partial(resolve, target, args, server, token)
+    return Connector(find, options, timeout, speaks=subprotocols is None)
 
 
 class Connector:
@@ -85,11 +94,18 @@ class Connector:
         find: Returns where to connect to; looks at the environment each time.
         options: Keyword arguments for the `websockets` library.
         timeout: Seconds, or None.
+        speaks: Whether the clients speak `wsh.v1` where the server does.
     """
 
     def __init__(
-        self, find: Callable[[], Endpoint], options: dict[str, Any], timeout: float | None
+        self,
+        find: Callable[[], Endpoint],
+        options: dict[str, Any],
+        timeout: float | None,
+        *,
+        speaks: bool = True,
     ) -> None:
+        self._speaks = speaks
         self._find = find
         self._options = options
         self._timeout = timeout
@@ -112,13 +128,31 @@ class Connector:
                 "this code runs on the event loop of the server that it wants to talk to, and "
                 "would wait for itself: use `async with connect(...)`, or a thread"
             )
-        return Client(open_sync(endpoint, self._options), endpoint.url, self._timeout)
+        socket = open_sync(endpoint, self._options)
+        first: Message | None = None
+        if self._speaks and socket.subprotocol == SUBPROTOCOL:
+            try:
+                with _silence():
+                    first = socket.recv(CONFIRM)
+            except BaseException:  # Ctrl-C
+                socket.close()
+                raise
+        return Client(socket, endpoint.url, self._timeout, *_spoken(first))
 
     async def _open(self) -> AsyncClient:
         # It reads files, and a home folder may be on a network.
         endpoint = await asyncio.to_thread(self._find)
         socket = await open_async(endpoint, self._options)
-        return AsyncClient(socket, endpoint.url, self._timeout)
+        first: Message | None = None
+        if self._speaks and socket.subprotocol == SUBPROTOCOL:
+            try:
+                with _silence():
+                    async with asyncio.timeout(CONFIRM):
+                        first = await socket.recv()
+            except BaseException:  # it was cancelled
+                socket.transport.abort()
+                raise
+        return AsyncClient(socket, endpoint.url, self._timeout, *_spoken(first))
 
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self._open().__await__()
@@ -157,6 +191,24 @@ class Connector:
                     "`bot = connect(...).open()` or `bot = await connect(...)`"
                 )
             raise AttributeError(f"a connector has no {name!r}{hint}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let a first frame that does not come be none; who reads next hears of an end."""
+    from websockets.exceptions import ConnectionClosed
+
+    with suppress(TimeoutError, ConnectionClosed):
+        yield
+
+
+def _spoken(first: Message | None) -> tuple[ClientEnd | None, Message | None]:
+    """Return what speaks `wsh.v1`, or a plain first frame.
+
+    A proxy may have agreed to `wsh.v1` of itself, with a server behind it that knows nothing of it.
+    """
+    id = None if first is None else confirmed_by(first)
+    return (None, first) if id is None else (ClientEnd(id), None)
 
 
 def _in_event_loop() -> bool:

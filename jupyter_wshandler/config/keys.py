@@ -166,6 +166,16 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "`send` or `ignore`",
         ),
     ] = UNSET
+    stop_message: Annotated[
+        str | UnsetType,
+        doc(
+            "A text message that is given to no callback: with it a client stops the answer that "
+            "it is being given. Clients that speak `wsh.v1` have a frame for it, and need none.",
+            "a text",
+            "none",
+            examples=["/stop"],
+        ),
+    ] = UNSET
     max_message: Annotated[
         Quantity | UnsetType,
         doc(

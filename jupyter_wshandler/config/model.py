@@ -153,6 +153,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | msgspec.UnsetType | None = msgspec.UNSET
     lost: Literal["drop", "handle"] = "drop"
     returns: Literal["send", "ignore"] = "send"
+    stop_message: str = ""
     max_message: int = 1024 * 1024
     ping_interval: float = 20.0
     ping_timeout: float = 20.0

@@ -110,6 +110,13 @@ class KwargsReader(AuthChecks, LimitChecks):
         typed = self._typed(keys_of(KwargsEntry)[name], value.node)
         return None if typed is msgspec.UNSET else {name: typed}
 
+    @reads("stop_message")
+    def _stop_message(self, name: str, value: Value) -> dict[str, Any] | None:
+        typed = self._typed(keys_of(KwargsEntry)[name], value.node)
+        if typed == "":
+            self._report.problem(value.node.place, "expected a text such as /stop, found none")
+        return {name: typed} if typed and typed is not msgspec.UNSET else None
+
     @reads("threads")
     def _threads(self, name: str, value: Value) -> dict[str, Any] | None:
         number = self._integer(keys_of(KwargsEntry)[name], value.node, 1024)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Protocol
 
-from ..engine.chat import ChatCodec, How
+from ..engine.asking import How
+from ..engine.envelope import EnvelopeCodec
 from ..engine.payload import JsonText, to_message
 from ..errors import ConnectionClosed
-from ..types import Question, Sendable
+from ..types import Message, Question, Sendable
 from .sending import SENT, Sent
 
 
 class Answering(Protocol):
     """What the answers of a connection need of it."""
+
+    id: str
 
     def write_message(self, message: Sendable) -> Sent:
         """Send one message."""
@@ -30,8 +33,11 @@ class Answering(Protocol):
     def admits_control(self) -> bool:
         """Return whether the route's `ratelimit` lets one more ping pass, or what counts as one."""
 
-    def stop_callback(self) -> bool | None:
-        """Interrupt the callback that runs; return False where it can only end by itself."""
+    def stop_callback(self) -> bool:
+        """Interrupt the callback that runs; return False where it goes on for now."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
 
 
 class Answers:
@@ -43,63 +49,112 @@ class Answers:
     Args:
         connection: The connection.
         codec: Writes the envelopes.
+        confirms: Whether it is for this side to tell the client that they are spoken.
     """
 
-    __slots__ = ("_codec", "_connection", "_how", "_streams", "current", "stopping")
+    __slots__ = (
+        "_codec",
+        "_confirms",
+        "_connection",
+        "_how",
+        "_problem",
+        "_streamed",
+        "_streams",
+        "current",
+    )
 
-    def __init__(self, connection: Answering, codec: ChatCodec) -> None:
+    def __init__(
+        self, connection: Answering, codec: EnvelopeCodec, *, confirms: bool = True
+    ) -> None:
         self._connection = connection
         self._codec = codec
+        self._confirms = confirms
         self._streams = 0  # generators that answered no message
         self._how: How = "done"
+        self._streamed = False
+        self._problem: dict[str, object] | None = None
         self.current = 0
         """The message that is being answered; below 0 for a stream of another callback."""
-        self.stopping = False
-        """Whether a generator is to be closed at its next item."""
+
+    def confirm(self) -> None:
+        """Tell the client that `wsh.v1` holds: a proxy may have agreed to it of itself."""
+        if self._confirms:
+            self._mark({"wsh": "v1", "id": self._connection.id})
 
     # ---- driven by callbacks/run.py --------------------------------------------------------
 
-    def begin(self, question: Question) -> str:
+    def begin(self, question: Question) -> Message:
         """Take note that a message is being handled; return it as the callback gets it."""
         self.current = question.number
-        self._mark({"begin": question.number})
-        return question.text
+        return question.message
 
-    def write(self, item: Sendable) -> Sent:
+    def streams(self) -> None:
+        """Take note that the answer is what a generator yields."""
+        self._streamed = True
+
+    def yielded(self, item: Sendable) -> Sent:
         """Send what a generator has yielded, as a piece of the answer.
 
         Args:
             item: What `write_message` takes.
         """
-        if self.stopping:
-            return SENT
         if not self.current:
             self._streams += 1
             self.current = -self._streams
+        return self._part("piece", item)
+
+    def returned(self, result: Sendable) -> Sent:
+        """Send what a callback has returned; as the answer, where somebody has asked for one.
+
+        Args:
+            result: What `write_message` takes.
+        """
+        if not self.current:
+            return self._connection.write_message(result)
+        return self._part("reply", result)
+
+    def _part(self, part: str, item: Sendable) -> Sent:
         codec = self._codec
         text = isinstance(item, (str, bytes, bytearray, memoryview)) and type(item) is not JsonText
-        codec.of, codec.json = self.current, not text
+        codec.of, codec.part, codec.json = self.current, part, not text
         try:
             return self._connection.write_message(item if text else to_message(item))
         finally:
             codec.of, codec.json = 0, False
 
-    def goes_on(self) -> bool:
-        """Return whether a generator is asked for its next item; one that is not was stopped."""
-        if self.stopping:
-            self._how = "stopped"
-        return not self.stopping
+    def stopped(self) -> None:
+        """Take note that the callback was stopped before its end."""
+        self._how = "stopped"
 
     def failed(self) -> None:
         """Take note that the callback has raised something."""
         if self._how == "done":
             self._how = "failed"
 
+    def tell(self, problem: dict[str, object]) -> bool:
+        """Have the end of the answer say what went wrong.
+
+        Args:
+            problem: What a plain client is told in a message of its own.
+
+        Returns:
+            Whether it will: somebody has asked for this answer.
+        """
+        if self.current > 0:
+            self._problem = problem
+        return self.current > 0
+
     def over(self) -> Sent:
         """Tell the client that a callback has run to its end."""
         number, how = self.current, self._how
-        self.current, self._how, self.stopping = 0, "done", False
-        return self.end(number, how) if number else SENT
+        more = dict(self._problem or {}) if how == "failed" else {}
+        if self._streamed:
+            more["streamed"] = True
+        self._forget()
+        return self.end(number, how, more) if number else SENT
+
+    def _forget(self) -> None:
+        self.current, self._how, self._streamed, self._problem = 0, "done", False, None
 
     async def finish(self) -> None:
         """Tell the client that a callback has run to its end, and wait until there is room.
@@ -110,7 +165,7 @@ class Answers:
             with contextlib.suppress(ConnectionClosed):
                 await self.over()
         else:
-            self._how, self.stopping = "done", False
+            self._forget()
 
     # ---- driven by the client --------------------------------------------------------------
 
@@ -126,16 +181,12 @@ class Answers:
         and was not stopped.
 
         Args:
-            number: The message's id; one that is answered, or never came, is ignored.
+            number: The message's number; one that is answered is ignored.
         """
         if number != self.current:
             self.skip(number)
-            return
-        stopped = self._connection.stop_callback()
-        if stopped:
+        elif self._connection.stop_callback():
             self._how = "stopped"
-        elif stopped is False:
-            self.stopping = True
 
     def skip(self, number: int) -> bool:
         """Take a message from the inbox; return whether it was there."""
@@ -144,15 +195,29 @@ class Answers:
             self.end(number, "stopped")
         return found
 
+    def violated(self, code: int, reason: str) -> None:
+        """End the connection: the client does not speak `wsh.v1`.
+
+        Args:
+            code: A close code.
+            reason: What is wrong, at most 123 bytes.
+        """
+        self._connection.end(code, reason)
+
     # ---- to the client ---------------------------------------------------------------------
 
-    def end(self, number: int, how: How) -> Sent:
+    def end(self, number: int, how: How, more: dict[str, object] | None = None) -> Sent:
         """Tell the client that nothing more comes in answer to a message.
+
+        Args:
+            number: The message's number.
+            how: "done", "stopped", "failed", or "refused" (the route's rate limit).
+            more: What else the end says: what went wrong, and whether a generator has answered.
 
         Returns:
             What `write_message` does: ignored, a full queue is handled by the route's `queue`.
         """
-        self._mark({"end": number, "how": how})
+        self._mark({"end": number, "how": how, **(more or {})})
         return self._connection.make_room()
 
     def _mark(self, envelope: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-from ..engine.chat import ChatCodec
+from ..engine.envelope import EnvelopeCodec
 from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
 from ..routes import Route
@@ -21,7 +21,7 @@ from .answers import Answers
 from .host import Host
 from .opening import Opening
 from .phase import CLOSED, CLOSING, FORKED, OPEN, OPENING, PEER_CLOSED
-from .receiving import ReceivingHalf
+from .stopping import StoppingHalf
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
@@ -37,7 +37,7 @@ LINGER_BYTES = 256 * 1024 * 1024
 """Bytes that it may send meanwhile; nothing of them is kept."""
 
 
-class Connection(ReceivingHalf):
+class Connection(StoppingHalf):
     """One open WebSocket, as callbacks see it: their `handler`.
 
     Args:
@@ -87,14 +87,22 @@ class Connection(ReceivingHalf):
         self._protocol, self._transport = protocol, transport
         self._phase = OPEN
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
+        if self._answers is not None:
+            self._answers.confirm()
         self._host.wake(self)
         transport.start(self, early)
 
-    def envelop(self, codec: Codec) -> Codec:
-        """Return a codec around another that speaks `engine.chat`; called before `start`."""
-        chat = ChatCodec(codec)
-        self._answers = chat.stopper = Answers(self, chat)
-        return chat
+    def envelop(self, codec: Codec, *, confirms: bool = True) -> Codec:
+        """Return a codec around another that speaks `wsh.v1`; called before `start`.
+
+        Args:
+            codec: The other one.
+            confirms: Whether the client is told so; False where somebody else tells it.
+        """
+        envelopes = EnvelopeCodec(codec)
+        envelopes.limit(self._route.config.max_message)
+        self._answers = envelopes.stopper = Answers(self, envelopes, confirms=confirms)
+        return envelopes
 
     def adopt(self, route: Route) -> None:
         """Go on with another version of the route; a callback that runs is not disturbed.

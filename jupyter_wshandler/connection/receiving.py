@@ -17,6 +17,7 @@ from .observer import Observers
 from .opening import Opening
 from .phase import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from .place import Placed
+from .sending import over_limit
 from .work import Work
 
 INBOX = 64
@@ -30,10 +31,9 @@ LIGHT = INBOX_BYTES // INBOX
 """Bytes of a message up to which only its number counts: as many as may wait fit in anyway."""
 
 
-def _weight(question: Question) -> int:
-    """Return the bytes of memory that a message with an id counts for; its frame is kept, too."""
-    heavy = len(question.frame) > LIGHT
-    return getsizeof(question.text) + getsizeof(question.frame) if heavy else 0
+def weight(question: Question) -> int:
+    """Return the bytes of memory that a message in an envelope counts for."""
+    return getsizeof(question.message) if len(question.message) > LIGHT else 0
 
 
 class ReceivingHalf(Placed):
@@ -102,6 +102,8 @@ class ReceivingHalf(Placed):
         observers = self._host.observers
         if observers.message_in and not self._discard:
             self._tell_of(events, observers)
+        if self._route.config.stop_message:
+            events = self._obey(events, self._route.config.stop_message)
         if self._meter is not None and not self._discard:
             events = self._within_limits(events, self._meter)
         for event in events:
@@ -156,13 +158,23 @@ class ReceivingHalf(Placed):
             events = [event for event in events if type(event) is not Pong]
             self._refuse_control(pongs)
         kept, waits = meter.sift(events, now)
-        for wait in waits:
-            self._refuse(wait, meter.closes)
-        if waits and self._answers is not None:
-            for event in events:
-                if type(event) is Question and event not in kept:
-                    self._answers.end(event.number, "refused")
+        if waits and self._answers is not None and not meter.closes:
+            refused = [e for e in events if type(e) is Question and e not in kept]
+            for question, wait in zip(refused, waits, strict=True):
+                self._refuse_question(question, wait, self._answers)
+        else:
+            for wait in waits:
+                self._refuse(wait, meter.closes)
         return kept
+
+    def _refuse_question(self, question: Question, wait: float, answers: Answers) -> None:
+        if not question.number:
+            self._refuse(wait, False)
+            return
+        self.rate_limited += 1
+        self._io.begin_batch()
+        answers.end(question.number, "refused", over_limit(wait))
+        self._tell_refused()
 
     def _refuse_control(self, count: int) -> None:
         # Pings and pongs over the route's `ratelimit` get no answer: there would be too many.
@@ -172,6 +184,9 @@ class ReceivingHalf(Placed):
 
     def _refuse(self, wait: float, close: bool) -> None:
         super()._refuse(wait, close)
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
         observers = self._host.observers
         if observers.message_done:
             observers.tell(observers.message_done, self)
@@ -194,7 +209,7 @@ class ReceivingHalf(Placed):
             self._active = True
             if not self._discard:
                 self._inbox.append(event)
-                self._waiting_size += _weight(event)
+                self._waiting_size += weight(event)
         elif type(event) is Pong:
             # Pongs that nobody asked for must not fill the inbox beyond its size.
             wanted = "on_pong" in self._route.callbacks and len(self._inbox) < INBOX
@@ -204,6 +219,11 @@ class ReceivingHalf(Placed):
             self._peer_closes(event)
         elif type(event) is Failure:
             self._peer_fails(event)
+
+    # This is in `stopping.py`, with all else that a client does not want any more.
+
+    def _obey(self, events: list[Event | Question], word: str) -> list[Event | Question]:
+        raise NotImplementedError
 
     # These are in `connection.py`, with all else that ends a connection.
 
@@ -254,7 +274,7 @@ class ReceivingHalf(Placed):
             if len(message) > LIGHT:
                 self._in_hand = getsizeof(message)
         elif type(message) is Question:
-            self._in_hand = _weight(message)
+            self._in_hand = weight(message)
         if self._paused:
             self._read_on()
         if work is not None:
@@ -284,25 +304,6 @@ class ReceivingHalf(Placed):
     def drop_messages(self) -> None:
         """Let go of what waits for the callbacks: nobody will handle it."""
         self._drop_inbox()
-
-    def take_back(self, number: int) -> bool:
-        """Take a message from the inbox that nobody wants an answer to any more.
-
-        Args:
-            number: The client's id of it.
-
-        Returns:
-            Whether it was there.
-        """
-        for message in self._inbox:
-            if type(message) is Question and message.number == number:
-                self._inbox.remove(message)
-                self._waiting_size -= _weight(message)
-                observers = self._host.observers
-                if observers.message_done:
-                    observers.tell(observers.message_done, self)
-                return True
-        return False
 
     def _resume(self) -> None:
         self._paused = False
@@ -403,18 +404,3 @@ class ReceivingHalf(Placed):
         """
         if self._work is not None:
             self._work.interrupt(why, self._io.loop.time())
-
-    def stop_callback(self) -> bool | None:
-        """Interrupt the callback that runs, as its client wants no more of the answer.
-
-        Returns:
-            Whether it is interrupted: what runs in a thread cannot be, and ends by itself. None
-            where nothing runs.
-        """
-        work = self._work
-        if work is None or work.callback is None:
-            return None
-        if not (work.callback.inline or work.streaming):
-            return False
-        self.cancel("stopped")
-        return True

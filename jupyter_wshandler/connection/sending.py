@@ -288,8 +288,7 @@ class SendingHalf(Familiar):
             self.end(CloseCode.POLICY_VIOLATION, "over the rate limit of this route")
             return
         self._io.begin_batch()
-        answer = {"error": "ratelimit", "retry_after": round(wait + 0.0005, 3)}
-        self._send_late(to_message(answer))
+        self._send_late(to_message(over_limit(wait)))
 
     def _full(self, factor: int = 1) -> bool:
         queue, transport = self._route.config.queue, self._transport
@@ -369,6 +368,15 @@ class SendingHalf(Familiar):
     def end(self, code: int, reason: str) -> None:
         """Begin the closing handshake; see `connection.Connection.end`."""
         raise NotImplementedError
+
+
+def over_limit(wait: float) -> dict[str, object]:
+    """Return what a client is told whose message was over the route's `ratelimit`.
+
+    Args:
+        wait: Seconds until it might pass.
+    """
+    return {"error": "ratelimit", "retry_after": round(wait + 0.0005, 3)}
 
 
 def _set(future: asyncio.Future[None]) -> None:

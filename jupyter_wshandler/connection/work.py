@@ -34,6 +34,7 @@ class Work(msgspec.Struct, eq=False):
             `callbacks.job.WAITING` while it waits for a thread.
         streaming: Whether it is a generator that sends what it yields.
         why: Why it was interrupted: "closed", "stopped", "timeout" or "stop"; None where not.
+            "stopping": its client wants no more, and it ends when its generator yields again.
         cancelled_at: When that was.
         abandoned: Whether it does not end though it was interrupted. It is left to itself then:
             what comes of it is nobody's any more, and the connection may have other work.

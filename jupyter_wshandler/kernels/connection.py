@@ -10,7 +10,7 @@ from ..connection.answers import Answers
 from ..connection.connection import Connection
 from ..connection.phase import PEER_CLOSED
 from ..connection.sending import Sent
-from ..engine.chat import ChatCodec
+from ..engine.envelope import EnvelopeCodec
 from ..engine.messages import Frame
 from ..types import Codec
 
@@ -27,7 +27,7 @@ class _Relay(Answers):
     __slots__ = ("_tell",)
 
     def __init__(
-        self, connection: Connection, codec: ChatCodec, tell: Callable[[int], object]
+        self, connection: Connection, codec: EnvelopeCodec, tell: Callable[[int], object]
     ) -> None:
         super().__init__(connection, codec)
         self._tell = tell
@@ -81,16 +81,25 @@ class KernelConnection(Connection):
         self.told_closing = False  # the kernel knows that the client is leaving
         self.ended_there = False  # its last callback has run in the kernel
 
-    def envelop(self, codec: Codec) -> Codec:
-        """Return a codec around another that speaks `engine.chat`; the kernel has one as well."""
-        chat = ChatCodec(codec)
-        self._answers = chat.stopper = _Relay(self, chat, lambda number: self.on_stop(self, number))
-        return chat
+    def envelop(self, codec: Codec, *, confirms: bool = True) -> Codec:
+        """Return a codec around another that speaks `wsh.v1`; the kernel has one as well."""
+        envelopes = EnvelopeCodec(codec)
+        envelopes.limit(self._route.config.max_message)
+        relay = _Relay(self, envelopes, lambda number: self.on_stop(self, number))
+        self._answers = envelopes.stopper = relay
+        return envelopes
+
+    def stop_oldest(self) -> bool:
+        """Stop the answer that the kernel gives now, or take back the message whose turn it is."""
+        if not self.untaken:
+            return super().stop_oldest()
+        self.on_stop(self, 0)
+        return True
 
     def relay(self, message: str | bytes) -> Sent:
         """Send what comes from the kernel: it has its envelope already, where there is one."""
         codec = self._protocol
-        if not isinstance(codec, ChatCodec):
+        if not isinstance(codec, EnvelopeCodec):
             return self.write_message(message)
         codec.whole = True
         try:

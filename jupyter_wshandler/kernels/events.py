@@ -139,7 +139,7 @@ class Details(msgspec.Struct, frozen=True):
     path_kwargs: dict[str, Any]
     subprotocol: str | None
     chat: bool
-    """Whether the client speaks `engine.chat`."""
+    """Whether the client speaks `wsh.v1`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the details as they are written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..connection.turns import next_message
+from ..engine.asking import message_frame
 from ..engine.protocol import Pong
 from ..types import Question
 from . import events
@@ -62,6 +63,8 @@ class Outgoing:
 
     def _put(self, connection: KernelConnection, message: Any) -> None:
         put, name = self._courier.put, connection.id
+        if type(message) is Question:  # the kernel's end takes it out of its envelope again
+            message = message_frame(message.message, message.number)
         if type(message) is str and len(message) <= LONG:
             connection.give(len(message))
             put(events.Text(name, message), size=64 + len(message))
@@ -72,8 +75,5 @@ class Outgoing:
         elif type(message) is bytes:
             connection.give(len(message))
             put(events.Binary(name), message, size=64 + len(message))
-        elif type(message) is Question:
-            connection.give(len(message.frame))
-            put(events.Text(name, message.frame), size=64 + len(message.frame))
         elif isinstance(message, Pong):
             put(events.Pong(name), message.payload, size=64 + len(message.payload))

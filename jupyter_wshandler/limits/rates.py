@@ -62,6 +62,10 @@ class TokenBucket:
         self._at = now
         return 0.0
 
+    def take_at_most(self, now: float, amount: float) -> float:
+        """Take an amount out of the bucket, or all that it can hold; see `take`."""
+        return self.take(now, min(amount, self._capacity))
+
     def full(self, now: float) -> bool:
         """Return whether the bucket is as good as new."""
         return self._level + (now - self._at) * self._rate >= self._capacity
@@ -122,6 +126,13 @@ class Meter:
                 wait = self._bytes.take(now, len(message.encode()))
         return wait
 
+    def _take_frame(self, size: int, now: float) -> float:
+        """Count a message in an envelope; with it a message may be larger than `max_message`."""
+        wait = 0.0 if self._messages is None else self._messages.take(now)
+        if self._bytes is not None and not wait:
+            wait = self._bytes.take_at_most(now, size)
+        return wait
+
     def sift(self, events: list[Any], now: float) -> tuple[list[Any], list[float]]:
         """Part what may pass from what is too much.
 
@@ -138,9 +149,12 @@ class Meter:
         waits: list[float] = []
         for event in events:
             wait = 0.0
-            message = event.frame if type(event) is Question else event
-            if (type(message) is str or type(message) is bytes) and not (waits and self.closes):
-                wait = self.take(message, now)
+            if waits and self.closes:
+                pass
+            elif type(event) is str or type(event) is bytes:
+                wait = self.take(event, now)
+            elif type(event) is Question:
+                wait = self._take_frame(event.size, now)
             if wait:
                 waits.append(wait)
             else:

@@ -101,7 +101,7 @@ class BotConnections(Observer):
             self._session_ids[name] = stored[0]
         codec: Codec = MessageProtocol()
         if details.chat:
-            codec = connection.envelop(codec)
+            codec = connection.envelop(codec, confirms=False)
         manager.open(connection, codec, transport, ())
 
     def tell(self, event: FromServer, buffer: bytes) -> None:
@@ -126,6 +126,8 @@ class BotConnections(Observer):
         elif isinstance(event, events.Stop):
             if connection.chat_answers is not None:
                 connection.chat_answers.stop(event.number)
+            else:
+                connection.stop_oldest()
         elif isinstance(event, events.Leaving):
             transport.feed([Close(event.code, event.reason)])
         elif isinstance(event, events.Lost):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..callbacks.errorlog import write_whole
 from ..connection.connection import Connection
-from ..engine.chat import SUBPROTOCOL
+from ..engine.asking import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
 from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
 from ..engine.protocol import Protocol
@@ -53,8 +53,8 @@ class UpgradeHandler(AdmissionHandler):
         except HandshakeError as error:
             detail = lost_upgrade(self.request)
             raise Refused(error.status, error.reason, error.headers, detail=detail) from None
-        chats = SUBPROTOCOL in handshake.subprotocols
-        # It is between our chat and us, and no business of the route's.
+        envelopes = SUBPROTOCOL in handshake.subprotocols
+        # It is between the client and us, and no business of the route's.
         offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
         subprotocol = await self.choose_subprotocol(connection, offered)
         deflate, extensions = await self.choose_compression(connection, handshake)
@@ -71,7 +71,7 @@ class UpgradeHandler(AdmissionHandler):
         if subprotocol is not None:
             self.set_header("Sec-WebSocket-Protocol", subprotocol)
             connection.subprotocol = subprotocol
-        elif chats:
+        elif envelopes:
             self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         if extensions:
             self.set_header("Sec-WebSocket-Extensions", extensions)
@@ -81,7 +81,7 @@ class UpgradeHandler(AdmissionHandler):
             return False
         transport, early = taken
         protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
-        if chats and subprotocol is None:
+        if envelopes and subprotocol is None:
             protocol = connection.envelop(protocol)
         self.services.manager.open(connection, protocol, transport, early)
         return True

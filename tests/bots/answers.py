@@ -61,6 +61,7 @@ def thread(handler, message):
 async def slow(handler, message):
     if message == "hi":
         return "hello"
+    note("begun")
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
@@ -70,7 +71,8 @@ async def slow(handler, message):
 
 def plain(handler, message):
     if message == "until noted":
-        while not noted.exists():
+        note("begun")
+        while not Path("go").exists():
             time.sleep(0.02)
         handler.write_message("ran on")
         return None

@@ -354,8 +354,10 @@ async def test_query_headers_and_subprotocol_reach_the_route(here):
         assert await bot.recv_json() == expected
     with connect("/echo", subprotocols=["zero.v1", "two.v1"]) as bot:
         assert bot.subprotocol == "two.v1"
-    async with connect("/echo") as bot:
+    async with connect("/echo", subprotocols=[]) as bot:
         assert bot.subprotocol is None
+    async with connect("/echo") as bot:
+        assert bot.subprotocol == "wsh.v1"
 
 
 async def test_messages_are_compressed_where_that_is_asked_for_and_agreed_to(here):

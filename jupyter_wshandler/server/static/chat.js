@@ -13,6 +13,7 @@
 import {build} from './chatframe.js';
 import {isForNotebook, SUPPRESS} from './chatkeys.js';
 import {Log} from './chatlog.js';
+import {CONFIRM, confirms, PROTOCOL} from './envelope.js';
 import {ORIGIN} from './guest.js';
 import {make} from './make.js';
 import {connect} from './wshandler.js';
@@ -20,7 +21,6 @@ import {connect} from './wshandler.js';
 // The server that this module came from is the server of the bot, at any base_url.
 const SERVER = new URL(import.meta.url).origin;
 
-const PROTOCOL = 'wsh.chat.v0';  // the server says which message an answer is for, and where it ends
 const AT_WORK = 300;      // milliseconds after which an answer can be stopped
 const OUT_OF_PAGE = 30;  // seconds that a chat outside the document keeps its socket
 
@@ -139,6 +139,8 @@ class Chat {
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
   tried = false;   // whether somebody has asked for one more attempt
+  speaks = null;   // whether the server says where an answer ends; null until that is known
+  doubt = 0;
   asked = 0;       // messages that were sent on this connection
   open = new Set();  // those that are not answered to the end
   current = 0;     // the one that is being answered
@@ -265,7 +267,7 @@ class Chat {
       return;
     }
     this.bot = connect(this.address, {meanings: MEANINGS, protocols: [PROTOCOL]});
-    this.bot.onopen = () => this.opened();
+    this.bot.onopen = () => this.begun();
     this.bot.onmessage = ({data}) => this.receive(data);
     this.bot.onstate = () => this.changed();
     this.show('connecting', this.reason);
@@ -274,6 +276,20 @@ class Chat {
   // Connect again what was closed because nobody said anything, for somebody who will.
   rouse() {
     if (this.bot?.state === 'idle') this.bot.connect();
+  }
+
+  // The first frame says whether wsh.v1 is spoken: a proxy may have agreed to it of itself.
+  begun() {
+    clearTimeout(this.doubt);
+    this.speaks = this.bot.protocol === PROTOCOL ? null : false;
+    if (this.speaks === false) this.opened();
+    else this.doubt = setTimeout(() => this.settle(false), CONFIRM * 1000);
+  }
+
+  settle(speaks) {
+    clearTimeout(this.doubt);
+    this.speaks = speaks;
+    if (this.bot?.state === 'open') this.opened();
   }
 
   opened() {
@@ -359,13 +375,15 @@ class Chat {
   }
 
   send(text) {
-    const numbered = this.bot?.protocol === PROTOCOL;
-    const frame = numbered ? JSON.stringify({say: text, id: this.asked + 1}) : text;
-    if (this.bot?.state !== 'open' || !this.bot.send(frame)) return false;
+    const numbered = this.speaks;
+    const message = text.replace(/\p{Surrogate}/gu, '\ufffd');
+    const frame = numbered ? JSON.stringify({message, ask: this.asked + 1}) : text;
+    if (numbered === null || this.bot?.state !== 'open' || !this.bot.send(frame)) return false;
     this.log.said(text);
     if (numbered) {
       this.asked += 1;
       this.open.add(this.asked);
+      if (!this.current) this.answers(this.asked);
       this.log.work(true);
     }
     return true;
@@ -373,26 +391,32 @@ class Chat {
 
   // ---- what the bot says ---------------------------------------------------------------------
 
-  // The envelopes are those of engine/chat.py.
+  // The envelopes are those of docs/protocol.md.
   receive(data) {
-    if (this.bot.protocol !== PROTOCOL) return void this.log.receive(data);
+    if (this.speaks === null) {
+      this.settle(confirms(data));
+      if (this.speaks) return;
+    }
+    if (!this.speaks) return void this.log.receive(data);
     if (typeof data !== 'string') {
       return void this.log.receive(data.slice(4), new DataView(data).getInt32(0));
     }
-    const {begin, piece, of, json, message, end, how} = JSON.parse(data);
-    if (begin) this.begun(begin);
-    else if (piece !== undefined) this.log.receive(piece, of, json);
+    const {piece, of, json, reply, message = reply, end, how, error, id} = JSON.parse(data);
+    if (piece !== undefined) this.log.receive(piece, of, json);
     else if (message !== undefined) this.log.receive(message);
     else if (end) {
       this.log.end(end, how);
+      if (error) this.log.receive(JSON.stringify({error, id}));
       if (end === this.stopping && how === 'done') this.log.notice(UNSTOPPED);
       this.open.delete(end);
-      if (end === this.current) this.begun(0);
+      // Answers come in the order of their questions, and a set keeps it.
+      if (end === this.current) this.answers(this.open.values().next().value ?? 0);
       this.log.work(this.open.size > 0);
     }
   }
 
-  begun(number) {
+  // Note which message is being answered; 0 for none.
+  answers(number) {
     const $ = this.$;
     this.current = number;
     clearTimeout(this.patience);
@@ -417,7 +441,7 @@ class Chat {
 
   idle() {
     this.open.clear();
-    this.begun(0);
+    this.answers(0);
     this.log.work(false);
   }
 

@@ -23,12 +23,38 @@ export interface Meaning {
 export interface Options {
   /** Words, or words and a state, in place of those in MEANINGS. */
   meanings?: Record<string | number, string | ((detail: string) => string) | Partial<Meaning>>;
-  /** The subprotocols to offer, the preferred one first. */
+  /**
+   * The subprotocols to offer, the preferred one first; their frames are the page's own to write and
+   * to read. By default wsh.v1 is offered, and spoken; an empty list offers none.
+   */
   protocols?: string | string[];
 }
 
 /** What can be sent as it is; all else is sent as JSON. */
 export type Raw = string | Blob | ArrayBuffer | ArrayBufferView;
+
+/** What a bot has answered: text, bytes, or what the JSON of anything else holds. */
+export type Value = unknown;
+
+/** How an answer has ended; 'lost': with the connection, 'unspoken': nobody says where it ends. */
+export type How = 'done' | 'stopped' | 'failed' | 'refused' | 'lost' | 'unspoken';
+
+/** An answer that has not ended well. */
+export class AnswerFailed extends Error {
+  readonly how: Exclude<How, 'done'>;
+  /** Names a failure in the server's log, or ''. */
+  readonly id: string;
+  /** Seconds until a refused message might pass, or null. */
+  readonly retryAfter: number | null;
+}
+
+/** An answer while it comes. To leave a loop over it has the bot stop. */
+export interface Answer extends AsyncIterableIterator<Value> {
+  /** null while it has not ended. */
+  readonly how: How | null;
+  /** Have the bot stop; what has come so far can still be taken. */
+  stop(): void;
+}
 
 export interface BotEvents {
   open: Event;
@@ -66,6 +92,15 @@ export interface Bot extends EventTarget {
    * being opened is open; false: there is no connection, and nothing was sent.
    */
   send(data: unknown): boolean;
+  /**
+   * Send, and return what the bot answers to exactly that message: what its function returns (null for
+   * nothing), or the list of what it yields. It is stopped after so many seconds, where that is given.
+   */
+  ask(data: unknown, options?: {timeout?: number}): Promise<Value>;
+  /** Send, and return the answer while it comes: what is returned, or each that is yielded. */
+  stream(data: unknown): Answer;
+  /** Have the bot stop all answers that were asked for and have not ended. */
+  stop(): void;
   /** Connect now, whatever has happened. */
   connect(): void;
   /** Close, and stay closed until connect(); the code is 1000 or 3000 to 4999. */

@@ -11,9 +11,16 @@
 // a link that somebody has shared, as it is;
 // `meanings` are {cause: words}
 // or {cause: {words, state, detailed, link}} in place of those in MEANINGS, where `detailed: false`
-// leaves out what the server has said; `protocols` are the subprotocols to offer. The bot has
+// leaves out what the server has said; `protocols` are the subprotocols to offer, whose frames are the
+// page's own to write and to read: by default wsh.v1 is offered, and spoken. The bot has
 //   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
 //                being opened is open; false: not connected, and nothing was sent
+//   ask(data, {timeout})   send, and have a promise of what the bot answers to exactly that message: of
+//                what its function returns, or the list of what it yields; after `timeout` seconds,
+//                where one is given, it is stopped. It rejects with an AnswerFailed
+//   stream(data) send, and have the answer while it comes: for await (const piece of bot.stream(data))
+//                ...; leaving the loop, or stop() of what it returns, has the bot stop
+//   stop()       have the bot stop all answers that were asked for and have not ended
 //   connect()    connect now, whatever has happened;  close(code, reason)  leave, and stay away
 //   state        'connecting', 'open', 'waiting' (tries again by itself), 'idle' (closed for want
 //                of messages; send() and connect() open it again), 'closed' (until connect())
@@ -28,8 +35,11 @@
 //
 // Each attempt begins with a POST for a ticket; see tickets.js.
 
+import {AnswerFailed, CONFIRM, confirms, PROTOCOL, Questions} from './envelope.js';
 import {GUEST, loadAgain, plain} from './guest.js';
 import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
+
+export {AnswerFailed};
 
 const OPTIONS = ['meanings', 'protocols'];
 const SECRET = ['token', 'share_token', 'ws_token', 'redirects'];  // nothing to show or to keep
@@ -109,6 +119,13 @@ function pageAddress(hash = '') {
   return address;
 }
 
+// What a socket takes: all but text and bytes becomes JSON.
+function sendable(data) {
+  const raw = typeof data === 'string' || data instanceof Blob || data instanceof ArrayBuffer
+    || ArrayBuffer.isView(data);
+  return raw ? data : JSON.stringify(data);
+}
+
 export const connect = (where, options) => (
   where?.constructor === Object ? new Bot(undefined, where)
     : new Bot(where?.toString(), options));
@@ -140,8 +157,10 @@ class Bot extends EventTarget {
   detail = '';
   link = null;
   attempts = 0;
-  #turn = null;  // the attempt that is being made, or the open connection: {socket, openedAt}
-  #held = [];    // what to send as soon as it is open
+  // The attempt that is being made, or the open connection: {socket, openedAt, ready, speaks}
+  #turn = null;
+  #held = [];    // what to send as soon as it is open: {data, asked}
+  #questions = new Questions();
   #timer = 0;
   #due = 0;
   #options;
@@ -175,16 +194,63 @@ class Bot extends EventTarget {
 
   get retryIn() { return Math.max(0, (this.#due - performance.now()) / 1000); }
 
-  send(data) {
-    const raw = typeof data === 'string' || data instanceof Blob || data instanceof ArrayBuffer
-      || ArrayBuffer.isView(data);
-    const message = raw ? data : JSON.stringify(data);
+  send(data) { return this.#put(sendable(data)); }
+
+  ask(data, {timeout} = {}) {
+    const asked = this.#asked(data);
+    const timer = timeout === undefined ? 0 : setTimeout(() => {
+      this.#stop(asked);
+      const words = `The bot has not answered within ${timeout} s.`;
+      asked.end('stopped', new DOMException(words, 'TimeoutError'));
+    }, timeout * 1000);
+    return this.#questions.result(asked).finally(() => clearTimeout(timer));
+  }
+
+  stream(data) {
+    return this.#questions.answer(this.#asked(data), (asked) => this.#stop(asked));
+  }
+
+  stop() { this.#stop(null); }
+
+  #asked(data) {
+    const asked = this.#questions.ask(sendable(data));
+    if (!this.#put(asked.data, asked)) {
+      asked.end('lost', new AnswerFailed(this.words || 'There is no connection.', 'lost'));
+    }
+    return asked;
+  }
+
+  #stop(asked) {
+    // What is not sent yet need not be.
+    for (const {asked: each} of this.#held) {
+      if (each && (!asked || each === asked)) {
+        each.end('stopped', new AnswerFailed('The answer was stopped.', 'stopped'));
+      }
+    }
+    this.#held = this.#held.filter((each) => !each.asked?.how);
     const socket = this.#turn?.socket;
+    if (socket?.readyState !== WebSocket.OPEN) return;
+    for (const frame of this.#questions.stops(asked)) socket.send(frame);
+  }
+
+  #put(data, asked = null) {
     if (this.state === 'idle') this.connect();
-    if (socket?.readyState === WebSocket.OPEN) socket.send(message);
-    else if (this.state === 'connecting') this.#held.push(message);
+    const turn = this.#turn;
+    if (turn?.ready && turn.socket.readyState === WebSocket.OPEN) this.#write(turn, data, asked);
+    else if (this.state === 'connecting') this.#held.push({data, asked});
     else return false;
     return true;
+  }
+
+  #write({socket, speaks}, data, asked) {
+    if (speaks) {
+      socket.send(this.#questions.frame(data, asked));
+    } else if (asked) {
+      asked.end('unspoken', new AnswerFailed('This server does not say where an answer ends: it does '
+        + 'not speak wsh.v1, or `protocols` were given.', 'unspoken'));
+    } else {
+      socket.send(data);
+    }
   }
 
   connect() {
@@ -234,7 +300,7 @@ class Bot extends EventTarget {
     address.protocol = address.protocol.replace('http', 'ws');
     let socket;
     try {
-      socket = turn.socket = new WebSocket(address, this.#options.protocols ?? []);
+      socket = turn.socket = new WebSocket(address, this.#options.protocols ?? [PROTOCOL]);
     } catch (error) {
       return void this.#ended(forbidden(address, error));
     }
@@ -246,17 +312,30 @@ class Bot extends EventTarget {
       silence = setTimeout(ours(() => this.#ended(forbidden(address))), SILENCE * 1000);
     };
     socket.binaryType = 'arraybuffer';
-    socket.onmessage = ours(({data}) => this.dispatchEvent(new MessageEvent('message', {data})));
+    let doubt = 0;
+    const settle = (speaks) => {
+      clearTimeout(doubt);
+      Object.assign(turn, {ready: true, speaks});
+      this.#opened(turn);
+    };
+    socket.onmessage = ours(({data}) => {
+      if (!turn.ready) {
+        const speaks = confirms(data);
+        settle(speaks);
+        if (speaks || this.#turn !== turn) return;
+      }
+      const message = turn.speaks ? this.#questions.receive(data) : data;
+      if (message !== undefined) this.dispatchEvent(new MessageEvent('message', {data: message}));
+    });
     socket.onopen = ours(() => {
       turn.openedAt = performance.now();
-      this.#used = true;
-      for (const message of this.#held.splice(0)) socket.send(message);
-      Object.assign(this, {cause: null, words: '', detail: '', link: null});
-      this.#show('open');
-      this.dispatchEvent(new Event('open'));
+      // A proxy may have agreed to what the server behind it does not speak.
+      if (this.#options.protocols !== undefined || socket.protocol !== PROTOCOL) settle(false);
+      else doubt = setTimeout(ours(() => settle(false)), CONFIRM * 1000);
     });
     socket.onclose = ours(async ({code, reason}) => {
       clearTimeout(silence);
+      clearTimeout(doubt);
       // A proxy may open what the server has refused, and end it at once without a word.
       const stood = performance.now() - turn.openedAt;
       const doubtful = turn.openedAt && [1005, 1006].includes(code) && stood < BRIEF * 1000
@@ -273,6 +352,15 @@ class Bot extends EventTarget {
         if (this.#turn === turn) this.#ended(why);
       }
     });
+  }
+
+  #opened(turn) {
+    this.#used = true;
+    this.#questions.begin();
+    Object.assign(this, {cause: null, words: '', detail: '', link: null});
+    for (const {data, asked} of this.#held.splice(0)) this.#write(turn, data, asked);
+    this.#show('open');
+    this.dispatchEvent(new Event('open'));
   }
 
   #ended({cause, detail = '', anyway = false}) {
@@ -343,8 +431,10 @@ class Bot extends EventTarget {
     this.state = state;
     this.dispatchEvent(new Event('state'));
     if (state === 'connecting' || state === 'open') return;
-    for (const message of this.#held.splice(0)) {
-      this.dispatchEvent(new CustomEvent('unsent', {detail: message}));
+    this.#questions.lose(this.words);
+    for (const {data, asked} of this.#held.splice(0)) {
+      if (asked) asked.end('lost', new AnswerFailed(this.words, 'lost'));
+      else this.dispatchEvent(new CustomEvent('unsent', {detail: data}));
     }
   }
 }

@@ -1,0 +1,89 @@
+"""What a client does not want any more: the answer that is given, or one that would come."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+
+from ..engine.protocol import Event
+from ..types import Question
+from .receiving import LIGHT, ReceivingHalf, weight
+
+
+class StoppingHalf(ReceivingHalf):
+    """The half of a connection that receives, and stops what its client wants no more of.
+
+    A client that speaks `wsh.v1` says which answer that is. A plain one sends the route's
+    `stop_message`, and means the answer that is given now.
+    """
+
+    __slots__ = ()
+
+    def _obey(self, events: list[Event | Question], word: str) -> list[Event | Question]:
+        """Return the events without the text messages by which a plain client stops an answer."""
+        kept: list[Event | Question] = []
+        for event in events:
+            if event != word or type(event) is not str:
+                kept.append(event)
+                continue
+            self._active = True
+            self._tell_refused()  # it is no message that anybody handles
+            if self.admits_control() and not self.stop_oldest():
+                # What came in one piece with it has no answer yet.
+                first = next((e for e in kept if type(e) is str or type(e) is bytes), None)
+                if first is not None:
+                    kept.remove(first)
+                    self._tell_refused()
+        return kept
+
+    def stop_oldest(self) -> bool:
+        """Stop the answer that is given now, or take back the message whose turn it is.
+
+        Returns:
+            Whether there was one.
+        """
+        work = self._work
+        if work is not None and work.callback is not None and work.callback.event == "on_message":
+            self.stop_callback()
+            return True
+        for message in self._inbox:
+            if isinstance(message, (str, bytes)):
+                self._inbox.remove(message)
+                if len(message) > LIGHT:
+                    self._waiting_size -= getsizeof(message)
+                self._tell_refused()
+                return True
+        return False
+
+    def stop_callback(self) -> bool:
+        """Interrupt the callback that runs, as its client wants no more of the answer.
+
+        Returns:
+            Whether it is interrupted. What runs in a thread cannot be: a function ends by itself,
+            and a generator that it returns is closed when it yields.
+        """
+        work = self._work
+        if work is None or work.callback is None:
+            return False
+        if work.callback.inline or work.streaming:
+            self.cancel("stopped")
+            return True
+        if work.why is None:
+            work.why, work.cancelled_at = "stopping", self._io.loop.time()
+        return False
+
+    def take_back(self, number: int) -> bool:
+        """Take a message from the inbox that nobody wants an answer to any more.
+
+        Args:
+            number: The client's id of it.
+
+        Returns:
+            Whether it was there.
+        """
+        for message in self._inbox:
+            if type(message) is Question and message.number == number:
+                self._inbox.remove(message)
+                self._waiting_size -= weight(message)
+                self._tell_refused()
+                return True
+        return False

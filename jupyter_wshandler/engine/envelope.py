@@ -1,0 +1,241 @@
+"""The server's end of the subprotocol `wsh.v1`, around any other codec; no input or output.
+
+A plain client cannot know where an answer ends, nor which message it answers. One that offers this
+subprotocol is told. `docs/protocol.md` says it for those who write a client; in short: text frames
+are JSON objects, and a binary frame begins with a number of 4 bytes. A client writes::
+
+    {"message": "hello"}              a message
+    {"message": "hello", "ask": 1}    a message whose answer it wants to be told about
+    {"stop": 1}                       stop that answer
+
+and the server, after a first frame that says that all this holds::
+
+    {"wsh": "v1", "id": "..."}        what is agreed on, and the connection's id
+    {"message": "..."}                a message of its own: what a callback writes, a push
+    {"reply": "hello", "of": 1}       what the callback has returned for message 1
+    {"piece": "Hel", "of": 1}         what the generator for message 1 has yielded
+    {"piece": "{...}", "of": 1, "json": true}    the same, where that was no text; also for a reply
+    {"end": 1, "how": "done"}         nothing more comes of it; see `Answers.end`
+
+What a generator yields while no message is answered (`open`, a timer) has a number below 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ..types import Codec, Message, Question
+from .asking import HEADER, LAST, SUBPROTOCOL, How
+
+ROOM = 256
+"""Bytes of a frame that are not the message's."""
+
+ESCAPED = 2
+"""How many times larger a text may be as JSON: each quote, backslash and line break takes two."""
+
+
+class _Incoming(msgspec.Struct, forbid_unknown_fields=True):
+    """One text frame of the client's: a message, or the wish to stop an answer."""
+
+    message: str | UnsetType = UNSET
+    ask: int | UnsetType = UNSET
+    stop: int | UnsetType = UNSET
+
+
+_decoder = msgspec.json.Decoder(_Incoming)
+_encode = msgspec.json.Encoder().encode
+
+
+class Wrong(ValueError):
+    """A frame that `wsh.v1` does not have; says why."""
+
+
+class Stopper(Protocol):
+    """What obeys the client: the connection's answers."""
+
+    def stop(self, number: int) -> None:
+        """Stop the answer to a message, or see that it gets none."""
+
+    def admits_stop(self) -> bool:
+        """Return whether one more stop is obeyed; there may be too many."""
+
+    def end(self, number: int, how: How) -> object:
+        """Tell the client that nothing more comes in answer to a message."""
+
+    def violated(self, code: int, reason: str) -> None:
+        """End the connection: the client does not speak `wsh.v1`."""
+
+
+class EnvelopeCodec:
+    """The codec of `wsh.v1`, over another one.
+
+    Attributes:
+        inner: Frames the text and the bytes.
+        stopper: Stops what the client wants stopped.
+        of: The answer that what is encoded is a piece of; 0 for none.
+        part: What it is of that answer: its "reply", or a "piece".
+        json: Whether that piece was no text of the bot's own.
+        whole: Whether what is encoded has its envelope already.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_longest",
+        "_violated",
+        "inner",
+        "json",
+        "of",
+        "part",
+        "stopper",
+        "whole",
+    )
+
+    def __init__(self, inner: Codec) -> None:
+        self.inner = inner
+        self.stopper: Stopper = None  # type: ignore[assignment] # set by `Connection.envelop`
+        self.of = 0
+        self.part = "piece"
+        self.json = False
+        self.whole = False
+        self._asked = 0
+        self._longest = 0
+        self._violated = False
+
+    @property
+    def state(self) -> int:
+        """The state of the other codec."""
+        return self.inner.state
+
+    @property
+    def out(self) -> Any:
+        """What the other codec has to answer."""
+        return self.inner.out
+
+    @property
+    def pings(self) -> int:
+        """Pings that came since it was set to 0."""
+        return self.inner.pings
+
+    @pings.setter
+    def pings(self, count: int) -> None:
+        self.inner.pings = count
+
+    @property
+    def answered(self) -> bool | None:
+        """Whether a peer that broke the protocol has closed, too; None until that is known."""
+        return self.inner.answered
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was read that had no room among the last events."""
+        return self.inner.pending
+
+    def limit(self, max_message: int) -> None:
+        """Set the size of the largest message from now on, in bytes, without its envelope."""
+        self._longest = max_message
+        self.inner.limit(max_message and ESCAPED * max_message + ROOM)
+
+    # ---- from the client -------------------------------------------------------------------
+
+    def receive(self, data: Any, limit: int, room: int) -> list[Any]:
+        """Return the next events, with each message as a `Question`; obey a stop."""
+        events: list[Any] = []
+        for event in self.inner.receive(data, limit, room):
+            if type(event) is not str and type(event) is not bytes:
+                events.append(event)
+            elif not self._violated:
+                try:
+                    self._read(event, events)
+                except Wrong as error:
+                    self._violated = True
+                    self.stopper.violated(*error.args)
+        return events
+
+    def _read(self, frame: str | bytes, events: list[Any]) -> None:
+        message: Message
+        if isinstance(frame, bytes):
+            if len(frame) < HEADER.size:
+                raise Wrong(1002, f"{SUBPROTOCOL}: a binary frame begins with 4 bytes")
+            (number,) = HEADER.unpack_from(frame)
+            message = frame[HEADER.size :]
+            self._check(message, len(message))
+            events.append(Question(self._checked(number, 0), message, len(frame)))
+            return
+        try:
+            found = _decoder.decode(frame)
+        except msgspec.ValidationError as error:
+            raise Wrong(1002, f"{SUBPROTOCOL}: {str(error)[:80]}") from None
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise Wrong(1002, f"{SUBPROTOCOL}: a text frame holds a JSON object") from None
+        if found.message is not UNSET and found.stop is UNSET:
+            number = 0 if found.ask is UNSET else self._checked(found.ask, 1)
+            message = found.message
+            size = len(frame) if frame.isascii() else len(frame.encode())
+            self._check(message, size)
+            events.append(Question(number, message, size))
+        elif found.stop is not UNSET and found.message is UNSET and found.ask is UNSET:
+            self._stop(found.stop, events)
+        else:
+            raise Wrong(1002, f"{SUBPROTOCOL}: a frame is a message or a stop")
+
+    def _checked(self, number: int, least: int) -> int:
+        if not number and not least:
+            return 0
+        if not self._asked < number <= LAST:
+            raise Wrong(1002, f"{SUBPROTOCOL}: each number is above the one before")
+        self._asked = number
+        return number
+
+    def _check(self, message: Message, size: int) -> None:
+        longest = self._longest
+        if longest and size > longest:  # of the whole frame: rarely is the text itself measured
+            exact = len(message.encode()) if isinstance(message, str) else len(message)
+            if exact > longest:
+                raise Wrong(1009, "message too long")
+
+    def _stop(self, number: int, events: list[Any]) -> None:
+        if not 0 < number <= self._asked or not self.stopper.admits_stop():
+            return
+        for event in events:
+            if type(event) is Question and event.number == number:
+                # It came in one piece with its message, which nobody has seen yet.
+                events.remove(event)
+                self.stopper.end(number, "stopped")
+                return
+        self.stopper.stop(number)
+
+    # ---- to the client ---------------------------------------------------------------------
+
+    def outgoing(self) -> Any:
+        """Return what must be sent in answer to what was read."""
+        return self.inner.outgoing()
+
+    def encode(self, message: Message) -> Any:
+        """Return a message in its envelope.
+
+        Raises:
+            UnicodeEncodeError: The text holds lone surrogates.
+        """
+        if self.whole:
+            return self.inner.encode(message)
+        if isinstance(message, bytes):
+            return self.inner.encode(HEADER.pack(self.of) + message)
+        if not self.of:
+            return self.mark({"message": message})
+        piece: dict[str, Any] = {self.part: message, "of": self.of}
+        return self.mark({**piece, "json": True} if self.json else piece)
+
+    def mark(self, envelope: dict[str, Any]) -> Any:
+        """Return an envelope as the transport writes it."""
+        return self.inner.encode(_encode(envelope).decode())
+
+    def encode_ping(self, payload: bytes = b"") -> Any:
+        """Return a ping."""
+        return self.inner.encode_ping(payload)
+
+    def encode_close(self, code: int, reason: str = "") -> Any:
+        """Return a close frame."""
+        return self.inner.encode_close(code, reason)

@@ -1,0 +1,173 @@
+// The browser's end of the subprotocol wsh.v1, by which a server says which message an answer is for,
+// and where it ends. What travels is written down in docs/protocol.md.
+
+export const PROTOCOL = 'wsh.v1';
+export const CONFIRM = 3;  // seconds for the server's first frame, which says that all this holds
+
+const HOWS = ['done', 'stopped', 'failed', 'refused'];
+
+// An answer that has not ended well. `how`: 'stopped', 'failed' (`id` names it in the server's log),
+// 'refused' (over the route's ratelimit, for `retryAfter` seconds), 'lost' (the connection has ended)
+// or 'unspoken' (the server does not say where an answer ends).
+export class AnswerFailed extends Error {
+  name = 'AnswerFailed';
+
+  constructor(words, how, {id = '', retryAfter = null} = {}) {
+    super(words);
+    Object.assign(this, {how, id, retryAfter});
+  }
+}
+
+function parsed(text) {
+  let said = null;
+  try { said = JSON.parse(text); } catch { /* it is no JSON */ }
+  return said && typeof said === 'object' ? said : {};
+}
+
+// Whether a server's first frame says that it speaks wsh.v1: a proxy may have agreed to it of itself.
+export const confirms = (data) => typeof data === 'string' && parsed(data).wsh === 'v1';
+
+// One question, and what has come of it.
+class Asked {
+  number = 0;  // until it is sent
+  values = [];
+  how = null;
+  streamed = false;
+  error = null;
+  #wake = null;
+
+  constructor(data) { this.data = data; }
+
+  put(value) {
+    this.values.push(value);
+    this.#wake?.();
+  }
+
+  end(how, error = null, streamed = false) {
+    if (this.how) return;
+    Object.assign(this, {how, error, streamed});
+    this.#wake?.();
+  }
+
+  // Resolves with the next value that comes, or with the end.
+  changed() { return new Promise((resolve) => { this.#wake = resolve; }); }
+}
+
+// An answer while it comes: for await (const piece of answer) ...; leaving the loop stops it.
+class Answer {
+  #asked;
+  #stop;
+  #stopped = false;
+
+  constructor(asked, stop) {
+    this.#asked = asked;
+    this.#stop = stop;
+  }
+
+  get how() { return this.#asked.how; }
+
+  stop() {
+    this.#stopped = true;
+    this.#stop(this.#asked);
+  }
+
+  [Symbol.asyncIterator]() { return this; }
+
+  async next() {
+    const asked = this.#asked;
+    while (!asked.values.length && !asked.how) await asked.changed();
+    if (asked.values.length) return {value: asked.values.shift(), done: false};
+    const {error} = asked;
+    asked.error = null;  // it is raised once
+    if (error && !(this.#stopped && asked.how === 'stopped')) throw error;
+    return {value: undefined, done: true};
+  }
+
+  async return(value) {
+    this.stop();
+    return {value, done: true};
+  }
+}
+
+// The questions of one bot, and its end of each connection.
+export class Questions {
+  #open = new Map();  // number -> question, of this connection
+  #last = 0;
+
+  // Begin a connection anew: numbers count from 1 on each.
+  begin() {
+    this.#last = 0;
+    this.#open.clear();
+  }
+
+  ask(data) { return new Asked(data); }
+
+  answer(asked, stop) { return new Answer(asked, stop); }
+
+  // The frame for a message: a string, or bytes; with a question it has the question's number.
+  frame(data, asked = null) {
+    if (asked) {
+      asked.number = this.#last += 1;
+      this.#open.set(asked.number, asked);
+    }
+    const number = asked?.number ?? 0;
+    if (typeof data === 'string') {
+      // As a socket does it with text: half a pair is no character.
+      const message = data.replace(/\p{Surrogate}/gu, '\ufffd');
+      return JSON.stringify(number ? {message, ask: number} : {message});
+    }
+    const header = new DataView(new ArrayBuffer(4));
+    header.setInt32(0, number);
+    return new Blob([header, data]);
+  }
+
+  // The frames that stop one answer, or all that have not ended.
+  stops(asked = null) {
+    const all = [...this.#open.values()].filter((each) => !asked || each === asked);
+    return all.map((each) => JSON.stringify({stop: each.number}));
+  }
+
+  // Take one frame of the server's; return the data of a message that answers no question of ours.
+  receive(data) {
+    if (typeof data !== 'string') {
+      return this.#part(new DataView(data).getInt32(0), data.slice(4), data.slice(4));
+    }
+    const said = parsed(data);
+    if (typeof said.message === 'string') return said.message;
+    const text = said.piece ?? said.reply;
+    if (typeof text === 'string') {
+      return this.#part(said.of, text, said.json ? JSON.parse(text) : text);
+    }
+    if (HOWS.includes(said.how)) this.#end(said);
+    return undefined;
+  }
+
+  #part(number, message, value) {
+    this.#open.get(number)?.put(value);
+    return number > 0 ? undefined : message;
+  }
+
+  #end({end, how, streamed = false, id = '', retry_after: retryAfter = null}) {
+    const words = {
+      stopped: 'The answer was stopped.',
+      failed: `The bot has failed${id && ` (id ${id})`}.`,
+      refused: 'The message was refused: too many came.',
+    }[how];
+    const error = words ? new AnswerFailed(words, how, {id, retryAfter}) : null;
+    this.#open.get(end)?.end(how, error, streamed === true);
+    this.#open.delete(end);
+  }
+
+  // Nothing more comes of the questions that are open.
+  lose(words) {
+    for (const asked of this.#open.values()) asked.end('lost', new AnswerFailed(words, 'lost'));
+    this.#open.clear();
+  }
+
+  // What the bot has answered, at its end: the returned value, or a list of the yielded ones.
+  async result(asked) {
+    while (!asked.how) await asked.changed();
+    if (asked.error) throw asked.error;
+    return asked.streamed ? asked.values : asked.values[0] ?? null;
+  }
+}
