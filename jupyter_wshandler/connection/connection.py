@@ -86,6 +86,8 @@ class Connection(ReceivingHalf):
         """
         self._protocol, self._transport = protocol, transport
         self._phase = OPEN
+        if self._route.config.rooms:
+            self._host.rooms.enter(self)
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
         self._host.wake(self)
         transport.start(self, early)
@@ -165,6 +167,8 @@ class Connection(ReceivingHalf):
         """
         if not OPEN <= self._phase <= PEER_CLOSED:
             return
+        if self._io.pending:
+            self._io.deliver_before(self)
         self._discard = True
         self._drop_inbox()
         answered = self._phase == PEER_CLOSED
@@ -218,6 +222,8 @@ class Connection(ReceivingHalf):
 
     def settle(self) -> None:
         """Answer the peer's close frame, if it waits for that: all its messages are handled."""
+        if self._io.pending:
+            self._io.deliver_before(self)
         if self._phase == PEER_CLOSED and self._protocol.state == FAILED:
             self._give_up()
         elif self._phase == PEER_CLOSED:

@@ -82,6 +82,12 @@ class ChatCodec:
         self.whole = False
 
     @property
+    def form(self) -> str:
+        """A name for what becomes of a message of its own: the other codec's, in an envelope."""
+        inner = self.inner.form
+        return f"chat {inner}" if inner else ""
+
+    @property
     def state(self) -> int:
         """The state of the other codec."""
         return self.inner.state

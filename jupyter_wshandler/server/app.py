@@ -54,6 +54,7 @@ from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
+from .roomtraits import RoomTraits
 from .routing import answered_by, unreachable
 from .rules import install
 from .services import Services
@@ -69,7 +70,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, RoomTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -297,6 +298,7 @@ class WSHandlerApp(SharingTraits, ExtensionApp):
             patience=self.thread_patience,
             answer_timeout=self.answer_timeout,
             reload=self.watching(),
+            rooms_per_space=self.rooms_per_space,
         )
         self.settings["wshandler_manager"] = self.manager
         self.misconfigured = self._why_misconfigured()

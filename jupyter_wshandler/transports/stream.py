@@ -6,6 +6,7 @@ import asyncio
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from ..engine.shared import Frames
 from ..types import Receiver
 from .loop import RECEIVE_SIZE, LoopIO
 from .queue import FrameQueue
@@ -106,6 +107,19 @@ class StreamTransport:
             if self._io.batching:
                 self._io.add(self)
         self._queue.append(frame)
+        if not self._io.batching:
+            self.flush()
+
+    def write_all(self, frames: Frames) -> None:
+        """Send the frames of some shared messages, in one piece where they are many."""
+        if self._stream is None or self._ended:
+            return
+        if self._queue is None:
+            self._queue = FrameQueue()
+            if self._io.batching:
+                self._io.add(self)
+        for frame in frames.each:
+            self._queue.append(frame)
         if not self._io.batching:
             self.flush()
 

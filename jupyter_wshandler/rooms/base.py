@@ -1,0 +1,162 @@
+"""What all parts of the rooms of one server stand on: the loop, the backplane, the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from threading import get_ident
+from typing import Any, NamedTuple, TypeVar
+
+from ..backplane.base import Answer, Backplane, Keep
+from ..config.model import PresenceConfig
+from ..connection.crossing import PATIENCE, Crossing
+from ..connection.observer import Observer
+from ..errors import ConnectionClosed
+from ..routes import Route
+from ..transports.loop import LoopIO
+from .names import space_of
+from .outcome import Outcome
+from .room import Published, Room
+
+T = TypeVar("T")
+
+CROSSING_MESSAGES = 1000
+"""Messages to rooms that may be on their way from threads to the loop."""
+
+CROSSING_BYTES = 4 * 1024 * 1024
+"""Bytes in them."""
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class Settings(NamedTuple):
+    """What the routes of a space say of its rooms."""
+
+    keep: Keep | None
+    replay: int
+    presence: PresenceConfig | None
+    route: Route | None
+    """The one that has said what holds for presence: its functions are called."""
+
+
+class RoomsBase(Observer):
+    """The loop, the backplane and the settings of the rooms of one server.
+
+    Args:
+        log: Where errors and warnings go.
+        routes: Returns the routes that are served.
+        backplane: Carries the messages, and knows who is where.
+    """
+
+    def __init__(
+        self, log: Log, routes: Callable[[], Iterable[Route]], backplane: Backplane
+    ) -> None:
+        self._log = log
+        self._routes = routes
+        self.backplane = backplane
+        self.io: LoopIO = None  # type: ignore[assignment] # set by `Rooms.start`
+        self._settings: dict[str, Settings] = {}
+        self._spaces: dict[str, dict[str, Room]] = {}
+        self._several = 0  # connections in more than one room
+        self._serial = 0
+        self._waiting: dict[int, Outcome[Published]] = {}
+        self._crossing = Crossing()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def do(self, work: Any, name: str) -> None:
+        """Run a coroutine as a task of the rooms'.
+
+        Args:
+            work: The coroutine.
+            name: What the task is called.
+        """
+        task: asyncio.Task[None] = self.io.loop.create_task(work, name=f"wshandler rooms {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _then(self, answer: Answer[T], function: Callable[[T], object]) -> None:
+        """Call a function with an answer of the backplane's: at once, where it is there."""
+        if not inspect.isawaitable(answer):
+            function(answer)
+            return
+
+        async def wait() -> None:
+            try:
+                function(await answer)
+            except Exception:
+                self._log.exception("The backplane has failed")
+
+        self.do(wait(), "wait for the backplane")
+
+    def on_loop(self, function: Callable[[], T], size: int = 0) -> Outcome[T]:
+        """Do something on the event loop: at once there, and soon from a thread.
+
+        Args:
+            function: What to do; on the loop the caller gets what it raises.
+            size: Bytes that it counts for on its way.
+
+        Raises:
+            TimeoutError: It was called in a thread, and too much of threads is on its way.
+        """
+        outcome: Outcome[T] = Outcome(self.io)
+        if get_ident() == self.io.thread:
+            outcome.set(function())
+            return outcome
+        self.cross(partial(_resolve, outcome, function), size)
+        return outcome
+
+    def cross(self, function: Callable[[], object], size: int) -> None:
+        """Call a function on the event loop, from a thread, which waits while too much is waiting.
+
+        Raises:
+            TimeoutError: The event loop has taken nothing for too long.
+        """
+        crossing = self._crossing
+        if not crossing.enter(size, CROSSING_MESSAGES, CROSSING_BYTES, PATIENCE):
+            raise TimeoutError("the server's event loop takes no more messages to rooms now")
+        try:
+            self.io.call_from_thread(_arrive, crossing, size, function)
+        except ConnectionClosed:
+            crossing.leave(size)
+            raise
+
+    def routes_changed(self) -> None:
+        """Take note that other routes are served."""
+        self._settings.clear()
+
+    def settings(self, space: str) -> Settings:
+        """Return what holds for the rooms of a space: for each part, the first route's word."""
+        found = self._settings.get(space)
+        if found is None:
+            found = self._settings[space] = self._find_settings(space)
+        return found
+
+    def _find_settings(self, space: str) -> Settings:
+        routes = [route for route in self._routes() if space_of(route) == space]
+        keeps = next((r.config.history for r in routes if r.config.history), None)
+        shows = next((r for r in routes if r.config.presence is not None), None)
+        return Settings(
+            None if keeps is None else Keep(keeps.size, keeps.bytes, keeps.ttl),
+            0 if keeps is None else keeps.replay,
+            None if shows is None else shows.config.presence,
+            shows,
+        )
+
+
+def _resolve(outcome: Outcome[T], function: Callable[[], T]) -> None:
+    try:
+        outcome.set(function())
+    except Exception as error:
+        outcome.fail(error)
+
+
+def _arrive(crossing: Crossing, size: int, function: Callable[[], object]) -> None:
+    crossing.leave(size)
+    function()
+
+
+def nothing(answer: object) -> None:
+    """Do nothing with an answer."""
