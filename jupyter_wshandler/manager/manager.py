@@ -29,6 +29,7 @@ from ..guard import guard_tasks
 from ..limits.connections import Limits
 from ..metrics import Metrics
 from ..rooms.keeper import ROOMS_PER_SPACE, Rooms
+from ..rooms.parts import ManagersRooms
 from ..routes import Route, RouteTable
 from ..sessions.manager import Session, SessionManager, Sessions
 from ..sessions.stores import open_store
@@ -105,9 +106,7 @@ class WebSocketManager:
         )
         self.limits = Limits(self.log)
         self.metrics = Metrics()
-        self.rooms = Rooms(
-            self.log, lambda: self.table, self.connections.values, limit=rooms_per_space
-        )
+        self.rooms: ManagersRooms = self._make_rooms(rooms_per_space)
         self.served.watch(self.rooms.routes_changed)
         self.observers = Observers(self.log)
         # For every manager, a kernel's and a test's too; what only a server does, its log say, is
@@ -171,6 +170,10 @@ class WebSocketManager:
         self.served.start(self._context)
         running_managers.add(self)
         guard(self)
+
+    def _make_rooms(self, limit: int) -> ManagersRooms:
+        """Return who has the rooms of its connections; of a kernel's it is the server."""
+        return Rooms(self.log, lambda: self.table, self.connections.values, limit=limit)
 
     def _open_sessions(self) -> Sessions:
         if self._sessions is not None:

@@ -12,7 +12,6 @@ from ..engine.payload import to_message
 from ..engine.shared import SharedMessages
 from ..errors import ConnectionClosed
 from ..rooms.face import RoomFace, UserFace
-from ..rooms.names import space_of
 from ..types import Sendable
 from .manager import current_manager, running_managers
 
@@ -131,7 +130,7 @@ def room(name: str, *, space: str | None = None) -> RoomFace:
                 f"no callback is running, so the space of the room {name!r} is not known; pass "
                 "space=, the name of a space or of a route"
             )
-        found = space_of(connection.entry)
+        found = manager.rooms.space_of(connection)
     return RoomFace(manager.rooms, found, name)
 
 

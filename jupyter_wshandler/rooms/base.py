@@ -6,28 +6,17 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
-from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
 from ..backplane.base import Answer, Backplane, Keep
 from ..config.model import PresenceConfig
-from ..connection.crossing import PATIENCE, Crossing
-from ..connection.observer import Observer
-from ..errors import ConnectionClosed
 from ..routes import Route
-from ..transports.loop import LoopIO
 from .names import space_of
 from .outcome import Outcome
+from .parts import ManagersRooms
 from .room import Published, Room
 
 T = TypeVar("T")
-
-CROSSING_MESSAGES = 1000
-"""Messages to rooms that may be on their way from threads to the loop."""
-
-CROSSING_BYTES = 4 * 1024 * 1024
-"""Bytes in them."""
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -42,7 +31,7 @@ class Settings(NamedTuple):
     """The one that has said what holds for presence: its functions are called."""
 
 
-class RoomsBase(Observer):
+class RoomsBase(ManagersRooms):
     """The loop, the backplane and the settings of the rooms of one server.
 
     Args:
@@ -54,16 +43,15 @@ class RoomsBase(Observer):
     def __init__(
         self, log: Log, routes: Callable[[], Iterable[Route]], backplane: Backplane
     ) -> None:
+        super().__init__()
         self._log = log
         self._routes = routes
         self.backplane = backplane
-        self.io: LoopIO = None  # type: ignore[assignment] # set by `Rooms.start`
         self._settings: dict[str, Settings] = {}
         self._spaces: dict[str, dict[str, Room]] = {}
         self._several = 0  # connections in more than one room
         self._serial = 0
         self._waiting: dict[int, Outcome[Published]] = {}
-        self._crossing = Crossing()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, work: Any, name: str) -> None:
@@ -91,38 +79,6 @@ class RoomsBase(Observer):
 
         self.do(wait(), "wait for the backplane")
 
-    def on_loop(self, function: Callable[[], T], size: int = 0) -> Outcome[T]:
-        """Do something on the event loop: at once there, and soon from a thread.
-
-        Args:
-            function: What to do; on the loop the caller gets what it raises.
-            size: Bytes that it counts for on its way.
-
-        Raises:
-            TimeoutError: It was called in a thread, and too much of threads is on its way.
-        """
-        outcome: Outcome[T] = Outcome(self.io)
-        if get_ident() == self.io.thread:
-            outcome.set(function())
-            return outcome
-        self.cross(partial(_resolve, outcome, function), size)
-        return outcome
-
-    def cross(self, function: Callable[[], object], size: int) -> None:
-        """Call a function on the event loop, from a thread, which waits while too much is waiting.
-
-        Raises:
-            TimeoutError: The event loop has taken nothing for too long.
-        """
-        crossing = self._crossing
-        if not crossing.enter(size, CROSSING_MESSAGES, CROSSING_BYTES, PATIENCE):
-            raise TimeoutError("the server's event loop takes no more messages to rooms now")
-        try:
-            self.io.call_from_thread(_arrive, crossing, size, function)
-        except ConnectionClosed:
-            crossing.leave(size)
-            raise
-
     def routes_changed(self) -> None:
         """Take note that other routes are served."""
         self._settings.clear()
@@ -144,18 +100,6 @@ class RoomsBase(Observer):
             None if shows is None else shows.config.presence,
             shows,
         )
-
-
-def _resolve(outcome: Outcome[T], function: Callable[[], T]) -> None:
-    try:
-        outcome.set(function())
-    except Exception as error:
-        outcome.fail(error)
-
-
-def _arrive(crossing: Crossing, size: int, function: Callable[[], object]) -> None:
-    crossing.leave(size)
-    function()
 
 
 def nothing(answer: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..connection.connection import Connection
@@ -12,6 +12,7 @@ from ..types import Callback
 from .base import Settings
 from .face import RoomFace, RoomHost
 from .names import person_of
+from .parts import Asker
 from .people import Difference
 from .room import Room
 
@@ -20,13 +21,6 @@ MAX_CARD = 4096
 
 MAX_WAITING = 10_000
 """Comings and goings of one room that wait for their callback; more are left out."""
-
-
-class Asker(Protocol):
-    """What calls a function of a route's."""
-
-    def __call__(self, connection: Connection, callback: Callback, /, *args: Any) -> Awaitable[Any]:
-        """Call a function for a connection, and return what it says."""
 
 
 class Showing(RoomHost, Protocol):

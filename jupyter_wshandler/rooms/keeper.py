@@ -20,9 +20,10 @@ from ..guard import sheltered
 from ..routes import Route
 from ..transports.loop import LoopIO
 from .base import Log, nothing
-from .cards import Asker, Cards
-from .names import channel_of, check_room, first_rooms, space_of, user_of
+from .cards import Cards
+from .names import NOTEBOOK, channel_of, check_room, first_rooms, space_of, user_of
 from .outcome import Outcome
+from .parts import Asker
 from .people import Difference, People
 from .room import Published, Room
 from .speaking import Speaking
@@ -141,6 +142,29 @@ class Rooms(Speaking):
             raise LookupError(f"there is no space {name!r}; there are: {known}")
         return name
 
+    def space_of(self, connection: Connection) -> str:
+        """Return the space of a connection's rooms."""
+        return space_of(connection.entry)
+
+    def space_for(self, route: Route | None, named: str) -> str:
+        """Return the space of a kernel's route, or the one of notebooks that has a name.
+
+        Args:
+            route: A route of the kernel's; None where a space is named.
+            named: The name of a space of notebooks; empty for the route's own.
+
+        Raises:
+            LookupError: No route of a notebook has it.
+        """
+        space = NOTEBOOK + named if route is None or named else space_of(route)
+        if named and all(space_of(known) != space for known in self._routes()):
+            raise LookupError(f"no bot of a notebook has the space {named!r}")
+        return space
+
+    def is_user(self, connection: Connection, user: str) -> bool:
+        """Return whether a connection is a user's."""
+        return user_of(connection.current_user) == user
+
     async def may_enter(self, connection: Connection) -> None:
         """Ask whether a connection may be in the rooms of its route, before it opens.
 
@@ -207,7 +231,7 @@ class Rooms(Speaking):
             room.waiting[connection] = []
             past = self.backplane.history(room.channel, None, settings.replay)
             self._then(past, partial(self._replay, room, connection))
-        if settings.presence is not None:
+        if room.people is not None:
             self._cards.show(room, connection, settings)
 
     def _room(self, space: str, name: str) -> Room:
@@ -227,7 +251,7 @@ class Rooms(Speaking):
             )
         channel = channel_of(space, name)
         presence, people = self.settings(space).presence, None
-        if presence is not None:
+        if presence is not None and not name.startswith(USER_ROOM):
             people = People(
                 self.backplane,
                 channel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import Any, Generic, TypeVar
 
@@ -31,7 +31,7 @@ class Outcome(Generic[T]):
         io: The event loop that it happens on.
     """
 
-    __slots__ = ("_done", "_error", "_event", "_io", "_seen", "_value", "_waiters")
+    __slots__ = ("__weakref__", "_done", "_error", "_event", "_io", "_seen", "_value", "_waiters")
 
     def __init__(self, io: LoopIO) -> None:
         self._io = io
@@ -57,6 +57,18 @@ class Outcome(Generic[T]):
         if not self._done:
             self._error = error
         self._finish()
+
+    def then(self, function: Callable[[T | None, BaseException | None], object]) -> None:
+        """Call a function with what becomes of it, on the event loop: the value, or an error."""
+        self._seen = True
+        if self._done:
+            function(self._value, self._error)
+            return
+        waiter = self._io.loop.create_future()
+        waiter.add_done_callback(lambda _: function(self._value, self._error))
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
 
     def _finish(self) -> None:
         with _lock:

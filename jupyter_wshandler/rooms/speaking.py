@@ -8,6 +8,7 @@ from threading import get_ident
 from typing import Any
 
 from ..backplane.base import Backplane, Past, Position, Publication
+from ..config.rooms import USER_ROOM
 from ..connection.connection import Connection
 from ..engine.payload import to_message
 from ..engine.shared import SharedMessages
@@ -164,6 +165,11 @@ class Speaking(RoomsBase):
         outcome: Outcome[Members] = Outcome(self.io)
 
         def look() -> None:
+            if name.startswith(USER_ROOM):
+                raise RoomRefused(
+                    f"the room {name} is that of one user, and has no list of members; "
+                    "wsh.connections() tells who is connected"
+                )
             if self.settings(space).presence is None:
                 raise RoomRefused(
                     "the routes of this space have no presence; write presence: true below kwargs"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bots import rooms as bot
 
 import jupyter_wshandler as wsh
 from jupyter_wshandler.errors import ConfigError, ConnectionRefused, RoomRefused
 from jupyter_wshandler.testing import Chat
-from tests.bots import rooms as bot
 
 PATTERN = "/room/{room}"
 
