@@ -139,8 +139,12 @@ class Transport(Protocol):
     def write(self, frame: Any) -> None:
         """Send one frame now, or queue it; never blocks and never raises."""
 
-    def write_all(self, frames: Any) -> None:
-        """Send the frames of some shared messages, an `engine.shared.Frames`; as `write` does."""
+    def write_all(self, frames: Any) -> bool:
+        """Send the frames of some shared messages, an `engine.shared.Frames`, as `write` does.
+
+        Returns:
+            Whether something waits now that the operating system has not taken.
+        """
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame that has not begun to leave; return its size, or 0."""

@@ -270,14 +270,15 @@ class SendingHalf(Familiar):
         """
         if not OPEN <= self._phase <= PEER_CLOSED:
             return False
-        transport = self._transport
-        transport.write_all(shared.frames(self._protocol))
+        codec = self._protocol
+        frames = shared.by_form.get(codec.form) or shared.frames(codec)
+        waits = self._transport.write_all(frames)
         self._active = True
         observers = self._host.observers
         if observers.message_out:
             for message in shared.messages:
                 observers.tell(observers.message_out, self, message)
-        if transport.queued_bytes:
+        if waits:
             self._queued()
         return True
 

@@ -14,6 +14,8 @@ class Frames(NamedTuple):
     each: tuple[Any, ...]
     whole: Any
     """All of them in one piece; None where frames cannot be joined."""
+    size: int
+    """Bytes in that; 0 for None."""
 
 
 class SharedMessages:
@@ -23,11 +25,12 @@ class SharedMessages:
         messages: The messages.
     """
 
-    __slots__ = ("_by_form", "messages")
+    __slots__ = ("by_form", "messages")
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
-        self._by_form: dict[str, Frames] = {}
+        self.by_form: dict[str, Frames] = {}
+        """What was encoded already; see `frames`."""
 
     def frames(self, codec: Codec) -> Frames:
         """Return the frames for one client; of clients with the same form, the same objects.
@@ -37,11 +40,12 @@ class SharedMessages:
         """
         form = codec.form
         if not form:  # what was sent before decides what bytes these become
-            return Frames(tuple(codec.encode(message) for message in self.messages), None)
-        found = self._by_form.get(form)
+            return Frames(tuple(codec.encode(message) for message in self.messages), None, 0)
+        found = self.by_form.get(form)
         if found is None:
             each = tuple(codec.encode(message) for message in self.messages)
             joins = form.endswith("frame")
             whole = None if not joins else each[0] if len(each) == 1 else b"".join(each)
-            found = self._by_form[form] = Frames(each, whole)
+            size = 0 if whole is None else len(whole)
+            found = self.by_form[form] = Frames(each, whole, size)
         return found

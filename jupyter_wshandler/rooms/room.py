@@ -120,11 +120,14 @@ class Room:
         excluded = {item.publication.exclude for item in items if item.publication.exclude}
         held, delivered = self.waiting, 0
         missed = [0] * len(items)
+        plain = not held and not excluded
         for connection in tuple(self.members):
-            if held and connection in held:
+            if plain:
+                delivered += connection.write_shared(shared)
+            elif connection in held:
                 held[connection].extend(items)
                 delivered += 1
-            elif excluded and connection.id in excluded:
+            elif connection.id in excluded:
                 delivered += self._deliver_some(connection, items, missed)
             else:
                 delivered += connection.write_shared(shared)

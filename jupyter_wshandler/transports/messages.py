@@ -83,10 +83,11 @@ class MessageTransport:
         else:
             self._send(frame)
 
-    def write_all(self, frames: Frames) -> None:
-        """Send the frames of some shared messages."""
+    def write_all(self, frames: Frames) -> bool:
+        """Send the frames of some shared messages; return whether something waits."""
         for frame in frames.each:
             self.write(frame)
+        return bool(self._queue)
 
     def _has_room(self, frame: Frame) -> bool:
         if not self._messages or not self._untaken or isinstance(frame, Close):

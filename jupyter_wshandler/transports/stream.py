@@ -110,10 +110,10 @@ class StreamTransport:
         if not self._io.batching:
             self.flush()
 
-    def write_all(self, frames: Frames) -> None:
-        """Send the frames of some shared messages, in one piece where they are many."""
+    def write_all(self, frames: Frames) -> bool:
+        """Send the frames of some shared messages; return whether something waits."""
         if self._stream is None or self._ended:
-            return
+            return False
         if self._queue is None:
             self._queue = FrameQueue()
             if self._io.batching:
@@ -122,6 +122,7 @@ class StreamTransport:
             self._queue.append(frame)
         if not self._io.batching:
             self.flush()
+        return bool(self.queued_bytes)
 
     def flush(self) -> None:
         """Hand the queued frames to the stream, unless it still has some."""
