@@ -268,6 +268,7 @@ class Rooms(Speaking):
 
     def _replay(self, room: Room, connection: Connection, past: Past) -> None:
         if past.messages:
+            self.io.deliver_before(connection)  # what was said before it joined, in other rooms
             said = [logged.publication.message for logged in past.messages]
             connection.write_shared(SharedMessages(said))
         room.release(connection, past.position)
