@@ -13,12 +13,13 @@ if TYPE_CHECKING:
         ConfigError,
         ConnectionClosed,
         ConnectionRefused,
+        RoomRefused,
         RouteRefused,
         ShareRefused,
         WSHandlerError,
     )
     from .manager.manager import WebSocketManager
-    from .manager.push import connections, send
+    from .manager.push import connections, room, send, to_user
     from .notebook.bot import Bot
     from .notebook.serve import bots, serve
     from .notebook.share import Share
@@ -32,6 +33,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionRefused",
+    "RoomRefused",
     "RouteRefused",
     "Share",
     "ShareRefused",
@@ -40,8 +42,10 @@ __all__ = [
     "__version__",
     "bots",
     "connections",
+    "room",
     "send",
     "serve",
+    "to_user",
 ]
 
 # A notebook kernel and a callback module import this package: nothing is loaded until it is used.
@@ -53,6 +57,7 @@ _HOMES = {
     "Connection": "connection.connection",
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
+    "RoomRefused": "errors",
     "RouteRefused": "errors",
     "Share": "notebook.share",
     "ShareRefused": "errors",
@@ -60,8 +65,10 @@ _HOMES = {
     "WebSocketManager": "manager.manager",
     "bots": "notebook.serve",
     "connections": "manager.push",
+    "room": "manager.push",
     "send": "manager.push",
     "serve": "notebook.serve",
+    "to_user": "manager.push",
 }
 
 

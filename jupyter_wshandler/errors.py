@@ -128,6 +128,10 @@ class ShareRefused(WSHandlerError):
     """The refusal of a share that somebody wants to make or to end; says why and what to do."""
 
 
+class RoomRefused(WSHandlerError):
+    """The refusal of a place in a room; says why and what to do."""
+
+
 class NoAnswer(WSHandlerError, TimeoutError):
     """A function that takes part in a handshake and did not answer in time."""
 

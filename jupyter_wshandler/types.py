@@ -115,6 +115,13 @@ class Codec(Protocol):
     """Pings that came since it was set to 0, answered or not."""
 
     @property
+    def form(self) -> str:
+        """A name for what becomes of a message: codecs of one form write the same for the same.
+
+        Empty where that depends on what was written before.
+        """
+
+    @property
     def state(self) -> int:
         """How far the connection is; see `engine.protocol`."""
 
@@ -171,6 +178,13 @@ class Transport(Protocol):
 
     def write(self, frame: Any) -> None:
         """Send one frame now, or queue it; never blocks and never raises."""
+
+    def write_all(self, frames: Any) -> bool:
+        """Send the frames of some shared messages, an `engine.shared.Frames`, as `write` does.
+
+        Returns:
+            Whether something waits now that the operating system has not taken.
+        """
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame that has not begun to leave; return its size, or 0."""

@@ -76,6 +76,27 @@ class Questions:
             ConnectionClosed: `gone` is done. What waits for a thread does not begin; what runs in
                 one may end by itself.
         """
+        return await self.call(c, callback, c, *args, gone=gone)
+
+    async def call(
+        self,
+        c: Connection,
+        callback: Callback,
+        /,
+        *args: Any,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Any:
+        """Call a function for a connection, beside its callbacks, and return what it says.
+
+        Args:
+            c: The connection that it is called for; it need not be open.
+            callback: The function.
+            args: All that it gets.
+            gone: Done when nobody waits for the answer any more.
+
+        Raises:
+            Exception: As for `ask`.
+        """
         if gone is not None and gone.done():
             raise ConnectionClosed("the client has gone")
         # It is no work of the connection's, which is not open: nobody else is to see it.
@@ -135,12 +156,10 @@ class Questions:
     async def _ask(self, c: Connection, work: Work, callback: Callback, *args: Any) -> Any:
         try:
             if callback.inline:
-                result = callback.call(c, *args)
+                result = callback.call(*args)
             else:
                 context = contextvars.copy_context()
-                result = await self._threads.call(
-                    c, work, callback, context, callback.call, c, *args
-                )
+                result = await self._threads.call(c, work, callback, context, callback.call, *args)
             return await result if inspect.isawaitable(result) else result
         except BaseException as error:
             leave_if_copy(self._process, error)

@@ -89,6 +89,7 @@ class CallbackRunner:
         self._deadlines = Deadlines(log)
         self._questions = Questions(io.loop, context, self._threads, answer_timeout, self._leave)
         self.ask = self._questions.ask
+        self.call = self._questions.call
         self.failed_beside = self._failures.beside
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.

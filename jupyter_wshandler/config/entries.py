@@ -177,6 +177,85 @@ class QueueEntry(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class HistoryEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """How much of what was said in a room is kept, and shown to who joins it."""
+
+    size: Annotated[
+        int | UnsetType,
+        doc("Messages that are kept for each room.", "a number from 1 to 10000", "100", minimum=1),
+    ] = UNSET
+    ttl: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "How long after its last message a room's are kept.",
+            "a duration over 0",
+            "`10m`",
+            examples=["10m"],
+        ),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "Bytes of memory that are kept for each room; the oldest messages go first.",
+            "a size, at least 1KiB",
+            "`256KiB`",
+            examples=["256KiB"],
+        ),
+    ] = UNSET
+    replay: Annotated[
+        int | UnsetType,
+        doc(
+            "How many of them who joins is sent, the newest ones, before anything else of the "
+            "room; 0 sends none.",
+            "a number from 0 to 10000",
+            "0",
+            minimum=0,
+        ),
+    ] = UNSET
+
+
+class PresenceEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """Who is in a room: people, however many tabs each has."""
+
+    card: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc(
+            "Called with the handler when it joins; returns what the others see of its person, "
+            "with a JSON form of at most 4 KiB.",
+            "a function",
+            "`{name: ...}`, the user's name",
+        ),
+    ] = UNSET
+    linger: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "How long a person whose last connection is lost stays in the list: who reloads a "
+            "page does not leave.",
+            "a duration of at most 5 minutes",
+            "0",
+            examples=["5s"],
+        ),
+    ] = UNSET
+    on_join: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc(
+            "Called with the room and the member when a person has joined, with the first of "
+            "their connections.",
+            "a function",
+            "none",
+        ),
+    ] = UNSET
+    on_leave: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc(
+            "Called with the room and the member when a person has left, with the last of their "
+            "connections, and after `linger`.",
+            "a function",
+            "none",
+        ),
+    ] = UNSET
+
+
 class MaxConnectionsEntry(msgspec.Struct, forbid_unknown_fields=True):
     """Bounds for the connections of a route that are open at a time; one more gets 429.
 

@@ -22,6 +22,10 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "get_compression_options": ("handler",),
     "condition": ("handler",),
     "every": ("handler",),
+    "may_join": ("handler", "room"),
+    "card": ("handler",),
+    "on_join": ("room", "member"),
+    "on_leave": ("room", "member"),
 }
 """What each function may be given, in the order in which it is passed by position."""
 

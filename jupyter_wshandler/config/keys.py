@@ -12,7 +12,9 @@ from jupyter_wshandler.config.entries import (
     AuthEntry,
     ErrorEntry,
     FunctionEntry,
+    HistoryEntry,
     MaxConnectionsEntry,
+    PresenceEntry,
     QueueEntry,
     RatelimitEntry,
 )
@@ -246,6 +248,54 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "`auth: false`.",
             "a mapping with messages or bytes, or `off`",
             "no limit; with `auth: false` 100 messages per second and connection",
+        ),
+    ] = UNSET
+
+    rooms: Annotated[
+        list[str] | str | UnsetType,
+        doc(
+            "Rooms that every connection is in from the start, before `open` runs: a name such as "
+            "`lobby`, or one with groups of the pattern (`{room}`). `user:{user}` is the room of "
+            "all connections of one user.",
+            "a name or a list of at most 64 names",
+            "none",
+            examples=[["{room}"]],
+        ),
+    ] = UNSET
+    may_join: Annotated[
+        FunctionEntry | str | UnsetType,
+        doc(
+            "Called with the handler and the name of a room of `rooms`, before the connection "
+            "opens; a false answer refuses it with 403.",
+            "a function",
+            "everybody may",
+        ),
+    ] = UNSET
+    space: Annotated[
+        str | UnsetType,
+        doc(
+            "Routes that name the same space share their rooms, with their history and presence.",
+            "a name of at most 200 characters",
+            "the route's own",
+            examples=["chat"],
+        ),
+    ] = UNSET
+    history: Annotated[
+        HistoryEntry | bool | UnsetType,
+        doc(
+            "Whether rooms number and keep what is said in them. Of the routes of a space the "
+            "first one that says it decides.",
+            "`true`, `false` or a mapping",
+            "`false`",
+        ),
+    ] = UNSET
+    presence: Annotated[
+        PresenceEntry | bool | UnsetType,
+        doc(
+            "Whether rooms know who is in them. Of the routes of a space the first one that says "
+            "it decides.",
+            "`true`, `false` or a mapping",
+            "`false`",
         ),
     ] = UNSET
 

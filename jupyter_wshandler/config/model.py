@@ -119,6 +119,24 @@ class Ratelimit(msgspec.Struct, frozen=True, kw_only=True):
     then: Literal["close", "error"] = "close"
 
 
+class HistoryConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what is said in a room is kept, and how much of it who joins is sent."""
+
+    size: int = 100
+    ttl: float = 600.0
+    bytes: int = 256 * 1024
+    replay: int = 0
+
+
+class PresenceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is in a room; `linger` is in seconds."""
+
+    linger: float = 0.0
+    card: FunctionSpec | None = None
+    on_join: FunctionSpec | None = None
+    on_leave: FunctionSpec | None = None
+
+
 PUBLIC_RATELIMIT = Ratelimit(messages=Rate(100.0))
 """What holds for a route with ``auth: false`` that has no `ratelimit` of its own."""
 
@@ -165,6 +183,12 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     ratelimit: Ratelimit | None = None
     guest_ratelimit: Ratelimit | None = GUEST_RATELIMIT
     """What holds for guests: the route's own `ratelimit`, where it says one."""
+    rooms: tuple[str, ...] = ()
+    may_join: FunctionSpec | None = None
+    space: str = ""
+    """The space of its rooms, where it is not the route's own."""
+    history: HistoryConfig | None = None
+    presence: PresenceConfig | None = None
 
 
 EVENTS = (

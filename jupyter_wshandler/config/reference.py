@@ -19,7 +19,9 @@ from jupyter_wshandler.config.entries import (
     AuthEntry,
     ErrorEntry,
     FunctionEntry,
+    HistoryEntry,
     MaxConnectionsEntry,
+    PresenceEntry,
     QueueEntry,
     RatelimitEntry,
 )
@@ -93,7 +95,18 @@ _SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("`queue`", QueueEntry),
     ("`max_connections`", MaxConnectionsEntry),
     ("`ratelimit`", RatelimitEntry),
+    ("`history`", HistoryEntry),
+    ("`presence`", PresenceEntry),
 )
+
+
+_BELOW = {
+    "condition": "auth.condition",
+    "card": "presence.card",
+    "on_join": "presence.on_join",
+    "on_leave": "presence.on_leave",
+}
+"""Functions that are no keys of `kwargs` themselves, and where they stand."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -166,8 +179,7 @@ def _variables() -> str:
         "|---|---|",
     ]
     lines += [
-        f"| `{'auth.condition' if event == 'condition' else event}` | {_units(names)} |"
-        for event, names in VARIABLES.items()
+        f"| `{_BELOW.get(event, event)}` | {_units(names)} |" for event, names in VARIABLES.items()
     ]
     return "\n".join(lines) + "\n"
 

@@ -34,6 +34,7 @@ from jupyter_wshandler.config.patterns import (
     analyse_pattern,
     below_base,
 )
+from jupyter_wshandler.config.rooms import check_groups
 from jupyter_wshandler.config.values import KwargsReader
 
 LONG_PING = 3600.0
@@ -116,6 +117,8 @@ class RouteReader:
         fields, kwargs = self._kwargs(node, written.folder, report)
         if compiled is not None and isinstance(fields.get("page"), str):
             _refuse_swallowed(compiled, node.value["pattern"].place, fields["page"], report)
+        if compiled is not None:
+            check_groups(fields.get("rooms", ()), compiled.regex.groupindex, written.place, report)
         if report.problems or compiled is None or pattern is None:
             return BrokenRoute(
                 name=name,

@@ -25,6 +25,7 @@ from jupyter_wshandler.config.model import (
 )
 from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
 from jupyter_wshandler.config.origins import parse_entry
+from jupyter_wshandler.config.rooms import RoomChecks
 from jupyter_wshandler.config.units import parse_duration, parse_size
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -41,7 +42,7 @@ MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
 
-class KwargsReader(AuthChecks, LimitChecks):
+class KwargsReader(AuthChecks, LimitChecks, RoomChecks):
     """What turns the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:

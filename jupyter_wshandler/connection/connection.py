@@ -86,6 +86,8 @@ class Connection(StoppingHalf):
         """
         self._protocol, self._transport = protocol, transport
         self._phase = OPEN
+        if self._route.config.rooms:
+            self._host.rooms.enter(self)
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
         if self._answers is not None:
             self._answers.confirm()
@@ -173,6 +175,8 @@ class Connection(StoppingHalf):
         """
         if not OPEN <= self._phase <= PEER_CLOSED:
             return
+        if self._io.pending:
+            self._io.deliver_before(self)
         self._discard = True
         self._drop_inbox()
         answered = self._phase == PEER_CLOSED
@@ -226,6 +230,8 @@ class Connection(StoppingHalf):
 
     def settle(self) -> None:
         """Answer the peer's close frame, if it waits for that: all its messages are handled."""
+        if self._io.pending:
+            self._io.deliver_before(self)
         if self._phase == PEER_CLOSED and self._protocol.state == FAILED:
             self._give_up()
         elif self._phase == PEER_CLOSED:

@@ -14,6 +14,25 @@ from .observer import Observers
 from .opening import Opening
 
 
+class RoomKeeper(Protocol):
+    """Who knows the rooms that connections are in; `Any` stands for a `Connection` here, too."""
+
+    def enter(self, connection: Any) -> None:
+        """Put a connection that opens into the rooms of its route."""
+
+    def join(self, connection: Any, room: str) -> Any:
+        """Put a connection into a room; awaited, it is in."""
+
+    def leave(self, connection: Any, room: str) -> Any:
+        """Take a connection out of a room; without effect where it is not in it."""
+
+    def rooms_of(self, connection: Any) -> tuple[str, ...]:
+        """Return the names of the rooms that a connection is in."""
+
+    def broadcast(self, connection: Any, message: Any, room: str | None, exclude: bool) -> Any:
+        """Send a message to all in a room; awaited, it says what happened."""
+
+
 class Host(Protocol):
     """Who runs the callbacks of connections: the manager, a kernel's bridge, or a test's own.
 
@@ -36,6 +55,10 @@ class Host(Protocol):
     @property
     def observers(self) -> Observers:
         """Who hears what becomes of its connections."""
+
+    @property
+    def rooms(self) -> RoomKeeper:
+        """Who knows which of its connections are in which rooms."""
 
     def connect(self, route: Route, opening: Opening, *, id: str) -> Any:
         """Return a connection of a route whose callbacks run there; it is not open yet."""

@@ -7,12 +7,12 @@ from typing import Any
 from ..limits.connections import Seat
 from ..limits.rates import Meter
 from ..routes import Route
-from .face import Handler
 from .host import Host
+from .membership import InRooms
 from .opening import Opening
 
 
-class Placed(Handler):
+class Placed(InRooms):
     """A connection that has a place in its route's limits, and one among the threads.
 
     Args:

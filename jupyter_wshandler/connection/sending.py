@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import Any
 
 from ..engine.payload import to_message
+from ..engine.shared import SharedMessages
 from ..errors import ConnectionClosed
 from ..routes import Route
 from ..types import CloseCode, Codec, Message, Sendable, Transport
@@ -246,6 +247,8 @@ class SendingHalf(Familiar):
     def _send(self, message: Message) -> Sent:
         if not OPEN <= self._phase <= PEER_CLOSED:
             self._check_open()
+        if self._io.pending:
+            self._io.deliver_before(self)
         transport = self._transport
         transport.write(self._protocol.encode(message))
         self._active = True
@@ -256,12 +259,37 @@ class SendingHalf(Familiar):
             return self._queued()
         return SENT
 
+    def write_shared(self, shared: SharedMessages) -> bool:
+        """Send messages that others get, too; on the event loop.
+
+        Args:
+            shared: The messages, which are encoded once for all who read the same bytes.
+
+        Returns:
+            Whether it is open; otherwise nothing is sent.
+        """
+        if not OPEN <= self._phase <= PEER_CLOSED:
+            return False
+        codec = self._protocol
+        frames = shared.by_form.get(codec.form) or shared.frames(codec)
+        waits = self._transport.write_all(frames)
+        self._active = True
+        observers = self._host.observers
+        if observers.message_out:
+            for message in shared.messages:
+                observers.tell(observers.message_out, self, message)
+        if waits:
+            self._queued()
+        return True
+
     def write_frame(self, frame: Any) -> None:
         """Send what is no message of a callback's, such as the end of an answer, if open.
 
         Args:
             frame: As the transport takes it.
         """
+        if self._io.pending:
+            self._io.deliver_before(self)
         if OPEN <= self._phase <= PEER_CLOSED:
             self._transport.write(frame)
 

@@ -105,6 +105,12 @@ class EnvelopeCodec:
         self._violated = False
 
     @property
+    def form(self) -> str:
+        """A name for what becomes of a message that answers nothing; empty during an answer."""
+        inner = self.inner.form
+        return f"wsh.v1 {inner}" if inner and not (self.of or self.whole) else ""
+
+    @property
     def state(self) -> int:
         """The state of the other codec."""
         return self.inner.state

@@ -33,6 +33,11 @@ class Framing:
         self.state: CloseState = FLOWING
         self._deflate = deflate
 
+    @property
+    def form(self) -> str:
+        """A name for what becomes of a message; see `types.Codec`."""
+        return "frame" if self._deflate is None else ""
+
     def _drop_message(self) -> None:
         raise NotImplementedError
 

@@ -57,6 +57,9 @@ class MessageProtocol:
         self._failure: Close | None = None
         self.limit(max_message)
 
+    form = "message"
+    """A name for what becomes of a message: nothing."""
+
     @property
     def pending(self) -> bool:
         """Whether `receive` stopped at its limit."""

@@ -18,6 +18,7 @@ from ..config.values import MIN_TURN
 from ..errors import CallbackError, ConfigError
 from ..routes import Route
 from .resolve import BoundCallback, check_function
+from .roomoptions import take_room_functions
 
 EVENTS = ("open", "on_message", "on_close", "on_error", "on_pong")
 """What a bot may have; `on_open` is another spelling of `open`."""
@@ -234,6 +235,7 @@ def route_at_hand(
         ConfigError: The pattern or an option cannot be used.
     """
     options, timers = take_timers(options, source)
+    options, of_rooms = take_room_functions(options, source)
     # Whether a route may be public is for the server to say, not for who offers the functions.
     loaded = load_route(
         name or name_of(pattern), pattern, options, source=source, allow_public_routes=True
@@ -243,6 +245,8 @@ def route_at_hand(
     callbacks = bind(functions, loaded.run)
     for seconds, function in timers:
         callbacks[f"every {seconds:g}"] = _bound("every", function, loaded.run)
+    for event, function in of_rooms.items():
+        callbacks[event] = _bound(event, function, loaded.run)
     return Route(loaded, callbacks, context=context)
 
 

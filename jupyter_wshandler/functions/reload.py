@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ..config.model import Config, FunctionSpec, Place, RouteConfig
+from ..config.model import Config, FunctionSpec, Place, PresenceConfig, RouteConfig
 from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
@@ -296,6 +296,15 @@ def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
         found["condition"] = config.auth.condition
     for seconds, spec in config.every:
         found[f"every {seconds:g}"] = spec
+    presence = config.presence or PresenceConfig()
+    for event, function in (
+        ("may_join", config.may_join),
+        ("card", presence.card),
+        ("on_join", presence.on_join),
+        ("on_leave", presence.on_leave),
+    ):
+        if function is not None:
+            found[event] = function
     return found
 
 

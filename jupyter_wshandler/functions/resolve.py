@@ -24,7 +24,7 @@ from .shadows import calls_of_open
 
 Kind = Literal["async", "asyncgen", "gen", "plain"]
 
-_ANSWERS = ("select_subprotocol", "get_compression_options", "condition")
+_ANSWERS = ("select_subprotocol", "get_compression_options", "condition", "may_join", "card")
 """Events whose function answers a question of the handshake, with one value."""
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from ..connection.connection import Connection
-from ..connection.host import Host
 from ..connection.opening import Opening
 from ..connection.phase import CLOSED
 from ..connection.turns import begin_work, end_work, take_last_turn
@@ -26,17 +25,22 @@ from .delivery import Delivery
 from .details import describe
 from .events import (
     Answer,
+    AskRoom,
     Binary,
     Close,
     Displaced,
     Event,
     FromKernel,
+    Join,
+    Leave,
     Leaving,
     Long,
     Lost,
     Open,
     Ping,
     Refused,
+    Say,
+    SayTo,
     Serve,
     Served,
     SessionChange,
@@ -48,6 +52,7 @@ from .events import (
 )
 from .incoming import SLICE, Incoming
 from .outgoing import MAX_WAITING, Outgoing
+from .rooms import KernelsRooms, RoomsOwner
 from .routes import Claim, KernelRoutes
 from .sessions import HeldSessions
 from .shares import KernelShares, Sharing
@@ -81,7 +86,7 @@ class KernelBridge:
 
     def __init__(
         self,
-        owner: Host,
+        owner: RoomsOwner,
         routes: KernelRoutes,
         kernel_id: str,
         transmit: Transmit,
@@ -93,6 +98,7 @@ class KernelBridge:
     ) -> None:
         self.io, self.log, self.observers = owner.io, owner.log, owner.observers
         self.touch, self.finished = owner.touch, owner.finished
+        self.rooms = owner.rooms
         self.kernel_id = kernel_id
         self.label = f"kernel {kernel_id[:8]}"
         self.alive = True
@@ -125,6 +131,9 @@ class KernelBridge:
             self.io.loop,
         )
         self._connections: dict[str, KernelConnection] = {}
+        self._in_rooms = KernelsRooms(
+            owner.rooms, partial(routes.route_of, self), self._connections, self._courier
+        )
         self._agreed: dict[str, int] = {}  # the number of the claim that a route is served by
         self._wrong = 0
         self._quiet_until = 0.0
@@ -173,6 +182,10 @@ class KernelBridge:
             self.shares.unshare(said)
         elif isinstance(said, SessionChange):
             self._sessions.change(said)
+        elif isinstance(said, (Join, Leave, Say, SayTo, AskRoom)):
+            if self._courier.waiting > 2 * MAX_WAITING:
+                raise NotABatch("asks of rooms without taking the answers")
+            self._in_rooms.do(said, buffer)
         elif (connection := self._connections.get(said.name)) is None:
             return  # it has ended meanwhile
         elif isinstance(said, Text):

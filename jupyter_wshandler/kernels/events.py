@@ -8,7 +8,7 @@ about: a connection by its id, a route by its name, or a session. `Long`, `Binar
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import to_builtins
@@ -112,6 +112,52 @@ class Unshare(Event, tag="unshare", frozen=True):
 
     number: int
     share: str
+
+
+class Join(Event, tag="join", frozen=True):
+    """The wish to put a connection into a room, with a number that the answer repeats."""
+
+    number: int
+    room: str
+
+
+class Leave(Event, tag="leave", frozen=True):
+    """The wish to take a connection out of a room."""
+
+    number: int
+    room: str
+
+
+class Say(Event, tag="say", frozen=True):
+    """A message to a room of a route's space; it travels as a buffer, in UTF-8 where it is text.
+
+    Where a space is named, it is that, and the name of the event is empty.
+    """
+
+    number: int
+    space: str
+    room: str
+    exclude: str
+    binary: bool
+
+
+class SayTo(Event, tag="sayto", frozen=True):
+    """A message to the connections of the user whom the event is about; travels as a buffer."""
+
+    number: int
+    binary: bool
+
+
+class AskRoom(Event, tag="askroom", frozen=True):
+    """A question about a room, or the wish to forget what was said there; named as for `Say`."""
+
+    number: int
+    space: str
+    room: str
+    what: Literal["members", "history", "clear"]
+    limit: int
+    start: int
+    since: tuple[str, int] | None
 
 
 # ---- from the server -----------------------------------------------------------------------------
@@ -230,6 +276,24 @@ class ShareEnded(Event, tag="shareended", frozen=True):
     why: str
 
 
+class RoomAnswer(Event, tag="roomanswer", frozen=True):
+    """What has become of something that a kernel has asked of a room; JSON values."""
+
+    number: int
+    answer: Any
+
+    def as_list(self) -> list[Any]:
+        """Return the event as it is written."""
+        return [self.__struct_config__.tag, self.name, self.number, to_builtins(self.answer)]
+
+
+class RoomRefusal(Event, tag="roomrefusal", frozen=True):
+    """The answer that it cannot be, and why."""
+
+    number: int
+    why: str
+
+
 class Pong(Event, tag="pong", frozen=True):
     """A client's answer to a ping; its payload travels as a buffer."""
 
@@ -254,6 +318,9 @@ class Lost(Event, tag="lost", frozen=True):
     reason: str
 
 
+OfRooms: TypeAlias = Join | Leave | Say | SayTo | AskRoom
+"""What a kernel says of rooms."""
+
 FromKernel: TypeAlias = (
     Text
     | Long
@@ -266,6 +333,7 @@ FromKernel: TypeAlias = (
     | Withdraw
     | Share[msgspec.Raw]
     | Unshare
+    | OfRooms
 )
 """What a server reads."""
 
@@ -278,6 +346,8 @@ FromServer: TypeAlias = (
     | Refused
     | Displaced
     | OfShares
+    | RoomAnswer
+    | RoomRefusal
     | Text
     | Long
     | Binary
@@ -291,7 +361,7 @@ FromServer: TypeAlias = (
 Answer: TypeAlias = Served | Refused | Displaced
 """What a server says to a kernel's wish to serve a route, now or later."""
 
-BUFFERED_FROM_KERNEL = frozenset({"long", "binary", "ping"})
+BUFFERED_FROM_KERNEL = frozenset({"long", "binary", "ping", "say", "sayto"})
 """Names of a kernel's events whose payload travels beside the JSON."""
 
 BUFFERED_FROM_SERVER = frozenset({"long", "binary", "pong"})

@@ -18,7 +18,7 @@ import msgspec
 from ..transports.loop import LoopIO
 from .batches import Batch, NotABatch, about, read_event
 from .courier import KERNEL_IN_FLIGHT, Courier, OutOfStep
-from .events import BUFFERED_FROM_KERNEL, Binary, FromKernel, Long, Ping
+from .events import BUFFERED_FROM_KERNEL, Binary, FromKernel, Long, Ping, Say, SayTo
 
 SLICE = 0.003
 """Seconds of the server's loop that what one kernel says takes at a time."""
@@ -146,7 +146,7 @@ class Incoming:
             self._wrong(what, name, str(error))
             return
         # Taken also for a connection that is gone.
-        buffer = _next(buffers) if isinstance(said, (Long, Binary, Ping)) else b""
+        buffer = _next(buffers) if isinstance(said, (Long, Binary, Ping, Say, SayTo)) else b""
         try:
             self._do(said, buffer)
         except (OutOfStep, NotABatch):

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ..config.loader import load_route
-from ..config.model import RouteConfig
+from ..config.model import PresenceConfig, RouteConfig
 from ..config.nodes import shorten
 from ..connection.host import Host
 from ..errors import RouteRefused
@@ -221,6 +221,14 @@ class KernelRoutes:
                 "auth has a function of the server, which a route of a kernel cannot ask; "
                 "decide in `open` instead, with handler.close(4403)"
             )
+        if config.may_join is not None:
+            raise RouteRefused(
+                "may_join is a function of the server, which a route of a kernel cannot ask; "
+                "decide in `open` instead, with handler.close(4403)"
+            )
+        if config.presence is not None:  # its functions are of files, or of a kernel that lies
+            presence = PresenceConfig(linger=config.presence.linger)
+            config = msgspec.structs.replace(config, presence=presence)
         # Only what the kernel offers runs there: functions and pages of `defaults` are of files.
         # Whether there is a page is decided by the first of these that says it: `enforce`, the
         # kernel, `defaults`.

@@ -28,6 +28,8 @@ from ..functions.resolve import AdHoc
 from ..guard import guard_tasks
 from ..limits.connections import Limits
 from ..metrics import Metrics
+from ..rooms.keeper import ROOMS_PER_SPACE, Rooms
+from ..rooms.parts import ManagersRooms
 from ..routes import Route, RouteTable
 from ..sessions.manager import Session, SessionManager, Sessions
 from ..sessions.stores import open_store
@@ -67,6 +69,7 @@ class WebSocketManager:
         answer_timeout: Seconds that a function has which takes part in a handshake.
         reload: How the files of the routes are watched: "auto", "poll", or "off".
         errors: Takes what callbacks raise; None writes it to the log.
+        rooms_per_space: Rooms of one space that may have members at a time.
         is_stand_in: Whether it stands in for a server, as in a test: it is asked last by those
             who do not say which one they mean.
     """
@@ -94,6 +97,7 @@ class WebSocketManager:
         answer_timeout: float = ANSWER_TIMEOUT,
         reload: Watching = "off",
         errors: ErrorSink | None = None,
+        rooms_per_space: int = ROOMS_PER_SPACE,
         is_stand_in: bool = False,
     ) -> None:
         self.is_stand_in = is_stand_in
@@ -105,10 +109,13 @@ class WebSocketManager:
         )
         self.limits = Limits(self.log)
         self.metrics = Metrics()
+        self.rooms: ManagersRooms = self._make_rooms(rooms_per_space)
+        self.served.watch(self.rooms.routes_changed)
         self.observers = Observers(self.log)
         # For every manager, a kernel's and a test's too; what only a server does, its log say, is
         # added in `server/app.py`.
         self.observers.add(self.served)
+        self.observers.add(self.rooms)
         self.observers.add(Counting(self.metrics))
         self.observers.add(Releasing(self.release))
         self.stopping = False
@@ -161,10 +168,15 @@ class WebSocketManager:
         )
         self.wake = self.runner.wake
         self.failed_beside = self.runner.failed_beside
+        self.rooms.start(self.io, self.runner.call, self.runner.failed_beside)
         self.clock.start()
         self.served.start(self._context)
         running_managers.add(self)
         guard(self)
+
+    def _make_rooms(self, limit: int) -> ManagersRooms:
+        """Return who has the rooms of its connections; of a kernel's it is the server."""
+        return Rooms(self.log, lambda: self.table, self.connections.values, limit=limit)
 
     def _open_sessions(self) -> Sessions:
         if self._sessions is not None:
@@ -199,6 +211,7 @@ class WebSocketManager:
         for connection in list(self.connections.values()):
             self.runner.write_off(connection)
         await self.clock.stop()
+        await self.rooms.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.sessions.stop()
         self.served.close()
@@ -234,6 +247,7 @@ class WebSocketManager:
         self.runner.check(connection, now)
 
     async def _flush(self) -> None:
+        self.rooms.tick(self.io.loop.time())
         await self.sessions.flush(wait=False)
 
     def _is_active(self) -> None:

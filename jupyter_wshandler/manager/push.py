@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING
 
+from ..connection.current import current_connection
 from ..engine.payload import to_message
+from ..engine.shared import SharedMessages
 from ..errors import ConnectionClosed
+from ..rooms.face import RoomFace, UserFace
 from ..types import Delivered, Message, Sendable
 from .manager import current_manager, running_managers
 
@@ -72,11 +77,9 @@ def _connections(manager: WebSocketManager, route: str | None) -> list[Connectio
         near = difflib.get_close_matches(route, names, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
         raise LookupError(f"there is no route {route!r}; {hint}")
-    return [
-        connection
-        for connection in list(manager.connections.values())
-        if not connection.closed and (route is None or connection.route == route)
-    ]
+    # In one step of the interpreter's: another thread may open and close connections meanwhile.
+    found = manager.served.connections_of(route) if route else tuple(manager.connections.values())
+    return [connection for connection in found if not connection.closed]
 
 
 def send(
@@ -145,15 +148,27 @@ def deliver(
         LookupError: There is no such route.
     """
     found = _connections(manager, route)
+    meant = [connection for connection in found if is_meant(connection, to, user)]
+    return Delivered(_write(manager, meant, message), route, len(found))
+
+
+def _write(manager: WebSocketManager, meant: Sequence[Connection], message: Message) -> int:
+    """Write a message to connections; return how many of them took it."""
+    io = manager.io
+    if get_ident() == io.thread:
+        if isinstance(message, str) and not message.isascii():
+            message.encode()  # what cannot be sent is told to the caller
+        io.deliver_pending()  # what was said in rooms before goes first
+        shared = SharedMessages([message])
+        return sum(connection.write_shared(shared) for connection in meant)
     sent = 0
-    for connection in found:
-        if is_meant(connection, to, user):
-            try:
-                connection.write_message(message)
-            except ConnectionClosed:
-                continue
-            sent += 1
-    return Delivered(sent, route, len(found))
+    for connection in meant:
+        try:
+            connection.write_message(message)
+        except ConnectionClosed:
+            continue
+        sent += 1
+    return sent
 
 
 def is_meant(connection: Connection, to: str | None, user: str | None) -> bool:
@@ -193,3 +208,43 @@ def _serving(route: str) -> WebSocketManager | None:
     if not manager.knows_all and manager.table.get(route) is None:
         return None
     return manager
+
+
+def room(name: str, *, space: str | None = None) -> RoomFace:
+    """Return a room to speak to; from any callback, thread, timer or cell.
+
+    Args:
+        name: 1 to 200 printable characters.
+        space: The space; that of the running callback's route where None. A route that names no
+            space has one of its own, which is named as the route is.
+
+    Raises:
+        LookupError: No callback is running and no space is named; or there is no such space, or
+            no server to ask.
+        ValueError: It is no name of a room.
+    """
+    manager = the_manager()
+    if space is not None:
+        found = manager.rooms.space_named(space)
+    else:
+        connection = current_connection.get(None)
+        if connection is None:
+            raise LookupError(
+                f"no callback is running, so the space of the room {name!r} is not known; pass "
+                "space=, the name of a space or of a route"
+            )
+        found = manager.rooms.space_of(connection)
+    return RoomFace(manager.rooms, found, name)
+
+
+def to_user(name: str) -> UserFace:
+    """Return all connections of a user, to speak to; from any callback, thread, timer or cell.
+
+    Args:
+        name: The user's name. The connections may be of any route of this server; a notebook
+            reaches those of its own bots.
+
+    Raises:
+        LookupError: There is no server to ask.
+    """
+    return UserFace(the_manager().rooms, name)

@@ -60,7 +60,7 @@ class ServedRoutes(Observer):
         self.advise: Callable[[], Iterable[str]] | None = None
         self.watching: Watching = watching
         self._connections = connections
-        self._by_route: dict[str, set[Connection]] = {}
+        self._by_route: dict[str, dict[Connection, None]] = {}
         self._swapped: list[Callable[[], object]] = [swapped]
         self._source: Source | None = None
         self._loader = RouteLoader()
@@ -313,11 +313,19 @@ class ServedRoutes(Observer):
             )
         return None
 
+    def connections_of(self, name: str) -> tuple[Connection, ...]:
+        """Return the connections of a route, in the order in which they have come.
+
+        Args:
+            name: The route's name.
+        """
+        return tuple(self._by_route.get(name, ()))
+
     # ---- open connections ------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
         """Count a connection, and give it the route of today if it began with yesterday's."""
-        self._by_route.setdefault(connection.route, set()).add(connection)
+        self._by_route.setdefault(connection.route, {})[connection] = None
         route = self.table.get(connection.route)
         if route is not None:
             route.connections += 1
@@ -328,8 +336,8 @@ class ServedRoutes(Observer):
 
     def ended(self, connection: Connection) -> None:
         """Stop counting a connection."""
-        same_route = self._by_route.get(connection.route, set())
-        same_route.discard(connection)
+        same_route = self._by_route.get(connection.route, {})
+        same_route.pop(connection, None)
         if not same_route:
             self._by_route.pop(connection.route, None)
         route = self.table.get(connection.route)
@@ -359,6 +367,8 @@ class ServedRoutes(Observer):
             same(old.config.auth, new.config.auth)
             and same(old.config.origins, new.config.origins)
             and old.config.xsrf == new.config.xsrf
+            and old.config.space == new.config.space
+            and old.config.may_join == new.config.may_join
         ):
             reason = "the rules of this route have changed"
         elif (match := self._match(new, connection)) is None:

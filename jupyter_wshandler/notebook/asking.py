@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..config.nodes import shorten
 from ..engine.texts import unwritable
+from ..functions.roomoptions import OF_PRESENCE
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..routes import Route
 
@@ -20,6 +21,7 @@ HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
 _NOT_HERE = {
     "select_subprotocol": "subprotocols=[...]",
     "get_compression_options": "compression=True",
+    "may_join": "handler.close(4403) in `open`",
 }
 """Callbacks of the handshake, and the options that say the same."""
 
@@ -43,7 +45,7 @@ def check_names(pattern: object, name: object) -> None:
         _check_text(text, what)
 
 
-def check_options(options: Iterable[str]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Refuse options that only a route in a file can have.
 
     Raises:
@@ -52,6 +54,13 @@ def check_options(options: Iterable[str]) -> None:
     for key, instead in _NOT_HERE.items():
         if key in options:
             raise TypeError(f"{key} is asked in the server, before a kernel is; use {instead}")
+    presence = options.get("presence")
+    for key in OF_PRESENCE:
+        if isinstance(presence, Mapping) and key in presence:
+            raise TypeError(
+                f"presence: {key} is asked in the server; a notebook's rooms have members by name, "
+                "and its `open` and `on_close` say who comes and goes"
+            )
 
 
 def claim_of(

@@ -38,6 +38,8 @@ from ..kernels.events import (
     NotShared,
     Open,
     Refused,
+    RoomAnswer,
+    RoomRefusal,
     Serve,
     Served,
     SessionChange,
@@ -93,7 +95,7 @@ class ServerLink:
         self.kernel = kernel
         self.has_subshells = bool(getattr(kernel, "_supports_kernel_subshells", False))
         self.sessions = KernelSessions(self._session_changed, bot_logger(), self._has_room)
-        self.manager = NotebookManager(self.sessions, errors)
+        self.manager = NotebookManager(self.sessions, errors, self._put)
         self._connections = BotConnections(self.manager, self.sessions, self._put, self._handled)
         self.manager.observers.add(self._connections)
         self._thread = BotLoop(self.manager.start, self._survived)
@@ -257,6 +259,7 @@ class ServerLink:
             self._courier = None
         self._connections.lose_all()
         self.shares.detached()
+        self.manager.server_rooms.detached()
 
     # ---- what the server says --------------------------------------------------------------------
 
@@ -273,14 +276,18 @@ class ServerLink:
                 self.shares.gone(event.name, event.why)
         elif isinstance(event, (Shared, NotShared, Shares, ShareEnded)):
             self.shares.hear(event)
+        elif isinstance(event, (RoomAnswer, RoomRefusal)):
+            self.manager.server_rooms.answered(event)
         else:
             self._connections.tell(event, buffer)
 
     # ---- to the server ---------------------------------------------------------------------------
 
-    def _put(self, event: Event, buffer: bytes | None = None, size: int = 64) -> None:
-        if self._courier is not None:
-            self._courier.put(event, buffer, size)
+    def _put(self, event: Event, buffer: bytes | None = None, size: int = 64) -> bool:
+        if self._courier is None:
+            return False
+        self._courier.put(event, buffer, size)
+        return True
 
     def _dropped(self, event: Event, error: Exception) -> None:
         """Take note of an event that no message can hold: the others have left."""
@@ -288,6 +295,7 @@ class ServerLink:
         bot_logger().error("A %s of the bot's cannot be sent and is dropped: %s", event.what, why)
         if isinstance(event, Serve):
             self._claims.answered("refused", event.name, event.number, f"it cannot be sent: {why}")
+        self.manager.server_rooms.not_sent(event, why)
 
     def _handled(self, connection: Connection) -> None:
         """Tell the server that a message was handled, and first what its callback has stored."""

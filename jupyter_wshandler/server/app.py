@@ -55,6 +55,7 @@ from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
+from .roomtraits import RoomTraits
 from .routing import answered_by, unreachable
 from .rules import install
 from .services import Services
@@ -70,7 +71,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, PublishingTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -298,6 +299,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, ExtensionApp):
             patience=self.thread_patience,
             answer_timeout=self.answer_timeout,
             reload=self.watching(),
+            rooms_per_space=self.rooms_per_space,
         )
         self.settings["wshandler_manager"] = self.manager
         self.misconfigured = self._why_misconfigured()

@@ -49,7 +49,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         2. Has the login ended, or does the route's `auth` leave the user out? A user who may not
            come in takes no place from those who may.
         3. Is there a place? Functions of the route's run for no more clients than have one.
-        4. What does the route's own function say (`condition`)?
+        4. What do the route's own functions say (`condition`, `may_join`)?
         5. Does the route work at all? Its being broken is told to those whom it would have served.
         """
         upgrade = self.upgrading
@@ -75,6 +75,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             if upgrade:
                 self.take_seat(connection)
             await self.check_condition(connection)
+            await self.check_rooms(connection)
             if not healthy:
                 raise Refused(503, BROKEN)
             if upgrade:

@@ -242,6 +242,7 @@ class BotThread(Generic[C]):
 
         Raises:
             LimitReached: The route's `max_connections` are open.
+            ConnectionRefused: Its `may_join` says no.
         """
         path_args, path_kwargs = groups_of(self.route, arrival.path)
         user = user_of(arrival.user)
@@ -257,6 +258,7 @@ class BotThread(Generic[C]):
                 session.update(values)
                 self.manager.sessions.touch(session)
             self.manager.admit(connection, key)
+            await self.manager.rooms.may_enter(connection)
         except BaseException:
             self.manager.release(connection)
             raise

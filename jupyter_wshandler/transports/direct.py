@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
+from ..engine.shared import Frames
 from ..types import Receiver
 from .loop import LoopIO
 from .queue import FrameQueue
@@ -120,6 +121,37 @@ class DirectTransport:
             self._queue = FrameQueue()
             self._io.add(self)
         self._queue.append(frame)
+
+    def write_all(self, frames: Frames) -> bool:
+        """Send the frames of some shared messages now, in one piece, or queue them one by one.
+
+        Returns:
+            Whether something waits now.
+        """
+        sock, whole = self._sock, frames.whole
+        if whole is None or self._queue is not None or self._io.batching:
+            for frame in frames.each:
+                self.write(frame)
+            return self._queue is not None
+        if sock is None or self._ended:
+            return False
+        try:
+            count = sock.send(whole)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError:
+            self._ended = 2
+            self._loop.call_soon(self.abort)
+            return False
+        if count == frames.size:
+            return False
+        self._queue = FrameQueue()
+        for frame in frames.each:  # each counts, and may be dropped, on its own
+            self._queue.append(frame)
+        if count:
+            self._queue.sent(count)
+        self._watch_writable()
+        return True
 
     def flush(self) -> None:
         """Send what is queued, as far as the operating system takes it."""

@@ -26,6 +26,16 @@ class Flushable(Protocol):
         """Send what is queued, as far as the operating system takes it."""
 
 
+class Pending(Protocol):
+    """Messages that were said in this turn of the loop, and are on their way to many."""
+
+    def is_for(self, connection: Any) -> bool:
+        """Return whether a connection is one of those whom they go to."""
+
+    def deliver(self) -> None:
+        """Send them now."""
+
+
 class LoopIO:
     """The receive buffer of one event loop, the joined writes of a turn, and the calls of threads.
 
@@ -52,6 +62,7 @@ class LoopIO:
         "batching",
         "buffer",
         "loop",
+        "pending",
         "thread",
         "view",
     )
@@ -75,6 +86,8 @@ class LoopIO:
         self.view = memoryview(self.buffer)
         self.batching = False
         self._dirty: list[Flushable] = []
+        self.pending: list[Pending] = []
+        """What was said in rooms in this turn of the loop, and waits for its end."""
 
     def begin_batch(self) -> None:
         """Queue frames until the end of this loop turn, so that each connection sends once."""
@@ -92,6 +105,26 @@ class LoopIO:
         dirty, self._dirty = self._dirty, []
         for transport in dirty:
             transport.flush()
+
+    # ---- what is said to many ------------------------------------------------------------------
+
+    def put_off(self, pending: Pending) -> None:
+        """Deliver something at the end of this turn of the loop, together with what follows."""
+        if not self.pending:
+            self.loop.call_soon(self.deliver_pending)
+        self.pending.append(pending)
+
+    def deliver_pending(self) -> None:
+        """Deliver all that was put off, in order."""
+        if self.pending:
+            self.end_batch()  # what was written before goes first
+        while self.pending:
+            self.pending.pop(0).deliver()
+
+    def deliver_before(self, connection: Any) -> None:
+        """Deliver what was put off, where a connection is about to be sent what was said later."""
+        if any(pending.is_for(connection) for pending in self.pending):
+            self.deliver_pending()
 
     # ---- the hand-over from threads ----------------------------------------------------------
 

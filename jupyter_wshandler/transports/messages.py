@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from ..engine.frames import Close, Event
 from ..engine.messages import Frame, size_of
+from ..engine.shared import Frames
 from ..types import Receiver
 
 
@@ -81,6 +82,12 @@ class MessageTransport:
             self._queued_size += size_of(frame)
         else:
             self._send(frame)
+
+    def write_all(self, frames: Frames) -> bool:
+        """Send the frames of some shared messages; return whether something waits."""
+        for frame in frames.each:
+            self.write(frame)
+        return bool(self._queue)
 
     def _has_room(self, frame: Frame) -> bool:
         if not self._messages or not self._untaken or isinstance(frame, Close):

@@ -6,6 +6,7 @@ import asyncio
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from ..engine.shared import Frames
 from ..types import Receiver
 from .loop import RECEIVE_SIZE, LoopIO
 from .queue import FrameQueue
@@ -108,6 +109,20 @@ class StreamTransport:
         self._queue.append(frame)
         if not self._io.batching:
             self.flush()
+
+    def write_all(self, frames: Frames) -> bool:
+        """Send the frames of some shared messages; return whether something waits."""
+        if self._stream is None or self._ended:
+            return False
+        if self._queue is None:
+            self._queue = FrameQueue()
+            if self._io.batching:
+                self._io.add(self)
+        for frame in frames.each:
+            self._queue.append(frame)
+        if not self._io.batching:
+            self.flush()
+        return bool(self.queued_bytes)
 
     def flush(self) -> None:
         """Hand the queued frames to the stream, unless it still has some."""

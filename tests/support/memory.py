@@ -20,6 +20,7 @@ from jupyter_wshandler.connection.observer import Observers
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.protocol import Protocol
+from jupyter_wshandler.engine.shared import Frames
 from jupyter_wshandler.functions.resolve import BoundCallback
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.routes import Route, RouteTable
@@ -163,6 +164,11 @@ class MemoryTransport:
         elif not self._in_batch:
             self._in_batch = True
             self.io.add(self)
+
+    def write_all(self, frames: Frames) -> bool:
+        for frame in frames.each:
+            self.write(frame)
+        return bool(self._queue.size)
 
     def flush(self) -> None:
         self._in_batch = False

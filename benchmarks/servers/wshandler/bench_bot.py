@@ -2,6 +2,8 @@
 
 import asyncio
 
+import jupyter_wshandler as wsh
+
 subscribers = set()
 
 
@@ -35,3 +37,11 @@ async def ignore(handler, message):
 async def publish(handler, message):
     for subscriber in subscribers:
         subscriber.write_message(message)
+
+
+async def say(handler, message):
+    handler.broadcast(message, room="all")
+
+
+async def send(handler, message):
+    wsh.send("room_sub", message)

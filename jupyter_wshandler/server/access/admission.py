@@ -19,6 +19,7 @@ from ...connection.connection import Connection
 from ...engine.handshake import is_upgrade
 from ...errors import ConnectionClosed, ConnectionRefused, NoAnswer, PoolBusy
 from ...guard import sheltered
+from ...rooms.names import first_rooms
 from .. import pages
 from ..forwarded import read_forwarded
 from ..hints import lost_upgrade, refused_origin
@@ -240,6 +241,36 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
             raise Refused(403, "refused by the route's rule") from None
         if not allowed:
             raise Refused(403, "refused by the route's rule")
+
+    async def check_rooms(self, connection: Connection) -> None:
+        """Ask the route's own function about the rooms of a connection, its `may_join`.
+
+        Raises:
+            Refused: It says no, it fails, or it does not answer; or a name can be no room's.
+            ClientGone: Nobody waits for the answer.
+        """
+        try:
+            rooms = first_rooms(connection)
+        except ConnectionRefused as refusal:
+            raise Refused(403, str(refusal)) from None
+        if self.route.config.may_join is None:
+            return
+        if "may_join" not in self.route.callbacks:
+            raise Refused(503, BROKEN)
+        for room in rooms:
+            try:
+                answer = await self.ask_route(connection, "may_join", room)
+                allowed = sheltered("may_join", bool, answer)
+            except (Refused, ClientGone):
+                raise
+            except ConnectionRefused as refusal:
+                raise Refused(403, _words_of(refusal) or "this room is not open to you") from None
+            except Exception as error:
+                name = self.route.config.name
+                write_whole(self.log, f"Route {name}: its may_join failed", error)
+                raise Refused(403, "this room is not open to you") from None
+            if not allowed:
+                raise Refused(403, "this room is not open to you")
 
     async def ask_route(self, connection: Connection, event: str, *args: Any) -> Any:
         """Call a function of the route's that takes part in the handshake.

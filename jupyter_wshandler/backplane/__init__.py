@@ -1,0 +1,1 @@
+"""What joins the rooms of several servers; on one server it is its memory."""

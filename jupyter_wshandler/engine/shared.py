@@ -1,0 +1,51 @@
+"""Messages for many connections: encoded once for all clients that read the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..types import Codec, Message
+
+
+class Frames(NamedTuple):
+    """The frames of some messages, as one or as many."""
+
+    each: tuple[Any, ...]
+    whole: Any
+    """All of them in one piece; None where frames cannot be joined."""
+    size: int
+    """Bytes in that; 0 for None."""
+
+
+class SharedMessages:
+    """Some messages for many connections, in order, with one encoding for each form of them.
+
+    Args:
+        messages: The messages.
+    """
+
+    __slots__ = ("by_form", "messages")
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self.by_form: dict[str, Frames] = {}
+        """What was encoded already; see `frames`."""
+
+    def frames(self, codec: Codec) -> Frames:
+        """Return the frames for one client; of clients with the same form, the same objects.
+
+        Args:
+            codec: The client's.
+        """
+        form = codec.form
+        if not form:  # what was sent before decides what bytes these become
+            return Frames(tuple(codec.encode(message) for message in self.messages), None, 0)
+        found = self.by_form.get(form)
+        if found is None:
+            each = tuple(codec.encode(message) for message in self.messages)
+            joins = form.endswith("frame")
+            whole = None if not joins else each[0] if len(each) == 1 else b"".join(each)
+            size = 0 if whole is None else len(whole)
+            found = self.by_form[form] = Frames(each, whole, size)
+        return found

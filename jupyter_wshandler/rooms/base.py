@@ -1,0 +1,106 @@
+"""What all parts of the rooms of one server stand on: the loop, the backplane, the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from ..backplane.base import Answer, Backplane, Keep
+from ..config.model import PresenceConfig
+from ..routes import Route
+from .names import space_of
+from .outcome import Outcome
+from .parts import ManagersRooms
+from .room import Published, Room
+
+T = TypeVar("T")
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class Settings(NamedTuple):
+    """What the routes of a space say of its rooms."""
+
+    keep: Keep | None
+    replay: int
+    presence: PresenceConfig | None
+    route: Route | None
+    """The one that has said what holds for presence: its functions are called."""
+
+
+class RoomsBase(ManagersRooms):
+    """The loop, the backplane and the settings of the rooms of one server.
+
+    Args:
+        log: Where errors and warnings go.
+        routes: Returns the routes that are served.
+        backplane: Carries the messages, and knows who is where.
+    """
+
+    def __init__(
+        self, log: Log, routes: Callable[[], Iterable[Route]], backplane: Backplane
+    ) -> None:
+        super().__init__()
+        self._log = log
+        self._routes = routes
+        self.backplane = backplane
+        self._settings: dict[str, Settings] = {}
+        self._spaces: dict[str, dict[str, Room]] = {}
+        self._several = 0  # connections in more than one room
+        self._serial = 0
+        self._waiting: dict[int, Outcome[Published]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def do(self, work: Any, name: str) -> None:
+        """Run a coroutine as a task of the rooms'.
+
+        Args:
+            work: The coroutine.
+            name: What the task is called.
+        """
+        task: asyncio.Task[None] = self.io.loop.create_task(work, name=f"wshandler rooms {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _then(self, answer: Answer[T], function: Callable[[T], object]) -> None:
+        """Call a function with an answer of the backplane's: at once, where it is there."""
+        if not inspect.isawaitable(answer):
+            function(answer)
+            return
+
+        async def wait() -> None:
+            try:
+                function(await answer)
+            except Exception:
+                self._log.exception("The backplane has failed")
+
+        self.do(wait(), "wait for the backplane")
+
+    def routes_changed(self) -> None:
+        """Take note that other routes are served."""
+        self._settings.clear()
+
+    def settings(self, space: str) -> Settings:
+        """Return what holds for the rooms of a space: for each part, the first route's word."""
+        found = self._settings.get(space)
+        if found is None:
+            found = self._settings[space] = self._find_settings(space)
+        return found
+
+    def _find_settings(self, space: str) -> Settings:
+        routes = [route for route in self._routes() if space_of(route) == space]
+        keeps = next((r.config.history for r in routes if r.config.history), None)
+        shows = next((r for r in routes if r.config.presence is not None), None)
+        return Settings(
+            None if keeps is None else Keep(keeps.size, keeps.bytes, keeps.ttl),
+            0 if keeps is None else keeps.replay,
+            None if shows is None else shows.config.presence,
+            shows,
+        )
+
+
+def nothing(answer: object) -> None:
+    """Do nothing with an answer."""

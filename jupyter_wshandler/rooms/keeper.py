@@ -1,0 +1,372 @@
+"""The rooms of one server: who joins and leaves, and who is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from ..backplane.base import Backplane, Entry, Past
+from ..backplane.memory import MemoryBackplane
+from ..config.rooms import MAX_ROOMS, USER_ROOM
+from ..connection.connection import Connection
+from ..connection.phase import OPEN, PEER_CLOSED
+from ..engine.shared import SharedMessages
+from ..errors import ConnectionClosed, ConnectionRefused, RoomRefused
+from ..guard import sheltered
+from ..routes import Route
+from ..transports.loop import LoopIO
+from .base import Log, nothing
+from .cards import Cards
+from .names import NOTEBOOK, channel_of, check_room, first_rooms, space_of, user_of
+from .outcome import Outcome
+from .parts import Asker
+from .people import Difference, People
+from .room import Published, Room
+from .speaking import Speaking
+
+ROOMS_PER_SPACE = 10_000
+"""Rooms of one space that may have members at a time, where nothing else is said."""
+
+SWEEP = 5.0
+"""Seconds between two looks for what is over."""
+
+
+class Rooms(Speaking):
+    """The rooms of the connections of one manager; an observer of it, and their `RoomKeeper`.
+
+    Args:
+        log: Where errors and warnings go.
+        routes: Returns the routes that are served.
+        connections: Returns all open connections.
+        backplane: Joins it with other servers; its own memory where None.
+        limit: Rooms of one space that may have members at a time.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        routes: Callable[[], Iterable[Route]],
+        connections: Callable[[], Iterable[Connection]],
+        *,
+        backplane: Backplane | None = None,
+        limit: int = ROOMS_PER_SPACE,
+    ) -> None:
+        super().__init__(log, routes, backplane or MemoryBackplane(), connections)
+        self.limit = limit
+        self._ask: Asker = None  # type: ignore[assignment] # set by `start`
+        self._cards: Cards = None  # type: ignore[assignment] # set by `start`
+        self._joined: dict[Connection, list[Room]] = {}
+        self._swept = 0.0
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def start(self, io: LoopIO, ask: Asker, failed: Callable[..., object]) -> None:
+        """Begin, on the event loop.
+
+        Args:
+            io: What its connections share.
+            ask: Calls a function of a route's for a connection, and returns what it says.
+            failed: Writes what such a function has raised.
+        """
+        self.io = io
+        self._ask = ask
+        self._cards = Cards(self, ask, failed, self.do)
+        self._then(self.backplane.receive_for_users(self._for_user), nothing)
+
+    async def stop(self, timeout: float) -> None:
+        """Expect nobody back, and end what is under way.
+
+        Args:
+            timeout: Seconds for the `on_leave` of those who were in.
+        """
+        if self.io is None:
+            return
+        for rooms in tuple(self._spaces.values()):
+            for room in tuple(rooms.values()):
+                if room.people is not None:
+                    room.people.end()
+        if self._tasks and timeout:
+            await asyncio.wait(tuple(self._tasks), timeout=timeout)
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        closed = self.backplane.close()
+        if inspect.isawaitable(closed):
+            await closed
+        self._crossing.end()
+
+    def tick(self, now: float) -> None:
+        """Let time pass: what is over is let go of, and leases are renewed.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        lease = self.backplane.lease
+        if now - self._swept < (lease / 3 if lease else SWEEP):
+            return
+        self._swept = now
+        self._then(self.backplane.sweep(), nothing)
+        if not lease:
+            return
+        for room in [room for rooms in self._spaces.values() for room in rooms.values()]:
+            if room.people is not None and room.people.own:
+                keys = list(room.people.own)
+                lost = self.backplane.renew(room.channel, keys)
+                self._then(lost, partial(self._add_again, room))
+
+    def _add_again(self, room: Room, lost: Iterable[str]) -> None:
+        """Put entries back that the backplane has lost, as after an outage."""
+        for key in lost:
+            own = None if room.people is None else room.people.own.get(key)
+            if own is not None:
+                self.backplane.add(room.channel, key, own.entry)
+
+    def space_named(self, name: str) -> str:
+        """Return the space that a name means.
+
+        Args:
+            name: What a route names under `space`, or the name of one that names none.
+
+        Raises:
+            LookupError: No route has it.
+        """
+        routes = tuple(self._routes())
+        if not any(space_of(route) == name for route in routes):
+            spaces = {route.config.space or route.name for route in routes}
+            known = ", ".join(sorted(spaces)) or "none"
+            raise LookupError(f"there is no space {name!r}; there are: {known}")
+        return name
+
+    def space_of(self, connection: Connection) -> str:
+        """Return the space of a connection's rooms."""
+        return space_of(connection.entry)
+
+    def space_for(self, route: Route | None, named: str) -> str:
+        """Return the space of a kernel's route, or the one of notebooks that has a name.
+
+        Args:
+            route: A route of the kernel's; None where a space is named.
+            named: The name of a space of notebooks; empty for the route's own.
+
+        Raises:
+            LookupError: No route of a notebook has it.
+        """
+        space = NOTEBOOK + named if route is None or named else space_of(route)
+        if named and all(space_of(known) != space for known in self._routes()):
+            raise LookupError(f"no bot of a notebook has the space {named!r}")
+        return space
+
+    def is_user(self, connection: Connection, user: str) -> bool:
+        """Return whether a connection is a user's."""
+        return user_of(connection.current_user) == user
+
+    async def may_enter(self, connection: Connection) -> None:
+        """Ask whether a connection may be in the rooms of its route, before it opens.
+
+        Args:
+            connection: A connection that is not open yet.
+
+        Raises:
+            ConnectionRefused: It may not; says why.
+            Exception: Whatever `may_join` raises.
+        """
+        callback = connection.entry.callbacks.get("may_join")
+        for room in first_rooms(connection):
+            if callback is None:
+                continue
+            answer = await self._ask(connection, callback, connection, room)
+            if not sheltered("may_join", bool, answer):
+                raise ConnectionRefused("this room is not open to you")
+
+    # ---- members -------------------------------------------------------------------------------
+
+    def enter(self, connection: Connection) -> None:
+        """Put a connection that opens into the rooms of its route."""
+        for name in first_rooms(connection):
+            try:
+                self._join(connection, name)
+            except RoomRefused as refusal:
+                self._log.warning("Route %s: %s: %s", connection.route, connection.id, refusal)
+                connection.end(1013, "there is no room for one more room")
+                return
+
+    def join(self, connection: Connection, room: str) -> Outcome[None]:
+        """Put a connection into a room; see `connection.membership.InRooms.join`."""
+        name = check_room(room)
+        if name.startswith(USER_ROOM) and name != USER_ROOM + user_of(connection.current_user):
+            raise ValueError(
+                f"expected {USER_ROOM}{{user}} of the connection's own user, found another one's; "
+                "to_user() sends to somebody without joining their room"
+            )
+        return self.on_loop(partial(self._join, connection, name))
+
+    def leave(self, connection: Connection, room: str) -> Outcome[None]:
+        """Take a connection out of a room."""
+        return self.on_loop(partial(self._leave, connection, check_room(room)))
+
+    def _join(self, connection: Connection, name: str) -> None:
+        if not OPEN <= connection.phase <= PEER_CLOSED:
+            raise ConnectionClosed(f"connection {connection.id} is {connection.phase.words}")
+        space = space_of(connection.entry)
+        joined = self._joined.get(connection, [])
+        if any(room.name == name and room.space == space for room in joined):
+            return
+        if len(joined) >= MAX_ROOMS:
+            raise RoomRefused(
+                f"connection {connection.id} is in {MAX_ROOMS} rooms, as many as one may; leave one"
+            )
+        room = self._room(space, name)
+        if room.is_pending:
+            self.io.deliver_pending()  # what was said before is not for who comes now
+        room.members[connection] = None
+        self._joined.setdefault(connection, joined).append(room)
+        self._several += len(joined) == 2
+        settings = self.settings(space)
+        if settings.keep is not None and settings.replay:
+            room.waiting[connection] = []
+            past = self.backplane.history(room.channel, None, settings.replay)
+            self._then(past, partial(self._replay, room, connection))
+        if room.people is not None:
+            self._cards.show(room, connection, settings)
+
+    def _room(self, space: str, name: str) -> Room:
+        """Return a room that may get members on this node.
+
+        Raises:
+            RoomRefused: The space has as many as it may have.
+        """
+        rooms = self._spaces.setdefault(space, {})
+        room = rooms.get(name)
+        if room is not None:
+            return room
+        if len(rooms) >= self.limit:
+            raise RoomRefused(
+                f"there are {self.limit} rooms with members in this space, as many as there may "
+                "be; an administrator sets it with c.WSHandlerApp.rooms_per_space"
+            )
+        channel = channel_of(space, name)
+        presence, people = self.settings(space).presence, None
+        if presence is not None and not name.startswith(USER_ROOM):
+            people = People(
+                self.backplane,
+                channel,
+                presence.linger,
+                partial(self._differs, space, name),
+                partial(self._let_go_of, space, name),
+            )
+        room = Room(space, name, channel, people, self._put_off, self._outcome_of)
+        rooms[name] = room
+        self._then(self.backplane.subscribe(channel, room), nothing)
+        if people is not None:
+            self._then(self.backplane.entries(channel), people.begin)
+        return room
+
+    def _replay(self, room: Room, connection: Connection, past: Past) -> None:
+        if past.messages:
+            self.io.deliver_before(connection)  # what was said before it joined, in other rooms
+            said = [logged.publication.message for logged in past.messages]
+            connection.write_shared(SharedMessages(said))
+        room.release(connection, past.position)
+
+    def _leave(self, connection: Connection, name: str) -> None:
+        space = space_of(connection.entry)
+        for room in self._joined.get(connection, ()):
+            if room.name == name and room.space == space:
+                if room.is_pending:
+                    self.io.deliver_pending()  # it was said while the connection was a member
+                joined = self._joined[connection]
+                joined.remove(room)
+                self._several -= len(joined) == 1
+                if not joined:
+                    del self._joined[connection]
+                self._take_out(room, connection, lost=False)
+                return
+
+    def _take_out(self, room: Room, connection: Connection, *, lost: bool) -> None:
+        room.members.pop(connection, None)
+        room.waiting.pop(connection, None)
+        if room.people is not None:
+            self._cards.forget(room, connection)
+            room.people.leave(connection.id, self.io.loop if lost else None)
+        self._let_go_of(room.space, room.name)
+
+    def _let_go_of(self, space: str, name: str) -> None:
+        """Forget a room that is over; its history is the backplane's to forget."""
+        rooms = self._spaces.get(space, {})
+        room = rooms.get(name)
+        if room is None or not room.is_over or room.is_pending:
+            return
+        del rooms[name]
+        if not rooms:
+            del self._spaces[space]
+        self._then(self.backplane.unsubscribe(room.channel), nothing)
+
+    def rooms_of(self, connection: Connection) -> tuple[str, ...]:
+        """Return the names of the rooms that a connection is in."""
+        return tuple(room.name for room in tuple(self._joined.get(connection, ())))
+
+    # ---- what becomes of connections -------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of whose a connection is, where somebody has asked for such."""
+        self.note_user(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """Take a connection out of all its rooms: its socket is gone."""
+        joined = self._joined.pop(connection, None)
+        if joined is not None:
+            self._several -= len(joined) > 1
+            for room in tuple(joined):
+                self._take_out(room, connection, lost=not self._cards.stopping)
+        self.forget_user(connection)
+
+    def broadcast(
+        self, connection: Connection, message: Any, room: str | None, exclude: bool
+    ) -> Outcome[Published]:
+        """Send a message to all in a room; see `connection.membership.InRooms.broadcast`."""
+        name = the_room(self.rooms_of(connection)) if room is None else check_room(room)
+        space = space_of(connection.entry)
+        return self.publish(space, name, message, connection.id if exclude else "")
+
+    # ---- presence ------------------------------------------------------------------------------
+
+    watchers: tuple[Callable[[str, str, Difference], object], ...] = ()
+    """Who hears of each difference of each room: called with space, room and difference."""
+
+    def _differs(
+        self, space: str, name: str, difference: Difference, connection: Connection | None
+    ) -> None:
+        for watcher in self.watchers:
+            watcher(space, name, difference)
+        if connection is not None:
+            self._cards.tell(space, name, self.settings(space), difference, connection)
+
+    def shown(self, room: Room, connection: Connection, person: str, card: Any) -> None:
+        """Put a connection into the list of a room's members, unless it has left meanwhile.
+
+        Args:
+            room: The room.
+            connection: The connection.
+            person: Whose it is.
+            card: What is shown of them.
+        """
+        if connection in room.members and room.people is not None:
+            room.people.enter(connection, Entry(person, card, time.time()))
+
+
+def the_room(rooms: tuple[str, ...]) -> str:
+    """Return the only room of a connection, but for that of its user.
+
+    Raises:
+        ValueError: It is in none, or in several.
+    """
+    found = [room for room in rooms if not room.startswith(USER_ROOM)]
+    if len(found) != 1:
+        are = ", ".join(found[:5]) or "none"
+        raise ValueError(f"expected room=, as the connection is not in one room but in: {are}")
+    return found[0]

@@ -1,0 +1,148 @@
+"""Rooms of a notebook's bot: they are the server's, and its callbacks and cells use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from support.bots import bot_text
+from support.notebook import Notebook, notebook
+from support.server import RunningServer, running_server
+
+YAML = """
+url:
+  talk:
+    pattern: /talk/{room}
+    handler: WebSocketHandler
+    kwargs: {on_message: rooms.on_message, rooms: ["{room}"], space: shared}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("rooms")
+    with running_server(YAML, folder=folder, modules={"rooms.py": bot_text("rooms")}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def book(server) -> Iterator[Notebook]:
+    with notebook(server) as opened:
+        cell = opened.run(bot_text("rooms_cell"))
+        assert "Error" not in cell.text, cell.text
+        yield opened
+
+
+@pytest.fixture
+def two(server, book) -> Iterator[tuple]:
+    book.run("wsh.room('blue', space='shared').clear().result()")
+    with server.connect_sync("/nb/blue") as ada, server.connect_sync("/nb/blue") as bob:
+        for socket in (ada, bob):
+            assert socket.recv(timeout=20).startswith("in blue,user:")
+        yield ada, bob
+
+
+def test_a_broadcast_of_a_kernels_bot_reaches_all_in_the_room_and_says_what_became_of_it(two):
+    ada, bob = two
+    ada.send("count hello")
+    assert ada.recv(timeout=20) == "hello"
+    assert bob.recv(timeout=20) == "hello"
+    offset, delivered = json.loads(ada.recv(timeout=20))
+    assert offset >= 1
+    assert delivered == 2
+
+
+def test_bytes_go_to_the_others_alone_where_who_speaks_is_left_out(two):
+    ada, bob = two
+    ada.send("others hello")
+    assert ada.recv(timeout=20) == "said"
+    assert bob.recv(timeout=20) == b"hello"
+
+
+def test_what_a_kernels_bot_writes_and_says_comes_in_the_order_in_which_it_was_sent(two):
+    ada, bob = two
+    ada.send("order")
+    assert [ada.recv(timeout=20) for _ in range(5)] == ["1", "2", "3", "4", "5"]
+    assert [bob.recv(timeout=20) for _ in range(2)] == ["2", "4"]
+
+
+def test_a_kernels_bot_joins_and_leaves_and_is_refused_what_the_server_refuses(two):
+    ada, _ = two
+    ada.send("join red")
+    assert ada.recv(timeout=20).endswith("red")
+    for number in range(61):
+        ada.send(f"join r{number}")
+        assert ada.recv(timeout=20).endswith(f"r{number}")
+    ada.send("join onemore")
+    assert "refused" in ada.recv(timeout=20)
+    ada.send("leave red")
+    assert "red" not in ada.recv(timeout=20).split(",")
+    ada.send("join onemore")
+    assert ada.recv(timeout=20).endswith("onemore")
+
+
+def test_a_kernels_bot_hears_who_is_in_and_what_was_said(two):
+    ada, _ = two
+    ada.send("count one")
+    ada.recv(timeout=20)
+    ada.recv(timeout=20)
+    ada.send("members")
+    assert [connections for _, connections in json.loads(ada.recv(timeout=20))] == [1, 1]
+    ada.send("history")
+    assert [text for _, text in json.loads(ada.recv(timeout=20))] == ["one"]
+
+
+def test_who_joins_a_room_of_a_notebook_is_sent_what_was_said_last(server, two):
+    ada, _ = two
+    for number in range(3):
+        ada.send(f"count {number}")
+        ada.recv(timeout=20)
+        ada.recv(timeout=20)
+    with server.connect_sync("/nb/blue") as late:
+        # Before anything of the bot's: it is in the room before `open` runs.
+        assert [late.recv(timeout=20) for _ in range(2)] == ["1", "2"]
+        assert late.recv(timeout=20).startswith("in blue")
+
+
+def test_a_cell_speaks_to_a_room_and_looks_at_it(two, book):
+    ada, bob = two
+    cell = book.run(
+        "room = wsh.room('blue', space='shared')\n"
+        "print(room.send('from a cell').result().delivered)\n"
+        "print([m.connections for m in room.members()], [s.message for s in room.history()])"
+    )
+    assert cell.text.splitlines()[-2:] == ["2", "[1, 1] ['from a cell']"]
+    assert ada.recv(timeout=20) == bob.recv(timeout=20) == "from a cell"
+
+
+def test_a_cell_sends_to_all_connections_of_a_user_and_to_nobody_else(two, book):
+    ada, bob = two
+    book.run(
+        "who = bot.connections[0].current_user.username\n"
+        "wsh.to_user(who).send('psst').result()\n"
+        "wsh.room('blue', space='shared').send('to all').result()"
+    )
+    assert ada.recv(timeout=20) == "psst"
+    assert ada.recv(timeout=20) == bob.recv(timeout=20) == "to all"
+
+
+def test_a_notebook_gets_into_no_room_of_the_servers_own(server, two):
+    ada, _ = two
+    with server.connect_sync("/talk/blue") as own:
+        ada.send("count hello")
+        assert ada.recv(timeout=20) == "hello"
+        own.send("count mine")
+        assert own.recv(timeout=20) == "mine"
+        assert own.recv(timeout=20) == "0 1"
+
+
+def test_a_space_that_no_notebook_has_is_an_error_in_the_cell(book):
+    cell = book.run("wsh.room('blue', space='talk').send('x').result()", fails=True)
+    assert "no bot of a notebook has the space 'talk'" in str(cell.error)
+
+
+@pytest.mark.parametrize("options", ["may_join=print", "presence={'card': print}"])
+def test_functions_that_only_a_server_asks_are_refused_with_what_to_do(book, options):
+    cell = book.run(f"wsh.serve('/refused', lambda h, m: None, {options})", fails=True)
+    assert "asked in the server" in str(cell.error)
