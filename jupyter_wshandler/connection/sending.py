@@ -328,9 +328,12 @@ class SendingHalf(Familiar):
 
     def _is_stuffed(self) -> bool:
         """Return whether the queue is full, also after what a batch holds back has been sent."""
-        if self._full() and self._io.batching:
-            self._io.end_batch()
-            self._io.begin_batch()
+        if not self._full():
+            return False
+        if not self._io.batching:
+            return True
+        self._io.end_batch()
+        self._io.begin_batch()
         return self._full()
 
     def _queued(self) -> Sent:
