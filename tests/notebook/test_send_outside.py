@@ -106,10 +106,11 @@ def test_a_callback_in_a_kernel_reaches_a_route_of_a_file(server, serving):
 def test_a_route_of_a_kernel_is_reached_over_rest_and_listed_as_a_kernels(server, serving):
     with (
         server.connect_sync("/celled") as plain,
-        server.connect_sync("/celled", subprotocols=["wsh.chat.v0"]) as chat,
+        server.connect_sync("/celled", subprotocols=["wsh.v1"]) as chat,
     ):
-        for socket in (plain, chat):
-            socket.send("hi")
+        assert json.loads(chat.recv(timeout=10))["wsh"] == "v1"
+        for socket, hi in ((plain, "hi"), (chat, '{"message": "hi"}')):
+            socket.send(hi)
             socket.recv(timeout=10)
         status, _, body = ask(server, "POST", f"{API}/celled", {"message": "from outside"})
         assert (status, json.loads(body)["delivered"]) == (200, 2)

@@ -204,7 +204,8 @@ def test_all_of_a_pattern_are_reached_and_a_broken_route_has_nobody(server):
 
 
 def test_the_built_in_chat_shows_it_as_a_message_of_its_own(server):
-    with server.connect_sync("/push", token="person-bob", subprotocols=["wsh.chat.v0"]) as chat:
+    with server.connect_sync("/push", token="person-bob", subprotocols=["wsh.v1"]) as chat:
+        assert json.loads(chat.recv(timeout=5))["wsh"] == "v1"
         publish(server, message={"a": 1})
         assert json.loads(chat.recv(timeout=5)) == {"message": '{"a":1}'}
 
