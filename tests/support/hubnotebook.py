@@ -27,7 +27,7 @@ class _Server:
 
 @contextmanager
 def kernel_of(hub: RunningHub, server: HubServer, token: str) -> Iterator[Notebook]:
-    """Start a kernel at a user's server, and end it at the end.
+    """Start a kernel at a user's server, and end it at the end if the server still runs.
 
     Args:
         hub: The Hub.
@@ -38,5 +38,6 @@ def kernel_of(hub: RunningHub, server: HubServer, token: str) -> Iterator[Notebo
     try:
         yield started
     finally:
-        started.shutdown()
+        if hub.server(server.user, server.name) is not None:
+            started.shutdown()
         started.leave()

@@ -78,7 +78,7 @@ class OverviewHandler(PersonHandler):
                 {
                     "route": route.name,
                     "state": "broken" if route.error else "running",
-                    "open": self.directory.home.rstrip("/") + path,
+                    "open": self.base_url.rstrip("/") + path,
                 }
                 for route, path in pages.openable(self.services.manager.served.configured)
                 if await self.may_open(route)
