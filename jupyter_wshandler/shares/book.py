@@ -30,6 +30,7 @@ from .share import (
     digest_of,
     ended_by_now,
     hash_of,
+    is_over_since,
     terms_of,
 )
 from .stores import Counted, Kept, ShareStore, StoreFailed
@@ -414,11 +415,7 @@ class ShareBook:
     def _forget_old(self) -> None:
         """Forget what has ended long ago."""
         long_ago = time.time() - REMEMBER
-        old = [
-            name
-            for name, kept in self._kept.items()
-            if (kept.share.ended_at or kept.share.expires or float("inf")) < long_ago
-        ]
+        old = [name for name, kept in self._kept.items() if is_over_since(kept.share, long_ago)]
         for name in old:
             self._by_hash.pop(self._kept.pop(name).hash, None)
             self._guests.pop(name, None)

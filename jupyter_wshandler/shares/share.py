@@ -246,6 +246,16 @@ def _meaning(value: Any) -> Any:
     return value
 
 
+def is_over_since(share: Share, moment: float) -> bool:
+    """Return whether a share had ended, or expired, before a moment.
+
+    Args:
+        share: The share.
+        moment: In seconds since 1970.
+    """
+    return (share.ended_at or share.expires or float("inf")) < moment
+
+
 def ended_by_now(share: Share) -> str:
     """Return why a share has ended by itself; empty while it has not."""
     if share.ended:
