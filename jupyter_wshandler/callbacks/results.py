@@ -119,7 +119,7 @@ class Results:
         self, c: Connection, work: Work, callback: Callback, items: Any, item: Any
     ) -> bool:
         """Send one item; return whether there is anybody to send the next one to."""
-        if work.abandoned or _is_stopping(work):
+        if work.abandoned or (work.why == "stopping" and _stopped(work)):
             return False
         work.since = self._loop.time()
         answers = work.answers
@@ -135,13 +135,11 @@ class Results:
                 await sent
         # A generator need not await anything, and would keep the loop to itself.
         await asyncio.sleep(0)
-        return not _is_stopping(work)
+        return not (work.why == "stopping" and _stopped(work))
 
 
-def _is_stopping(work: Work) -> bool:
-    """Return whether a generator is not asked for more, as its client wants no more of it."""
-    if work.why != "stopping":
-        return False
+def _stopped(work: Work) -> bool:
+    """Take note that a generator is asked for no more, as its client wants none; return True."""
     if work.answers is not None:
         work.answers.stopped()
     return True

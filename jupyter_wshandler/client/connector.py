@@ -109,6 +109,7 @@ class Connector:
         self._find = find
         self._options = options
         self._timeout = timeout
+        self._patience = CONFIRM if timeout is None else min(CONFIRM, timeout)
         self._clients: list[Client] = []
         self._async_clients: list[AsyncClient] = []
 
@@ -133,7 +134,7 @@ class Connector:
         if self._speaks and socket.subprotocol == SUBPROTOCOL:
             try:
                 with _silence():
-                    first = socket.recv(CONFIRM)
+                    first = socket.recv(self._patience)
             except BaseException:  # Ctrl-C
                 socket.close()
                 raise
@@ -147,7 +148,7 @@ class Connector:
         if self._speaks and socket.subprotocol == SUBPROTOCOL:
             try:
                 with _silence():
-                    async with asyncio.timeout(CONFIRM):
+                    async with asyncio.timeout(self._patience):
                         first = await socket.recv()
             except BaseException:  # it was cancelled
                 socket.transport.abort()

@@ -94,14 +94,21 @@ class Connection(StoppingHalf):
         self._host.wake(self)
         transport.start(self, early)
 
-    def envelop(self, codec: Codec, *, confirms: bool = True) -> Codec:
+    def envelop(
+        self,
+        codec: Codec,
+        *,
+        confirms: bool = True,
+        kind: type[EnvelopeCodec] = EnvelopeCodec,
+    ) -> Codec:
         """Return a codec around another that speaks `wsh.v1`; called before `start`.
 
         Args:
             codec: The other one.
             confirms: Whether the client is told so; False where somebody else tells it.
+            kind: How it speaks it.
         """
-        envelopes = EnvelopeCodec(codec)
+        envelopes = kind(codec)
         envelopes.limit(self._route.config.max_message)
         self._answers = envelopes.stopper = Answers(self, envelopes, confirms=confirms)
         return envelopes

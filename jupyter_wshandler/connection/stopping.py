@@ -43,9 +43,14 @@ class StoppingHalf(ReceivingHalf):
         """
         work = self._work
         if work is not None and work.callback is not None and work.callback.event == "on_message":
-            self.stop_callback()
+            if work.answers is not None and work.answers.current > 0:
+                work.answers.stop(work.answers.current)
+            else:
+                self.stop_callback()
             return True
         for message in self._inbox:
+            if type(message) is Question and message.number and self._answers is not None:
+                return self._answers.skip(message.number)
             if isinstance(message, (str, bytes)):
                 self._inbox.remove(message)
                 if len(message) > LIGHT:

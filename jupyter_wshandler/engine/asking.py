@@ -155,22 +155,32 @@ class ClientEnd:
         if isinstance(frame, bytes):
             if len(frame) < HEADER.size:
                 raise NotSpoken("a binary frame without its number")
-            self._piece(HEADER.unpack_from(frame)[0], frame[HEADER.size :], frame[HEADER.size :])
+            self.answered(HEADER.unpack_from(frame)[0], frame[HEADER.size :])
             return
         said = _object(frame)
         number = said.get("of", said.get("end"))
         if isinstance(said.get("message"), str):
             self.messages.append(said["message"])
         elif isinstance(text := said.get("piece", said.get("reply")), str) and type(number) is int:
-            try:
-                value = json.loads(text) if said.get("json") else text
-            except ValueError:
-                raise NotSpoken("a piece that is no JSON and is called so") from None
-            self._piece(number, text, value)
+            self.answered(number, text, is_json=bool(said.get("json")))
         elif "end" in said and type(number) is int and said.get("how") in _HOWS:
-            self._end(number, said)
+            self.ended(said)
 
-    def _piece(self, number: int, message: Message, value: Any) -> None:
+    def answered(self, number: int, message: Message, *, is_json: bool = False) -> None:
+        """Take one value of an answer.
+
+        Args:
+            number: Of the question; 0 and below where it answers none.
+            message: The text, or the bytes.
+            is_json: Whether the value is what the text holds.
+
+        Raises:
+            NotSpoken: It is no JSON.
+        """
+        try:
+            value = json.loads(message) if is_json else message
+        except ValueError:
+            raise NotSpoken("a piece that is no JSON and is called so") from None
         asked = self.open.get(number)
         if asked is not None:
             asked.values.append(value)
@@ -178,8 +188,9 @@ class ClientEnd:
             # What a generator yields that answers no question is a message like others.
             self.messages.append(message)
 
-    def _end(self, number: int, said: dict[str, Any]) -> None:
-        asked = self.open.pop(number, None)
+    def ended(self, said: dict[str, Any]) -> None:
+        """Take the end of an answer, as the server says it."""
+        asked = self.open.pop(said["end"], None)
         if asked is None:
             return
         asked.how = said["how"]

@@ -81,9 +81,15 @@ class KernelConnection(Connection):
         self.told_closing = False  # the kernel knows that the client is leaving
         self.ended_there = False  # its last callback has run in the kernel
 
-    def envelop(self, codec: Codec, *, confirms: bool = True) -> Codec:
+    def envelop(
+        self,
+        codec: Codec,
+        *,
+        confirms: bool = True,
+        kind: type[EnvelopeCodec] = EnvelopeCodec,
+    ) -> Codec:
         """Return a codec around another that speaks `wsh.v1`; the kernel has one as well."""
-        envelopes = EnvelopeCodec(codec)
+        envelopes = kind(codec)
         envelopes.limit(self._route.config.max_message)
         relay = _Relay(self, envelopes, lambda number: self.on_stop(self, number))
         self._answers = envelopes.stopper = relay

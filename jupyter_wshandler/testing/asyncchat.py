@@ -60,6 +60,14 @@ class AsyncChat(ChatBase):
         """Send one message, and wait until the callback for it has ended; see `Chat.send`."""
         await run_async(self._client.send(message, wait, self._seconds(timeout)))
 
+    async def ask(self, message: Sendable, *, timeout: float | None = None) -> Any:
+        """Send one message, and return its answer; see `Chat.ask`."""
+        return await run_async(self._client.ask(message, self._seconds(timeout)))
+
+    async def stop(self, *, timeout: float | None = None) -> None:
+        """Stop the answer that is being given; see `Chat.stop`."""
+        await run_async(self._client.stop(self._seconds(timeout)))
+
     async def read(self, *, timeout: float | None = None) -> Message:
         """Return the next message that was not read yet; see `Chat.read`."""
         return await run_async(self._client.take(self._seconds(timeout)))

@@ -31,6 +31,7 @@ from ..sessions.manager import Session, SessionManager
 from ..sessions.stores import MemoryStore
 from ..transports.messages import MessageTransport
 from .arrival import Arrival, groups_of, user_of
+from .asking import Quiet
 from .steps import Watch
 
 T = TypeVar("T")
@@ -265,8 +266,12 @@ class BotThread(Generic[C]):
         self._by_id[connection.id] = client
         transport = ChatTransport(self.loop, client.deliver, client.lost)
         client.began(connection, transport, session)
-        protocol = MessageProtocol(max_message=self.route.config.max_message)
+        protocol = connection.envelop(MessageProtocol(), confirms=False, kind=Quiet)
         self.manager.open(connection, protocol, transport, ())
+
+    async def stop_answer(self, connection: Connection) -> bool:
+        """Stop the answer that a connection is being given; return whether there is one."""
+        return connection.stop_oldest()
 
     def add(self, client: C) -> None:
         """Count a client in; of those that have gone only the first one is remembered."""

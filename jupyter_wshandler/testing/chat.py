@@ -84,6 +84,40 @@ class Chat(ChatBase):
         run(self._client.send(message, wait, self._seconds(timeout)))
 
     @brief
+    def ask(self, message: Sendable, *, timeout: float | None = None) -> Any:
+        """Send one message, and return what the bot answers to exactly that one.
+
+        As for `client.Client.ask`: what the callback returns, or the list of what it yields. It
+        does not stand in `received`; what the bot writes or pushes meanwhile does.
+
+        Args:
+            message: str (text), bytes (binary), or what has a JSON form.
+            timeout: Seconds for the whole answer; then it is stopped.
+
+        Raises:
+            AnswerFailed: The answer was stopped, or the message is over the `ratelimit`.
+            ConnectionClosed: The connection is closed.
+            TimeoutError: The answer has not ended; names the callback.
+            Exception: Whatever a callback has raised.
+        """
+        return run(self._client.ask(message, self._seconds(timeout)))
+
+    @brief
+    def stop(self, *, timeout: float | None = None) -> None:
+        """Stop the answer that is being given, and wait until its callback has ended.
+
+        As a client does that speaks `wsh.v1`: a generator gets GeneratorExit, a coroutine
+        CancelledError; a plain function in a thread runs to its end.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: The callback still runs; names it.
+        """
+        run(self._client.stop(self._seconds(timeout)))
+
+    @brief
     def read(self, *, timeout: float | None = None) -> Message:
         """Return the next message that was not read yet; wait for it.
 

@@ -14,6 +14,7 @@ from ..errors import ConnectionClosed
 from ..sessions.manager import Session
 from ..types import CloseCode, Message, Sendable
 from .arrival import Arrival
+from .asking import Asking, End
 from .botthread import BotThread, ChatTransport
 from .matching import describe, match, shown
 from .steps import Steps, Wait
@@ -53,6 +54,7 @@ class ClientSide:
         self.finished = False
         self._transport: ChatTransport
         self._opened = False
+        self._asking = Asking()
         self._sent = 0
         self._handled = 0
         self._left = False
@@ -75,7 +77,10 @@ class ClientSide:
 
     def deliver(self, frame: Frame) -> None:
         """Take one frame of the bot's."""
-        if isinstance(frame, (str, bytes)):
+        if self._asking.takes(frame):
+            if not isinstance(frame, End):
+                self.lines.append(("<", frame))  # type: ignore[arg-type] # text or bytes
+        elif isinstance(frame, (str, bytes)):
             self.received.append(frame)
             self.lines.append(("<", frame))
         elif isinstance(frame, Ping):
@@ -154,6 +159,43 @@ class ClientSide:
                 f"{self.bot.running()}; send(..., wait=False) does not wait for it"
             )
         self.bot.raise_error()
+
+    def ask(self, message: Sendable, timeout: float) -> Steps[Any]:
+        """Send one message, and return what exactly that one is answered with."""
+        self.check_opened()
+        self.bot.raise_error()
+        whole = to_message(message)
+        if self.close_code is not None or self._left:
+            raise self._is_closed()
+        self.lines.append((">", whole))
+        self._sent += 1
+        asked, question = self._asking.ask(whole)
+        self.bot.post(self._transport.feed, (question,))
+        ended = yield self._wait(lambda: asked.how or self.finished, timeout)
+        if not ended:
+            self._asking.forget(asked)
+            running = self.bot.running()
+            yield from self.stop(timeout)
+            raise TimeoutError(
+                f"the answer to {shown(whole)} has not ended within {timeout:g} s: {running}"
+            )
+        self.bot.raise_error()
+        if asked.how is None:
+            raise self._is_closed()
+        return asked.result()
+
+    def stop(self, timeout: float) -> Steps[None]:
+        """Stop the answer that is being given, and wait until its callback has ended."""
+        self.check_opened()
+        assert self.connection is not None
+        target = self._handled + 1
+        future = self.bot.submit(self.bot.stop_answer(self.connection))
+        if (yield self._wait(future.done, timeout)) and not future.result():
+            return
+        if not (yield self._wait(lambda: self._handled >= target or self.finished, timeout)):
+            raise TimeoutError(
+                f"the answer has not ended {timeout:g} s after its stop: {self.bot.running()}"
+            )
 
     def receive(self, what: str, timeout: float) -> Steps[bool]:
         """Wait for a message that was not read yet; return whether there is one.

@@ -216,7 +216,7 @@ def test_the_types_are_served_beside_the_helper_and_the_example_has_them(server)
 
 
 def test_the_types_name_every_cause_of_the_helper():
-    text = (STATIC / "wshandler.js").read_text()
+    text = (STATIC / "meanings.js").read_text()
     meanings = text[text.index("export const MEANINGS") :].partition("\n};")[0]
     causes = set(re.findall(r"^  ([a-z]+): \{", meanings, re.MULTILINE)) - {"other"}
     assert causes == set(re.findall(r"'(\w+)'", TYPES.read_text().partition("State =")[0]))

@@ -884,11 +884,12 @@ def test_a_link_keeps_the_pages_query_but_no_token_and_no_count_of_the_hubs(visi
 
 
 def test_the_helper_is_small_and_depends_on_nothing():
-    for name in ("wshandler.js", "envelope.js", "tickets.js", "guest.js"):
-        text = (STATIC / name).read_text()
+    names = ("addresses", "envelope", "guest", "meanings", "tickets")
+    for name in ("wshandler", *names):
+        text = (STATIC / f"{name}.js").read_text()
         assert len(text.splitlines()) < 360
         imported = set(re.findall(r"^import .* from '(.*)';", text, re.MULTILINE))
-        assert imported <= {"./envelope.js", "./tickets.js", "./guest.js"}
+        assert imported <= {f"./{each}.js" for each in names}
 
 
 def test_unquoted_paths_are_asked_for_as_they_are_sent(browser, anywhere):

@@ -4,6 +4,9 @@
 export const PROTOCOL = 'wsh.v1';
 export const CONFIRM = 3;  // seconds for the server's first frame, which says that all this holds
 
+export const UNSPOKEN = 'This server does not say where an answer ends: it does not speak wsh.v1, or '
+  + '`protocols` were given.';
+
 const HOWS = ['done', 'stopped', 'failed', 'refused'];
 
 // An answer that has not ended well. `how`: 'stopped', 'failed' (`id` names it in the server's log),
@@ -26,6 +29,13 @@ function parsed(text) {
 
 // Whether a server's first frame says that it speaks wsh.v1: a proxy may have agreed to it of itself.
 export const confirms = (data) => typeof data === 'string' && parsed(data).wsh === 'v1';
+
+// What a socket takes: all but text and bytes becomes JSON.
+export function sendable(data) {
+  const raw = typeof data === 'string' || data instanceof Blob || data instanceof ArrayBuffer
+    || ArrayBuffer.isView(data);
+  return raw ? data : JSON.stringify(data);
+}
 
 // One question, and what has come of it.
 class Asked {
@@ -165,8 +175,15 @@ export class Questions {
   }
 
   // What the bot has answered, at its end: the returned value, or a list of the yielded ones.
-  async result(asked) {
+  // It is stopped after so many seconds, where that is given.
+  async result(asked, timeout, stop) {
+    const timer = timeout === undefined ? 0 : setTimeout(() => {
+      const words = `The bot has not answered within ${timeout} s.`;
+      asked.end('stopped', new DOMException(words, 'TimeoutError'));
+      stop();
+    }, timeout * 1000);
     while (!asked.how) await asked.changed();
+    clearTimeout(timer);
     if (asked.error) throw asked.error;
     return asked.streamed ? asked.values : asked.values[0] ?? null;
   }

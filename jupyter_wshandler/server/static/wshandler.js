@@ -35,96 +35,21 @@
 //
 // Each attempt begins with a POST for a ticket; see tickets.js.
 
-import {AnswerFailed, CONFIRM, confirms, PROTOCOL, Questions} from './envelope.js';
-import {GUEST, loadAgain, plain} from './guest.js';
+import {forbidden, pageAddress, SECRET} from './addresses.js';
+import {AnswerFailed, CONFIRM, confirms, PROTOCOL, Questions, sendable, UNSPOKEN} from './envelope.js';
+import {GUEST, loadAgain} from './guest.js';
+import {covers, ENDS, MEANINGS} from './meanings.js';
 import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
 
-export {AnswerFailed};
+export {AnswerFailed, MEANINGS};
 
 const OPTIONS = ['meanings', 'protocols'];
-const SECRET = ['token', 'share_token', 'ws_token', 'redirects'];  // nothing to show or to keep
 const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
 const LONGEST_WAIT = 15;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
 const STABLE = 5;         // seconds after which a connection counts as good again
 const BRIEF = 2;          // seconds in which one ends that was refused behind a proxy's back
 const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
-
-// What ended a connection or an attempt: close codes (RFC 6455 section 7.4.1; 44xx are the
-// extension's own), and what the server says over HTTP. The state is 'waiting' where none is given.
-export const MEANINGS = {
-  1000: {words: 'The bot has ended the conversation', state: 'closed'},
-  1001: {words: 'The server has stopped'},
-  1002: {words: 'Browser and server did not understand each other'},
-  1003: {words: 'The bot does not take this kind of message'},
-  1005: {words: 'The connection was ended without a word'},
-  1006: {words: 'The connection was lost'},
-  1007: {words: 'The bot could not read the last message'},
-  1008: {words: 'The server does not allow this conversation', state: 'closed', detailed: true},
-  1009: {words: 'The last message was too big for the bot'},
-  1011: {words: 'The bot has failed', detailed: true},
-  1012: {words: 'The bot is being restarted'},
-  1013: {words: 'The server is busy'},
-  4401: {words: 'You are signed out', state: 'closed', link: 'Sign in'},
-  4403: {words: 'You are not allowed to use this bot', state: 'closed', detailed: true},
-  other: {words: 'The bot has closed the connection', detailed: true},
-  idle: {words: 'Closed because nobody said anything for a while', state: 'idle'},
-  left: {words: 'This conversation was closed', state: 'closed'},
-  away: {words: 'This page was left'},
-  forbidden: {words: 'The browser does not let this page connect', state: 'closed',
-    detailed: true},
-  unreachable: {words: 'The server cannot be reached'},
-  stopped: {words: 'The server is stopped', link: 'Start it at the Hub'},
-  renewed: {words: 'The server was started again, and does not know this page yet', link: 'Sign in'},
-  stale: {words: 'This page has to be loaded again', state: 'closed', link: 'Load it again'},
-  unready: {words: 'The server is not ready', detailed: true},
-  missing: {words: 'Nothing answers at this address'},
-  limit: {words: 'The bot takes no more connections', detailed: true},
-  origin: {words: 'The bot is not for pages of this address: this page is not among the allowed '
-    + 'origins'},
-  token: {words: 'The server does not know this token', state: 'closed'},
-  refused: {words: 'The server answers, but the connection does not open: too many may be open, a '
-    + 'proxy may not let it through, or this page is not among the allowed origins'},
-  unopened: {words: 'The connection does not open: the bot may be down, the token may be wrong, '
-    + 'too many may be open, or this page is not among the allowed origins'},
-};
-
-// What was said last is not said again in vaguer words by the attempts after it.
-const COVERED = {
-  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], stopped: ['unready'],
-};
-// A server that ends takes its logins along: who has to sign in to the next one has not signed out.
-const ENDS = [1001, 1012, 'stopped', 'unreachable', 'unready', 'renewed'];
-const covers = (old, cause) => COVERED[old]?.includes(cause)
-  || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
-    && ![1005, 1006, 4401].includes(old));
-
-function forbidden(address, error) {
-  if (page && location.protocol === 'https:' && address.protocol === 'ws:') {
-    return {cause: 'forbidden', detail: 'from https it may use wss only, and not ws'};
-  }
-  // Firefox says of a policy that "The operation is insecure", Chromium nothing at all.
-  const said = error?.name === 'SecurityError' && /insecure/.test(error.message) ? '' : error?.message;
-  return {cause: 'forbidden', detail: said || 'its Content-Security-Policy forbids it'};
-}
-
-// The page's own address, without a token and without the Hub's own count of redirections.
-function pageAddress(hash = '') {
-  const address = new URL(plain(location.href));
-  address.hash = hash;
-  for (const name of SECRET) {
-    // Even what is not there to be deleted has the query spelled anew.
-    if (address.searchParams.has(name)) address.searchParams.delete(name);
-  }
-  return address;
-}
-
-// What a socket takes: all but text and bytes becomes JSON.
-function sendable(data) {
-  const raw = typeof data === 'string' || data instanceof Blob || data instanceof ArrayBuffer
-    || ArrayBuffer.isView(data);
-  return raw ? data : JSON.stringify(data);
-}
 
 export const connect = (where, options) => (
   where?.constructor === Object ? new Bot(undefined, where)
@@ -198,12 +123,7 @@ class Bot extends EventTarget {
 
   ask(data, {timeout} = {}) {
     const asked = this.#asked(data);
-    const timer = timeout === undefined ? 0 : setTimeout(() => {
-      this.#stop(asked);
-      const words = `The bot has not answered within ${timeout} s.`;
-      asked.end('stopped', new DOMException(words, 'TimeoutError'));
-    }, timeout * 1000);
-    return this.#questions.result(asked).finally(() => clearTimeout(timer));
+    return this.#questions.result(asked, timeout, () => this.#stop(asked));
   }
 
   stream(data) {
@@ -246,8 +166,7 @@ class Bot extends EventTarget {
     if (speaks) {
       socket.send(this.#questions.frame(data, asked));
     } else if (asked) {
-      asked.end('unspoken', new AnswerFailed('This server does not say where an answer ends: it does '
-        + 'not speak wsh.v1, or `protocols` were given.', 'unspoken'));
+      asked.end('unspoken', new AnswerFailed(UNSPOKEN, 'unspoken'));
     } else {
       socket.send(data);
     }
