@@ -178,9 +178,9 @@ export class Questions {
   // It is stopped after so many seconds, where that is given.
   async result(asked, timeout, stop) {
     const timer = timeout === undefined ? 0 : setTimeout(() => {
-      stop();
       const words = `The bot has not answered within ${timeout} s.`;
       asked.end('stopped', new DOMException(words, 'TimeoutError'));
+      stop();
     }, timeout * 1000);
     while (!asked.how) await asked.changed();
     clearTimeout(timer);
