@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from ..backplane.base import Position
 from ..connection.host import Host, RoomKeeper
 from ..errors import ConnectionClosed, RoomRefused
 from ..routes import Route
@@ -111,7 +112,8 @@ class KernelsRooms:
             limit = min(max(1, said.limit), MAX_MEMBERS)
             return self._rooms.members(space, said.room, limit, max(0, said.start))
         if said.what == "history":
-            return self._rooms.said(space, said.room, max(0, said.limit), said.since)
+            since = None if said.since is None else Position(*said.since)
+            return self._rooms.said(space, said.room, max(0, said.limit), since)
         return self._rooms.clear(space, said.room)
 
     def _space(self, name: str, space: str) -> str:

@@ -368,7 +368,8 @@ class ServedRoutes(Observer):
             and same(old.config.origins, new.config.origins)
             and old.config.xsrf == new.config.xsrf
             and old.config.space == new.config.space
-            and old.config.may_join == new.config.may_join
+            and same(old.config.may_join, new.config.may_join)
+            and same(old.config.rooms, new.config.rooms)
         ):
             reason = "the rules of this route have changed"
         elif (match := self._match(new, connection)) is None:

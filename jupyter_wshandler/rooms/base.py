@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from ..backplane.base import Answer, Backplane, Keep
+from ..backplane.base import Answer, Backplane, Keep, answered
 from ..config.model import PresenceConfig
 from ..routes import Route
 from .names import space_of
@@ -29,6 +30,22 @@ class Settings(NamedTuple):
     presence: PresenceConfig | None
     route: Route | None
     """The one that has said what holds for presence: its functions are called."""
+
+
+Asked = tuple[Any, Callable[[Any], object], Callable[[BaseException], object]]
+"""An answer of the backplane's that is waited for, and who gets it, or what is raised instead."""
+
+
+def _nothing(answer: object) -> None:
+    """Do nothing with an answer."""
+
+
+def _drop(line: deque[Asked]) -> None:
+    """Do not ask what nobody waits for any more."""
+    while line:
+        answer, _, _ = line.popleft()
+        if inspect.iscoroutine(answer):
+            answer.close()
 
 
 class RoomsBase(ManagersRooms):
@@ -53,6 +70,8 @@ class RoomsBase(ManagersRooms):
         self._serial = 0
         self._waiting: dict[int, Outcome[Published]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # What has been asked of the backplane and is not answered, by channel.
+        self._lines: dict[str, deque[Asked]] = {}
 
     def do(self, work: Any, name: str) -> None:
         """Run a coroutine as a task of the rooms'.
@@ -65,19 +84,51 @@ class RoomsBase(ManagersRooms):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _then(self, answer: Answer[T], function: Callable[[T], object]) -> None:
-        """Call a function with an answer of the backplane's: at once, where it is there."""
-        if not inspect.isawaitable(answer):
+    def _then(
+        self,
+        channel: str,
+        answer: Answer[T],
+        function: Callable[[T], object] = _nothing,
+        failed: Callable[[BaseException], object] = _nothing,
+    ) -> None:
+        """Call a function with an answer of the backplane's: at once, where it is there.
+
+        What is asked of one channel is done in the order in which it was asked.
+
+        Args:
+            channel: What it was asked about.
+            answer: The answer, or an awaitable of it.
+            function: Gets the answer, on the event loop.
+            failed: Gets what was raised instead, which is written to the log, too.
+        """
+        line = self._lines.get(channel)
+        if line is None and not inspect.isawaitable(answer):
             function(answer)
             return
+        if line is None:
+            line = self._lines[channel] = deque()
+            self.do(self._work_off(channel, line), "wait for the backplane")
+        line.append((answer, function, failed))
 
-        async def wait() -> None:
-            try:
-                function(await answer)
-            except Exception:
-                self._log.exception("The backplane has failed")
+    async def _work_off(self, channel: str, line: deque[Asked]) -> None:
+        try:
+            while line:
+                answer, function, failed = line[0]
+                try:
+                    function(await answered(answer))
+                except Exception as error:
+                    self._log.exception("The backplane has failed")
+                    failed(error)
+                line.popleft()
+        finally:
+            self._lines.pop(channel, None)
+            _drop(line)
 
-        self.do(wait(), "wait for the backplane")
+    def _forget_lines(self) -> None:
+        """Wait for no answer any more: the tasks that would have are over."""
+        for line in self._lines.values():
+            _drop(line)
+        self._lines.clear()
 
     def routes_changed(self) -> None:
         """Take note that other routes are served."""
@@ -100,7 +151,3 @@ class RoomsBase(ManagersRooms):
             None if shows is None else shows.config.presence,
             shows,
         )
-
-
-def nothing(answer: object) -> None:
-    """Do nothing with an answer."""

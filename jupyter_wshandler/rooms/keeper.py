@@ -19,7 +19,8 @@ from ..errors import ConnectionClosed, ConnectionRefused, RoomRefused
 from ..guard import sheltered
 from ..routes import Route
 from ..transports.loop import LoopIO
-from .base import Log, nothing
+from ..types import CloseCode
+from .base import Log
 from .cards import Cards
 from .names import NOTEBOOK, channel_of, check_room, first_rooms, space_of, user_of
 from .outcome import Outcome
@@ -61,6 +62,7 @@ class Rooms(Speaking):
         self._cards: Cards = None  # type: ignore[assignment] # set by `start`
         self._joined: dict[Connection, list[Room]] = {}
         self._swept = 0.0
+        self._of_users: dict[str, int] = {}  # rooms of one user, by space
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -75,7 +77,7 @@ class Rooms(Speaking):
         self.io = io
         self._ask = ask
         self._cards = Cards(self, ask, failed, self.do)
-        self._then(self.backplane.receive_for_users(self._for_user), nothing)
+        self._then("", self.backplane.receive_for_users(self._for_user))
 
     async def stop(self, timeout: float) -> None:
         """Expect nobody back, and end what is under way.
@@ -85,6 +87,7 @@ class Rooms(Speaking):
         """
         if self.io is None:
             return
+        self._cards.stopping = True
         for rooms in tuple(self._spaces.values()):
             for room in tuple(rooms.values()):
                 if room.people is not None:
@@ -95,6 +98,7 @@ class Rooms(Speaking):
             task.cancel()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
+        self._forget_lines()
         closed = self.backplane.close()
         if inspect.isawaitable(closed):
             await closed
@@ -110,21 +114,21 @@ class Rooms(Speaking):
         if now - self._swept < (lease / 3 if lease else SWEEP):
             return
         self._swept = now
-        self._then(self.backplane.sweep(), nothing)
+        self._then("", self.backplane.sweep())
         if not lease:
             return
         for room in [room for rooms in self._spaces.values() for room in rooms.values()]:
             if room.people is not None and room.people.own:
                 keys = list(room.people.own)
                 lost = self.backplane.renew(room.channel, keys)
-                self._then(lost, partial(self._add_again, room))
+                self._then(room.channel, lost, partial(self._add_again, room))
 
     def _add_again(self, room: Room, lost: Iterable[str]) -> None:
         """Put entries back that the backplane has lost, as after an outage."""
         for key in lost:
             own = None if room.people is None else room.people.own.get(key)
             if own is not None:
-                self.backplane.add(room.channel, key, own.entry)
+                self._then(room.channel, self.backplane.add(room.channel, key, own.entry))
 
     def space_named(self, name: str) -> str:
         """Return the space that a name means.
@@ -187,13 +191,14 @@ class Rooms(Speaking):
 
     def enter(self, connection: Connection) -> None:
         """Put a connection that opens into the rooms of its route."""
-        for name in first_rooms(connection):
-            try:
+        try:
+            for name in first_rooms(connection):
                 self._join(connection, name)
-            except RoomRefused as refusal:
-                self._log.warning("Route %s: %s: %s", connection.route, connection.id, refusal)
-                connection.end(1013, "there is no room for one more room")
-                return
+        except RoomRefused as refusal:
+            self._log.warning("Route %s: %s: %s", connection.route, connection.id, refusal)
+            connection.end(CloseCode.TRY_AGAIN_LATER, "there is no room for one more room")
+        except ConnectionRefused as refusal:  # asked before; but a bot may have written into it
+            connection.end(CloseCode.POLICY_VIOLATION, str(refusal))
 
     def join(self, connection: Connection, room: str) -> Outcome[None]:
         """Put a connection into a room; see `connection.membership.InRooms.join`."""
@@ -230,7 +235,7 @@ class Rooms(Speaking):
         if settings.keep is not None and settings.replay:
             room.waiting[connection] = []
             past = self.backplane.history(room.channel, None, settings.replay)
-            self._then(past, partial(self._replay, room, connection))
+            self._then(room.channel, past, partial(self._replay, room, connection))
         if room.people is not None:
             self._cards.show(room, connection, settings)
 
@@ -244,26 +249,29 @@ class Rooms(Speaking):
         room = rooms.get(name)
         if room is not None:
             return room
-        if len(rooms) >= self.limit:
+        is_users = name.startswith(USER_ROOM)  # there are no more of these than connections
+        if not is_users and len(rooms) - self._of_users.get(space, 0) >= self.limit:
             raise RoomRefused(
                 f"there are {self.limit} rooms with members in this space, as many as there may "
                 "be; an administrator sets it with c.WSHandlerApp.rooms_per_space"
             )
         channel = channel_of(space, name)
         presence, people = self.settings(space).presence, None
-        if presence is not None and not name.startswith(USER_ROOM):
+        if presence is not None and not is_users:
             people = People(
                 self.backplane,
                 channel,
                 presence.linger,
+                partial(self._then, channel),
                 partial(self._differs, space, name),
                 partial(self._let_go_of, space, name),
             )
         room = Room(space, name, channel, people, self._put_off, self._outcome_of)
         rooms[name] = room
-        self._then(self.backplane.subscribe(channel, room), nothing)
+        self._of_users[space] = self._of_users.get(space, 0) + is_users
+        self._then(channel, self.backplane.subscribe(channel, room))
         if people is not None:
-            self._then(self.backplane.entries(channel), people.begin)
+            self._then(channel, self.backplane.entries(channel), people.begin)
         return room
 
     def _replay(self, room: Room, connection: Connection, past: Past) -> None:
@@ -299,12 +307,15 @@ class Rooms(Speaking):
         """Forget a room that is over; its history is the backplane's to forget."""
         rooms = self._spaces.get(space, {})
         room = rooms.get(name)
-        if room is None or not room.is_over or room.is_pending:
+        if room is None or not room.is_over:
             return
+        if room.is_pending:
+            self.io.deliver_pending()  # to nobody; but who has sent it may wait for that
         del rooms[name]
+        self._of_users[space] -= name.startswith(USER_ROOM)
         if not rooms:
-            del self._spaces[space]
-        self._then(self.backplane.unsubscribe(room.channel), nothing)
+            del self._spaces[space], self._of_users[space]
+        self._then(room.channel, self.backplane.unsubscribe(room.channel))
 
     def rooms_of(self, connection: Connection) -> tuple[str, ...]:
         """Return the names of the rooms that a connection is in."""

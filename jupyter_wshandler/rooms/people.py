@@ -63,6 +63,8 @@ class People:
         backplane: Has the entries.
         channel: The room's name there.
         linger: Seconds that the last connection of a person is expected back.
+        done: Takes what the backplane answers to a change, which may be an awaitable, and calls a
+            function with the answer.
         differs: Called with each difference, and a connection of this node that it comes by; None
             where it comes from another node.
         left: Called when a connection of this node has left the list.
@@ -73,6 +75,7 @@ class People:
         "_by_person",
         "_channel",
         "_differs",
+        "_done",
         "_early",
         "_left",
         "_linger",
@@ -85,12 +88,14 @@ class People:
         backplane: Backplane,
         channel: str,
         linger: float,
+        done: Callable[..., object],
         differs: Callable[[Difference, Connection | None], object],
         left: Callable[[], object],
     ) -> None:
         self._backplane = backplane
         self._channel = channel
         self._linger = linger
+        self._done = done
         self._differs = differs
         self._left = left
         self._position = Position()
@@ -120,9 +125,10 @@ class People:
             entry: What is shown of its person.
         """
         self.own[connection.id] = Own(connection, entry, None)
-        self._backplane.add(self._channel, connection.id, entry)
-        for key, own in tuple(self.own.items()):
-            if own.leaves is not None and own.entry.person == entry.person:
+        self._done(self._backplane.add(self._channel, connection.id, entry))
+        for key in tuple(self._by_person.get(entry.person, ())):
+            own = self.own.get(key)
+            if own is not None and own.leaves is not None:
                 self.remove(key)
 
     def leave(self, key: str, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -143,7 +149,7 @@ class People:
         entry = Entry(own.entry.person, own.entry.card, own.entry.since, away=True)
         leaves = loop.call_later(self._linger, self.remove, key)
         self.own[key] = Own(own.connection, entry, leaves)
-        self._backplane.add(self._channel, key, entry)
+        self._done(self._backplane.add(self._channel, key, entry))
 
     def remove(self, key: str) -> None:
         """Take a connection out of the list now."""
@@ -152,9 +158,13 @@ class People:
             return
         if own.leaves is not None:
             own.leaves.cancel()
-        self._backplane.remove(self._channel, key)
-        self.own.pop(key, None)
-        self._left()
+        self._done(self._backplane.remove(self._channel, key), lambda _: self._forget(key, own))
+
+    def _forget(self, key: str, own: Own) -> None:
+        """Forget a connection that is in the list no more; one that has come again stays."""
+        if self.own.get(key) is own:
+            del self.own[key]
+            self._left()
 
     def end(self) -> None:
         """Expect nobody back any more."""
@@ -178,22 +188,25 @@ class People:
         else:
             entries.pop(key, None)
         own = self.own.get(key)
-        connection = None if own is None else own.connection
+        self._differ(change, before, None if own is None else own.connection)
+        if own is not None and change.kind == "remove" and own.entry == entry:
+            self._forget(key, own)
+
+    def _differ(self, change: Change, before: Member | None, connection: Connection | None) -> None:
+        """Say what a change means for its person."""
+        person, position = change.entry.person, change.position
+        entries = self._by_person[person]
         if not entries:
-            del self._by_person[entry.person]
+            del self._by_person[person]
             if before is not None:
-                self._tell(
-                    "leave",
-                    Member(before.id, before.card, 0, before.since),
-                    change.position,
-                    connection,
-                )
+                gone = Member(before.id, before.card, 0, before.since)
+                self._tell("leave", gone, position, connection)
             return
-        after = _member(entry.person, entries)
+        after = _member(person, entries)
         if before is None:
-            self._tell("join", after, change.position, connection)
+            self._tell("join", after, position, connection)
         elif before != after:
-            self._tell("update", after, change.position, connection)
+            self._tell("update", after, position, connection)
 
     def _tell(
         self,

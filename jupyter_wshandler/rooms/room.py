@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +12,8 @@ from ..connection.connection import Connection
 from ..engine.shared import SharedMessages
 from .outcome import Outcome
 from .people import People
+
+_LOG = logging.getLogger("jupyter_wshandler")
 
 
 class Published(NamedTuple):
@@ -122,15 +126,21 @@ class Room:
         missed = [0] * len(items)
         plain = not held and not excluded
         for connection in tuple(self.members):
-            if plain:
-                delivered += connection.write_shared(shared)
-            elif connection in held:
-                held[connection].extend(items)
-                delivered += 1
-            elif connection.id in excluded:
-                delivered += self._deliver_some(connection, items, missed)
-            else:
-                delivered += connection.write_shared(shared)
+            try:
+                if plain:
+                    delivered += connection.write_shared(shared)
+                elif connection in held:
+                    held[connection].extend(items)
+                    delivered += 1
+                elif connection.id in excluded:
+                    delivered += self._deliver_some(connection, items, missed)
+                else:
+                    delivered += connection.write_shared(shared)
+            except Exception:
+                # One that its own bot has written into must not keep a message from the others.
+                _LOG.exception("A member of a room could not be sent what was said; it is ended")
+                with contextlib.suppress(Exception):
+                    connection.abort()
         for item, fewer in zip(items, missed, strict=True):
             if item.outcome is not None:
                 item.outcome.set(Published(item.position.offset, delivered - fewer))

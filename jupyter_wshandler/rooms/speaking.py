@@ -7,7 +7,7 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from ..backplane.base import Backplane, Past, Position, Publication
+from ..backplane.base import Backplane, Entries, Past, Position, Publication
 from ..config.rooms import USER_ROOM
 from ..connection.connection import Connection
 from ..engine.payload import to_message
@@ -15,7 +15,7 @@ from ..engine.shared import SharedMessages
 from ..errors import RoomRefused
 from ..routes import Route
 from ..types import Message
-from .base import Log, RoomsBase, nothing
+from .base import Log, RoomsBase
 from .face import History, Said
 from .names import channel_of, user_of
 from .outcome import Outcome
@@ -83,13 +83,18 @@ class Speaking(RoomsBase):
             # Somebody may be in both rooms, and is to get what was said first before.
             self.io.deliver_pending()
         publication = Publication(message, exclude, self.backplane.node, serial)
-        answer = self.backplane.publish(
-            channel_of(space, name), publication, self.settings(space).keep
-        )
-        self._then(answer, partial(self._was_published, serial, room is None))
+        channel, keep = channel_of(space, name), self.settings(space).keep
+        answer = self.backplane.publish(channel, publication, keep)
+        was_published = partial(self._was_published, serial, space, name)
+        self._then(channel, answer, was_published, partial(self._was_not_published, serial))
 
-    def _was_published(self, serial: int, nobody: bool, position: Position) -> None:
-        if nobody and serial in self._waiting:
+    def _was_not_published(self, serial: int, error: BaseException) -> None:
+        if serial in self._waiting:
+            self._waiting.pop(serial).fail(error)
+
+    def _was_published(self, serial: int, space: str, name: str, position: Position) -> None:
+        # Where the room has members here, its delivery says what has become of the message.
+        if serial in self._waiting and name not in self._spaces.get(space, {}):
             self._waiting.pop(serial).set(Published(position.offset, 0))
 
     def _put_off(self, room: Room) -> None:
@@ -115,7 +120,7 @@ class Speaking(RoomsBase):
         return self.on_loop(work, len(whole))
 
     def _send_to_user(self, user: str, publication: Publication) -> None:
-        self._then(self.backplane.send_to_user(user, publication), nothing)
+        self._then("", self.backplane.send_to_user(user, publication))
 
     def _for_user(self, user: str, publication: Publication) -> None:
         self.io.deliver_pending()
@@ -178,12 +183,12 @@ class Speaking(RoomsBase):
             if room is not None and room.people is not None:
                 outcome.set(room.people.members(limit, start))
                 return
-            self._then(
-                self.backplane.entries(channel_of(space, name)),
-                lambda listed: outcome.set(
-                    members_of(grouped(listed), listed.position, limit, start)
-                ),
-            )
+            channel = channel_of(space, name)
+
+            def listed(entries: Entries) -> None:
+                outcome.set(members_of(grouped(entries), entries.position, limit, start))
+
+            self._then(channel, self.backplane.entries(channel), listed, outcome.fail)
 
         self._look_up(outcome, look)
         return outcome
@@ -207,8 +212,9 @@ class Speaking(RoomsBase):
                 raise RoomRefused(
                     "the routes of this space have no history; write history: true below kwargs"
                 )
-            found = self.backplane.history(channel_of(space, name), since, limit)
-            self._then(found, lambda past: outcome.set(_as_history(past)))
+            channel = channel_of(space, name)
+            found = self.backplane.history(channel, since, limit)
+            self._then(channel, found, lambda past: outcome.set(_as_history(past)), outcome.fail)
 
         self._look_up(outcome, look)
         return outcome
@@ -216,8 +222,12 @@ class Speaking(RoomsBase):
     def clear(self, space: str, name: str) -> Outcome[None]:
         """Forget what was said in a room; its numbers go on."""
         outcome: Outcome[None] = Outcome(self.io)
-        work = partial(self.backplane.clear, channel_of(space, name))
-        self._look_up(outcome, lambda: self._then(work(), outcome.set))
+        channel = channel_of(space, name)
+
+        def clear() -> None:
+            self._then(channel, self.backplane.clear(channel), outcome.set, outcome.fail)
+
+        self._look_up(outcome, clear)
         return outcome
 
     def _look_up(self, outcome: Outcome[Any], look: Callable[[], None]) -> None:

@@ -119,7 +119,10 @@ class LoopIO:
         if self.pending:
             self.end_batch()  # what was written before goes first
         while self.pending:
-            self.pending.pop(0).deliver()
+            try:
+                self.pending.pop(0).deliver()
+            except Exception:
+                self._log.exception("What was said in a room could not be delivered")
 
     def deliver_before(self, connection: Any) -> None:
         """Deliver what was put off, where a connection is about to be sent what was said later."""

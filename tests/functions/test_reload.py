@@ -556,6 +556,9 @@ async def test_connections_get_the_new_route_and_keep_their_state(site):
         (bot("one"), bot("one", ", auth: {recheck: 5s}")),
         (bot("one"), bot("one", ", origins: [example.org]")),
         (bot("one", ", origins: [example.org]"), bot("one")),
+        (bot("one"), bot("one", ", rooms: [a]")),
+        (bot("one", ", rooms: [a]"), bot("one", ", rooms: [a], space: other")),
+        (bot("one", ", rooms: [a]"), bot("one", ", rooms: [a], may_join: one.may_join")),
         (bot("one"), "/b " + bot("one")),
         (bot("one"), None),
     ],
@@ -563,8 +566,8 @@ async def test_connections_get_the_new_route_and_keep_their_state(site):
 async def test_row_yaml_auth_added_closes_with_1012_and_so_do_other_stricter_rules(
     site, before, after
 ):
-    code = "def allow(handler): return True\n" + ECHO.format(answer="v1")
-    await site.start(routes(a=before, z=bot("one")), one=code)
+    code = "def allow(handler): return True\ndef may_join(handler, room): return True\n"
+    await site.start(routes(a=before, z=bot("one")), one=code + ECHO.format(answer="v1"))
     connection, other = site.connect("a"), site.connect("z")
     site.yaml.write_text(routes(z=bot("one")) if after is None else routes(a=after, z=bot("one")))
     result = await site.manager.reload()
@@ -576,9 +579,11 @@ async def test_row_yaml_auth_added_closes_with_1012_and_so_do_other_stricter_rul
     assert not other.closed
 
 
-async def test_a_condition_that_only_moved_in_the_file_closes_nothing(site):
-    code = "def allow(handler): return True\n" + ECHO.format(answer="v1")
-    text = routes(a=bot("one", ", auth: {condition: one.allow}"))
+@pytest.mark.parametrize("rule", ["auth: {condition: one.allow}", "may_join: one.may_join"])
+async def test_a_condition_that_only_moved_in_the_file_closes_nothing(site, rule):
+    code = "def allow(handler): return True\ndef may_join(handler, room): return True\n"
+    code += ECHO.format(answer="v1")
+    text = routes(a=bot("one", f", {rule}"))
     await site.start(text, one=code)
     connection = site.connect("a")
     site.yaml.write_text("# a comment\n\n" + text)

@@ -93,6 +93,19 @@ def test_a_kernels_bot_hears_who_is_in_and_what_was_said(two):
     assert [text for _, text in json.loads(ada.recv(timeout=20))] == ["one"]
 
 
+def test_a_cell_asks_for_what_was_said_after_a_message_that_it_knows(two, book):
+    cell = book.run(
+        "room = wsh.room('blue', space='shared')\n"
+        "for word in ('one', 'two', 'three'):\n"
+        "    room.send(word).result()\n"
+        "known = room.history()[0]\n"
+        "said = room.history(since=(room.history().epoch, known.offset))\n"
+        "print([one.message for one in said], said.complete)\n"
+        "print(room.history(since=('another', 1)).complete)"
+    )
+    assert cell.text.splitlines()[-2:] == ["['two', 'three'] True", "False"]
+
+
 def test_who_joins_a_room_of_a_notebook_is_sent_what_was_said_last(server, two):
     ada, _ = two
     for number in range(3):

@@ -386,6 +386,15 @@ def test_nothing_stays_of_a_room_that_everybody_has_left() -> None:
         assert len(rooms._joined) == 1
 
 
+def test_a_member_that_its_bot_has_broken_keeps_nothing_from_the_others(ada: Chat) -> None:
+    bob, eve = ada.visitor("bob"), ada.visitor("eve")
+    bob.handler._protocol = None
+    ada.send("say hello")
+    ada.expect("hello")
+    eve.expect("hello")
+    bob.expect_close()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.memory import turns, until
 from tornado.iostream import IOStream
 
+from jupyter_wshandler.engine.shared import Frames
 from jupyter_wshandler.transports.direct import DirectTransport
 from jupyter_wshandler.transports.handover import take_over
 from jupyter_wshandler.transports.loop import RECEIVE_SIZE, LoopIO
@@ -173,6 +174,45 @@ async def test_much_is_read_in_order_in_bounded_chunks(dial) -> None:
     await until(lambda: len(line.seen.data) == len(data))
     assert line.seen.data == data
     assert biggest <= RECEIVE_SIZE
+
+
+def shared(*each: bytes) -> Frames:
+    """Return the frames of some messages for many."""
+    whole = b"".join(each)
+    return Frames(each, whole, len(whole))
+
+
+async def test_shared_frames_leave_in_one_piece_and_in_order_with_the_others(dial) -> None:
+    line = dial().start()
+    line.transport.write(frame(1))
+    assert not line.transport.write_all(shared(frame(2), frame(3)))
+    line.transport.write(frame(4))
+    line.io.begin_batch()
+    line.transport.write(frame(5))
+    line.transport.write_all(shared(frame(6), frame(7)))
+    line.transport.write(frame(8))
+    assert await line.peer_reads(800) == b"".join(frame(n) for n in range(1, 9))
+
+
+async def test_shared_frames_that_the_system_takes_in_part_wait_one_by_one(dial) -> None:
+    line = dial().start()
+    big = [frame(n, 1 << 20) for n in range(8)]
+    assert line.transport.write_all(shared(*big))
+    assert line.transport.queued_frames > 1
+    line.transport.write(frame(8))
+    dropped = line.transport.drop_oldest()
+    assert dropped == 1 << 20  # one message, and not all that were said in the turn
+    data = await line.peer_reads(7 * (1 << 20) + 100)
+    left = [one for one in (*big, frame(8)) if one in data]
+    assert len(left) == 8
+    assert data == b"".join(left)
+
+
+async def test_nothing_is_sent_of_shared_frames_after_the_end(dial) -> None:
+    line = dial().start()
+    line.transport.abort()
+    assert not line.transport.write_all(shared(frame(1)))
+    assert await line.peer_reads_all() == b""
 
 
 async def test_frames_that_the_system_does_not_take_wait_in_order(dial) -> None:

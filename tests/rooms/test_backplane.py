@@ -1,0 +1,146 @@
+"""Rooms on a backplane that has to ask somebody: every answer comes later than the next message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.memory import until
+
+from jupyter_wshandler.backplane.base import Backplane
+from jupyter_wshandler.backplane.memory import Hub, MemoryBackplane
+from jupyter_wshandler.connection.connection import Connection
+from jupyter_wshandler.connection.opening import Opening
+from jupyter_wshandler.connection.request import Request
+from jupyter_wshandler.engine.messages import MessageProtocol
+from jupyter_wshandler.functions.namespace import route_at_hand
+from jupyter_wshandler.manager import WebSocketManager
+from jupyter_wshandler.transports.messages import MessageTransport
+
+LATER = 0.005
+"""Seconds until an answer of the backplane is there."""
+
+
+def late(name: str) -> Callable[..., Any]:
+    async def answer(self: Any, *args: Any, **options: Any) -> Any:
+        await asyncio.sleep(LATER)
+        found = getattr(MemoryBackplane, name)(self, *args, **options)
+        await asyncio.sleep(LATER)
+        return found
+
+    return answer
+
+
+class LateBackplane(MemoryBackplane):
+    """A backplane whose every answer is an awaitable."""
+
+
+for _name in sorted(Backplane.__abstractmethods__):
+    setattr(LateBackplane, _name, late(_name))
+
+
+class Client:
+    def __init__(self, manager: WebSocketManager, route: Any, user: str = "ada") -> None:
+        self.received: list[Any] = []
+        loop = asyncio.get_running_loop()
+        self.connection: Connection = manager.connection(route, Opening(Request()))
+        self.transport = MessageTransport(loop, self.received.append, lambda: None)
+        manager.open(self.connection, MessageProtocol(), self.transport, ())
+
+
+async def on_message(handler: Any, message: str) -> None:
+    """Say nothing."""
+
+
+ROUTE_OPTIONS = {"history": {"replay": 3}, "presence": {"linger": 0.05}}
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[list[tuple[WebSocketManager, Any]]]:
+    """Return two servers that share one late backplane, each with its route."""
+    hub = Hub()
+    found = []
+    for _ in range(2):
+        manager = WebSocketManager()
+        manager.rooms.backplane = LateBackplane(hub, lease=5.0)
+        route = route_at_hand("/m", {"on_message": on_message}, ROUTE_OPTIONS)
+        manager.served.put(route)
+        await manager.start()
+        found.append((manager, route))
+    await asyncio.sleep(3 * LATER)
+    yield found
+    for manager, _ in found:
+        await manager.stop(2)
+
+
+async def test_who_joins_while_others_speak_gets_each_message_once_and_in_order(nodes):
+    clients = [Client(manager, route) for manager, route in nodes for _ in range(2)]
+    clients[0].connection.join("blue")
+    await asyncio.sleep(6 * LATER)
+    for number in range(20):
+        if number in (5, 10, 15):
+            clients[number // 5].connection.join("blue")
+        await clients[0].connection.broadcast(str(number), room="blue")
+        await asyncio.sleep(LATER / 3)
+    await until(lambda: all(client.received[-1:] == ["19"] for client in clients))
+    for client in clients:
+        first = int(client.received[0])
+        assert client.received == [str(number) for number in range(first, 20)]
+    assert clients[0].received[0] == "0"
+
+
+async def test_awaited_a_broadcast_says_what_happened_on_this_node(nodes):
+    here = [Client(*nodes[0]) for _ in range(3)]
+    there = Client(*nodes[1])
+    for client in (*here, there):
+        client.connection.join("blue")
+    await asyncio.sleep(8 * LATER)
+    published = await here[0].connection.broadcast("x", room="blue", exclude_self=True)
+    assert tuple(published) == (1, 2)
+    await until(lambda: there.received == ["x"])
+    assert here[0].received == []
+    nobody = await nodes[0][0].rooms.publish("m", "empty", "x")
+    assert tuple(nobody) == (1, 0)
+
+
+async def test_presence_is_the_same_on_both_nodes_and_one_person_lingers(nodes):
+    (first, _), (second, _) = nodes
+    ada, bob = Client(*nodes[0]), Client(*nodes[1])
+    for client in (ada, bob):
+        client.connection.join("blue")
+
+    async def count(manager: WebSocketManager) -> tuple[int, int]:
+        members = await manager.rooms.members("m", "blue", 100, 0)
+        return len(members), sum(member.connections for member in members)
+
+    async def becomes(expected: tuple[int, int]) -> None:
+        async with asyncio.timeout(5):
+            while [await count(first), await count(second)] != [expected, expected]:
+                await asyncio.sleep(LATER)
+
+    await becomes((2, 2))
+    bob.transport.lost()
+    await becomes((2, 1))
+    await becomes((1, 1))
+    ada.connection.leave("blue")
+    await becomes((0, 0))
+
+
+async def test_history_and_users_reach_over_both_nodes(nodes):
+    ada = Client(*nodes[0])
+    ada.connection.join("blue")
+    await asyncio.sleep(6 * LATER)
+    for word in ("one", "two"):
+        await ada.connection.broadcast(word, room="blue")
+    said = await nodes[1][0].rooms.said("m", "blue", 0, None)
+    assert [(one.offset, one.message) for one in said] == [(1, "one"), (2, "two")]
+    await nodes[1][0].rooms.clear("m", "blue")
+    assert await nodes[0][0].rooms.said("m", "blue", 0, None) == []
+
+
+def test_every_method_of_the_contract_is_late_here():
+    first: Awaitable[Any] = LateBackplane(Hub()).sweep()  # type: ignore[assignment]
+    assert asyncio.iscoroutine(first)
+    first.close()
