@@ -12,6 +12,7 @@
     ├── ConnectionRefused     a route's own rule refuses this connection
     ├── RouteRefused          a kernel may not serve the route that it asks for
     ├── ShareRefused          a route may not be shared, or not so
+    ├── RoomRefused           a connection may not join a room
     ├── NoAnswer              a function that takes part in a handshake took too long
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection

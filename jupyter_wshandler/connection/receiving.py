@@ -157,20 +157,16 @@ class ReceivingHalf(Placed):
         if pongs and not meter.take_control(now, pongs):
             events = [event for event in events if type(event) is not Pong]
             self._refuse_control(pongs)
-        kept, waits = meter.sift(events, now)
-        if waits and self._answers is not None and not meter.closes:
-            refused = [e for e in events if type(e) is Question and e not in kept]
-            for question, wait in zip(refused, waits, strict=True):
-                self._refuse_question(question, wait, self._answers)
-        else:
-            for wait in waits:
+        kept, refused = meter.sift(events, now)
+        answers = None if meter.closes else self._answers
+        for event, wait in refused:
+            if answers is not None and type(event) is Question and event.number:
+                self._refuse_question(event, wait, answers)
+            else:
                 self._refuse(wait, meter.closes)
         return kept
 
     def _refuse_question(self, question: Question, wait: float, answers: Answers) -> None:
-        if not question.number:
-            self._refuse(wait, False)
-            return
         self.rate_limited += 1
         self._io.begin_batch()
         answers.end(question.number, "refused", over_limit(wait))

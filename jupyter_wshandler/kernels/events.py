@@ -154,7 +154,7 @@ class AskRoom(Event, tag="askroom", frozen=True):
     number: int
     space: str
     room: str
-    what: Literal["members", "history", "clear"]
+    wish: Literal["members", "history", "clear"]
     limit: int
     start: int
     since: tuple[str, int] | None

@@ -108,10 +108,10 @@ class KernelsRooms:
         if isinstance(said, Say):
             message = buffer if said.binary else buffer.decode()
             return self._rooms.publish(space, said.room, message, said.exclude)
-        if said.what == "members":
+        if said.wish == "members":
             limit = min(max(1, said.limit), MAX_MEMBERS)
             return self._rooms.members(space, said.room, limit, max(0, said.start))
-        if said.what == "history":
+        if said.wish == "history":
             since = None if said.since is None else Position(*said.since)
             return self._rooms.said(space, said.room, max(0, said.limit), since)
         return self._rooms.clear(space, said.room)
@@ -131,11 +131,11 @@ class KernelsRooms:
         size = 128
         if isinstance(said, Say):
             answer = list(value)
-        elif isinstance(said, AskRoom) and said.what == "members":
+        elif isinstance(said, AskRoom) and said.wish == "members":
             people = [list(member) for member in value]
             answer = [people, value.epoch, value.offset, value.total]
             size += sum(len(str(member)) for member in people)
-        elif isinstance(said, AskRoom) and said.what == "history":
+        elif isinstance(said, AskRoom) and said.wish == "history":
             answer, size = _history(value)
         self._courier.put(RoomAnswer(said.name, said.number, answer), size=size)
 

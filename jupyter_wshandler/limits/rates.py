@@ -133,7 +133,7 @@ class Meter:
             wait = self._bytes.take_at_most(now, size)
         return wait
 
-    def sift(self, events: list[Any], now: float) -> tuple[list[Any], list[float]]:
+    def sift(self, events: list[Any], now: float) -> tuple[list[Any], list[tuple[Any, float]]]:
         """Part what may pass from what is too much.
 
         Args:
@@ -142,24 +142,24 @@ class Meter:
             now: The event loop's time, in seconds.
 
         Returns:
-            The events that pass, in order, and for each that does not the seconds until it
+            The events that pass, in order, and those that do not, each with the seconds until it
             might; where too much closes the connection, that is the first one only.
         """
         kept: list[Any] = []
-        waits: list[float] = []
+        refused: list[tuple[Any, float]] = []
         for event in events:
             wait = 0.0
-            if waits and self.closes:
+            if refused and self.closes:
                 pass
             elif type(event) is str or type(event) is bytes:
                 wait = self.take(event, now)
             elif type(event) is Question:
                 wait = self._take_frame(event.size, now)
             if wait:
-                waits.append(wait)
+                refused.append((event, wait))
             else:
                 kept.append(event)
-        return kept, waits
+        return kept, refused
 
 
 _Buckets = tuple[TokenBucket | None, TokenBucket | None, TokenBucket]
