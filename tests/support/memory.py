@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,6 +272,7 @@ class Host:
         self.busy = False
         self.woken: list[Connection] = []
         self.touched: list[Any] = []
+        self.rooms = SimpleNamespace(rooms_of=lambda connection: ())
 
     def wake(self, connection: Connection) -> None:
         self.woken.append(connection)
