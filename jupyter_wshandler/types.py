@@ -137,8 +137,13 @@ class Codec(Protocol):
     def pending(self) -> bool:
         """Whether something was read that had no room among the last events."""
 
-    def limit(self, max_message: int) -> None:
-        """Set the size of the largest message from now on, in bytes."""
+    def limit(self, max_message: int, said: int = 0) -> None:
+        """Set the size of the largest message from now on, in bytes.
+
+        Args:
+            max_message: The limit; 0 is none.
+            said: What a peer is told that it is; 0 where it is that.
+        """
 
     def receive(self, data: Any, limit: int, room: int) -> list[Any]:
         """Return the next events: at most `limit` messages, and none after `room` bytes of them.

@@ -284,13 +284,16 @@ class PerMessageDeflate:
                 self._deflater = deflater
         return (deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
-    def decompress(self, data: bytes, message: Assembly, limit: int, *, final: bool) -> None:
+    def decompress(
+        self, data: bytes, message: Assembly, limit: int, *, said: int = 0, final: bool
+    ) -> None:
         """Append what one piece of a compressed message holds (RFC 7692 section 7.2.2).
 
         Args:
             data: Some bytes of the message's frames, in order.
             message: What the message held so far; grows to `limit` + 1 bytes at most.
             limit: Size of the whole message in bytes, at most.
+            said: What a peer is told that it is; 0 where it is that.
             final: Whether these are the message's last bytes.
 
         Raises:
@@ -303,13 +306,13 @@ class PerMessageDeflate:
             while True:
                 room = limit - message.size
                 if room < 0:  # the limit was lowered meanwhile
-                    raise ProtocolError(1009, f"message over {limit} bytes after decompression")
+                    raise self._too_long(said or limit)
                 # One byte more than there is room for tells too much from just enough.
                 size = room + 1 if room < SLICE else SLICE
                 piece = inflater.decompress(data, size)
                 message.add(piece)
                 if len(piece) > room:
-                    raise ProtocolError(1009, f"message over {limit} bytes after decompression")
+                    raise self._too_long(said or limit)
                 if not inflater.eof:
                     data = inflater.unconsumed_tail
                     if data or len(piece) == size:  # zlib may hold what had no room
@@ -324,6 +327,10 @@ class PerMessageDeflate:
         self._inflater = inflater
         if final:
             self._end_message(message)
+
+    @staticmethod
+    def _too_long(limit: int) -> ProtocolError:
+        return ProtocolError(1009, f"message over {limit} bytes after decompression")
 
     def drop(self) -> None:
         """Forget the state of the receiving side: nothing received matters any more."""

@@ -139,10 +139,10 @@ class EnvelopeCodec:
         """Whether something was read that had no room among the last events."""
         return self.inner.pending
 
-    def limit(self, max_message: int) -> None:
+    def limit(self, max_message: int, said: int = 0) -> None:
         """Set the size of the largest message from now on, in bytes, without its envelope."""
         self._longest = max_message
-        self.inner.limit(max_message and ESCAPED * max_message + ROOM)
+        self.inner.limit(max_message and ESCAPED * max_message + ROOM, said or max_message)
 
     # ---- from the client -------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class EnvelopeCodec:
         if longest and size > longest:  # of the whole frame: rarely is the text itself measured
             exact = len(message.encode()) if isinstance(message, str) else len(message)
             if exact > longest:
-                raise Wrong(1009, "message too long")
+                raise Wrong(1009, f"message over {longest} bytes")
 
     def _stop(self, number: int, events: list[Any]) -> None:
         if not 0 < number <= self._asked or not self.stopper.admits_stop():

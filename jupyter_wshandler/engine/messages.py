@@ -65,8 +65,8 @@ class MessageProtocol:
         """Whether `receive` stopped at its limit."""
         return bool(self._waiting)
 
-    def limit(self, max_message: int) -> None:
-        """Set the size of a received message in bytes, at most; 0 is no limit."""
+    def limit(self, max_message: int, said: int = 0) -> None:
+        """Set the size of a received message in bytes, at most; 0 is no limit. It is never said."""
         self._max_message = max_message
 
     def receive(self, data: Iterable[Event], limit: int = 64, room: int = NO_LIMIT) -> list[Event]:

@@ -94,6 +94,7 @@ class Protocol(Framing):
         "_mask",
         "_max_empty",
         "_max_message",
+        "_max_said",
         "_message",
         "_opcode",
         "_packed",
@@ -145,9 +146,15 @@ class Protocol(Framing):
 
     # ---- receiving ------------------------------------------------------------------------
 
-    def limit(self, max_message: int) -> None:
-        """Set the size of a received message in bytes, at most; 0 is no limit."""
+    def limit(self, max_message: int, said: int = 0) -> None:
+        """Set the size of a received message in bytes, at most; 0 is no limit.
+
+        Args:
+            max_message: The limit.
+            said: What a peer is told that it is, where its messages hold more than its own; or 0.
+        """
         self._max_message = max_message or sys.maxsize - 1
+        self._max_said = said or self._max_message
 
     def receive(self, data: bytes, limit: int = 64, room: int = NO_LIMIT) -> list[Event]:
         """Parse a chunk from the peer; never raises for what a peer sends.
@@ -322,7 +329,7 @@ class Protocol(Framing):
             # Data that does not compress grows a little; what comes out is counted as it does.
             limit += limit // 8 + 1024
         if before + size > limit:
-            raise ProtocolError(1009, f"message over {self._max_message} bytes")
+            raise ProtocolError(1009, f"message over {self._max_said} bytes")
 
     def _handle_data(self, piece: bytes, events: list[Event]) -> None:
         final = self._final and not self._left
@@ -336,7 +343,8 @@ class Protocol(Framing):
             self._partial = True
         if self._packed:
             assert self._deflate is not None
-            self._deflate.decompress(piece, message, self._max_message, final=final)
+            limit, said = self._max_message, self._max_said
+            self._deflate.decompress(piece, message, limit, said=said, final=final)
         else:
             message.add(piece)
         if not final:

@@ -60,10 +60,10 @@ class Quiet(EnvelopeCodec):
                     self.stopper.violated(*error.args)
         return events
 
-    def limit(self, max_message: int) -> None:
+    def limit(self, max_message: int, said: int = 0) -> None:
         """Set the size of the largest message from now on, in bytes."""
-        super().limit(max_message)
-        self.inner.limit(max_message)
+        super().limit(max_message, said)
+        self.inner.limit(max_message, said)
 
     def encode(self, message: Message) -> Any:
         """Return a message, with the number of the question that it answers."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.answering import SECRET, answering
@@ -22,7 +21,7 @@ url:
   push: {pattern: /push, handler: WebSocketHandler, kwargs: {on_message: published.echo}}
 """
 
-SCRIPT = Path(__file__).parents[1] / "bots" / "send_outside.py"
+SCRIPT = bot_text("send_outside")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def server(tmp_path_factory):
 def script(runtime, what: str, url: str = "", **more: str) -> subprocess.CompletedProcess:
     """Run the script as a person does in a terminal of theirs."""
     ended = subprocess.run(
-        [sys.executable, str(SCRIPT), url, what],
+        [sys.executable, "-c", SCRIPT, url, what],
         capture_output=True,
         text=True,
         env=own_terminal(runtime, PYTHONIOENCODING="utf-8", **more),

@@ -152,7 +152,7 @@ def test_a_message_of_the_largest_size_passes_and_one_more_byte_does_not(text):
     codec, stops = server_end(100)
     assert read(codec, message_frame(text, 1)) == [(1, text)]
     assert read(codec, message_frame(text + "x", 2)) == []
-    assert stops.violations == [(1009, "message too long")]
+    assert stops.violations == [(1009, "message over 100 bytes")]
 
 
 def test_a_piece_of_json_is_its_value_and_text_that_looks_like_it_is_text():
