@@ -86,10 +86,13 @@ class Connected:
         return self._end.ask(to_message(message, binary))
 
     def _under_way(self, asked: Asked | None) -> list[Asked]:
-        """Return the questions that are meant and whose answers have not ended."""
+        """Return the questions that are meant and whose answers have not ended, the last first.
+
+        To stop the first one first would let the bot begin the next.
+        """
         if self._end is None or self.close_code is not None:
             return []
-        return [one for one in list(self._end.open.values()) if asked in (None, one)]
+        return [one for one in list(self._end.open.values())[::-1] if asked in (None, one)]
 
     def _next_message(self) -> tuple[Message] | None:
         assert self._end is not None

@@ -131,9 +131,10 @@ export class Questions {
     return new Blob([header, data]);
   }
 
-  // The frames that stop one answer, or all that have not ended.
+  // The frames that stop one answer, or all that have not ended: the last one first, as otherwise
+  // the bot would begin the next.
   stops(asked = null) {
-    const all = [...this.#open.values()].filter((each) => !asked || each === asked);
+    const all = [...this.#open.values()].reverse().filter((each) => !asked || each === asked);
     return all.map((each) => JSON.stringify({stop: each.number}));
   }
 

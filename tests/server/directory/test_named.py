@@ -11,8 +11,8 @@ import pytest
 from jupyter_wshandler.server.directory import named as module
 from jupyter_wshandler.server.directory.client import DirectoryError
 from jupyter_wshandler.server.directory.messages import Person, Verdict
-from jupyter_wshandler.server.directory.named import SILENT, STOPPED, NamedGuests, card_of
-from jupyter_wshandler.shares.share import GuestCard, People, Share, ShareError
+from jupyter_wshandler.server.directory.named import SILENT, NamedGuests, card_of
+from jupyter_wshandler.shares.share import UNSHARED, GuestCard, People, Share, ShareError
 
 YES = Verdict(allowed=True, groups=("staff",))
 NO = Verdict(allowed=False, why="this is not shared with you any more")
@@ -219,7 +219,7 @@ async def test_what_is_not_shared_any_more_ends_here_too(named, parts):
     parts.guests.open = [connection(), connection("zoë b")]
     parts.client.verdict = GONE
     await looked(named)
-    assert set(parts.guests.out) == {STOPPED}
+    assert set(parts.guests.out) == {UNSHARED}
     assert len(parts.guests.out) == 2
     assert parts.book.revoked == ["share-one"]
 
