@@ -156,6 +156,8 @@ def test_no_error_and_no_repr_shows_the_token(tmp_path, server):
 
 def test_in_a_test_nothing_is_sent_to_a_server_that_runs_here(server, monkeypatch):
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime_of(server)))
+    # Other tests of this process may have loaded it; then its own server is meant, and awaited.
+    monkeypatch.delitem(sys.modules, "jupyter_wshandler.server.app", raising=False)
     with pytest.raises(LookupError, match="no test sends to a server that it does not name"):
         wsh.send("push", "x")
     sent = wsh.send("push", "x", server=server.url, token=server.token)
