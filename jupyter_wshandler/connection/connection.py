@@ -86,11 +86,11 @@ class Connection(StoppingHalf):
         """
         self._protocol, self._transport = protocol, transport
         self._phase = OPEN
+        if self._answers is not None:
+            self._answers.confirm()  # before all else, such as what was said in its rooms
         if self._route.config.rooms:
             self._host.rooms.enter(self)
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
-        if self._answers is not None:
-            self._answers.confirm()
         self._host.wake(self)
         transport.start(self, early)
 

@@ -135,6 +135,11 @@ def test_who_joins_is_told_what_was_said_last(server):
             assert read(ada) == word
         with server.connect_sync("/told/blue") as bob:
             assert [read(bob), read(bob)] == ["two", "three"]
+        # Whoever speaks wsh.v1 is told so first: it would take the frames for plain ones.
+        with server.connect_sync("/told/blue", subprotocols=["wsh.v1"]) as eve:
+            said = [json.loads(read(eve)) for _ in range(3)]
+        assert said[0]["wsh"] == "v1"
+        assert said[1:] == [{"message": "two"}, {"message": "three"}]
 
 
 def test_a_space_that_is_full_closes_who_would_open_one_more_room(server):
