@@ -24,6 +24,9 @@ class Answering(Protocol):
     def write_frame(self, frame: Any) -> None:
         """Send what is no message of a callback's, if the connection is open."""
 
+    def deliver_said(self) -> None:
+        """Send what was said in rooms until now, so that what is written next comes after it."""
+
     def make_room(self) -> Sent:
         """Apply the policy of the queue to what was written; return what waits for room."""
 
@@ -117,6 +120,7 @@ class Answers:
     def _part(self, part: str, item: Sendable) -> Sent:
         codec = self._codec
         text = isinstance(item, (str, bytes, bytearray, memoryview)) and type(item) is not JsonText
+        self._connection.deliver_said()  # which is no part of the answer
         codec.of, codec.part, codec.json = self.current, part, not text
         try:
             return self._connection.write_message(item if text else to_message(item))

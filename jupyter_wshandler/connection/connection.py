@@ -182,8 +182,7 @@ class Connection(StoppingHalf):
         """
         if not OPEN <= self._phase <= PEER_CLOSED:
             return
-        if self._io.pending:
-            self._io.deliver_before(self)
+        self.deliver_said()
         self._discard = True
         self._drop_inbox()
         answered = self._phase == PEER_CLOSED
@@ -237,8 +236,7 @@ class Connection(StoppingHalf):
 
     def settle(self) -> None:
         """Answer the peer's close frame, if it waits for that: all its messages are handled."""
-        if self._io.pending:
-            self._io.deliver_before(self)
+        self.deliver_said()
         if self._phase == PEER_CLOSED and self._protocol.state == FAILED:
             self._give_up()
         elif self._phase == PEER_CLOSED:

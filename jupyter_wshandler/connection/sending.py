@@ -244,6 +244,11 @@ class SendingHalf(Familiar):
             code = f" ({self.close_code})" if self.close_code else ""
             raise ConnectionClosed(f"connection {self.id} is {self._phase.words}{code}")
 
+    def deliver_said(self) -> None:
+        """Send what was said in rooms until now, so that what is written next comes after it."""
+        if self._io.pending:
+            self._io.deliver_before(self)
+
     def _send(self, message: Message) -> Sent:
         if not OPEN <= self._phase <= PEER_CLOSED:
             self._check_open()
@@ -288,8 +293,7 @@ class SendingHalf(Familiar):
         Args:
             frame: As the transport takes it.
         """
-        if self._io.pending:
-            self._io.deliver_before(self)
+        self.deliver_said()
         if OPEN <= self._phase <= PEER_CLOSED:
             self._transport.write(frame)
 

@@ -107,6 +107,7 @@ class KernelConnection(Connection):
         codec = self._protocol
         if not isinstance(codec, EnvelopeCodec):
             return self.write_message(message)
+        self.deliver_said()  # which has no envelope yet
         codec.whole = True
         try:
             return self._send(message)

@@ -67,6 +67,21 @@ def test_what_a_kernels_bot_writes_and_says_comes_in_the_order_in_which_it_was_s
     assert [bob.recv(timeout=20) for _ in range(2)] == ["2", "4"]
 
 
+def test_who_speaks_wsh_v1_to_a_kernels_bot_gets_what_is_said_in_the_room_apart_from_the_answer(
+    server, two
+):
+    two[0].send("count earlier")  # and so there is something to be sent to who joins
+    with server.connect_sync("/nb/blue", subprotocols=["wsh.v1"]) as eve:
+        assert json.loads(eve.recv(timeout=20))["wsh"] == "v1"
+        first = [json.loads(eve.recv(timeout=20)) for _ in range(2)]
+        assert {"message": "earlier"} in first
+        assert all(set(frame) == {"message"} for frame in first)
+        eve.send('{"message": "order", "ask": 1}')
+        said = [json.loads(eve.recv(timeout=20)) for _ in range(6)]
+    assert said[:4] == [{"message": str(number)} for number in range(1, 5)]
+    assert said[4:] == [{"reply": "5", "of": 1}, {"end": 1, "how": "done"}]
+
+
 def test_a_kernels_bot_joins_and_leaves_and_is_refused_what_the_server_refuses(two):
     ada, _ = two
     ada.send("join red")

@@ -142,6 +142,15 @@ def test_who_joins_is_told_what_was_said_last(server):
         assert said[1:] == [{"message": "two"}, {"message": "three"}]
 
 
+def test_what_is_said_in_a_room_is_no_part_of_an_answer_that_is_given_in_the_same_turn(server):
+    with server.connect_sync("/told/apart", subprotocols=["wsh.v1"]) as ada:
+        assert json.loads(read(ada))["wsh"] == "v1"
+        ada.send('{"message": "order", "ask": 1}')
+        said = [json.loads(read(ada)) for _ in range(7)]
+    assert said[:5] == [{"message": str(number)} for number in range(1, 6)]
+    assert said[5:] == [{"reply": "6", "of": 1}, {"end": 1, "how": "done"}]
+
+
 def test_a_space_that_is_full_closes_who_would_open_one_more_room(server):
     with ExitStack() as stack:
         for number in range(20):
