@@ -273,7 +273,8 @@ class SendingHalf(Familiar):
         Returns:
             Whether it is open; otherwise nothing is sent.
         """
-        if not OPEN <= self._phase <= PEER_CLOSED:
+        phase = self._phase
+        if phase is not OPEN and phase is not PEER_CLOSED:
             return False
         codec = self._protocol
         frames = shared.by_form.get(codec.form) or shared.frames(codec)

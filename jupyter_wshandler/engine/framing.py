@@ -25,18 +25,16 @@ class Framing:
 
     Attributes:
         state: How far the two close frames are.
+        form: A name for what becomes of a message; see `types.Codec`. It is looked at for each
+            member of a room, so it is no property.
     """
 
-    __slots__ = ("_deflate", "state")
+    __slots__ = ("_deflate", "form", "state")
 
     def __init__(self, deflate: PerMessageDeflate | None) -> None:
         self.state: CloseState = FLOWING
         self._deflate = deflate
-
-    @property
-    def form(self) -> str:
-        """A name for what becomes of a message; see `types.Codec`."""
-        return "frame" if self._deflate is None else ""
+        self.form = "frame" if deflate is None else ""
 
     def _drop_message(self) -> None:
         raise NotImplementedError
