@@ -6,6 +6,7 @@ writes there, and with ``--schema`` it prints the JSON schema instead.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -204,12 +205,15 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 0.
     """
-    if list(arguments) == ["--schema"]:
+    parser = argparse.ArgumentParser(prog="python -m jupyter_wshandler.config.reference")
+    parser.add_argument("file", nargs="?", type=Path, default=Path("docs/configuration.md"))
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    options = parser.parse_args(arguments)
+    if options.schema:
         print(json.dumps(json_schema(), indent=2))
         return 0
-    target = Path(arguments[0] if arguments else "docs/configuration.md")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(reference(), encoding="utf-8")
+    options.file.parent.mkdir(parents=True, exist_ok=True)
+    options.file.write_text(reference(), encoding="utf-8")
     return 0
 
 

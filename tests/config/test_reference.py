@@ -26,6 +26,15 @@ def test_the_reference_in_the_docs_is_current() -> None:
     )
 
 
+def test_to_ask_for_help_writes_no_file(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argument in ("--help", "--schemas"):
+        with pytest.raises(SystemExit):
+            reference.main([argument])
+    assert "--schema" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("struct", [RouteEntry, KwargsEntry, FunctionEntry, AuthEntry, QueueEntry])
 def test_every_key_is_described_with_what_it_takes_and_its_default(
     struct: type[msgspec.Struct],

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from jupyter_server.base.call_context import CallContext
@@ -74,6 +75,17 @@ class InquiringHandler(JupyterHandler):
         if not self.gone.done():
             self.gone.set_result(None)
         super().on_connection_close()
+
+    def _log(self) -> None:
+        """Log the request; where it failed, without the query of the page that it came from.
+
+        Jupyter writes the Referer of what is answered with 500 and above, and before 2.21 whole:
+        with the token in it.
+        """
+        page = self.request.headers.get("Referer", "")
+        if self.get_status() >= HTTPStatus.INTERNAL_SERVER_ERROR and "?" in page:
+            self.request.headers["Referer"] = page.partition("?")[0]
+        super()._log()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
