@@ -265,7 +265,7 @@ class EnvelopeCodec:
             place: What the envelope says beside it; nothing where it is binary.
         """
         if isinstance(message, bytes):
-            return self.inner.encode(HEADER.pack(0) + message)
+            return self.encode(message)
         return self.mark({"message": message, **place})
 
     def mark(self, envelope: dict[str, Any]) -> Any:
