@@ -8,6 +8,7 @@ from ..engine.asking import Asked, ClientEnd
 from ..engine.envelope import EnvelopeCodec, Wrong
 from ..engine.messages import Frame
 from ..types import Message, Question
+from .roomside import Told, said_in
 
 
 class TextOf(str):
@@ -74,8 +75,19 @@ class Quiet(EnvelopeCodec):
             return BytesOf(encoded, self.of)
         return TextOf(encoded, self.of, self.json)
 
+    def encode_said(self, message: Message, place: dict[str, Any]) -> Any:
+        """Return a message of a room, which knows where it was said."""
+        return said_in(self.inner.encode(message), place)
+
     def mark(self, envelope: dict[str, Any]) -> Any:
-        """Return the end of an answer; None for the end of what answers no question."""
+        """Return the end of an answer, or what is told of a room.
+
+        The end of what answers no question is None: it is not told.
+        """
+        if "end" not in envelope:
+            told = Told()
+            told.said = envelope
+            return told
         if envelope["end"] < 0:
             return None
         end = End()

@@ -7,10 +7,12 @@ from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
+from ..rooms.people import Member
 from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .arrival import Who
 from .chatbase import ChatBase
+from .roomside import JoinedRoom
 from .steps import run_async
 
 __tracebackhide__ = True
@@ -67,6 +69,27 @@ class AsyncChat(ChatBase):
     async def stop(self, *, timeout: float | None = None) -> None:
         """Stop the answer that is being given; see `Chat.stop`."""
         await run_async(self._client.stop(self._seconds(timeout)))
+
+    async def join(
+        self,
+        room: str,
+        *,
+        since: tuple[str, int] | None = None,
+        presence: bool = False,
+        timeout: float | None = None,
+    ) -> JoinedRoom:
+        """Join a room as a client does over the wire; see `Chat.join`."""
+        return await run_async(self._client.join(room, since, presence, self._seconds(timeout)))
+
+    async def leave(self, room: str, *, timeout: float | None = None) -> None:
+        """Leave a room as a client does over the wire; see `Chat.leave`."""
+        await run_async(self._client.leave(room, self._seconds(timeout)))
+
+    async def expect_members(
+        self, room: str, expected: dict[str, int] | list[str], *, timeout: float | None = None
+    ) -> list[Member]:
+        """Wait until the people in a room are these; see `Chat.expect_members`."""
+        return await run_async(self._client.expect_members(room, expected, self._seconds(timeout)))
 
     async def read(self, *, timeout: float | None = None) -> Message:
         """Return the next message that was not read yet; see `Chat.read`."""

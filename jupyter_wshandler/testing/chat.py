@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from ..rooms.people import Member
 from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .arrival import Who
 from .chatbase import ChatBase
+from .roomside import JoinedRoom
 from .steps import run
 from .traces import brief
 
@@ -116,6 +118,55 @@ class Chat(ChatBase):
             TimeoutError: The callback still runs; names it.
         """
         run(self._client.stop(self._seconds(timeout)))
+
+    @brief
+    def join(
+        self,
+        room: str,
+        *,
+        since: tuple[str, int] | None = None,
+        presence: bool = False,
+        timeout: float | None = None,
+    ) -> JoinedRoom:
+        """Join a room as a client does over the wire, and wait for the answer of `may_join`.
+
+        What is said there comes as all messages do.
+
+        Args:
+            room: The room's name.
+            since: The last message that is known, as `JoinedRoom.since` has it.
+            presence: Whether to be told who is in; then `members` of the room are known.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            RoomRefused: The room is not open to this client, or there are too many.
+            ConnectionClosed: The connection is closed.
+            TimeoutError: No answer came in time.
+        """
+        return run(self._client.join(room, since, presence, self._seconds(timeout)))
+
+    @brief
+    def leave(self, room: str, *, timeout: float | None = None) -> None:
+        """Leave a room as a client does over the wire, and wait until it is out."""
+        run(self._client.leave(room, self._seconds(timeout)))
+
+    @brief
+    def expect_members(
+        self, room: str, expected: dict[str, int] | list[str], *, timeout: float | None = None
+    ) -> list[Member]:
+        """Wait until the people in a room are these, as this client is told; return them.
+
+        Args:
+            room: A room that was joined with ``presence=True``.
+            expected: The ids of all in the order in which they have come, or the number of the
+                connections of each.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            AssertionError: They are others when the time is over.
+            LookupError: This client is not told.
+        """
+        return run(self._client.expect_members(room, expected, self._seconds(timeout)))
 
     @brief
     def read(self, *, timeout: float | None = None) -> Message:

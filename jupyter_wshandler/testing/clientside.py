@@ -11,12 +11,14 @@ from ..engine.frames import Close, Pong, check_close
 from ..engine.messages import Frame, Ping
 from ..engine.payload import to_message
 from ..errors import ConnectionClosed
+from ..rooms.people import Member
 from ..sessions.manager import Session
-from ..types import CloseCode, Message, Sendable
+from ..types import CloseCode, Message, Sendable, Wish
 from .arrival import Arrival
 from .asking import Asking, End
 from .botthread import BotThread, ChatTransport
 from .matching import describe, match, shown
+from .roomside import JoinedRoom, RoomSide
 from .steps import Steps, Wait
 
 __tracebackhide__ = True
@@ -55,6 +57,7 @@ class ClientSide:
         self._transport: ChatTransport
         self._opened = False
         self._asking = Asking()
+        self.rooms = RoomSide()
         self._sent = 0
         self._handled = 0
         self._left = False
@@ -80,9 +83,12 @@ class ClientSide:
         if self._asking.takes(frame):
             if not isinstance(frame, End):
                 self.lines.append(("<", frame))  # type: ignore[arg-type] # text or bytes
+        elif self.rooms.takes(frame):
+            pass
         elif isinstance(frame, (str, bytes)):
-            self.received.append(frame)
-            self.lines.append(("<", frame))
+            plain = str.__str__(frame) if isinstance(frame, str) else bytes(frame)
+            self.received.append(plain)
+            self.lines.append(("<", plain))
         elif isinstance(frame, Ping):
             self._answer(Pong(frame.payload))
         else:
@@ -196,6 +202,54 @@ class ClientSide:
             raise TimeoutError(
                 f"the answer has not ended {timeout:g} s after its stop: {self.bot.running()}"
             )
+
+    def join(
+        self, room: str, since: tuple[str, int] | None, presence: bool, timeout: float
+    ) -> Steps[JoinedRoom]:
+        """Join a room as a client does, and wait for the answer."""
+        self._tell_wish(self.rooms.wish(room, since, presence), f"[join {room}]")
+        answered = yield self._wait(
+            lambda: self.rooms.is_answered(room, presence=presence) or self.finished, timeout
+        )
+        self.bot.raise_error()
+        if self.close_code is not None:
+            raise self._is_closed()
+        if not answered:
+            raise TimeoutError(
+                f"nothing has come of joining {room!r} within {timeout:g} s: {self.bot.running()}"
+            )
+        return self.rooms.answer(room)
+
+    def leave(self, room: str, timeout: float) -> Steps[None]:
+        """Leave a room as a client does, and wait until it is out."""
+        self.rooms.answers.pop(room, None)
+        self._tell_wish(Wish(room, False, size=len(room)), f"[leave {room}]")
+        yield self._wait(lambda: self.rooms.answers.get(room) or self.finished, timeout)
+        self.bot.raise_error()
+
+    def _tell_wish(self, wish: Wish, line: str) -> None:
+        self.check_opened()
+        self.bot.raise_error()
+        if self.close_code is not None or self._left:
+            raise self._is_closed()
+        self.lines.append((">", line))
+        self.bot.post(self._transport.feed, (wish,))
+
+    def expect_members(
+        self, room: str, expected: dict[str, int] | list[str], timeout: float
+    ) -> Steps[list[Member]]:
+        """Wait until the people in a room are these, as this client is told."""
+        joined = self.rooms.room(room)
+        yield self._wait(lambda: _are(joined, expected) or self.finished, timeout)
+        self.bot.raise_error()
+        found = joined.members
+        if not _are(joined, expected):
+            raise AssertionError(
+                f"expected: {expected} in {room}\n"
+                f"found:    { ({member.id: member.connections for member in found}) }"
+                f"{self._so_far()}"
+            )
+        return found
 
     def receive(self, what: str, timeout: float) -> Steps[bool]:
         """Wait for a message that was not read yet; return whether there is one.
@@ -374,3 +428,12 @@ class ClientSide:
             begin = f"{indent}{arrow} "
             shown_lines.append(begin + text.replace("\n", f"\n{' ' * len(begin)}"))
         return "\n".join(shown_lines)
+
+
+def _are(room: JoinedRoom, expected: dict[str, int] | list[str]) -> bool:
+    """Return whether the people in a room are these: in their order, or with their connections."""
+    if not room.knows_members:
+        return False
+    if isinstance(expected, dict):
+        return {member.id: member.connections for member in room.members} == expected
+    return [member.id for member in room.members] == expected
