@@ -79,7 +79,8 @@ class Answers:
     def confirm(self) -> None:
         """Tell the client that `wsh.v1` holds: a proxy may have agreed to it of itself."""
         if self._confirms:
-            self._mark({"wsh": "v1", "id": self._connection.id})
+            frame = self._codec.mark({"wsh": "v1", "id": self._connection.id})
+            self._connection.write_frame(frame)
 
     # ---- driven by callbacks/run.py --------------------------------------------------------
 
@@ -217,8 +218,8 @@ class Answers:
         Returns:
             What `write_message` does: ignored, a full queue is handled by the route's `queue`.
         """
-        self._mark({"end": number, "how": how, **(more or {})})
+        frame = self._codec.mark({"end": number, "how": how, **(more or {})})
+        if frame is None:  # it is not told; see `testing.asking`
+            return SENT
+        self._connection.write_frame(frame)
         return self._connection.make_room()
-
-    def _mark(self, envelope: dict[str, object]) -> None:
-        self._connection.write_frame(self._codec.mark(envelope))
