@@ -6,7 +6,6 @@ be sent again, may compress otherwise. So `encode` only keeps, and `next_frame` 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +16,7 @@ from .asking import SUBPROTOCOL
 from .closestate import FLOWING
 from .envelope import EnvelopeCodec, Incoming, Wrong, encode_json
 from .lasting import Lasting, Missing
-from .resuming import LAST_NUMBER
-
-HEAD = struct.Struct(">iI")
-"""What a binary frame begins with: the number of the question or of the answer, 0 for none; and the
-number of the frame."""
+from .resuming import HEAD, LAST_NUMBER
 
 KEPT = b""
 """Stands for a frame that is kept, and leaves when it is its turn."""
