@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -208,12 +209,12 @@ class Breaks(RuleBasedStateMachine):
             self.ways[which].append(number)
 
     @precondition(lambda self: self.connected)
-    @rule(which=st.integers(0, 1), data=st.data())
-    def repeat_what_is_under_way(self, which: int, data: st.DataObject) -> None:
+    @rule(which=st.integers(0, 1), at=st.integers(0, 99), later=st.integers(0, 99))
+    def repeat_what_is_under_way(self, which: int, at: int, later: int) -> None:
         way = self.ways[which]
         if way:
-            at = data.draw(st.integers(0, len(way) - 1))
-            way.insert(data.draw(st.integers(at, len(way))), way[at])
+            at %= len(way)
+            way.insert(at + later % (len(way) - at + 1), way[at])
 
     @precondition(lambda self: self.connected)
     @rule()
@@ -254,3 +255,4 @@ class Breaks(RuleBasedStateMachine):
 
 
 TestBreaks = Breaks.TestCase
+TestBreaks.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
