@@ -30,6 +30,34 @@ class Question:
         self.size = size
 
 
+class Wish:
+    """What a client that speaks `wsh.v1` wants of a room: to join it, or to leave it.
+
+    Args:
+        room: The room's name, as the client has written it.
+        joins: Whether it wants in.
+        since: The last message of the room that it knows, as epoch and offset; None for none.
+        presence: Whether it wants to be told who is in.
+        size: Bytes of the frame that it came in.
+    """
+
+    __slots__ = ("joins", "presence", "room", "since", "size")
+
+    def __init__(
+        self,
+        room: str,
+        joins: bool,
+        since: tuple[str, int] | None = None,
+        presence: bool = False,
+        size: int = 0,
+    ) -> None:
+        self.room = room
+        self.joins = joins
+        self.since = since
+        self.presence = presence
+        self.size = size
+
+
 class Delivered(int):
     """As many connections as a message was given to; to await it does not wait.
 

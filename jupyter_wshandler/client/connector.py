@@ -23,8 +23,8 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from ..engine.asking import SUBPROTOCOL, ClientEnd
-from ..engine.comeback import ClientLife, Confirmed, confirmed
+from ..engine.asking import SUBPROTOCOL, ClientEnd, confirmed_by
+from ..engine.comeback import ClientLife
 from ..errors import ConnectError
 from ..types import Message
 from .client import AsyncClient, Client
@@ -219,10 +219,9 @@ class Connector:
             limits = {"messages": habits.queue, "size": habits.queue_bytes}
             life = ClientLife(habits.make_end(""), resume=habits.resume, **limits)
         socket, first = await self._dial(endpoint, life.offers if life else [])
-        said = None if first is None else confirmed(first)
-        if life is None or said is None:
+        if life is None or first is None or confirmed_by(first) is None:
             return Core(socket, endpoint.url, first=first)
-        life.opened(said)
+        life.opened(first)
         dialer = Dialer(self._dial_again, habits.reconnect, habits.on_state)
         return Core(socket, endpoint.url, Lifeline(socket, life, dialer, endpoint.shown))
 
@@ -243,16 +242,15 @@ class Connector:
             raise
         return socket, None
 
-    async def _dial_again(self, offers: list[str]) -> tuple[AsyncSocket, Confirmed]:
+    async def _dial_again(self, offers: list[str]) -> tuple[AsyncSocket, Message]:
         endpoint = await asyncio.to_thread(self._find)
         limit = self._timeout or TIMEOUT
         async with asyncio.timeout(2 * limit):
             socket, first = await self._dial(endpoint, offers)
-        said = None if first is None else confirmed(first)
-        if said is None:
+        if first is None or confirmed_by(first) is None:
             socket.transport.abort()
             raise ConnectError(f"{endpoint.shown} answers, and does not speak wsh.v1")
-        return socket, said
+        return socket, first
 
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self._open().__await__()

@@ -94,7 +94,7 @@ class Core:
         """Send one message."""
         encoded = to_message(message, binary)
         if self._line is not None:
-            await self._transmit(Outgoing(message_frame(encoded), encoded))
+            await self._transmit(Outgoing(message_frame(encoded)))
             return
         with self.translated():
             await self._plain.send(encoded)
@@ -183,7 +183,7 @@ class Core:
     def _question(self, message: Sendable, binary: bool | None) -> Outgoing:
         encoded = to_message(message, binary)
         asked, frame = self.speaking.life.end.ask(encoded)
-        return Outgoing(frame, encoded, asked)
+        return Outgoing(frame, asked)
 
     async def _give_up(self, question: Outgoing, asked: Asked) -> None:
         # Whoever was cancelled must not wait for a server that takes nothing any more.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engine.comeback import COMES_BACK
+from ..engine.resuming import COMES_BACK
 from ..errors import ConnectionClosed
 from ..types import CloseCode
 

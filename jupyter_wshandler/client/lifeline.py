@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..engine.asking import Asked, NotSpoken
-from ..engine.comeback import COMES_BACK, ClientLife, Confirmed, Outgoing
-from ..engine.lasting import Missing
+from ..engine.clientline import Gap
+from ..engine.comeback import ClientLife, Outgoing
+from ..engine.resuming import COMES_BACK
 from ..errors import ConnectError, HandshakeRefused, ServerNotFound
-from ..types import CloseCode
+from ..types import CloseCode, Message
 from .ends import Closing, Ended, closing_of
 from .reading import Take, Waiters
 from .states import Change, Event, OnState, State
@@ -46,7 +47,7 @@ class Dialer:
         on_state: Is told of changes.
     """
 
-    dial: Callable[[list[str]], Awaitable[tuple[AsyncSocket, Confirmed]]]
+    dial: Callable[[list[str]], Awaitable[tuple[AsyncSocket, Message]]]
     reconnect: bool = True
     on_state: OnState | None = None
 
@@ -221,7 +222,7 @@ class Lifeline:
                     continue  # nobody wants it any more
                 try:
                     life.receive(frame, loop.time())
-                except Missing:
+                except Gap:
                     # Frames were swallowed on the way. They are asked for again.
                     await socket.close(COMES_BACK, "wsh.v1: comes back")
                 except NotSpoken as error:
@@ -261,7 +262,7 @@ class Lifeline:
             else:
                 return await self._welcome(socket, first)
 
-    async def _welcome(self, socket: AsyncSocket, first: Confirmed) -> str:
+    async def _welcome(self, socket: AsyncSocket, first: Message) -> str:
         self.socket, self._stood = socket, asyncio.get_running_loop().time()
         try:
             welcome = self.life.opened(first)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..engine.comeback import RESUME
+from ..engine.resuming import OFFER
 from ..errors import ConnectError, HandshakeRefused
 from .targets import Endpoint
 
@@ -173,7 +173,7 @@ def _hide_secrets(record: logging.LogRecord) -> bool:
     args = record.args
     if isinstance(args, tuple) and len(args) == 2:
         name = str(args[0]).lower()
-        if name == "authorization" or (name == _OFFERS and RESUME in str(args[1])):
+        if name == "authorization" or (name == _OFFERS and OFFER in str(args[1])):
             record.args = (args[0], "***")
     elif isinstance(args, tuple) and any(b'"secret"' in getattr(arg, "data", b"") for arg in args):
         record.msg, record.args = "< TEXT ***, which holds a secret", ()

@@ -93,6 +93,21 @@ class Answers:
             frame = self._codec.announce({"wsh": "v1", "id": self._connection.id, **more})
             self._connection.write_frame(frame)
 
+    def say(self, envelope: dict[str, Any]) -> Sent:
+        """Tell the client something that is no message, such as that it is in a room.
+
+        Args:
+            envelope: What the frame says.
+
+        Returns:
+            What `write_message` does: ignored, a full queue is handled by the route's `queue`.
+        """
+        frame = self._codec.mark(envelope)
+        if frame is None:  # it is not told; see `testing.asking`
+            return SENT
+        self._connection.write_frame(frame)
+        return self._connection.make_room()
+
     # ---- driven by callbacks/run.py --------------------------------------------------------
 
     def begin(self, question: Question) -> Message:
@@ -230,8 +245,4 @@ class Answers:
         Returns:
             What `write_message` does: ignored, a full queue is handled by the route's `queue`.
         """
-        frame = self._codec.mark({"end": number, "how": how, **(more or {})})
-        if frame is None:  # it is not told; see `testing.asking`
-            return SENT
-        self._connection.write_frame(frame)
-        return self._connection.make_room()
+        return self.say({"end": number, "how": how, **(more or {})})

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..routes import Route
 from ..sessions.manager import Session
 from ..transports.loop import LoopIO
-from ..types import Callback
+from ..types import Callback, Wish
 from .observer import Observers
 from .opening import Opening
 
@@ -19,6 +19,9 @@ class RoomKeeper(Protocol):
 
     def enter(self, connection: Any) -> None:
         """Put a connection that opens into the rooms of its route."""
+
+    def wished(self, connection: Any, wish: Wish) -> None:
+        """Take what the client of a connection wants of a room."""
 
     def join(self, connection: Any, room: str) -> Any:
         """Put a connection into a room; awaited, it is in."""

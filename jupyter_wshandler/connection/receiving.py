@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sys import getsizeof
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..engine.protocol import FAILED, Close, Event, Failure, Pong
 from ..limits.rates import Meter
 from ..routes import Route
-from ..types import CloseCode, Message, Question
+from ..types import CloseCode, Message, Question, Wish
 from .answers import Answers
 from .background import Timer
 from .host import Host
@@ -28,6 +28,10 @@ reading pauses. One message is always taken, whatever the route's `max_message` 
 
 LIGHT = INBOX_BYTES // INBOX
 """Bytes of a message up to which only its number counts: as many as may wait fit in anyway."""
+
+
+Incoming: TypeAlias = Event | Question | Wish
+"""What the codec has read."""
 
 
 def weight(question: Question) -> int:
@@ -130,7 +134,7 @@ class ReceivingHalf(Placed):
         if inbox and self._work is None:
             self._host.wake(self)
 
-    def _tell_of(self, events: list[Event | Question], observers: Observers) -> None:
+    def _tell_of(self, events: list[Incoming], observers: Observers) -> None:
         for event in events:
             if isinstance(event, (str, bytes, Question)):
                 observers.tell(observers.message_in, self, event)
@@ -147,9 +151,7 @@ class ReceivingHalf(Placed):
         if not within:
             self._refuse_control(count)
 
-    def _within_limits(
-        self, events: list[Event | Question], meter: Meter
-    ) -> list[Event | Question]:
+    def _within_limits(self, events: list[Incoming], meter: Meter) -> list[Incoming]:
         """Return the events without the messages and pongs over the route's `ratelimit`."""
         now = self._io.loop.time()
         pongs = sum(type(event) is Pong for event in events)
@@ -161,6 +163,10 @@ class ReceivingHalf(Placed):
         for event, wait in refused:
             if answers is not None and type(event) is Question and event.number:
                 self._refuse_question(event, wait, answers)
+            elif answers is not None and type(event) is Wish:
+                self.rate_limited += 1
+                self._io.begin_batch()
+                answers.say({"refused": event.room, **over_limit(wait)})
             else:
                 self._refuse(wait, meter.closes)
         return kept
@@ -199,7 +205,7 @@ class ReceivingHalf(Placed):
         if self._paused and self._phase != CLOSED:
             self._resume()
 
-    def _control(self, event: Event | Question) -> None:
+    def _control(self, event: Incoming) -> None:
         if type(event) is Question:
             self._active = True
             if not self._discard:
@@ -210,6 +216,10 @@ class ReceivingHalf(Placed):
             wanted = "on_pong" in self._route.callbacks and len(self._inbox) < INBOX
             if wanted and not self._discard:
                 self._inbox.append(event)
+        elif type(event) is Wish:
+            self._active = True
+            if not self._discard:
+                self._host.rooms.wished(self, event)
         elif type(event) is Close:
             self._peer_closes(event)
         elif type(event) is Failure:
@@ -217,7 +227,7 @@ class ReceivingHalf(Placed):
 
     # This is in `stopping.py`, with all else that a client does not want any more.
 
-    def _obey(self, events: list[Event | Question], word: str) -> list[Event | Question]:
+    def _obey(self, events: list[Incoming], word: str) -> list[Incoming]:
         raise NotImplementedError
 
     # These are in `connection.py`, with all else that ends a connection.

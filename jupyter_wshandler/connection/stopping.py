@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sys import getsizeof
 
-from ..engine.protocol import Event
 from ..types import Question
-from .receiving import LIGHT, ReceivingHalf, weight
+from .receiving import LIGHT, Incoming, ReceivingHalf, weight
 
 
 class StoppingHalf(ReceivingHalf):
@@ -18,9 +17,9 @@ class StoppingHalf(ReceivingHalf):
 
     __slots__ = ()
 
-    def _obey(self, events: list[Event | Question], word: str) -> list[Event | Question]:
+    def _obey(self, events: list[Incoming], word: str) -> list[Incoming]:
         """Return the events without the text messages by which a plain client stops an answer."""
-        kept: list[Event | Question] = []
+        kept: list[Incoming] = []
         for event in events:
             if event != word or type(event) is not str:
                 kept.append(event)

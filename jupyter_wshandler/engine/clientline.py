@@ -58,6 +58,7 @@ class ClientLine:
     Attributes:
         id: The connection's id; empty before the first.
         resumes: Whether it outlives breaks: the server may know nothing of that.
+        window: Seconds that the server waits for it; 0 where it does not.
     """
 
     def __init__(self, *, messages: int = KEPT, size: int = KEPT_BYTES) -> None:
@@ -65,6 +66,7 @@ class ClientLine:
         self._secret = ""
         self.id = ""
         self.resumes = False
+        self.window = 0.0
 
     def __repr__(self) -> str:
         return f"<ClientLine of {self.id or 'no connection yet'}>"
@@ -102,6 +104,8 @@ class ClientLine:
         self.id = said["id"]
         self.resumes = isinstance(resume, dict) and isinstance(resume.get("secret"), str)
         self._secret = resume["secret"] if self.resumes else ""  # type: ignore[index]
+        window = resume.get("window") if self.resumes else 0.0  # type: ignore[union-attr]
+        self.window = float(window) if isinstance(window, (int, float)) else 0.0
         return Begun(self.id, self.resumes, False, reason, tuple(gone))
 
     def broke(self) -> None:
@@ -135,6 +139,11 @@ class ClientLine:
         if found is None or found.message is None:
             return None
         return numbered(found.message, found.number)
+
+    @property
+    def due_at(self) -> float:
+        """When the next acknowledgement is due, in seconds; 0 where none is owed."""
+        return self._lasting.due_at
 
     def acknowledgement(self, now: float) -> str | None:
         """Return what to send now so that the server lets go of what has come; None for nothing.

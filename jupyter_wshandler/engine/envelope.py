@@ -8,7 +8,8 @@ are JSON objects, and a binary frame begins with a number of 4 bytes. A client w
     {"message": "hello", "ask": 1}    a message whose answer it wants to be told about
     {"stop": 1}                       stop that answer
 
-and the server, after a first frame that says that all this holds::
+and joins and leaves rooms (`engine.roomwords`). The server, after a first frame that says that all
+this holds, writes these, and what is of rooms (`engine.roomframes`)::
 
     {"wsh": "v1", "id": "..."}        what is agreed on, and the connection's id
     {"message": "..."}                a message of its own: what a callback writes, a push
@@ -29,6 +30,7 @@ from msgspec import UNSET, UnsetType
 
 from ..types import Codec, Message, Question
 from .asking import HEADER, LAST, SUBPROTOCOL, How
+from .roomwords import RoomWords, wish_of
 
 ROOM = 256
 """Bytes of a frame that are not the message's."""
@@ -37,8 +39,12 @@ ESCAPED = 2
 """How many times larger a text may be as JSON: each quote, backslash and line break takes two."""
 
 
-class Incoming(msgspec.Struct, forbid_unknown_fields=True):
-    """One text frame of the client's: a message, or the wish to stop an answer."""
+LEAST = 4096
+"""Bytes that a frame may have in any case: the name of a room has room in it."""
+
+
+class Incoming(RoomWords, forbid_unknown_fields=True):
+    """One text frame of the client's: a message, a stop, or what it wants of a room."""
 
     message: str | UnsetType = UNSET
     ask: int | UnsetType = UNSET
@@ -46,6 +52,8 @@ class Incoming(msgspec.Struct, forbid_unknown_fields=True):
     n: int | UnsetType = UNSET
     ack: int | UnsetType = UNSET
 
+
+KINDS = "a frame is a message, a stop, a join or a leave"
 
 _decoder = msgspec.json.Decoder(Incoming)
 encode_json = msgspec.json.Encoder().encode
@@ -144,12 +152,16 @@ class EnvelopeCodec:
     def limit(self, max_message: int, said: int = 0) -> None:
         """Set the size of the largest message from now on, in bytes, without its envelope."""
         self._longest = max_message
-        self.inner.limit(max_message and ESCAPED * max_message + ROOM, said or max_message)
+        frame = max_message and max(LEAST, ESCAPED * max_message + ROOM)
+        self.inner.limit(frame, said or max_message)
 
     # ---- from the client -------------------------------------------------------------------
 
     def receive(self, data: Any, limit: int, room: int) -> list[Any]:
-        """Return the next events, with each message as a `Question`; obey a stop."""
+        """Return the next events; obey a stop.
+
+        Messages are each a `Question`, joins and leaves a `Wish`.
+        """
         events: list[Any] = []
         for event in self.inner.receive(data, limit, room):
             if type(event) is not str and type(event) is not bytes:
@@ -178,7 +190,9 @@ class EnvelopeCodec:
             raise Wrong(1002, f"{SUBPROTOCOL}: a text frame holds a JSON object") from None
         if not self._is_new(found):
             return
-        if found.message is not UNSET and found.stop is UNSET:
+        if found.is_of_rooms():
+            self._wish(found, frame, events)
+        elif found.message is not UNSET and found.stop is UNSET:
             number = 0 if found.ask is UNSET else self._checked(found.ask, 1)
             message = found.message
             size = len(frame) if frame.isascii() else len(frame.encode())
@@ -187,7 +201,16 @@ class EnvelopeCodec:
         elif found.stop is not UNSET and found.message is UNSET and found.ask is UNSET:
             self._stop(found.stop, events)
         else:
-            raise Wrong(1002, f"{SUBPROTOCOL}: a frame is a message or a stop")
+            raise Wrong(1002, f"{SUBPROTOCOL}: {KINDS}")
+
+    def _wish(self, found: Incoming, frame: str, events: list[Any]) -> None:
+        others = (found.message, found.ask, found.stop)
+        wish = None
+        if all(other is UNSET for other in others):
+            wish = wish_of(found, len(frame) if frame.isascii() else len(frame.encode()))
+        if wish is None:
+            raise Wrong(1002, f"{SUBPROTOCOL}: {KINDS}")
+        events.append(wish)
 
     # These are overridden by `engine.numbered`, whose frames have a number.
 
@@ -249,6 +272,17 @@ class EnvelopeCodec:
             return self.mark({"message": message})
         piece: dict[str, Any] = {self.part: message, "of": self.of}
         return self.mark({**piece, "json": True} if self.json else piece)
+
+    def encode_said(self, message: Message, place: dict[str, Any]) -> Any:
+        """Return a message of a room in its envelope.
+
+        Args:
+            message: The message.
+            place: What the envelope says beside it; nothing where it is binary.
+        """
+        if isinstance(message, bytes):
+            return self.inner.encode(HEADER.pack(0) + message)
+        return self.mark({"message": message, **place})
 
     def mark(self, envelope: dict[str, Any]) -> Any:
         """Return an envelope as the transport writes it."""

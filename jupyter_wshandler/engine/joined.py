@@ -84,7 +84,8 @@ class Joined:
 
     def join_frame(self) -> str:
         """Return the wish to join it, as it travels; begin its list of members anew."""
-        self._whole, self._list, self._early = False, {}, []
+        self.is_in = self._whole = False
+        self._list, self._early = {}, []
         said: dict[str, Any] = {"join": self.name}
         if self.since:
             said["since"] = {"epoch": self.since[0], "offset": self.since[1]}
@@ -98,11 +99,11 @@ class Joined:
             self._let_in(said)
         elif "refused" in said:
             self.is_in = False
-            self.refusal = str(said.get("detail") or "the server does not say why")
+            self.refusal = _refusal(said)
         elif "left" in said:
-            self.is_in = False
+            self.is_left, self.is_in = self.is_left or self.is_in, False
         elif isinstance(said.get("message"), str):
-            self._hear(said["message"], said.get("offset"))
+            self._hear(said["message"], said)
         elif isinstance(said.get("members"), list):
             self._listed(said)
         elif "member" in said:
@@ -121,7 +122,12 @@ class Joined:
         # What was missed comes behind this frame: a break in between must not skip it.
         self._offset = self._seen if self.recovered else offset
 
-    def _hear(self, text: str, offset: Any) -> None:
+    def _hear(self, text: str, said: dict[str, Any]) -> None:
+        if not self.is_in and self.since:
+            return  # it is among what is missed, and comes again behind the answer
+        epoch, offset = said.get("epoch"), said.get("offset")
+        if isinstance(epoch, str) and epoch != self.epoch:
+            self.epoch, self._offset, self._seen = epoch, 0, 0
         if type(offset) is int:
             if offset <= self._seen:
                 return  # it came before, on another connection
@@ -134,6 +140,7 @@ class Joined:
                 self._list[member.id] = member
         if said.get("more"):
             return
+        # A list takes the place of all that was known, also where nobody has asked again.
         self.members, self._list, self._whole = self._list, {}, True
         self._count = _number(said)
         early, self._early = self._early, []
@@ -160,6 +167,14 @@ class Joined:
 def _number(said: dict[str, Any]) -> int:
     number = said.get("presence_offset")
     return number if type(number) is int else 0
+
+
+def _refusal(said: dict[str, Any]) -> str:
+    if said.get("error") == "ratelimit":
+        wait = said.get("retry_after")
+        hint = f"; try again in {wait:g} s" if isinstance(wait, (int, float)) else ""
+        return f"too much was asked for, by the route's ratelimit{hint}"
+    return str(said.get("detail") or "the server does not say why")
 
 
 def _member(person: Any) -> Member | None:

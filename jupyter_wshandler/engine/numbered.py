@@ -146,6 +146,16 @@ class NumberedCodec(EnvelopeCodec):
             super().encode(message)
         return KEPT
 
+    def encode_said(self, message: Message, place: dict[str, Any]) -> Any:
+        """Keep a message of a room in its envelope; it answers nothing, whatever is answered."""
+        if not isinstance(message, bytes):
+            return self.mark({"message": message, **place})
+        of, self.of = self.of, 0
+        try:
+            return self.encode(message)
+        finally:
+            self.of = of
+
     def mark(self, envelope: dict[str, Any]) -> Any:
         """Keep an envelope."""
         number = self.lasting.last + 1

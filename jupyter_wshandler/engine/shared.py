@@ -40,12 +40,20 @@ class SharedMessages:
         """
         form = codec.form
         if not form:  # what was sent before decides what bytes these become
-            return Frames(tuple(codec.encode(message) for message in self.messages), None, 0)
+            return Frames(self.encoded(codec), None, 0)
         found = self.by_form.get(form)
         if found is None:
-            each = tuple(codec.encode(message) for message in self.messages)
+            each = self.encoded(codec)
             joins = form.endswith("frame")
             whole = None if not joins else each[0] if len(each) == 1 else b"".join(each)
             size = 0 if whole is None else len(whole)
             found = self.by_form[form] = Frames(each, whole, size)
         return found
+
+    def encoded(self, codec: Codec) -> tuple[Any, ...]:
+        """Return each message as the transport of one client writes it.
+
+        Args:
+            codec: The client's.
+        """
+        return tuple(codec.encode(message) for message in self.messages)

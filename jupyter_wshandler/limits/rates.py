@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from ..config.model import Rate, Ratelimit
-from ..types import Message, Question
+from ..types import Message, Question, Wish
 
 MIN_BURST = 2.0
 """Seconds' worth of messages that may come at once, where the route says nothing else."""
@@ -137,8 +137,8 @@ class Meter:
         """Part what may pass from what is too much.
 
         Args:
-            events: Messages as str, bytes and `Question` (its whole frame counts); anything else
-                passes.
+            events: Messages as str, bytes and `Question` (its whole frame counts), and a `Wish` to
+                join a room, which counts alike; anything else passes.
             now: The event loop's time, in seconds.
 
         Returns:
@@ -153,7 +153,7 @@ class Meter:
                 pass
             elif type(event) is str or type(event) is bytes:
                 wait = self.take(event, now)
-            elif type(event) is Question:
+            elif type(event) is Question or (type(event) is Wish and event.joins):
                 wait = self._take_frame(event.size, now)
             if wait:
                 refused.append((event, wait))

@@ -14,12 +14,12 @@ from ..backplane.memory import MemoryBackplane
 from ..config.rooms import MAX_ROOMS, USER_ROOM
 from ..connection.connection import Connection
 from ..connection.phase import OPEN, PEER_CLOSED
-from ..engine.shared import SharedMessages
+from ..engine.roomframes import SaidInRoom
 from ..errors import ConnectionClosed, ConnectionRefused, RoomRefused
 from ..guard import sheltered
 from ..routes import Route
 from ..transports.loop import LoopIO
-from ..types import CloseCode
+from ..types import CloseCode, Wish
 from .base import Log
 from .cards import Cards
 from .names import NOTEBOOK, channel_of, check_room, first_rooms, space_of, user_of
@@ -27,7 +27,8 @@ from .outcome import Outcome
 from .parts import Asker
 from .people import Difference, People
 from .room import Published, Room
-from .speaking import Speaking
+from .telling import Telling
+from .wishes import Wishes
 
 ROOMS_PER_SPACE = 10_000
 """Rooms of one space that may have members at a time, where nothing else is said."""
@@ -36,7 +37,7 @@ SWEEP = 5.0
 """Seconds between two looks for what is over."""
 
 
-class Rooms(Speaking):
+class Rooms(Telling):
     """The rooms of the connections of one manager; an observer of it, and their `RoomKeeper`.
 
     Args:
@@ -60,6 +61,7 @@ class Rooms(Speaking):
         self.limit = limit
         self._ask: Asker = None  # type: ignore[assignment] # set by `start`
         self._cards: Cards = None  # type: ignore[assignment] # set by `start`
+        self._wishes: Wishes = None  # type: ignore[assignment] # set by `start`
         self._joined: dict[Connection, list[Room]] = {}
         self._swept = 0.0
         self._of_users: dict[str, int] = {}  # rooms of one user, by space
@@ -77,6 +79,7 @@ class Rooms(Speaking):
         self.io = io
         self._ask = ask
         self._cards = Cards(self, ask, failed, self.do)
+        self._wishes = Wishes(self, ask, failed, self.do)
         self._then("", self.backplane.receive_for_users(self._for_user))
 
     async def stop(self, timeout: float) -> None:
@@ -115,6 +118,7 @@ class Rooms(Speaking):
             return
         self._swept = now
         self._then("", self.backplane.sweep())
+        self.mend_lists()
         if not lease:
             return
         for room in [room for rooms in self._spaces.values() for room in rooms.values()]:
@@ -200,6 +204,31 @@ class Rooms(Speaking):
         except ConnectionRefused as refusal:  # asked before; but a bot may have written into it
             connection.end(CloseCode.POLICY_VIOLATION, str(refusal))
 
+    def wished(self, connection: Connection, wish: Wish) -> None:
+        """Take what the client of a connection wants of a room."""
+        self._wishes.take(connection, wish)
+
+    def join_by_wire(self, connection: Connection, wish: Wish) -> None:
+        """Put a connection into a room, or leave it in, and have its client told.
+
+        Args:
+            connection: The connection.
+            wish: The room, and what its client wants to know of it.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            RoomRefused: It is in too many rooms, or there are too many.
+        """
+        self.io.begin_batch()
+        self._join(connection, wish.room, wish)
+
+    def leave_by_wire(self, connection: Connection, name: str) -> None:
+        """Take a connection out of a room that it is in, and have its client told."""
+        room = self._room_of(connection, name)
+        if room is not None:
+            room.by_wire.setdefault(connection, None)
+            self._leave(connection, name)
+
     def join(self, connection: Connection, room: str) -> Outcome[None]:
         """Put a connection into a room; see `connection.membership.InRooms.join`."""
         name = check_room(room)
@@ -214,30 +243,56 @@ class Rooms(Speaking):
         """Take a connection out of a room."""
         return self.on_loop(partial(self._leave, connection, check_room(room)))
 
-    def _join(self, connection: Connection, name: str) -> None:
+    def _room_of(self, connection: Connection, name: str) -> Room | None:
+        """Return a room that a connection is in, by its name."""
+        space = space_of(connection.entry)
+        for room in self._joined.get(connection, ()):
+            if room.name == name and room.space == space:
+                return room
+        return None
+
+    def _join(self, connection: Connection, name: str, wish: Wish | None = None) -> None:
+        """Put a connection into a room; whether its client has wished for it or not.
+
+        Raises:
+            ConnectionClosed: The connection is closing or closed.
+            RoomRefused: It is in too many rooms, or there are too many.
+        """
         if not OPEN <= connection.phase <= PEER_CLOSED:
             raise ConnectionClosed(f"connection {connection.id} is {connection.phase.words}")
-        space = space_of(connection.entry)
-        joined = self._joined.get(connection, [])
-        if any(room.name == name and room.space == space for room in joined):
+        known = self._room_of(connection, name)
+        if known is not None and wish is None:
             return
+        room = known or self._put_in(connection, name)
+        if room.is_pending:
+            self.io.deliver_pending()  # what was said before is told in another way
+        settings = self.settings(room.space)
+        replay = settings.replay if known is None else 0
+        if wish is not None:
+            self.tell_joined(room, connection, wish, settings, replay)
+        elif settings.keep is not None and replay:
+            room.hold(connection)
+            past = self.backplane.history(room.channel, None, replay)
+            self._then(room.channel, past, partial(self._replay, room, connection))
+        if room.people is not None and known is None:
+            self._cards.show(room, connection, settings)
+        if wish is not None and wish.presence:
+            self.watch(room, connection)
+
+    def _put_in(self, connection: Connection, name: str) -> Room:
+        """Make a connection a member of a room that it is not in."""
+        joined = self._joined.get(connection, [])
         if len(joined) >= MAX_ROOMS:
             raise RoomRefused(
                 f"connection {connection.id} is in {MAX_ROOMS} rooms, as many as one may; leave one"
             )
-        room = self._room(space, name)
+        room = self._room(space_of(connection.entry), name)
         if room.is_pending:
             self.io.deliver_pending()  # what was said before is not for who comes now
         room.members[connection] = None
         self._joined.setdefault(connection, joined).append(room)
         self._several += len(joined) == 2
-        settings = self.settings(space)
-        if settings.keep is not None and settings.replay:
-            room.waiting[connection] = []
-            past = self.backplane.history(room.channel, None, settings.replay)
-            self._then(room.channel, past, partial(self._replay, room, connection))
-        if room.people is not None:
-            self._cards.show(room, connection, settings)
+        return room
 
     def _room(self, space: str, name: str) -> Room:
         """Return a room that may get members on this node.
@@ -278,26 +333,27 @@ class Rooms(Speaking):
         if past.messages:
             self.io.deliver_before(connection)  # what was said before it joined, in other rooms
             said = [logged.publication.message for logged in past.messages]
-            connection.write_shared(SharedMessages(said))
+            places = [(past.position.epoch, logged.offset) for logged in past.messages]
+            connection.write_shared(SaidInRoom(room.name, said, places, ""))
         room.release(connection, past.position)
 
     def _leave(self, connection: Connection, name: str) -> None:
-        space = space_of(connection.entry)
-        for room in self._joined.get(connection, ()):
-            if room.name == name and room.space == space:
-                if room.is_pending:
-                    self.io.deliver_pending()  # it was said while the connection was a member
-                joined = self._joined[connection]
-                joined.remove(room)
-                self._several -= len(joined) == 1
-                if not joined:
-                    del self._joined[connection]
-                self._take_out(room, connection, lost=False)
-                return
+        room = self._room_of(connection, name)
+        if room is None:
+            return
+        if room.is_pending:
+            self.io.deliver_pending()  # it was said while the connection was a member
+        joined = self._joined[connection]
+        joined.remove(room)
+        self._several -= len(joined) == 1
+        if not joined:
+            del self._joined[connection]
+        self._take_out(room, connection, lost=False)
 
     def _take_out(self, room: Room, connection: Connection, *, lost: bool) -> None:
-        room.members.pop(connection, None)
-        room.waiting.pop(connection, None)
+        answers = room.forget(connection)
+        if answers is not None and not lost:
+            answers.say({"left": room.name})
         if room.people is not None:
             self._cards.forget(room, connection)
             room.people.leave(connection.id, self.io.loop if lost else None)
@@ -329,6 +385,7 @@ class Rooms(Speaking):
 
     def lost(self, connection: Connection) -> None:
         """Take a connection out of all its rooms: its socket is gone."""
+        self._wishes.forget(connection)
         joined = self._joined.pop(connection, None)
         if joined is not None:
             self._several -= len(joined) > 1
@@ -354,6 +411,9 @@ class Rooms(Speaking):
     ) -> None:
         for watcher in self.watchers:
             watcher(space, name, difference)
+        room = self._spaces.get(space, {}).get(name)
+        if room is not None:
+            self.tell_change(room, difference)
         if connection is not None:
             self._cards.tell(space, name, self.settings(space), difference, connection)
 

@@ -10,7 +10,7 @@ from ..backplane.base import Position
 from ..connection.connection import Connection
 from ..routes import Route
 from ..transports.loop import LoopIO
-from ..types import Callback
+from ..types import Callback, Wish
 from .face import History
 from .onloop import OnLoop
 from .outcome import Outcome
@@ -63,6 +63,9 @@ class ManagersRooms(OnLoop, ABC):
     @abstractmethod
     def enter(self, connection: Connection) -> None:
         """Put a connection that opens into the rooms of its route."""
+
+    def wished(self, connection: Connection, wish: Wish) -> None:
+        """Take what the client of a connection wants of a room; a kernel's server takes it."""
 
     @abstractmethod
     def join(self, connection: Connection, room: str) -> Outcome[None]:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..backplane.base import Change, Position, Publication
+from ..connection.answers import Answers
 from ..connection.connection import Connection
-from ..engine.shared import SharedMessages
+from ..engine.roomframes import SaidInRoom
 from .outcome import Outcome
 from .people import People
+from .watch import Watch
 
 _LOG = logging.getLogger("jupyter_wshandler")
 
@@ -48,9 +50,11 @@ class Room:
     """
 
     __slots__ = (
+        "_epoch",
         "_outcome_of",
         "_pending",
         "_put_off",
+        "by_wire",
         "channel",
         "members",
         "name",
@@ -76,7 +80,11 @@ class Room:
         self.members: dict[Connection, None] = {}
         self.waiting: dict[Connection, list[Item]] = {}
         """Members who are being told of what was said before, and what waits behind that."""
+        self.by_wire: dict[Connection, Watch | None] = {}
+        """Members whose clients have asked for it in `wsh.v1`: they hear of the room's end, and
+        with a `Watch` of who is in."""
         self.position = Position()
+        self._epoch = ""  # of what was delivered last
         self._pending: list[Item] = []
         self._put_off = put_off
         self._outcome_of = outcome_of
@@ -120,7 +128,8 @@ class Room:
         items, self._pending = self._pending, []
         if not items:
             return
-        shared = SharedMessages([item.publication.message for item in items])
+        shared = self._shared(items, self._epoch)
+        self._epoch = items[-1].position.epoch
         excluded = {item.publication.exclude for item in items if item.publication.exclude}
         held, delivered = self.waiting, 0
         missed = [0] * len(items)
@@ -152,8 +161,8 @@ class Room:
             if item.publication.exclude == connection.id:
                 missed[index] += 1
             else:
-                rest.append(item.publication.message)
-        is_open = connection.write_shared(SharedMessages(rest))
+                rest.append(item)
+        is_open = connection.write_shared(self._shared(rest, ""))
         if not is_open:  # then it counts for none, and is not missed by any
             for index, item in enumerate(items):
                 missed[index] -= item.publication.exclude == connection.id
@@ -171,6 +180,24 @@ class Room:
             place = item.position
             is_told = place.epoch == known.epoch and 0 < place.offset <= known.offset
             if not is_told and item.publication.exclude != connection.id:
-                rest.append(item.publication.message)
+                rest.append(item)
         if rest:
-            connection.write_shared(SharedMessages(rest))
+            connection.write_shared(self._shared(rest, known.epoch))
+
+    def hold(self, connection: Connection) -> None:
+        """Keep what is said from now on from a member, until `release`."""
+        self.waiting.setdefault(connection, [])
+
+    def _shared(self, items: list[Item], epoch: str) -> SaidInRoom:
+        """Return messages as clients get them that know of an epoch of the room's history."""
+        messages = [item.publication.message for item in items]
+        return SaidInRoom(self.name, messages, [item.position for item in items], epoch)
+
+    def forget(self, connection: Connection) -> Answers | None:
+        """Forget a member; return what its client is told by that it is out, where it wants to."""
+        self.members.pop(connection, None)
+        self.waiting.pop(connection, None)
+        if connection in self.by_wire:
+            del self.by_wire[connection]
+            return connection.chat_answers
+        return None

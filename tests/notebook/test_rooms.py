@@ -74,12 +74,43 @@ def test_who_speaks_wsh_v1_to_a_kernels_bot_gets_what_is_said_in_the_room_apart_
     with server.connect_sync("/nb/blue", subprotocols=["wsh.v1"]) as eve:
         assert json.loads(eve.recv(timeout=20))["wsh"] == "v1"
         first = [json.loads(eve.recv(timeout=20)) for _ in range(2)]
-        assert {"message": "earlier"} in first
-        assert all(set(frame) == {"message"} for frame in first)
+        earlier, opened = first
+        assert (earlier["message"], earlier["room"]) == ("earlier", "blue")
+        assert set(opened) == {"message"}
         eve.send('{"message": "order", "ask": 1}')
         said = [json.loads(eve.recv(timeout=20)) for _ in range(6)]
-    assert said[:4] == [{"message": str(number)} for number in range(1, 5)]
+    assert [frame.get("message") for frame in said[:4]] == ["1", "2", "3", "4"]
+    assert ["room" in frame for frame in said[:4]] == [False, True, False, True]
     assert said[4:] == [{"reply": "5", "of": 1}, {"end": 1, "how": "done"}]
+
+
+def test_who_speaks_wsh_v1_to_a_kernels_bot_catches_up_in_its_rooms_and_gets_into_no_others(
+    server, two
+):
+    def asks(socket, frame):
+        socket.send(json.dumps(frame))
+        return json.loads(socket.recv(timeout=20))
+
+    two[0].send("count earlier")
+    two[0].recv(timeout=20)
+    with server.connect_sync("/nb/blue", subprotocols=["wsh.v1"]) as eve:
+        assert json.loads(eve.recv(timeout=20))["wsh"] == "v1"
+        earlier, _ = (json.loads(eve.recv(timeout=20)) for _ in range(2))
+        since = {"epoch": earlier["epoch"], "offset": earlier["offset"] - 1}
+        joined = asks(eve, {"join": "blue", "since": since, "presence": True})
+        assert (joined["recovered"], joined["offset"]) == (True, earlier["offset"])
+        again, members = (json.loads(eve.recv(timeout=20)) for _ in range(2))
+        assert (again["message"], again["offset"]) == ("earlier", earlier["offset"])
+        assert sum(member["connections"] for member in members["members"]) == 3
+        assert asks(eve, {"join": "red"})["refused"] == "red"
+        assert asks(eve, {"leave": "blue"}) == {"left": "blue"}
+        two[0].send("count later")
+        assert two[0].recv(timeout=20) == "later"
+        assert asks(eve, {"join": "blue", "since": since})["recovered"] is True
+        assert [json.loads(eve.recv(timeout=20))["message"] for _ in range(2)] == [
+            "earlier",
+            "later",
+        ]
 
 
 def test_a_kernels_bot_joins_and_leaves_and_is_refused_what_the_server_refuses(two):

@@ -1,0 +1,69 @@
+"""What the server says of rooms in `wsh.v1`, encoded once for many; see `docs/protocol.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..types import Codec, Message
+from .envelope import EnvelopeCodec
+from .shared import SharedMessages
+
+
+class SaidInRoom(SharedMessages):
+    """Messages of one room: a client that speaks `wsh.v1` is told of which, and their numbers.
+
+    Args:
+        room: The room's name.
+        messages: The messages.
+        positions: The place of each in the room's history, as epoch and offset; offset 0 without.
+        epoch: The epoch that the clients know; where another one begins, they are told.
+    """
+
+    __slots__ = ("_epoch", "_positions", "_room")
+
+    def __init__(
+        self,
+        room: str,
+        messages: Sequence[Message],
+        positions: Sequence[tuple[str, int]],
+        epoch: str,
+    ) -> None:
+        super().__init__(messages)
+        self._room = room
+        self._positions = positions
+        self._epoch = epoch
+
+    def encoded(self, codec: Codec) -> tuple[Any, ...]:
+        """Return each message as the transport of one client writes it."""
+        if not isinstance(codec, EnvelopeCodec):
+            return super().encoded(codec)
+        known, frames = self._epoch, []
+        for message, (epoch, offset) in zip(self.messages, self._positions, strict=True):
+            place: dict[str, Any] = {"room": self._room}
+            if offset:
+                place["offset"] = offset
+                if epoch != known:
+                    place["epoch"] = known = epoch
+            frames.append(codec.encode_said(message, place))
+        return tuple(frames)
+
+
+class Envelopes(SharedMessages):
+    """Envelopes without a message, for many clients that all speak `wsh.v1`.
+
+    Args:
+        envelopes: What each says.
+    """
+
+    __slots__ = ("envelopes",)
+
+    def __init__(self, envelopes: Sequence[dict[str, Any]]) -> None:
+        super().__init__(())
+        self.envelopes = envelopes
+
+    def encoded(self, codec: Codec) -> tuple[Any, ...]:
+        """Return each as the transport of one client writes it; none for a plain one."""
+        if not isinstance(codec, EnvelopeCodec):
+            return ()
+        return tuple(codec.mark(envelope) for envelope in self.envelopes)
