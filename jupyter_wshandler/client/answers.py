@@ -40,6 +40,11 @@ class Coming:
         """
         return None if self._asked is None else self._asked.how
 
+    @property
+    def number(self) -> int:
+        """The question's number on its connection; 0 while it is not sent."""
+        return 0 if self._asked is None else self._asked.number
+
     def _check(self, asked: Asked) -> None:
         """Raise once where it has not ended well; but who has stopped it knows that."""
         first, self._over = not self._over, True

@@ -44,6 +44,11 @@ class Connected:
         return self._core.subprotocol
 
     @property
+    def speaks(self) -> bool:
+        """Whether the server says where answers end (`wsh.v1`), so that `ask` works."""
+        return self._core.speaks
+
+    @property
     def state(self) -> State:
         """Whether it is "open", "away" (lost, and being opened again) or "closed"."""
         return self._core.state

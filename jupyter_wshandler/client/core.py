@@ -70,6 +70,11 @@ class Core:
         return None if code is None else Closing(code, self._plain.close_reason or "", ours=False)
 
     @property
+    def speaks(self) -> bool:
+        """Whether `wsh.v1` is spoken."""
+        return self._line is not None
+
+    @property
     def speaking(self) -> Lifeline:
         """What speaks `wsh.v1`.
 

@@ -221,10 +221,15 @@ class ClientEnd:
         asked.streamed = said.get("streamed") is True
         asked.problem = {key: said[key] for key in ("error", "id", "retry_after") if key in said}
 
-    def lose(self, asked: Asked) -> None:
-        """End a question whose answer cannot come any more, as its connection is another one."""
+    def settle(self, asked: Asked, how: Ending) -> None:
+        """End a question of which the server says nothing more.
+
+        Args:
+            asked: It.
+            how: Where it was taken back "stopped", and `UNKNOWN` where its connection was lost.
+        """
         self.open.pop(asked.number, None)
-        asked.how = UNKNOWN
+        asked.how = how
 
     @property
     def unread(self) -> int:

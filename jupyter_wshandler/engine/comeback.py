@@ -1,7 +1,7 @@
 """A client's connection over as many sockets as it takes; no input or output.
 
-`ClientEnd` makes sense of what comes, and `ClientLine` counts it. This joins the two, and keeps what
-waits for a socket. Whoever drives it opens the sockets, and says when one was lost.
+`ClientEnd` makes sense of what comes, and `ClientLine` counts it. This joins the two, and keeps
+what waits for a socket. Whoever drives it opens the sockets, and says when one was lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..errors import QueueFull
 from ..types import Message
-from .asking import HEADER, SUBPROTOCOL, Asked, ClientEnd, object_of, stop_frame
+from .asking import HEADER, SUBPROTOCOL, UNKNOWN, Asked, ClientEnd, object_of, stop_frame
 from .clientline import ClientLine
 from .joined import Joined, leave_frame
 
@@ -107,7 +107,7 @@ class ClientLife:
         waiting = {one.asked.number for one in self._queue if one.asked is not None}
         for asked in list(self.end.open.values()):
             if asked.number not in waiting:
-                self.end.lose(asked)
+                self.end.settle(asked, UNKNOWN)
 
     def opened(self, frame: Message) -> Welcome:
         """Take the first frame of a new socket.
@@ -200,8 +200,7 @@ class ClientLife:
             if one.asked is asked:
                 # The bot has not heard of it.
                 self._queue.remove(one)
-                self.end.open.pop(asked.number, None)
-                asked.how = "stopped"
+                self.end.settle(asked, "stopped")
                 return None
         if self._line.resumes:
             self._stops[asked.number] = None

@@ -1,8 +1,8 @@
 """A server that speaks `wsh.v1` with resume and rooms, written from its description, and breaks.
 
 `Peer` is the server's half of one connection, without input and output; `BreakingServer` serves
-peers on loopback, in a thread, and loses connections when a test wants it to. It shares no code with
-the package: what both misunderstand alike would not be seen.
+peers on loopback, in a thread, and loses connections when a test wants it to. It shares no code
+with the package, so that a misunderstanding of the one is seen by the other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import websockets.asyncio.server
 from websockets.exceptions import ConnectionClosed
 
 RETURNS = (1001, 1006, 4900)
+
+SECONDS = 60
+"""For what takes a moment, on a machine that has other things to do."""
 
 
 class Peer:
@@ -194,6 +197,7 @@ class BreakingServer:
         self.status = 503
         self.asked_for: Callable[[Peer, dict[str, Any]], None] | None = None
         self._sockets: dict[Any, Peer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
 
     # ---- what tests do, from any thread --------------------------------------------------------
@@ -203,12 +207,14 @@ class BreakingServer:
         self.run(lambda: [socket.transport.abort() for socket in self._sockets])
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close every socket as a server does."""
+        """Close every socket as a server does: nobody comes back to what it was."""
 
-        async def close() -> None:
-            await asyncio.gather(*(socket.close(code, reason) for socket in list(self._sockets)))
+        def close() -> None:
+            for socket, peer in self._sockets.items():
+                peer.secret = "ended-" * 3
+                self._closing.add(asyncio.create_task(socket.close(code, reason)))
 
-        asyncio.run_coroutine_threadsafe(close(), self._loop).result(20)
+        self.run(close)
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call a function in the server's thread, and send what was said meanwhile."""
@@ -218,7 +224,7 @@ class BreakingServer:
             self._flush()
             return found
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(SECONDS)
 
     @property
     def connected(self) -> int:
@@ -237,7 +243,7 @@ class BreakingServer:
 
     def wait(self) -> None:
         """Wait until it listens."""
-        assert self._ready.wait(20)
+        assert self._ready.wait(SECONDS)
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
@@ -247,7 +253,9 @@ class BreakingServer:
             0,
             subprotocols=["wsh.v1"],
             process_request=self._admit,
-            close_timeout=1,
+            open_timeout=SECONDS,
+            ping_interval=None,
+            close_timeout=5,
         )
         self.port = server.sockets[0].getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}/bot"
@@ -265,7 +273,8 @@ class BreakingServer:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(0.005)
+            streams = any(peer.streams for peer in self.peers)
+            await asyncio.sleep(0.005 if streams else 0.05)
             for peer in self.peers:
                 peer.tick()
             self._flush()
@@ -314,7 +323,7 @@ class BreakingServer:
             async for frame in socket:
                 peer.receive(frame)
                 since += 1
-                if since % 64 == 0 or frame == b"ack please":
+                if since % 64 == 0:
                     peer.acknowledge()
                 self._flush()
         except ConnectionClosed:
@@ -322,7 +331,7 @@ class BreakingServer:
         finally:
             self._sockets.pop(socket, None)
             if socket.close_code not in RETURNS:
-                peer.secret = "ended"  # nobody comes back to it
+                peer.secret = "ended-" * 3  # nobody comes back to it
 
 
 @contextlib.contextmanager
@@ -336,4 +345,4 @@ def breaking_server() -> Iterator[BreakingServer]:
         yield server
     finally:
         server.stop()
-        thread.join(20)
+        thread.join(SECONDS)
