@@ -220,16 +220,18 @@ class Connector:
             life = ClientLife(habits.make_end(""), resume=habits.resume, **limits)
         socket, first = await self._dial(endpoint, life.offers if life else [])
         if life is None or first is None or confirmed_by(first) is None:
-            return Core(socket, endpoint.url, first=first)
+            return Core(socket, endpoint.url, first=first, ping=PING if life else 0)
         life.opened(first)
-        dialer = Dialer(self._dial_again, habits.reconnect, habits.on_state)
+        dialer = Dialer(self._dial_again, habits.reconnect, PING, habits.on_state)
         return Core(socket, endpoint.url, Lifeline(socket, life, dialer, endpoint.shown))
 
     async def _dial(
         self, endpoint: Endpoint, offers: Sequence[str]
     ) -> tuple[AsyncSocket, Message | None]:
         """Open a socket; return it, and the first frame where one that says `wsh.v1` is due."""
-        options = {**self._options, "subprotocols": list(offers)} if offers else self._options
+        options = self._options
+        if offers:  # `keep_alive` sends the pings
+            options = {**options, "subprotocols": list(offers), "ping_interval": None}
         socket = await open_async(endpoint, options)
         if not offers or socket.subprotocol != SUBPROTOCOL:
             return socket, None

@@ -16,6 +16,7 @@ from ..errors import RoomRefused
 from ..types import Message, Sendable
 from .answers import ended, next_value
 from .ends import Closing, translated
+from .keepalive import keep_alive
 from .lifeline import Lifeline
 from .states import State
 
@@ -31,6 +32,7 @@ class Core:
         url: Its URL; it holds no token.
         line: What speaks `wsh.v1` for it; None where the frames are plain.
         first: A plain frame that was read already.
+        ping: Seconds between pings that are sent here; 0 where that is done elsewhere.
     """
 
     def __init__(
@@ -39,11 +41,17 @@ class Core:
         url: str,
         line: Lifeline | None = None,
         first: Message | None = None,
+        ping: float = 0.0,
     ) -> None:
         self._plain = socket
         self.url = url
         self._line = line
         self._first = first
+        self._pings: asyncio.Task[None] | None = None
+        if ping:
+            self._pings = asyncio.create_task(
+                keep_alive(socket, ping, lambda: False), name="wshandler client pings"
+            )
 
     @property
     def _socket(self) -> AsyncSocket:
@@ -237,8 +245,10 @@ class Core:
         try:
             await self._plain.close(code, reason)
         finally:
-            reader.cancel()
-            await asyncio.wait([reader])
+            tasks = [reader, self._pings] if self._pings is not None else [reader]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _drain(self) -> None:
         from websockets.exceptions import ConcurrencyError, ConnectionClosed

@@ -16,6 +16,7 @@ from ..engine.resuming import COMES_BACK
 from ..errors import ConnectError, HandshakeRefused, ServerNotFound
 from ..types import CloseCode, Message
 from .ends import Closing, Ended, closing_of
+from .keepalive import keep_alive
 from .reading import Take, Waiters
 from .states import Change, Event, OnState, State
 
@@ -44,11 +45,13 @@ class Dialer:
     Args:
         dial: Opens a socket with these offers; returns it, and the server's first frame.
         reconnect: Whether it is used.
+        ping: Seconds between two pings, and for the answer to one.
         on_state: Is told of changes.
     """
 
     dial: Callable[[list[str]], Awaitable[tuple[AsyncSocket, Message]]]
     reconnect: bool = True
+    ping: float = 20.0
     on_state: OnState | None = None
 
 
@@ -146,13 +149,13 @@ class Lifeline:
         """Have an answer stopped."""
         from websockets.exceptions import ConnectionClosed as SocketClosed
 
-        frame = self.life.stop(asked)
+        socket, frame = self.socket, self.life.stop(asked)
         self._waiters.notify()
         if frame is not None:
             try:
-                await self.socket.send(frame)
+                await socket.send(frame)
             except SocketClosed:
-                await self._decision(self.socket)
+                await self._decision(socket)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it, and wait for the server's answer."""
@@ -214,6 +217,10 @@ class Lifeline:
         socket, life, loop = self.socket, self.life, asyncio.get_running_loop()
         due_at = 0.0
         self._waiters.begin()
+        pings = asyncio.create_task(
+            keep_alive(socket, self._dialer.ping, lambda: self.is_held),
+            name=f"wshandler client pings {self._name}",
+        )
         try:
             while True:
                 await self._waiters.may_read()
@@ -233,6 +240,8 @@ class Lifeline:
                     self._wake.set()
         except SocketClosed as error:
             return closing_of(error, socket)
+        finally:
+            pings.cancel()
 
     async def _come_back(self, closing: Closing) -> str:
         """Open the connection again; return why that cannot be, or nothing where it is open."""

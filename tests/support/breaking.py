@@ -197,7 +197,7 @@ class BreakingServer:
         self.status = 503
         self.asked_for: Callable[[Peer, dict[str, Any]], None] | None = None
         self._sockets: dict[Any, Peer] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
 
     # ---- what tests do, from any thread --------------------------------------------------------
@@ -212,7 +212,7 @@ class BreakingServer:
         def close() -> None:
             for socket, peer in self._sockets.items():
                 peer.secret = "ended-" * 3
-                self._closing.add(asyncio.create_task(socket.close(code, reason)))
+                self._tasks.add(asyncio.create_task(socket.close(code, reason)))
 
         self.run(close)
 
@@ -285,10 +285,9 @@ class BreakingServer:
             for frame in out:
                 if socket.transport.is_closing():
                     break
-                # The writing itself does not wait; only its flow control would.
-                with contextlib.suppress(StopIteration, ConnectionClosed):
-                    coroutine = socket.send(frame)
-                    coroutine.send(None)
+                task = asyncio.create_task(_put(socket, frame))  # they begin in this order
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def _peer_for(self, offer: str) -> Peer:
         words = offer.split(".")
@@ -332,6 +331,11 @@ class BreakingServer:
             self._sockets.pop(socket, None)
             if socket.close_code not in RETURNS:
                 peer.secret = "ended-" * 3  # nobody comes back to it
+
+
+async def _put(socket: Any, frame: str | bytes) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await socket.send(frame)
 
 
 @contextlib.contextmanager
