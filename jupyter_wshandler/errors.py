@@ -18,6 +18,7 @@
     ├── ConnectError          the client cannot open a connection
     │   └── HandshakeRefused      ... because the server answers with an HTTP status
     ├── AnswerFailed          an answer that a client has asked for has not ended well
+    ├── QueueFull             too much waits for a client's connection that is lost
     ├── RequestRefused        a server's REST API answers with an HTTP status that is no success
     └── ServerNotFound        the client does not know which server is meant
 """
@@ -165,7 +166,8 @@ class AnswerFailed(WSHandlerError):
 
     Args:
         message: What has happened, and what to do.
-        how: "failed" (its callback has raised), "refused" (the route's `ratelimit`) or "stopped".
+        how: "failed" (its callback has raised), "refused" (the route's `ratelimit`), "stopped", or
+            "unknown" (the connection was lost, and with it the answer).
         id: Names the failure in the server's log; empty where there is none.
         retry_after: Seconds until a refused message might pass; None where that is not known.
     """
@@ -177,6 +179,10 @@ class AnswerFailed(WSHandlerError):
         self.id = id
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class QueueFull(WSHandlerError):
+    """The refusal of a message by a client whose connection is lost, as too many wait for it."""
 
 
 class RequestRefused(WSHandlerError):

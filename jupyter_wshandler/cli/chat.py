@@ -6,8 +6,8 @@ import sys
 
 from ..client.connector import connect
 from ..client.running import running_servers
-from ..engine.asking import SUBPROTOCOL
 from ..errors import ConnectError, HandshakeRefused, ServerNotFound
+from .breaks import Breaks, Heard
 from .conversation import INTERRUPTED, Conversation
 from .words import complain, no_server, of_the_command_line
 
@@ -29,9 +29,10 @@ def chat(target: str, *, url: str = "", token: str | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        breaks = Breaks()
         connector = connect(
-            target, server=url or None, token=token, subprotocols=[SUBPROTOCOL], max_size=None
-        )
+            target, server=url or None, token=token, max_size=None, on_state=breaks.changed
+        ).heard_by(Heard)
         client = connector.open()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -43,4 +44,4 @@ def chat(target: str, *, url: str = "", token: str | None = None) -> int:
         return complain(of_the_command_line(str(error)))
     except ValueError as error:
         return complain(of_the_command_line(str(error)), 2)
-    return Conversation(client, connector).hold()
+    return Conversation(client, connector, breaks).hold()

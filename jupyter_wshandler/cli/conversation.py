@@ -14,20 +14,18 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from ..client.answers import Answer
 from ..client.client import Client
 from ..client.connector import Connector
-from ..engine.asking import LAST, SUBPROTOCOL, confirmed_by, message_frame, stop_frame
-from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, ServerNotFound
-from ..types import Message
+from ..engine.asking import UNKNOWN
+from ..errors import ConnectError, ConnectionClosed, HandshakeRefused, QueueFull, ServerNotFound
+from .breaks import BACK, Breaks
 from .terminal import BOT, Terminal
 from .transcript import Ended, Transcript, harmless
 from .words import of_the_command_line
 
 LOOK = 0.25
 """Seconds between two looks whether a key was pressed, where the system does not say so itself."""
-
-CONFIRM = 3.0
-"""Seconds for the server's first frame, where it says where answers end."""
 
 QUIET = 1.0
 """Seconds of silence after which a server that does not say where answers end has answered."""
@@ -54,11 +52,17 @@ ENDS_WELL = (1000, 1001, 1005)
 
 
 class _Closed:
-    """The end of the connection, as it is told."""
+    """The end of the connection, as it is told.
 
-    def __init__(self, error: ConnectionClosed) -> None:
+    Args:
+        error: What says so.
+        speaks: Whether it was one of `wsh.v1`, which comes back by itself where that can be.
+    """
+
+    def __init__(self, error: ConnectionClosed, *, speaks: bool = False) -> None:
         self.code = error.code or 1006
         self.reason = error.reason
+        self.again = self.code in AGAIN and (not speaks or self.code == 1011)
 
     def __str__(self) -> str:
         said = f"{self.code} {self.reason}".rstrip()
@@ -71,9 +75,10 @@ class Conversation:
     Args:
         client: The open connection.
         connector: What opens another one, where it is lost.
+        breaks: Says what becomes of it.
     """
 
-    def __init__(self, client: Client, connector: Connector) -> None:
+    def __init__(self, client: Client, connector: Connector, breaks: Breaks) -> None:
         self._client = client
         self._connector = connector
         self._chats = False  # whether the server says where answers end
@@ -86,13 +91,14 @@ class Conversation:
         self._waiting = False  # for a line to say
         self._interrupts = 0  # Ctrl-C that nobody has taken yet
         self._lock = threading.RLock()  # who writes, and whether a line is waited for
-        self._number = 0
+        self._answer: Answer | None = None
         self._failures = 0
         self._said = 0  # what the bot had said before this message
         self._silent = False  # a message has got no answer: the next is not waited for as long
         self._tries = 0  # to connect again, since something was said
         prefix = BOT if self._shown else ""
         self._transcript = Transcript(self._terminal.write, prefix, chats=self._chats)
+        breaks.say = self._say_between
 
     def hold(self) -> int:
         """Talk until somebody ends it; return the exit code."""
@@ -117,21 +123,13 @@ class Conversation:
             signal.signal(signal.SIGINT, before)
 
     def _listen(self) -> None:
-        first: Message | None = None
-        if self._client.subprotocol == SUBPROTOCOL:
-            with contextlib.suppress(TimeoutError, ConnectionClosed):
-                first = self._client.recv(CONFIRM)
-        # A proxy may have agreed to what the server behind it does not speak.
-        self._chats = first is not None and confirmed_by(first) is not None
-        self._transcript.chats = self._chats
-        if first is not None and not self._chats:
-            self._transcript.receive(first)
+        self._chats = self._transcript.chats = self._client.speaks
         self._reader = threading.Thread(target=self._read, name="wshandler chat", daemon=True)
         self._reader.start()
 
     def _connect_again(self) -> bool:
         """Connect again after an end that need not be one; return whether it has worked."""
-        if self._closed is None or self._closed.code not in AGAIN:
+        if self._closed is None or not self._closed.again:
             return False
         self._reader.join(1)
         while self._tries < TRIES:
@@ -154,8 +152,8 @@ class Conversation:
             with contextlib.suppress(Exception):
                 self._client.close()
             self._client, self._closed, self._events = client, None, SimpleQueue()
-            self._number = 0
-            self._say("[connected again]")
+            self._answer = None
+            self._say(BACK)
             self._listen()
             return True
         self._say("[cannot connect again]")
@@ -167,15 +165,18 @@ class Conversation:
         for line in self._lines():
             self._interrupts = self._tries = 0
             self._said = self._transcript.shown
-            self._number = self._number % LAST + 1
             try:
                 if self._chats:
-                    self._client.send(message_frame(line, self._number))
+                    self._answer = self._client.stream(line)
                 else:
                     self._client.send(line)
             except ConnectionClosed as error:
-                self._closed = self._closed or _Closed(error)
+                self._closed = self._closed or _Closed(error, speaks=self._chats)
                 return self._ended_early()
+            except QueueFull as error:
+                self._failures += not self._typing
+                self._say(f"[not sent: {error}]")
+                continue
             code = self._hear_out()
             if code is not None:
                 return code
@@ -225,7 +226,7 @@ class Conversation:
                 self._check_answered(PATIENCE)
                 return None
             if isinstance(event, Ended):
-                if event.number == self._number:
+                if self._answer is not None and event.number == self._answer.number:
                     code = self._hear_late() if self._is_unanswered(event) else self._judge(event)
                     return INTERRUPTED if stopped and not self._typing else code
             elif isinstance(event, _Closed):
@@ -239,8 +240,8 @@ class Conversation:
                 return INTERRUPTED if not self._typing else 0
             else:
                 stopped, self._interrupts = True, 0
-                with contextlib.suppress(ConnectionClosed):
-                    self._client.send(stop_frame(self._number))
+                if self._answer is not None:
+                    self._answer.stop()
 
     def _is_unanswered(self, event: Ended) -> bool:
         return not self._typing and event.how == "done" and self._transcript.shown == self._said
@@ -278,6 +279,8 @@ class Conversation:
             return None if self._typing else INTERRUPTED
         if event.how == "refused":
             self._say("[refused: too many messages for this route's ratelimit]")
+        elif event.how == UNKNOWN:
+            self._say("[the answer is lost; the bot may have handled the message, or not]")
         elif event.how == "failed":
             self._say("[failed; the server's log or the bot's cell has the error]")
         self._failures += not self._typing and event.how != "done"
@@ -298,7 +301,7 @@ class Conversation:
         return self._closed is not None and self._closed.code not in ENDS_WELL
 
     def _ended_early(self) -> int:
-        again = self._typing and self._closed is not None and self._closed.code in AGAIN
+        again = self._typing and self._closed is not None and self._closed.again
         self._say(f"{self._closed}" + _after(self._closed, again))
         return 0 if self._typing and not self._unwell() else 1
 
@@ -333,7 +336,7 @@ class Conversation:
                 if ended is not None:
                     self._events.put(ended)
         except ConnectionClosed as error:
-            closed = _Closed(error)
+            closed = _Closed(error, speaks=self._chats)
         except OSError:
             self._events.put("gone")
             self._wake()
@@ -356,6 +359,16 @@ class Conversation:
         main = threading.main_thread().ident
         if hasattr(signal, "pthread_kill") and main is not None:
             signal.pthread_kill(main, signal.SIGINT)
+
+    def _say_between(self, sentence: str) -> None:
+        """Write a sentence from another thread, also while somebody types."""
+        with self._lock:
+            prompting = self._waiting and self._shown
+            if prompting and not self._transcript.in_line:
+                self._terminal.leave_prompt()
+            self._say(sentence)
+            if prompting:
+                self._terminal.prompt_again()
 
     def _say(self, sentence: str) -> None:
         """Write a sentence of our own, on a line of its own."""

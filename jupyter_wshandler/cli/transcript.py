@@ -22,8 +22,8 @@ _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\
 
 
 class Ended(NamedTuple):
-    """The end of one answer: which message it was for, and "done", "stopped", "failed" or
-    "refused".
+    """The end of one answer: which message it was for, and "done", "stopped", "failed",
+    "refused", or "unknown" where it was lost with its connection.
     """
 
     number: int
@@ -55,16 +55,16 @@ class Transcript:
         """Whether a line is begun and not ended."""
         return self._open is not None
 
-    def receive(self, frame: Message) -> Ended | None:
-        """Write one frame; return the end of an answer, where it is one."""
-        if not self.chats:
+    def receive(self, frame: Message | dict[str, Any]) -> Ended | None:
+        """Write one frame, or what it holds; return the end of an answer, where it is one."""
+        if not self.chats and not isinstance(frame, dict):
             self._show(frame, PLAIN)
             return None
         if isinstance(frame, bytes):
             number = int.from_bytes(frame[:4], "big", signed=True)
             self._show(frame[4:], number)
             return None
-        envelope = json.loads(frame)
+        envelope = frame if isinstance(frame, dict) else json.loads(frame)
         if "message" in envelope:
             self._show(envelope["message"], PLAIN)
         elif "reply" in envelope:

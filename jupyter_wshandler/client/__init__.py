@@ -10,14 +10,20 @@ if TYPE_CHECKING:
     from .answers import Answer, AsyncAnswer
     from .client import AsyncClient, Client
     from .connector import Connector, connect
+    from .rooms import AsyncRoom, Member, Room
+    from .states import Change
 
 __all__ = [
     "Answer",
     "AnswerFailed",
     "AsyncAnswer",
     "AsyncClient",
+    "AsyncRoom",
+    "Change",
     "Client",
     "Connector",
+    "Member",
+    "Room",
     "connect",
 ]
 
@@ -26,8 +32,12 @@ _HOMES = {
     "AnswerFailed": "..errors",
     "AsyncAnswer": ".answers",
     "AsyncClient": ".client",
+    "AsyncRoom": ".rooms",
+    "Change": ".states",
     "Client": ".client",
     "Connector": ".connector",
+    "Member": ".rooms",
+    "Room": ".rooms",
     "connect": ".connector",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
-from ..engine.asking import Asked, How
+from ..engine.asking import Asked, Ending
 
 
 def next_value(asked: Asked) -> tuple[tuple[Any, ...]] | None:
@@ -33,9 +33,17 @@ class Coming:
         self._over = False  # nobody wants more of it
 
     @property
-    def how(self) -> How | None:
-        """How it has ended: "done", "stopped", "failed", "refused"; None while it has not."""
+    def how(self) -> Ending | None:
+        """How it has ended; None while it has not.
+
+        "done", "stopped", "failed", "refused", or "unknown" where it was lost with the connection.
+        """
         return None if self._asked is None else self._asked.how
+
+    @property
+    def number(self) -> int:
+        """The question's number on its connection; 0 while it is not sent."""
+        return 0 if self._asked is None else self._asked.number
 
     def _check(self, asked: Asked) -> None:
         """Raise once where it has not ended well; but who has stopped it knows that."""

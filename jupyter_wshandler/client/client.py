@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from contextlib import suppress
+import weakref
+from collections.abc import Coroutine
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from ..engine.asking import Asked, stop_frame
 from ..engine.frames import check_close
 from ..errors import ConnectionClosed
 from ..types import CloseCode, Message, Sendable
-from .answers import Answer, AsyncAnswer, ended, next_value
-from .connected import DEFAULT, ENDED, Connected, Timeout, decoded
-from .reading import AsyncReading, SyncReading
+from .answers import Answer, AsyncAnswer
+from .connected import DEFAULT, Connected, Timeout, decoded
+from .core import Core
+from .ends import Closing, closed
+from .loopthread import LoopThread
+from .rooms import AsyncRoom, Room, Since, wanted
 
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection as AsyncSocket
-    from websockets.sync.client import ClientConnection as SyncSocket
+T = TypeVar("T")
 
 
 class Client(Connected):
     """A connection to a route that waits for each step; what ``with connect(...)`` gives.
 
-    Attributes:
-        url: The socket's URL; it holds no token.
+    Args:
+        core: The connection.
         timeout: Seconds that `recv` waits by default, or None for no limit.
+        thread: Where the connection lives; it ends with it.
     """
 
-    _socket: SyncSocket
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._reading = None if self._end is None else SyncReading(self._socket, self._end)
-        self._sending = threading.Lock()
+    def __init__(self, core: Core, timeout: float | None, thread: LoopThread) -> None:
+        super().__init__(core, timeout)
+        self._thread = thread
+        # Whoever forgets to close it leaves no thread behind.
+        weakref.finalize(self, thread.end, wait=False).atexit = False
 
     def send(self, message: Sendable, binary: bool | None = None) -> None:
         """Send one message; waits for as long as the server has no room for it.
+
+        While the connection is lost it is kept, and sent when that is back.
 
         Args:
             message: str (text), bytes (binary), or what has a JSON form, as for
@@ -47,11 +48,10 @@ class Client(Connected):
 
         Raises:
             ConnectionClosed: The connection is closed.
+            QueueFull: It is lost, and as much waits for it as may.
             TypeError: The message is None, or holds what has no JSON form.
         """
-        frame = self._framed(message, binary)
-        with self._translated():
-            self._socket.send(frame)
+        self._call(self._core.send(message, binary))
 
     def recv(self, timeout: Timeout = DEFAULT) -> Message:
         """Return the next message.
@@ -63,12 +63,12 @@ class Client(Connected):
             ConnectionClosed: The connection is closed, and all messages were taken.
             TimeoutError: None came in time; the connection stays open.
         """
-        wait = self._wait(timeout)
-        with self._translated(wait):
-            if self._reading is not None:
-                return self._reading.until(self._next_message, wait)
-            first, self._first = self._first, None
-            return self._socket.recv(wait) if first is None else first
+        found = self._core.recv_now()
+        if found is None:
+            return self._call(self._core.recv(self._wait(timeout)))
+        if self._core.is_held and not self._thread.is_over:
+            self._thread.soon(self._core.taken)
+        return found[0]
 
     def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
         """Return what the next message holds as JSON; raise as `recv`, and ValueError."""
@@ -89,21 +89,14 @@ class Client(Connected):
             binary: As for `send`.
 
         Raises:
-            AnswerFailed: The callback has failed, the message was refused, or `stop` was called.
+            AnswerFailed: The callback has failed, the message was refused, `stop` was called, or
+                the answer was lost with its connection.
             ConnectionClosed: The connection is closed.
+            QueueFull: See `send`.
             TimeoutError: The answer did not end in time.
             RuntimeError: The server does not speak `wsh.v1`.
         """
-        asked = self._begin(message, binary)
-        assert self._reading is not None
-        wait = self._wait(timeout)
-        try:
-            with self._translated(wait):
-                self._reading.until(partial(ended, asked), wait)
-        except BaseException:
-            self._give_up(asked)
-            raise
-        return asked.result()
+        return self._call(self._core.ask(message, binary, self._wait(timeout)))
 
     def stream(
         self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
@@ -117,37 +110,41 @@ class Client(Connected):
 
         Raises:
             ConnectionClosed: The connection is closed.
+            QueueFull: See `send`.
             RuntimeError: The server does not speak `wsh.v1`.
         """
-        take = partial(self._take, self._wait(timeout))
-        return Answer(self._begin(message, binary), take, self._stop)
+        core, wait = self._core, self._wait(timeout)
+        asked = self._call(core.begin(message, binary))
+        return Answer(
+            asked,
+            lambda asked: self._call(core.take(wait, asked)),
+            lambda asked: self._call_unless_over(core.stop(asked)),
+        )
 
     def stop(self) -> None:
         """Have the bot stop all answers that were asked for and have not ended."""
-        self._stop(None)
+        self._call_unless_over(self._core.stop(None))
 
-    def _begin(self, message: Sendable, binary: bool | None) -> Asked:
-        # Together, as the numbers must leave in their order.
-        with self._translated(), self._sending:
-            asked, frame = self._ask(message, binary)
-            self._socket.send(frame)
-        return asked
+    def join(self, room: str, since: Since = None, *, presence: bool = False) -> Room:
+        """Join a room of the route's, and return it.
 
-    def _take(self, wait: float | None, asked: Asked) -> tuple[Any, ...]:
-        assert self._reading is not None
-        with self._translated(wait):
-            return self._reading.until(partial(next_value, asked), wait)
+        After a break in which the connection could not be kept it is joined again, and what was
+        missed comes where the room has a history; `recovered` says whether that was all.
 
-    def _stop(self, asked: Asked | None) -> None:
-        for one in self._under_way(asked):
-            with self._translated():
-                self._socket.send(stop_frame(one.number))
+        Args:
+            room: Its name.
+            since: Epoch and offset after which nothing may be missed, as `Room.since` has it.
+            presence: Whether to know who is there.
 
-    def _give_up(self, asked: Asked) -> None:
-        with suppress(ConnectionClosed):
-            self._stop(asked)
-        if self._end is not None:
-            self._end.forget(asked)
+        Raises:
+            RoomRefused: The route does not let this connection in.
+            ConnectionClosed: The connection is closed.
+            TimeoutError: The server has not answered within `timeout`.
+            RuntimeError: The server does not speak `wsh.v1`.
+        """
+        joined = wanted(room, since, presence)
+        self._call(self._core.join(joined, self.timeout))
+        return Room(self._core, joined, self.timeout, self._call)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection and wait for the server's answer; do nothing if it is closed.
@@ -160,19 +157,24 @@ class Client(Connected):
             ValueError: The code may not be sent, or the reason is too long.
         """
         check_close(code, reason)
-        # What nobody has read stands before the server's answer, and the library reads on only
-        # as its queue is emptied.
-        reader = threading.Thread(target=self._drain, name="wshandler client close", daemon=True)
-        reader.start()
-        self._socket.close(code, reason)
-        reader.join()
+        try:
+            self._call_unless_over(self._core.close(code, reason))
+        finally:
+            self._thread.end()
 
-    def _drain(self) -> None:
-        from websockets.exceptions import ConcurrencyError, ConnectionClosed
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine where the connection lives."""
+        if self._thread.is_over:
+            coroutine.close()
+            closing = self._core.closing or Closing(CloseCode.ABNORMAL, "", ours=True)
+            raise closed(self.url, closing)
+        return self._thread.call(coroutine)
 
-        with suppress(ConnectionClosed, ConcurrencyError):
-            while True:
-                self._socket.recv()
+    def _call_unless_over(self, coroutine: Coroutine[Any, Any, T]) -> T | None:
+        if self._thread.is_over:
+            coroutine.close()
+            return None
+        return self._thread.call(coroutine)
 
     def __iter__(self) -> Client:
         """Return the messages one by one, however long each takes, until the end."""
@@ -182,7 +184,7 @@ class Client(Connected):
         try:
             return self.recv(None)
         except ConnectionClosed as error:
-            if error.code in ENDED:
+            if self._ends_well(error):
                 raise StopIteration from None
             raise
 
@@ -199,34 +201,15 @@ class Client(Connected):
 
 
 class AsyncClient(Connected):
-    """A connection to a route on an event loop; the same words as `Client`, awaited.
-
-    Attributes:
-        url: The socket's URL; it holds no token.
-        timeout: Seconds that `recv` waits by default, or None for no limit.
-    """
-
-    _socket: AsyncSocket
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._reading = None if self._end is None else AsyncReading(self._socket, self._end)
+    """A connection to a route on an event loop; the same words as `Client`, awaited."""
 
     async def send(self, message: Sendable, binary: bool | None = None) -> None:
         """Send one message; see `Client.send`."""
-        await self._send(self._framed(message, binary))
+        await self._core.send(message, binary)
 
     async def recv(self, timeout: Timeout = DEFAULT) -> Message:
         """Return the next message; see `Client.recv`."""
-        wait = self._wait(timeout)
-        with self._translated(wait):
-            if self._reading is not None:
-                return await self._reading.until(self._next_message, wait)
-            if self._first is not None:
-                first, self._first = self._first, None
-                return first
-            async with asyncio.timeout(wait):
-                return await self._socket.recv()
+        return await self._core.recv(self._wait(timeout))
 
     async def recv_json(self, timeout: Timeout = DEFAULT) -> Any:
         """Return what the next message holds as JSON; see `Client.recv_json`."""
@@ -236,71 +219,29 @@ class AsyncClient(Connected):
         self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
     ) -> Any:
         """Send a message and return its answer; see `Client.ask`."""
-        asked, frame = self._ask(message, binary)
-        assert self._reading is not None
-        wait = self._wait(timeout)
-        try:
-            await self._send(frame)
-            with self._translated(wait):
-                await self._reading.until(partial(ended, asked), wait)
-        except BaseException:
-            await self._give_up(asked)
-            raise
-        return asked.result()
+        return await self._core.ask(message, binary, self._wait(timeout))
 
     def stream(
         self, message: Sendable, timeout: Timeout = DEFAULT, *, binary: bool | None = None
     ) -> AsyncAnswer:
         """Send a message and return its answer while it comes; see `Client.stream`."""
-        begin = partial(self._begin, message, binary)
-        return AsyncAnswer(begin, partial(self._take, self._wait(timeout)), self._stop)
+        begin = partial(self._core.begin, message, binary)
+        take = partial(self._core.take, self._wait(timeout))
+        return AsyncAnswer(begin, take, self._core.stop)
 
     async def stop(self) -> None:
         """Have the bot stop all answers that have not ended; see `Client.stop`."""
-        await self._stop(None)
+        await self._core.stop(None)
 
-    async def _begin(self, message: Sendable, binary: bool | None) -> Asked:
-        asked, frame = self._ask(message, binary)
-        await self._send(frame)
-        return asked
-
-    async def _send(self, frame: Message) -> None:
-        with self._translated():
-            await self._socket.send(frame)
-
-    async def _take(self, wait: float | None, asked: Asked) -> tuple[Any, ...]:
-        assert self._reading is not None
-        with self._translated(wait):
-            return await self._reading.until(partial(next_value, asked), wait)
-
-    async def _stop(self, asked: Asked | None) -> None:
-        for one in self._under_way(asked):
-            await self._send(stop_frame(one.number))
-
-    async def _give_up(self, asked: Asked) -> None:
-        # Whoever was cancelled must not wait for a server that takes nothing any more.
-        with suppress(ConnectionClosed, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._stop(asked)
-        if self._end is not None:
-            self._end.forget(asked)
+    async def join(self, room: str, since: Since = None, *, presence: bool = False) -> AsyncRoom:
+        """Join a room of the route's, and return it; see `Client.join`."""
+        joined = wanted(room, since, presence)
+        await self._core.join(joined, self.timeout)
+        return AsyncRoom(self._core, joined, self.timeout)
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection; see `Client.close`."""
-        check_close(code, reason)
-        reader = asyncio.create_task(self._drain(), name="wshandler client close")
-        try:
-            await self._socket.close(code, reason)
-        finally:
-            reader.cancel()
-            await asyncio.wait([reader])
-
-    async def _drain(self) -> None:
-        from websockets.exceptions import ConcurrencyError, ConnectionClosed
-
-        with suppress(ConnectionClosed, ConcurrencyError):
-            while True:
-                await self._socket.recv()
+        await self._core.close(code, reason)
 
     def __aiter__(self) -> AsyncClient:
         """Return the messages one by one, however long each takes, until the end."""
@@ -310,7 +251,7 @@ class AsyncClient(Connected):
         try:
             return await self.recv(None)
         except ConnectionClosed as error:
-            if error.code in ENDED:
+            if self._ends_well(error):
                 raise StopAsyncIteration from None
             raise
 

@@ -18,23 +18,42 @@ import functools
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from ..engine.asking import SUBPROTOCOL, ClientEnd, confirmed_by
+from ..engine.comeback import ClientLife
+from ..errors import ConnectError
 from ..types import Message
 from .client import AsyncClient, Client
-from .opening import open_async, open_sync
+from .core import Core
+from .lifeline import Dialer, Lifeline
+from .loopthread import LoopThread
+from .opening import open_async
+from .states import OnState
 from .targets import Endpoint, resolve
 
 if TYPE_CHECKING:
     import ssl as ssl_module
+
+    from websockets.asyncio.client import ClientConnection as AsyncSocket
 
 TIMEOUT = 10.0
 """Seconds that opening, receiving and closing may each take by default."""
 
 CONFIRM = 3.0
 """Seconds for the first frame of a server that has agreed to speak `wsh.v1`."""
+
+PING = 20.0
+"""Seconds between two pings, and for the answer to one: who gives none is gone."""
+
+QUEUE = 1000
+"""Messages that wait for a connection that is lost, by default."""
+
+QUEUE_BYTES = 16 * 2**20
+"""What they measure together."""
 
 MAX_SIZE = 16 * 2**20
 """Bytes of the largest message that is taken by default."""
@@ -52,6 +71,11 @@ def connect(
     max_size: int | None = MAX_SIZE,
     compression: Literal["deflate"] | None = None,
     ssl: ssl_module.SSLContext | None = None,
+    resume: bool = True,
+    reconnect: bool = True,
+    queue: int = QUEUE,
+    queue_bytes: int = QUEUE_BYTES,
+    on_state: OnState | None = None,
 ) -> Connector:
     """Prepare a connection; ``with``, ``async with``, ``await`` or `open()` opens it.
 
@@ -70,21 +94,64 @@ def connect(
         max_size: Bytes of the largest message to take; None for no limit.
         compression: "deflate" to offer permessage-deflate (RFC 7692).
         ssl: How to check the certificate of a wss or https server.
+        resume: Whether to come back to the same connection after a break, where the route has
+            `resume`: nothing is lost or comes twice then.
+        reconnect: Whether a connection that is lost is opened again, the same one or another. Both
+            are of `wsh.v1`: with subprotocols of your own a connection ends where it breaks.
+        queue: Messages that are kept while the connection is lost, and that may be on their way
+            without the server's word that it has them.
+        queue_bytes: What those measure together at most, each.
+        on_state: Called with each `Change` of the connection; it must not wait.
 
     Returns:
         What opens the connection, as often as it is used.
+
+    Raises:
+        TypeError: `on_state` is a coroutine function, or nothing that can be called.
+        ValueError: `queue` or `queue_bytes` is below 1.
     """
+    if on_state is not None and (iscoroutinefunction(on_state) or not callable(on_state)):
+        raise TypeError(f"expected a plain function as on_state, found {on_state!r}")
+    if queue < 1 or queue_bytes < 1:
+        raise ValueError("expected queue and queue_bytes of at least 1; reconnect=False keeps none")
     options: dict[str, Any] = {
         "additional_headers": dict(headers or {}),
-        "subprotocols": [SUBPROTOCOL] if subprotocols is None else list(subprotocols) or None,
+        "subprotocols": list(subprotocols or ()) or None,
         "max_size": max_size,
         "compression": compression,
         "open_timeout": timeout,
         "close_timeout": timeout,
+        "ping_interval": PING,
+        "ping_timeout": PING,
         **({"ssl": ssl} if ssl else {}),
     }
     find = functools.partial(resolve, target, args, server, token)
-    return Connector(find, options, timeout, speaks=subprotocols is None)
+    speaks = subprotocols is None
+    habits = Habits(speaks, resume and reconnect, reconnect, queue, queue_bytes, on_state)
+    return Connector(find, options, timeout, habits)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How connections speak and break.
+
+    Args:
+        speaks: Whether they speak `wsh.v1` where the server does.
+        resume: Whether they come back to what was.
+        reconnect: Whether they are opened again.
+        queue: How many messages wait.
+        queue_bytes: What they measure together at most.
+        on_state: Is told of changes.
+        make_end: Makes what takes the server's frames.
+    """
+
+    speaks: bool = True
+    resume: bool = True
+    reconnect: bool = True
+    queue: int = QUEUE
+    queue_bytes: int = QUEUE_BYTES
+    on_state: OnState | None = None
+    make_end: Callable[[str], ClientEnd] = ClientEnd
 
 
 class Connector:
@@ -94,7 +161,7 @@ class Connector:
         find: Returns where to connect to; looks at the environment each time.
         options: Keyword arguments for the `websockets` library.
         timeout: Seconds, or None.
-        speaks: Whether the clients speak `wsh.v1` where the server does.
+        habits: How the connections speak and break.
     """
 
     def __init__(
@@ -102,16 +169,20 @@ class Connector:
         find: Callable[[], Endpoint],
         options: dict[str, Any],
         timeout: float | None,
-        *,
-        speaks: bool = True,
+        habits: Habits,
     ) -> None:
-        self._speaks = speaks
+        self._habits = habits
         self._find = find
         self._options = options
         self._timeout = timeout
         self._patience = CONFIRM if timeout is None else min(CONFIRM, timeout)
         self._clients: list[Client] = []
         self._async_clients: list[AsyncClient] = []
+
+    def heard_by(self, make_end: Callable[[str], ClientEnd]) -> Connector:
+        """Return one whose connections' frames go to an end of the caller's own."""
+        habits = replace(self._habits, make_end=make_end)
+        return Connector(self._find, self._options, self._timeout, habits)
 
     def open(self) -> Client:
         """Open a connection that blocks while it waits; close it with its `close()`.
@@ -129,31 +200,59 @@ class Connector:
                 "this code runs on the event loop of the server that it wants to talk to, and "
                 "would wait for itself: use `async with connect(...)`, or a thread"
             )
-        socket = open_sync(endpoint, self._options)
-        first: Message | None = None
-        if self._speaks and socket.subprotocol == SUBPROTOCOL:
-            try:
-                with _silence():
-                    first = socket.recv(self._patience)
-            except BaseException:  # Ctrl-C
-                socket.close()
-                raise
-        return Client(socket, endpoint.url, self._timeout, *_spoken(first))
+        thread = LoopThread(f"wshandler client {endpoint.shown}")
+        try:
+            return Client(thread.call(self._reach(endpoint)), self._timeout, thread)
+        except BaseException:  # Ctrl-C
+            thread.end()
+            raise
 
     async def _open(self) -> AsyncClient:
         # It reads files, and a home folder may be on a network.
         endpoint = await asyncio.to_thread(self._find)
-        socket = await open_async(endpoint, self._options)
-        first: Message | None = None
-        if self._speaks and socket.subprotocol == SUBPROTOCOL:
-            try:
-                with _silence():
-                    async with asyncio.timeout(self._patience):
-                        first = await socket.recv()
-            except BaseException:  # it was cancelled
-                socket.transport.abort()
-                raise
-        return AsyncClient(socket, endpoint.url, self._timeout, *_spoken(first))
+        return AsyncClient(await self._reach(endpoint), self._timeout)
+
+    async def _reach(self, endpoint: Endpoint) -> Core:
+        """Open a connection for the first time."""
+        habits, life = self._habits, None
+        if habits.speaks:
+            limits = {"messages": habits.queue, "size": habits.queue_bytes}
+            life = ClientLife(habits.make_end(""), resume=habits.resume, **limits)
+        socket, first = await self._dial(endpoint, life.offers if life else [])
+        if life is None or first is None or confirmed_by(first) is None:
+            return Core(socket, endpoint.url, first=first, ping=PING if life else 0)
+        life.opened(first)
+        dialer = Dialer(self._dial_again, habits.reconnect, PING, habits.on_state)
+        return Core(socket, endpoint.url, Lifeline(socket, life, dialer, endpoint.shown))
+
+    async def _dial(
+        self, endpoint: Endpoint, offers: Sequence[str]
+    ) -> tuple[AsyncSocket, Message | None]:
+        """Open a socket; return it, and the first frame where one that says `wsh.v1` is due."""
+        options = self._options
+        if offers:  # `keep_alive` sends the pings
+            options = {**options, "subprotocols": list(offers), "ping_interval": None}
+        socket = await open_async(endpoint, options)
+        if not offers or socket.subprotocol != SUBPROTOCOL:
+            return socket, None
+        try:
+            with _silence():
+                async with asyncio.timeout(self._patience):
+                    return socket, await socket.recv()
+        except BaseException:  # it was cancelled
+            socket.transport.abort()
+            raise
+        return socket, None
+
+    async def _dial_again(self, offers: list[str]) -> tuple[AsyncSocket, Message]:
+        endpoint = await asyncio.to_thread(self._find)
+        limit = self._timeout or TIMEOUT
+        async with asyncio.timeout(2 * limit):
+            socket, first = await self._dial(endpoint, offers)
+        if first is None or confirmed_by(first) is None:
+            socket.transport.abort()
+            raise ConnectError(f"{endpoint.shown} answers, and does not speak wsh.v1")
+        return socket, first
 
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self._open().__await__()
@@ -201,15 +300,6 @@ def _silence() -> Iterator[None]:
 
     with suppress(TimeoutError, ConnectionClosed):
         yield
-
-
-def _spoken(first: Message | None) -> tuple[ClientEnd | None, Message | None]:
-    """Return what speaks `wsh.v1`, or a plain first frame.
-
-    A proxy may have agreed to `wsh.v1` of itself, with a server behind it that knows nothing of it.
-    """
-    id = None if first is None else confirmed_by(first)
-    return (None, first) if id is None else (ClientEnd(id), None)
 
 
 def _in_event_loop() -> bool:

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..engine.resuming import OFFER
 from ..errors import ConnectError, HandshakeRefused
 from .targets import Endpoint
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncSocket
     from websockets.http11 import Response
-    from websockets.sync.client import ClientConnection as SyncSocket
 
 
-def open_sync(endpoint: Endpoint, options: dict[str, Any]) -> SyncSocket:
-    """Open a socket that blocks.
+async def open_async(endpoint: Endpoint, options: dict[str, Any]) -> AsyncSocket:
+    """Open a socket on the running event loop.
 
     Args:
         endpoint: Where, and with which token.
@@ -30,22 +30,11 @@ def open_sync(endpoint: Endpoint, options: dict[str, Any]) -> SyncSocket:
         ConnectError: It cannot be reached, or does not answer as a WebSocket server.
         TimeoutError: It does not answer within `open_timeout` seconds.
     """
-    from websockets.sync import client
-
-    with _explained(endpoint, options["open_timeout"]):
-        block = _reach(client.connect, client.unix_connect, endpoint, options)
-        # Entered even here: without its block the library warns or, later, does not connect.
-        socket: SyncSocket = block(create_connection=_sync_socket()).__enter__()
-        return socket
-
-
-async def open_async(endpoint: Endpoint, options: dict[str, Any]) -> AsyncSocket:
-    """Open a socket on the running event loop; see `open_sync`."""
     from websockets.asyncio import client
 
     with _explained(endpoint, options["open_timeout"]):
         connecting = _reach(client.connect, client.unix_connect, endpoint, options)
-        socket: AsyncSocket = await connecting(create_connection=_async_socket())
+        socket: AsyncSocket = await connecting(create_connection=_socket())
         return socket
 
 
@@ -58,22 +47,7 @@ class _Refused(Exception):
 
 
 @functools.cache
-def _sync_socket() -> type[SyncSocket]:
-    from websockets.exceptions import InvalidStatus
-    from websockets.sync.client import ClientConnection
-
-    class Socket(ClientConnection):
-        def handshake(self, *args: Any, **kwargs: Any) -> None:
-            try:
-                super().handshake(*args, **kwargs)
-            except InvalidStatus as error:
-                raise _Refused(error.response) from None
-
-    return Socket
-
-
-@functools.cache
-def _async_socket() -> type[AsyncSocket]:
+def _socket() -> type[AsyncSocket]:
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import InvalidStatus
 
@@ -194,13 +168,18 @@ def _advice(endpoint: Endpoint, response: Response) -> str:
     return "The server's log says why."
 
 
-def _hide_token(record: logging.LogRecord) -> bool:
-    """Keep the token out of the debug log, in which the library writes every header."""
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    """Keep secrets out of the debug log, in which the library writes every header and frame."""
     args = record.args
-    if isinstance(args, tuple) and len(args) == 2 and str(args[0]).lower() == "authorization":
-        record.args = (args[0], "***")
+    if isinstance(args, tuple) and len(args) == 2:
+        name = str(args[0]).lower()
+        if name == "authorization" or (name == _OFFERS and OFFER in str(args[1])):
+            record.args = (args[0], "***")
+    elif isinstance(args, tuple) and any(b'"secret"' in getattr(arg, "data", b"") for arg in args):
+        record.msg, record.args = "< TEXT ***, which holds a secret", ()
     return True
 
 
+_OFFERS = "sec-websocket-protocol"
 _log = logging.getLogger("jupyter_wshandler.client")
-_log.addFilter(_hide_token)
+_log.addFilter(_hide_secrets)

@@ -1,19 +1,12 @@
-"""Who reads from a socket, where several wait: each takes what is its own, whoever has read it."""
+"""Who waits for what, on one connection: each takes what is its own, whoever else waits."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from ..engine.asking import ClientEnd, NotSpoken
-from ..types import CloseCode, Message
-
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection as AsyncSocket
-    from websockets.sync.client import ClientConnection as SyncSocket
+from ..engine.asking import ClientEnd
 
 T = TypeVar("T")
 
@@ -23,114 +16,113 @@ Take = Callable[[], tuple[T] | None]
 UNREAD = 10_000
 """Messages that may wait unread while an answer is waited for."""
 
+AHEAD = 64
+"""Messages and values that are read before anybody waits for them."""
+
 
 class Overflow(RuntimeError):
     """The end of waiting for an answer: too many messages came before it that nobody has read."""
 
 
-def _take_in(end: ClientEnd, frame: Message) -> None:
-    end.receive(frame)
-    if len(end.messages) > UNREAD:
-        raise Overflow(
-            f"{UNREAD:,} messages came before the answer, and nobody has read them: read them with "
-            "recv() in a thread or task of its own, or ask on a connection of its own"
-        )
-
-
-class SyncReading:
-    """The frames of a socket that blocks, read by whichever thread waits.
+class Waiters:
+    """Those who wait for what a connection brings, and how far it is read ahead of them.
 
     Args:
-        socket: The socket.
-        end: What becomes of the frames.
+        end: What has come.
     """
 
-    def __init__(self, socket: SyncSocket, end: ClientEnd) -> None:
-        self._socket = socket
+    def __init__(self, end: ClientEnd) -> None:
         self._end = end
-        self._turn = threading.Condition()
-        self._reads = False
+        self._turns: list[asyncio.Future[None]] = []
+        self._count = 0
+        self._held: asyncio.Future[None] | None = None  # the reader's, while it is far ahead
+        self._hurries = False  # somebody wants to know how the socket ends
 
-    def until(self, take: Take[T], timeout: float | None) -> T:
+    async def until(self, take: Take[T], over: Callable[[], None], timeout: float | None) -> T:
         """Return what is taken, as soon as it is there.
 
         Args:
-            take: Is called by one thread at a time.
+            take: Takes it.
+            over: Raises where nothing more can come.
             timeout: Seconds, or None for no limit.
 
         Raises:
             TimeoutError: It did not come in time.
-            websockets.exceptions.ConnectionClosed: The connection has ended.
             Overflow: See there.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._turn:
-                while (found := take()) is None and self._reads:
-                    if not self._turn.wait(_left(deadline)):
-                        raise TimeoutError
-                if found is not None:
-                    return found[0]
-                self._reads = True
+        if (found := take()) is None:
+            self._count += 1
             try:
-                self._read(_left(deadline))
+                async with asyncio.timeout(timeout):
+                    while (found := take()) is None:
+                        over()
+                        self._check()
+                        self.read_on()
+                        await self.change()
             finally:
-                with self._turn:
-                    self._reads = False
-                    self._turn.notify_all()
+                self._count -= 1
+        self.taken()
+        return found[0]
 
-    def _read(self, seconds: float | None) -> None:
-        frame = self._socket.recv(seconds)
-        with self._turn:
+    @property
+    def is_held(self) -> bool:
+        """Whether the reader waits."""
+        return self._held is not None
+
+    def taken(self) -> None:
+        """Let the reader go on, where enough was taken."""
+        if self._held is not None and not self._far:
+            self.read_on()
+
+    def hurry(self) -> None:
+        """Have the rest of the socket read, however much is unread."""
+        self._hurries = True
+        self.read_on()
+
+    def begin(self) -> None:
+        """Take note that a socket is read from its beginning."""
+        self._hurries = False
+
+    def _check(self) -> None:
+        if len(self._end.messages) > UNREAD:
+            raise Overflow(
+                f"{UNREAD:,} messages came before the answer, and nobody has read them: read them "
+                "with recv() in a thread or task of its own, or ask on a connection of its own"
+            )
+
+    async def change(self) -> None:
+        """Wait until something has come or changed."""
+        turn = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        await turn
+
+    def notify(self) -> None:
+        """Let all who wait look again."""
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+
+    # ---- for the reader ------------------------------------------------------------------------
+
+    @property
+    def _far(self) -> bool:
+        if self._hurries:
+            return False
+        if self._count:
+            return len(self._end.messages) > UNREAD
+        return self._end.unread >= AHEAD
+
+    async def may_read(self) -> None:
+        """Wait while so much is unread that the server is to feel it."""
+        while self._far:
+            self._held = asyncio.get_running_loop().create_future()
             try:
-                _take_in(self._end, frame)
-                return
-            except NotSpoken as error:
-                reason = f"wsh.v1: {error}"
-        self._socket.close(CloseCode.PROTOCOL_ERROR, reason)
+                await self._held
+            finally:
+                self._held = None
 
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-class AsyncReading:
-    """The frames of a socket on an event loop, read by whichever task waits.
-
-    Args:
-        socket: The socket.
-        end: What becomes of the frames.
-    """
-
-    def __init__(self, socket: AsyncSocket, end: ClientEnd) -> None:
-        self._socket = socket
-        self._end = end
-        self._reads = False
-        self._waiters: list[asyncio.Future[None]] = []
-
-    async def until(self, take: Take[T], timeout: float | None) -> T:
-        """Return what is taken, as soon as it is there; see `SyncReading.until`."""
-        async with asyncio.timeout(timeout):
-            while (found := take()) is None:
-                if self._reads:
-                    turn = asyncio.get_running_loop().create_future()
-                    self._waiters.append(turn)
-                    await turn
-                else:
-                    await self._read()
-            return found[0]
-
-    async def _read(self) -> None:
-        self._reads = True
-        try:
-            frame = await self._socket.recv()
-            try:
-                _take_in(self._end, frame)
-            except NotSpoken as error:
-                await self._socket.close(CloseCode.PROTOCOL_ERROR, f"wsh.v1: {error}")
-        finally:
-            self._reads = False
-            waiters, self._waiters = self._waiters, []
-            for turn in waiters:
-                if not turn.done():
-                    turn.set_result(None)
+    def read_on(self) -> None:
+        """Let the reader look again."""
+        if self._held is not None and not self._held.done():
+            self._held.set_result(None)

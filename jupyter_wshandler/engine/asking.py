@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import struct
 from collections import deque
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ..errors import AnswerFailed
 from ..types import Message
+from .joined import Joined, room_of
 
 SUBPROTOCOL = "wsh.v1"
 
@@ -22,6 +23,11 @@ HEADER = struct.Struct(">i")
 """What a binary frame begins with: the number of the question or of the answer, 0 for none."""
 
 How = Literal["done", "stopped", "failed", "refused"]
+
+Ending = How | Literal["unknown"]
+
+UNKNOWN: Final = "unknown"
+"""How a question ends whose answer was lost with its connection; no server says so."""
 
 _HOWS = ("done", "stopped", "failed", "refused")
 
@@ -55,7 +61,7 @@ def confirmed_by(frame: Message) -> str | None:
         frame: What came first. A proxy may have agreed to `wsh.v1`, and the server behind it
             speaks something else.
     """
-    said = _object(frame) if isinstance(frame, str) else {}
+    said = object_of(frame) if isinstance(frame, str) else {}
     if said.get("wsh") != "v1" or not isinstance(said.get("id"), str):
         return None
     return str(said["id"])
@@ -70,7 +76,7 @@ class Asked:
     Attributes:
         values: What the bot has answered, and nobody has taken yet: text as str, binary as bytes,
             and anything else as what its JSON holds.
-        how: How the answer has ended; None while it has not.
+        how: How the answer has ended, `UNKNOWN` included; None while it has not.
         streamed: Whether a generator has answered; known at the end.
         problem: What the end says of a failure or a refusal.
     """
@@ -78,7 +84,7 @@ class Asked:
     def __init__(self, number: int) -> None:
         self.number = number
         self.values: deque[Any] = deque()
-        self.how: How | None = None
+        self.how: Ending | None = None
         self.streamed = False
         self.problem: dict[str, Any] = {}
 
@@ -97,9 +103,15 @@ class Asked:
         """Raise where the answer has not ended well.
 
         Raises:
-            AnswerFailed: It was stopped, has failed, or was refused.
+            AnswerFailed: It was stopped, has failed, was refused, or was lost.
         """
         problem = self.problem
+        if self.how == UNKNOWN:
+            raise AnswerFailed(
+                "the connection was lost before the whole answer came, and the new one knows "
+                "nothing of it: the bot may have handled the message, or not",
+                UNKNOWN,
+            )
         if self.how == "stopped":
             raise AnswerFailed("the answer was stopped", "stopped")
         if self.how == "refused":
@@ -123,12 +135,14 @@ class ClientEnd:
     Attributes:
         messages: What is no answer to a question, and nobody has taken yet.
         open: The questions whose answers have not ended, by number.
+        rooms: The rooms that it has joined, or wants to.
     """
 
     def __init__(self, id: str) -> None:
         self.id = id
-        self.messages: deque[Message] = deque()
+        self.messages: deque[Any] = deque()
         self.open: dict[int, Asked] = {}
+        self.rooms: dict[str, Joined] = {}
         self._last = 0
 
     def ask(self, message: Message) -> tuple[Asked, Message]:
@@ -157,9 +171,19 @@ class ClientEnd:
                 raise NotSpoken("a binary frame without its number")
             self.answered(HEADER.unpack_from(frame)[0], frame[HEADER.size :])
             return
-        said = _object(frame)
+        self.take(object_of(frame))
+
+    def take(self, said: dict[str, Any]) -> None:
+        """Take what a text frame holds; see `receive`.
+
+        Raises:
+            NotSpoken: A piece that is called JSON is none.
+        """
         number = said.get("of", said.get("end"))
-        if isinstance(said.get("message"), str):
+        room = self.rooms.get(room_of(said))
+        if room is not None:
+            room.take(said)
+        elif isinstance(said.get("message"), str):
             self.messages.append(said["message"])
         elif isinstance(text := said.get("piece", said.get("reply")), str) and type(number) is int:
             self.answered(number, text, is_json=bool(said.get("json")))
@@ -197,12 +221,29 @@ class ClientEnd:
         asked.streamed = said.get("streamed") is True
         asked.problem = {key: said[key] for key in ("error", "id", "retry_after") if key in said}
 
+    def settle(self, asked: Asked, how: Ending) -> None:
+        """End a question of which the server says nothing more.
+
+        Args:
+            asked: It.
+            how: Where it was taken back "stopped", and `UNKNOWN` where its connection was lost.
+        """
+        self.open.pop(asked.number, None)
+        asked.how = how
+
+    @property
+    def unread(self) -> int:
+        """How much has come that nobody has taken yet."""
+        answers = sum(len(asked.values) for asked in self.open.values())
+        return len(self.messages) + answers + sum(len(r.messages) for r in self.rooms.values())
+
     def forget(self, asked: Asked) -> None:
         """Drop what still comes of a question that nobody waits for any more."""
         self.open.pop(asked.number, None)
 
 
-def _object(text: str) -> dict[str, Any]:
+def object_of(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text frame holds; an empty one where it holds none."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -304,6 +304,14 @@ class Stop(Event, tag="stop", frozen=True):
     number: int
 
 
+class Away(Event, tag="away", frozen=True):
+    """The news that a client is away, and may come back."""
+
+
+class Back(Event, tag="back", frozen=True):
+    """The news that a client has come back."""
+
+
 class Leaving(Event, tag="leaving", frozen=True):
     """The news that a client has said goodbye, and waits for its messages to be handled."""
 
@@ -353,6 +361,8 @@ FromServer: TypeAlias = (
     | Binary
     | Pong
     | Stop
+    | Away
+    | Back
     | Leaving
     | Lost
 )

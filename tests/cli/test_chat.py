@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import websockets.sync.server
 from support.bots import bot_text
-from support.server import RunningServer, free_port, running_server
+from support.breaking import breaking_server
+from support.server import RunningServer, free_port, running_server, wait_for
 
 BOT = bot_text("chat_command")
 
@@ -267,6 +268,65 @@ def test_at_a_terminal_a_server_that_comes_back_is_connected_again(tmp_path):
             screen.until("got hello")
     finally:
         server.shutdown()
+
+
+def test_at_a_terminal_a_break_is_a_line_and_nothing_is_lost(tmp_path):
+    with (
+        breaking_server() as server,
+        terminal([server.url], environment(tmp_path)) as screen,
+    ):
+        screen.until("you > ")
+        screen.type("hello\n")
+        screen.until(r"bot < re hello\r\n")
+        screen.until("you > ")
+        screen.type("half a li")
+        server.is_deaf = True
+        server.cut()
+        screen.until(r"\[the connection is lost; trying again\]")
+        screen.until("you > half a li")
+        screen.type("ne\n")  # which waits
+        server.is_deaf = False
+        screen.until(r"\[connected again\]")
+        screen.until(r"bot < re half a line\r\n")
+        screen.until("you > ")
+        screen.type("\x04")
+        assert screen.end() == 0, screen.text
+        assert "Traceback" not in screen.text
+        assert [peer.taken for peer in server.peers] == [["hello", "half a line"]]
+
+
+def test_from_a_pipe_an_answer_streams_on_through_a_break(tmp_path):
+    with breaking_server() as server:
+        cutter = threading.Thread(target=_cut_a_stream, args=[server])
+        cutter.start()
+        ended = piped([server.url], "stream 40\nhello\n", environment(tmp_path))
+        cutter.join(SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    tokens = "".join(f"{number} " for number in range(40))
+    assert ended.stdout.decode() == f"{tokens}\nre hello\n"
+    assert ended.stderr.decode().count("[connected again]") == 1
+
+
+def test_from_a_pipe_an_answer_that_is_lost_is_no_success(tmp_path):
+    with breaking_server() as server:
+        server.refuses = "lost"
+        cutter = threading.Thread(target=_cut_a_stream, args=[server])
+        cutter.start()
+        ended = piped([server.url], "stream 1000000\nhello\n", environment(tmp_path))
+        cutter.join(SECONDS)
+    assert ended.returncode == 1
+    assert ended.stdout.decode().endswith("\nre hello\n")
+    said = ended.stderr.decode()
+    assert "[connected again; the bot takes this for a new conversation]" in said
+    assert "[the answer is lost; the bot may have handled the message, or not]" in said
+
+
+def _cut_a_stream(server) -> None:
+    def begun() -> bool:
+        return bool(server.peers and server.peers[0].streams and server.peers[0].streams[0][1] > 5)
+
+    wait_for(begun, SECONDS, "the stream")
+    server.cut()
 
 
 def test_from_a_pipe_an_answer_that_a_task_sends_is_waited_for(served):

@@ -263,17 +263,17 @@ async def test_json_is_read_and_what_is_none_is_named(here):
 @pytest.mark.parametrize("code", [1000, 1001])
 async def test_a_loop_takes_every_message_and_stops_where_the_connection_ends_well(here, code):
     expected = [{"number": number} for number in range(3)]
-    with connect("/obey") as bot:
+    with connect("/obey", reconnect=False) as bot:
         bot.send(f"three {code}")
         assert [json.loads(message) for message in bot] == expected
         assert bot.close_code == code
-    async with connect("/obey") as bot:
+    async with connect("/obey", reconnect=False) as bot:
         await bot.send(f"three {code}")
         assert [json.loads(message) async for message in bot] == expected
 
 
 async def test_a_close_by_the_server_is_raised_with_its_code_and_reason(here):
-    with connect("/obey") as bot:
+    with connect("/obey", reconnect=False) as bot:
         bot.send("close 1012 a new version")
         with pytest.raises(ConnectionClosed) as caught:
             list(bot)

@@ -1,0 +1,42 @@
+"""What becomes of a connection that breaks, for programs that want to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ..types import Message
+
+State: TypeAlias = Literal["open", "away", "closed"]
+"""Whether there is a connection, it is lost and being opened again, or it has ended."""
+
+Event: TypeAlias = Literal["away", "resumed", "renewed", "closed"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `on_state` is called with.
+
+    Attributes:
+        event: "away": the connection is lost, and is being opened again. "resumed": it is back, and
+            nothing was lost. "renewed": another one has taken its place. "closed": it has ended.
+        reason: Why: that of the close; for "renewed" why it could not be the same one.
+        code: The close code (RFC 6455 section 7.4); None for "resumed" and "renewed".
+        given_up: With "renewed", the messages that were sent and not acknowledged: nobody knows
+            whether they have arrived, and they are not sent again.
+    """
+
+    event: Event
+    reason: str = ""
+    code: int | None = None
+    given_up: tuple[Message, ...] = field(default=(), repr=False)
+
+    @property
+    def state(self) -> State:
+        """The state that it leads to."""
+        return self.event if self.event in ("away", "closed") else "open"
+
+
+OnState: TypeAlias = Callable[[Change], object]
+"""Is told of each change, on the connection's own event loop or thread: it must not wait."""
