@@ -13,7 +13,7 @@ from support.memory import MemoryTransport, Visitor, own_tasks, route, turns, un
 
 from jupyter_wshandler.config.model import QueueConfig, ResumeConfig
 from jupyter_wshandler.engine.protocol import Protocol
-from jupyter_wshandler.engine.resuming import ComeBack
+from jupyter_wshandler.engine.resuming import LAST_NUMBER, ComeBack
 from jupyter_wshandler.errors import ConnectionClosed
 from jupyter_wshandler.routes import Route, RouteTable
 
@@ -349,6 +349,40 @@ async def test_a_server_that_stops_waits_for_nobody_who_is_away(manager):
     await stopping
     assert ended == [1001, 1001]
     assert own_tasks() == []
+
+
+async def test_a_connection_whose_numbers_are_used_up_ends_and_its_client_comes_again(manager):
+    visitor = Returning(manager, route(on_message=echo, options=RESUME)).open()
+    visitor.vanish()
+    await until(lambda: visitor.connection.away)
+    lasting = visitor.connection.line._codec.lasting
+    lasting.last = lasting.sent = lasting._ever = LAST_NUMBER - 2
+    visitor.back(LAST_NUMBER - 2)
+    visitor.connection.write_message(b"a")
+    visitor.connection.write_message(b"b")
+    with pytest.raises(ConnectionClosed):
+        visitor.connection.write_message(b"c")
+    assert [message[8:] for message in visitor.messages[1:]] == [b"a", b"b"]
+    goodbye = await visitor.closed_by_server()
+    assert (goodbye.code, goodbye.reason) == (1012, "wsh.v1: all numbers are used up; come again")
+
+
+async def test_what_the_bot_says_at_once_comes_behind_the_first_frame(manager):
+    bot = route(
+        on_message=echo,
+        on_resume=lambda handler: handler.write_message("welcome back") and None,
+        loop=("on_resume",),
+        options=RESUME,
+    )
+    visitor = Returning(manager, bot).open()
+    visitor.vanish()
+    await until(lambda: visitor.connection.away)
+    visitor.connection.write_message("missed")
+    visitor.back(0)
+    await until(lambda: len(visitor.got) == 2)
+    assert visitor.first["resumed"] is True
+    assert visitor.texts == ["missed", "welcome back"]
+    await visitor.leave()
 
 
 async def swap(manager: Any, bot: Route) -> None:
