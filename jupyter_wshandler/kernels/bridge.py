@@ -27,7 +27,6 @@ from .events import (
     Answer,
     AskRoom,
     Away,
-    Back,
     Binary,
     Close,
     Displaced,
@@ -318,7 +317,7 @@ class KernelBridge:
 
     def _away(self, c: KernelConnection, away: bool) -> None:
         if self.alive and c.id in self._connections:
-            self._courier.put(Away(c.id) if away else Back(c.id))
+            self._courier.put(Away(c.id, away))
 
     def _leaving(self, c: KernelConnection) -> None:
         assert c.close_code is not None  # the client has said one

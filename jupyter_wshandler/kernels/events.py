@@ -305,11 +305,9 @@ class Stop(Event, tag="stop", frozen=True):
 
 
 class Away(Event, tag="away", frozen=True):
-    """The news that a client is away, and may come back."""
+    """The news that a client is away, and may come back; or that it has."""
 
-
-class Back(Event, tag="back", frozen=True):
-    """The news that a client has come back."""
+    away: bool
 
 
 class Leaving(Event, tag="leaving", frozen=True):
@@ -362,7 +360,6 @@ FromServer: TypeAlias = (
     | Pong
     | Stop
     | Away
-    | Back
     | Leaving
     | Lost
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.server import running_server
+from support.server import RunningServer, running_server
 from websockets.exceptions import ConnectionClosed
 
 from jupyter_wshandler.engine.asking import SUBPROTOCOL
@@ -33,6 +34,7 @@ YAML = "url:\n" + "".join(
     for name, function, more in (
         ("bot", "on_message", ""),
         ("count", "on_count", ""),
+        ("lasting", "on_message", "resume: true"),
         ("strict", "on_message", f"ratelimit: {LIMIT}"),
         (
             "rooms",
@@ -71,44 +73,88 @@ def frame_of(text: str) -> str | bytes:
     return bytes.fromhex(text[1:-1]) if text.startswith("[") else text
 
 
+class Example:
+    """A client that says what an example says, and compares what it hears."""
+
+    def __init__(self, server: RunningServer, path: str) -> None:
+        self.server, self.path = server, path
+        self.known = {"ID": "", "SECRET": ""}
+        self.epoch = ""
+        self.socket: Any = None
+        self._others: Any = None
+
+    def offer(self, names: str) -> None:
+        """Connect, with these subprotocols."""
+        for word, value in self.known.items():
+            names = names.replace(f".{word}", f".{value}")
+        self.socket = self._open(names.split(", "))
+
+    def _open(self, names: list[str]) -> Any:
+        opened = self.server.connect_sync(self.path, subprotocols=names).__enter__()
+        assert opened.subprotocol == SUBPROTOCOL
+        return opened
+
+    @property
+    def other(self) -> Any:
+        """Somebody else, who is there from the first line on where one is theirs."""
+        if self._others is None:
+            self._others = self._open([SUBPROTOCOL])
+        return self._others
+
+    def close(self) -> None:
+        """Disconnect both."""
+        for opened in (self.socket, self._others):
+            if opened is not None:
+                opened.close()
+
+    def do(self, line: str) -> None:
+        """Go on by one line."""
+        arrow, text = line[0], line[2:]
+        if text.startswith("offers "):
+            self.offer(text.removeprefix("offers "))
+        elif text == "breaks":
+            self.socket.socket.shutdown(socket.SHUT_RDWR)
+        elif arrow == ">":
+            text = text.replace('"epoch": "..."', f'"epoch": "{self.epoch}"')
+            self.socket.send(frame_of(text))
+        elif arrow == "#":
+            self.other.send(text)
+        elif text.startswith("closed "):
+            with pytest.raises(ConnectionClosed) as closed:
+                self.socket.recv(timeout=10)
+            assert text == f"closed {closed.value.rcvd.code} {closed.value.rcvd.reason}"
+        elif text.startswith("["):
+            assert self.socket.recv(timeout=10) == frame_of(text)
+        else:
+            found = json.loads(self.socket.recv(timeout=10))
+            assert is_like(json.loads(text), found), f"{line}\nfound: {found}"
+            self.epoch = found.get("epoch", self.epoch)
+            if "resume" in found:
+                self.known = {"ID": found["id"], "SECRET": found["resume"]["secret"]}
+
+
 @pytest.mark.parametrize(("path", "lines"), EXAMPLES)
 def test_an_example_of_the_page_is_what_a_server_says(server, path, lines):
-    epoch = ""
-    with contextlib.ExitStack() as stack:
-        socket, other = (
-            stack.enter_context(server.connect_sync(path, subprotocols=[SUBPROTOCOL]))
-            for _ in range(2)
-        )
-        assert socket.subprotocol == SUBPROTOCOL
-        for line in lines.splitlines():
-            arrow, text = line[0], line[2:]
-            if arrow == ">":
-                socket.send(frame_of(text.replace('"epoch": "..."', f'"epoch": "{epoch}"')))
-            elif arrow == "#":
-                other.send(text)
-            elif text.startswith("closed "):
-                with pytest.raises(ConnectionClosed) as closed:
-                    socket.recv(timeout=10)
-                assert text == f"closed {closed.value.rcvd.code} {closed.value.rcvd.reason}"
-            elif text.startswith("["):
-                assert socket.recv(timeout=10) == frame_of(text)
-            else:
-                found = json.loads(socket.recv(timeout=10))
-                assert is_like(json.loads(text), found), f"{line}\nfound: {found}"
-                epoch = found.get("epoch", epoch)
-        if path == "/rooms":
-            socket.send('{"leave": "nothing"}')
-            assert json.loads(socket.recv(timeout=10)) == {"left": "nothing"}
-        elif "closed" not in lines:
-            socket.send('{"message": "json"}' if path == "/bot" else '{"message": "1"}')
-            assert json.loads(socket.recv(timeout=10))  # nothing else was on its way
+    example = Example(server, path)
+    if not lines.startswith("="):
+        example.offer(SUBPROTOCOL)
+    for line in lines.splitlines():
+        example.do(line)
+    if path == "/rooms":
+        example.socket.send('{"leave": "nothing"}')
+        assert json.loads(example.socket.recv(timeout=10)) == {"left": "nothing"}
+    elif "closed" not in lines and path != "/lasting":
+        example.socket.send('{"message": "json"}' if path == "/bot" else '{"message": "1"}')
+        assert json.loads(example.socket.recv(timeout=10))  # nothing else was on its way
+    example.close()
 
 
 def test_the_page_shows_each_frame_that_there_is():
     frames = [line for _, lines in EXAMPLES for line in lines.splitlines()]
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 13
     words = "message reply piece end wsh stop ask json streamed join leave joined left refused"
     words += " since recovered presence members member room offset epoch presence_offset"
+    words += " resume resumed received reason n ack"
     for member in words.split():
         assert any(f'"{member}"' in frame for frame in frames), member
     for how in ("done", "stopped", "failed", "refused"):

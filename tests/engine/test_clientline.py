@@ -31,6 +31,7 @@ class Server:
         self.lasting: Lasting[Any] = Lasting(messages=messages, size=10**9)
         self.codec = NumberedCodec(MessageProtocol())
         self.codec.lasting, self.codec.clock = self.lasting, lambda: self.now
+        self.codec.was_read = lambda: None
         self.codec.limit(0)
         self.codec.stopper = self
         self.got: list[Any] = []

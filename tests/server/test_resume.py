@@ -12,7 +12,7 @@ import websockets.exceptions
 from support.bots import bot_text
 from support.resuming import HEAD, Resumer
 from support.server import running_server, wait_for
-from support.sharing import bearer, share
+from support.sharing import bearer, share, shares
 from support.visitor import Visitor
 
 YAML = """
@@ -307,6 +307,8 @@ def test_a_guest_takes_up_the_connection_of_no_other_guest(server):
         old = client.id, client.secret
         assert client.connect(headers=bearer(other))["reason"] == "user"
         client.id, client.secret = old
+        assert client.connect()["resumed"] is True
+        assert [found["used"] for found in shares(server) if found["id"] == shared["id"]] == [1]
 
 
 def test_who_may_not_use_the_route_any_more_does_not_come_back(server):
