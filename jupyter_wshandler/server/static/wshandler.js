@@ -86,6 +86,9 @@ class Bot extends EventTarget {
   // Whether the server says where an answer ends.
   get speaks() { return this.#turn?.speaks ?? false; }
 
+  // Whether the connection can be come back to after a break, as its server and route allow.
+  get resumable() { return this.#life !== null; }
+
   get protocol() { return this.#turn?.socket?.protocol ?? ''; }
 
   get retryIn() { return Math.max(0, (this.#due - performance.now()) / 1000); }
