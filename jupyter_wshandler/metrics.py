@@ -24,6 +24,8 @@ class Metrics:
         rechecks: Questions whether the login of open connections still holds, by what came of
             them: "allowed", "ended", "forbidden"; "unreachable" and "failed" where nobody
             has answered.
+        resumes: Clients that have come back after a break, by route and what came of it: "resumed",
+            or why it could not be.
         share_uses: Guests who have come by a share.
         guests_refused: Guests who were refused, by route and reason.
     """
@@ -37,6 +39,7 @@ class Metrics:
         "rate_limited",
         "rechecks",
         "refused",
+        "resumes",
         "share_uses",
         "unhandled",
     )
@@ -50,6 +53,7 @@ class Metrics:
         self.errors: Counter[str] = Counter()
         self.refused: Counter[tuple[str, str]] = Counter()
         self.rechecks: Counter[str] = Counter()
+        self.resumes: Counter[tuple[str, str]] = Counter()
         self.share_uses: Counter[str] = Counter()
         self.guests_refused: Counter[tuple[str, str]] = Counter()
 

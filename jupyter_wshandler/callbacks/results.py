@@ -158,7 +158,7 @@ def send(c: Connection, work: Work, callback: Callback, result: Any) -> None:
         TypeError: It cannot be sent; says what returned it, and why.
         ConnectionClosed: The connection is closing or closed.
     """
-    if not _is_sent(work, callback, "open", "on_close"):
+    if not _is_sent(work, callback, "open", "on_resume", "on_close"):
         return
     try:
         if work.answers is None:
@@ -184,7 +184,7 @@ def ready_to_send(
         callback: A callback that runs in a thread.
         args: What it gets.
     """
-    if _is_sent(work, callback, "open", "on_close"):
+    if _is_sent(work, callback, "open", "on_resume", "on_close"):
         return _called, (callback, *args)
     return callback.call, args
 

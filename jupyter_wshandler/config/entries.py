@@ -214,6 +214,47 @@ class HistoryEntry(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class KeepEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """What is kept of what a client has not acknowledged."""
+
+    messages: Annotated[
+        int | UnsetType,
+        doc("Messages that are kept.", "a number from 1 to 100000", "1000", minimum=1),
+    ] = UNSET
+    bytes: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "Bytes in them; one message is always kept.",
+            "a size, at least 1KiB",
+            "`4MiB`",
+            examples=["4MiB"],
+        ),
+    ] = UNSET
+
+
+class ResumeEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """How a connection outlives a break: for how long, and with how much that was not delivered."""
+
+    window: Annotated[
+        Quantity | UnsetType,
+        doc(
+            "How long a connection waits for a client that is away.",
+            "a duration from 100 ms to 1 hour",
+            "`2m`",
+            examples=["2m"],
+        ),
+    ] = UNSET
+    keep: Annotated[
+        KeepEntry | UnsetType,
+        doc(
+            "What is kept for a client until it acknowledges it. Where that is full, an awaited "
+            "write waits; of others `queue: {slow:}` says what becomes.",
+            "a mapping",
+            "see below",
+        ),
+    ] = UNSET
+
+
 class PresenceEntry(msgspec.Struct, forbid_unknown_fields=True):
     """Who is in a room: people, however many tabs each has."""
 

@@ -18,6 +18,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "on_close": ("handler",),
     "on_error": ("handler", "exc"),
     "on_pong": ("handler", "data"),
+    "on_away": ("handler",),
+    "on_resume": ("handler",),
     "select_subprotocol": ("handler", "protocols"),
     "get_compression_options": ("handler",),
     "condition": ("handler",),

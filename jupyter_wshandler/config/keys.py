@@ -17,6 +17,7 @@ from jupyter_wshandler.config.entries import (
     PresenceEntry,
     QueueEntry,
     RatelimitEntry,
+    ResumeEntry,
 )
 
 
@@ -57,6 +58,16 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
     on_pong: Annotated[
         FunctionEntry | str | UnsetType,
         _function("Called with the handler and the bytes of a pong."),
+    ] = UNSET
+    on_away: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function(
+            "Called with the handler when its client is away and may come back; see `resume`."
+        ),
+    ] = UNSET
+    on_resume: Annotated[
+        FunctionEntry | str | UnsetType,
+        _function("Called with the handler when its client has come back, instead of `open`."),
     ] = UNSET
     select_subprotocol: Annotated[
         FunctionEntry | str | UnsetType,
@@ -294,6 +305,15 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
         doc(
             "Whether rooms know who is in them. Of the routes of a space the first one that says "
             "it decides.",
+            "`true`, `false` or a mapping",
+            "`false`",
+        ),
+    ] = UNSET
+    resume: Annotated[
+        ResumeEntry | bool | UnsetType,
+        doc(
+            "Whether a connection outlives a break: a client that speaks `wsh.v1` and comes back "
+            "in time is sent what it has missed, once and in order, and so is the bot.",
             "`true`, `false` or a mapping",
             "`false`",
         ),

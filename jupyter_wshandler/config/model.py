@@ -128,6 +128,14 @@ class HistoryConfig(msgspec.Struct, frozen=True, kw_only=True):
     replay: int = 0
 
 
+class ResumeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a connection waits for a client that is away, in seconds, and what it keeps."""
+
+    window: float = 120.0
+    messages: int = 1000
+    bytes: int = 4 * 1024 * 1024
+
+
 class PresenceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Who is in a room; `linger` is in seconds."""
 
@@ -189,6 +197,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The space of its rooms, where it is not the route's own."""
     history: HistoryConfig | None = None
     presence: PresenceConfig | None = None
+    resume: ResumeConfig | None = None
 
 
 EVENTS = (
@@ -197,6 +206,8 @@ EVENTS = (
     "on_close",
     "on_error",
     "on_pong",
+    "on_away",
+    "on_resume",
     "select_subprotocol",
     "get_compression_options",
 )

@@ -20,10 +20,12 @@ from jupyter_wshandler.config.entries import (
     ErrorEntry,
     FunctionEntry,
     HistoryEntry,
+    KeepEntry,
     MaxConnectionsEntry,
     PresenceEntry,
     QueueEntry,
     RatelimitEntry,
+    ResumeEntry,
 )
 from jupyter_wshandler.config.functions import VARIABLES
 from jupyter_wshandler.config.gramex import MEANINGLESS, MEANINGLESS_AUTH, UNSUPPORTED
@@ -97,6 +99,8 @@ _SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("`ratelimit`", RatelimitEntry),
     ("`history`", HistoryEntry),
     ("`presence`", PresenceEntry),
+    ("`resume`", ResumeEntry),
+    ("`keep` of `resume`", KeepEntry),
 )
 
 

@@ -25,6 +25,7 @@ from jupyter_wshandler.config.model import (
 )
 from jupyter_wshandler.config.nodes import Node, Report, describe, shorten, suggest
 from jupyter_wshandler.config.origins import parse_entry
+from jupyter_wshandler.config.resume import ResumeChecks
 from jupyter_wshandler.config.rooms import RoomChecks
 from jupyter_wshandler.config.units import parse_duration, parse_size
 
@@ -42,7 +43,7 @@ MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
 
-class KwargsReader(AuthChecks, LimitChecks, RoomChecks):
+class KwargsReader(AuthChecks, LimitChecks, ResumeChecks, RoomChecks):
     """What turns the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:

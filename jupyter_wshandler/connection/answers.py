@@ -10,6 +10,7 @@ from ..engine.envelope import EnvelopeCodec
 from ..engine.payload import JsonText, to_message
 from ..errors import ConnectionClosed
 from ..types import Message, Question, Sendable
+from .line import Line
 from .sending import SENT, Sent
 
 
@@ -63,7 +64,9 @@ class Answers:
         "_problem",
         "_streamed",
         "_streams",
+        "away",
         "current",
+        "line",
     )
 
     def __init__(
@@ -76,13 +79,18 @@ class Answers:
         self._how: How = "done"
         self._streamed = False
         self._problem: dict[str, object] | None = None
+        self.away = False
+        """Whether the client is away: its way here has broken, and it may come back."""
+        self.line: Line | None = None
+        """What outlives that, where the route has `resume` and the client can do it, too."""
         self.current = 0
         """The message that is being answered; below 0 for a stream of another callback."""
 
     def confirm(self) -> None:
         """Tell the client that `wsh.v1` holds: a proxy may have agreed to it of itself."""
         if self._confirms:
-            frame = self._codec.mark({"wsh": "v1", "id": self._connection.id})
+            more = {} if self.line is None else self.line.introduction()
+            frame = self._codec.announce({"wsh": "v1", "id": self._connection.id, **more})
             self._connection.write_frame(frame)
 
     # ---- driven by callbacks/run.py --------------------------------------------------------

@@ -31,30 +31,29 @@ class Timer:
     never called twice in a row for one wait.
 
     Args:
-        background: Owns the timer.
+        background: Owns the timer; None for a turn that is due once, and is delivered by others.
         seconds: Time between two turns.
         callback: A `types.Callback` for the connection.
     """
 
-    __slots__ = ("_background", "_handle", "_seconds", "callback", "waiting")
+    __slots__ = ("_handle", "_seconds", "callback", "waiting")
 
-    def __init__(self, background: Background, seconds: float, callback: Any) -> None:
-        self._background = background
+    def __init__(self, background: Background | None, seconds: float, callback: Any) -> None:
         self._seconds = seconds
         self.callback = callback
         self.waiting = False
         self._handle: asyncio.TimerHandle | None = None
-        self._arm()
+        if background is not None:
+            self._arm(background)
 
-    def _arm(self) -> None:
-        loop = self._background.loop
-        self._handle = loop.call_later(self._seconds, self._due)
+    def _arm(self, background: Background) -> None:
+        self._handle = background.loop.call_later(self._seconds, self._due, background)
 
-    def _due(self) -> None:
-        self._arm()
+    def _due(self, background: Background) -> None:
+        self._arm(background)
         if not self.waiting:
             self.waiting = True
-            self._background.deliver(self)
+            background.deliver(self)
 
     def cancel(self) -> None:
         """Deliver no more turns."""

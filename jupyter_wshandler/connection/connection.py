@@ -3,7 +3,8 @@
 A connection knows a codec (what is read to events), a transport (which carries frames) and a
 host (who runs its callbacks). It does not know Tornado, so a test or a kernel can have one too.
 It is made of layers, each in a module: it is familiar to authors (`familiar`), sends (`sending`),
-is looked at (`face`), receives (`receiving`), and here it opens, ends, and is looked at by a clock.
+is looked at (`face`), receives (`receiving`), may outlive a break (`breaks`), and here it opens,
+ends, and is looked at by a clock.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-from ..engine.envelope import EnvelopeCodec
 from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
+from ..engine.resuming import BREAKS
 from ..routes import Route
 from ..transports.reset import was_reset
 from ..types import CloseCode, Codec, Question, Transport
-from .answers import Answers
+from .breaks import OutlivingHalf
 from .host import Host
 from .opening import Opening
 from .phase import CLOSED, CLOSING, FORKED, OPEN, OPENING, PEER_CLOSED
-from .stopping import StoppingHalf
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
@@ -37,7 +37,7 @@ LINGER_BYTES = 256 * 1024 * 1024
 """Bytes that it may send meanwhile; nothing of them is kept."""
 
 
-class Connection(StoppingHalf):
+class Connection(OutlivingHalf):
     """One open WebSocket, as callbacks see it: their `handler`.
 
     Args:
@@ -53,9 +53,7 @@ class Connection(StoppingHalf):
         "_deadline",
         "_last_message",
         "_leftover",
-        "_next_ping",
         "_patience",
-        "_ping_deadline",
     )
 
     def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
@@ -94,25 +92,6 @@ class Connection(StoppingHalf):
         self._host.wake(self)
         transport.start(self, early)
 
-    def envelop(
-        self,
-        codec: Codec,
-        *,
-        confirms: bool = True,
-        kind: type[EnvelopeCodec] = EnvelopeCodec,
-    ) -> Codec:
-        """Return a codec around another that speaks `wsh.v1`; called before `start`.
-
-        Args:
-            codec: The other one.
-            confirms: Whether the client is told so; False where somebody else tells it.
-            kind: How it speaks it.
-        """
-        envelopes = kind(codec)
-        envelopes.limit(self._route.config.max_message)
-        self._answers = envelopes.stopper = Answers(self, envelopes, confirms=confirms)
-        return envelopes
-
     def adopt(self, route: Route) -> None:
         """Go on with another version of the route; a callback that runs is not disturbed.
 
@@ -122,6 +101,8 @@ class Connection(StoppingHalf):
         self._route = route
         if self._phase != OPENING:
             self._protocol.limit(route.config.max_message)
+            if self.line is not None:
+                self.line.adopt(route.config.resume)
             now = self._io.loop.time()
             self._next_ping = min(self._next_ping, now + route.config.ping_interval)
             if self._seat is not None:
@@ -198,7 +179,7 @@ class Connection(StoppingHalf):
         now = self._io.loop.time()
         self._deadline, self._patience = now + CLOSE_TIMEOUT, now + LINGER_AT_MOST
         self._alive = False
-        if answered:
+        if answered or self.away:
             self._transport.close()
         elif self._paused:
             # The peer's close frame may stand behind messages that nobody wants any more.
@@ -207,6 +188,8 @@ class Connection(StoppingHalf):
     def _peer_closes(self, event: Close) -> None:
         if self._phase != OPEN:
             self._transport.close()
+            return
+        if event.code in BREAKS and self.line is not None and self.line.leave(event):
             return
         self.close_code, self.close_reason = event.code, event.reason
         self._phase = PEER_CLOSED
@@ -334,7 +317,9 @@ class Connection(StoppingHalf):
         self._transport.end()
 
     def vanish(self) -> None:
-        """Give up on a peer that does not answer."""
+        """Give up on a peer that does not answer; where it may come back, on its way only."""
+        if self.line is not None and self.line.drop():
+            return
         self.close_code, self.close_reason = CloseCode.ABNORMAL.value, ""
         self._transport.abort()
 
@@ -364,6 +349,9 @@ class Connection(StoppingHalf):
         """
         phase = self._phase
         if phase == OPEN:
+            answers = self._answers
+            if answers is not None and answers.line is not None and answers.line.tick(now):
+                return  # nobody is there to be pinged
             if self._paused and was_reset(self._transport.fileno()):
                 self.vanish()
                 return

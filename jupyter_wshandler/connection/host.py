@@ -77,5 +77,9 @@ class Host(Protocol):
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that changes are saved."""
 
+    @property
+    def keeps_away(self) -> Callable[[], bool]:
+        """Return whether one more connection may outlive a break; there may be too many."""
+
     def finished(self, connection: Any) -> None:
         """Forget a connection whose last callback has run."""

@@ -59,7 +59,6 @@ class ReceivingHalf(Placed):
     """
 
     __slots__ = (
-        "_answers",
         "_discard",
         "_finished",
         "_going_on",
@@ -71,6 +70,8 @@ class ReceivingHalf(Placed):
         "_work",
         "unhandled",
     )
+
+    _answers: Answers | None
 
     def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
         super().__init__(host, route, opening, id=id)
@@ -86,8 +87,6 @@ class ReceivingHalf(Placed):
         self._opened = False
         self._finished = False
         self.unhandled = 0  # arrived, and dropped when the connection was lost
-        # For a client that wants to know where an answer ends; see `envelop`.
-        self._answers: Answers | None = None
 
     # ---- the peer's bytes ------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator
 from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
 from ..engine.payload import to_message
 from ..engine.shared import SharedMessages
@@ -16,6 +16,7 @@ from ..types import CloseCode, Codec, Message, Sendable, Transport
 from .crossing import PATIENCE, Crossing
 from .familiar import Familiar
 from .host import Host
+from .line import Line
 from .phase import CLOSING, OPEN, OPENING, PEER_CLOSED, Phase
 
 TURN = 64
@@ -60,6 +61,12 @@ class Queued(Sent):
         yield from super().__await__()
 
 
+class Marking(Protocol):
+    """What marks the answers of a connection; see `answers.Answers`."""
+
+    line: Line | None
+
+
 class SendingHalf(Familiar):
     """The half of a connection that sends: from any thread, in bounded memory.
 
@@ -78,6 +85,7 @@ class SendingHalf(Familiar):
     __slots__ = (
         "_active",
         "_alive",
+        "_answers",
         "_crossing",
         "_host",
         "_io",
@@ -104,6 +112,8 @@ class SendingHalf(Familiar):
         self._protocol: Codec = None  # type: ignore[assignment] # set at the start
         self._transport: Transport = None  # type: ignore[assignment] # set at the start
         self._phase: Phase = OPENING
+        # For a client that wants to know where an answer ends; see `breaks.OutlivingHalf.envelop`.
+        self._answers: Marking | None = None
         self._alive = True  # since the last ping
         self._waiters: list[asyncio.Future[None]] | None = None
         self._crossing: Crossing | None = None
@@ -324,6 +334,8 @@ class SendingHalf(Familiar):
 
     def _full(self, factor: int = 1) -> bool:
         queue, transport = self._route.config.queue, self._transport
+        if self._answers is not None and self._answers.line is not None:
+            return self._answers.line.is_full(queue, factor)
         frames = transport.queued_frames
         # One message alone is never too much: max_message bounds what is sensible there.
         return frames > 1 and (
@@ -375,16 +387,23 @@ class SendingHalf(Familiar):
 
     def _apply_policy(self) -> None:
         over, self._over = self._over, 0
+        line = None if self._answers is None else self._answers.line
+        if line is not None:
+            line.forget_sent()
         if not over or self._phase not in (OPEN, PEER_CLOSED) or not self._full():
             return
         if self._route.config.queue.slow == "drop_oldest":
             while self._full() and self._transport.drop_oldest():
                 self.dropped += 1
-            return
+            if line is None or not self._full():
+                return
+        what = "reads too slowly" if line is None or not line.is_away else "is away for too long"
         self._host.log.warning(
-            "Route %s: %s reads too slowly; closing it", self._route.config.name, self.id
+            "Route %s: %s %s; closing it", self._route.config.name, self.id, what
         )
-        while self._transport.drop_oldest():
+        if line is not None:
+            self.dropped += line.give_up_unsent()
+        while line is None and self._transport.drop_oldest():
             self.dropped += 1
         self.end(CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unread")
 

@@ -37,16 +37,18 @@ ESCAPED = 2
 """How many times larger a text may be as JSON: each quote, backslash and line break takes two."""
 
 
-class _Incoming(msgspec.Struct, forbid_unknown_fields=True):
+class Incoming(msgspec.Struct, forbid_unknown_fields=True):
     """One text frame of the client's: a message, or the wish to stop an answer."""
 
     message: str | UnsetType = UNSET
     ask: int | UnsetType = UNSET
     stop: int | UnsetType = UNSET
+    n: int | UnsetType = UNSET
+    ack: int | UnsetType = UNSET
 
 
-_decoder = msgspec.json.Decoder(_Incoming)
-_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Incoming)
+encode_json = msgspec.json.Encoder().encode
 
 
 class Wrong(ValueError):
@@ -163,12 +165,10 @@ class EnvelopeCodec:
     def _read(self, frame: str | bytes, events: list[Any]) -> None:
         message: Message
         if isinstance(frame, bytes):
-            if len(frame) < HEADER.size:
-                raise Wrong(1002, f"{SUBPROTOCOL}: a binary frame begins with 4 bytes")
-            (number,) = HEADER.unpack_from(frame)
-            message = frame[HEADER.size :]
-            self._check(message, len(message))
-            events.append(Question(self._checked(number, 0), message, len(frame)))
+            number, message, is_new = self._opened(frame)
+            if is_new:
+                self._check(message, len(message))
+                events.append(Question(self._checked(number, 0), message, len(frame)))
             return
         try:
             found = _decoder.decode(frame)
@@ -176,6 +176,8 @@ class EnvelopeCodec:
             raise Wrong(1002, f"{SUBPROTOCOL}: {str(error)[:80]}") from None
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise Wrong(1002, f"{SUBPROTOCOL}: a text frame holds a JSON object") from None
+        if not self._is_new(found):
+            return
         if found.message is not UNSET and found.stop is UNSET:
             number = 0 if found.ask is UNSET else self._checked(found.ask, 1)
             message = found.message
@@ -186,6 +188,20 @@ class EnvelopeCodec:
             self._stop(found.stop, events)
         else:
             raise Wrong(1002, f"{SUBPROTOCOL}: a frame is a message or a stop")
+
+    # These are overridden by `engine.numbered`, whose frames have a number.
+
+    def _opened(self, frame: bytes) -> tuple[int, bytes, bool]:
+        """Return the number of a binary frame's question, its message, and whether to take it."""
+        if len(frame) < HEADER.size:
+            raise Wrong(1002, f"{SUBPROTOCOL}: a binary frame begins with 4 bytes")
+        return HEADER.unpack_from(frame)[0], frame[HEADER.size :], True
+
+    def _is_new(self, found: Incoming) -> bool:
+        """Return whether a text frame is to be taken."""
+        if found.n is not UNSET or found.ack is not UNSET:
+            raise Wrong(1002, f"{SUBPROTOCOL}: frames of this connection are not numbered")
+        return True
 
     def _checked(self, number: int, least: int) -> int:
         if not number and not least:
@@ -236,7 +252,11 @@ class EnvelopeCodec:
 
     def mark(self, envelope: dict[str, Any]) -> Any:
         """Return an envelope as the transport writes it."""
-        return self.inner.encode(_encode(envelope).decode())
+        return self.inner.encode(encode_json(envelope).decode())
+
+    def announce(self, envelope: dict[str, Any]) -> Any:
+        """Return the envelope that comes before all others, as the transport writes it."""
+        return EnvelopeCodec.mark(self, envelope)
 
     def encode_ping(self, payload: bytes = b"") -> Any:
         """Return a ping."""

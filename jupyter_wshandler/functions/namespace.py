@@ -20,7 +20,7 @@ from ..routes import Route
 from .resolve import BoundCallback, check_function
 from .roomoptions import take_room_functions
 
-EVENTS = ("open", "on_message", "on_close", "on_error", "on_pong")
+EVENTS = ("open", "on_message", "on_close", "on_error", "on_pong", "on_away", "on_resume")
 """What a bot may have; `on_open` is another spelling of `open`."""
 
 Functions = dict[str, Callable[..., Any]]

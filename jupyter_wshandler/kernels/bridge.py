@@ -98,6 +98,7 @@ class KernelBridge:
     ) -> None:
         self.io, self.log, self.observers = owner.io, owner.log, owner.observers
         self.touch, self.finished = owner.touch, owner.finished
+        self.keeps_away = owner.keeps_away
         self.rooms = owner.rooms
         self.kernel_id = kernel_id
         self.label = f"kernel {kernel_id[:8]}"

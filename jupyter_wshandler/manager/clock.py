@@ -118,6 +118,7 @@ class Clock:
                 config.ping_timeout,
                 config.timeout,
                 config.idle_timeout,
+                config.resume and config.resume.window,
             )
             if isinstance(seconds, (int, float)) and seconds > 0
         ]

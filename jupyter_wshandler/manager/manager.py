@@ -22,6 +22,7 @@ from ..connection.host import Host
 from ..connection.observer import Observers
 from ..connection.opening import Opening
 from ..connection.phase import OPENING
+from ..errors import LimitReached
 from ..forks import end_loop, guard, let_go, unguard
 from ..functions.reload import Reload, Source
 from ..functions.resolve import AdHoc
@@ -37,6 +38,7 @@ from ..transports.loop import LoopIO
 from ..types import Callback, CloseCode, Codec, Transport
 from .audience import Counting, Releasing
 from .clock import Clock
+from .resuming import Resumes
 from .served import ServedRoutes, Watching
 
 current_manager: contextvars.ContextVar[WebSocketManager] = contextvars.ContextVar(
@@ -117,6 +119,9 @@ class WebSocketManager:
         self.observers.add(self.served)
         self.observers.add(self.rooms)
         self.observers.add(Counting(self.metrics))
+        self.resumes = Resumes(self.connections, self.metrics)
+        self.keeps_away = self.resumes.keeps_away
+        self.observers.add(self.resumes)
         self.observers.add(Releasing(self.release))
         self.stopping = False
         self._session_store = session_store
@@ -189,7 +194,7 @@ class WebSocketManager:
         Args:
             timeout: Seconds for callbacks that still run; then they are interrupted.
         """
-        self.stopping = True
+        self.stopping = self.resumes.stopping = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         await self.served.stop()
@@ -381,7 +386,14 @@ class WebSocketManager:
         """
         address, now = connection.request.remote_ip, self.io.loop.time()
         config = connection.entry.config
-        connection.take_seat(self.limits.admit(config, user, address, now, guest=guest))
+        try:
+            seat = self.limits.admit(config, user, address, now, guest=guest)
+        except LimitReached as reached:
+            # Who has closed a tab and opens another one is not kept out by the first.
+            if reached.status != 429 or not self.resumes.make_room(config.name, user):
+                raise
+            seat = self.limits.admit(config, user, address, now, guest=guest)
+        connection.take_seat(seat)
 
     def release(self, connection: Connection) -> None:
         """Let go of the session and the place of a connection that has ended, or never opened."""

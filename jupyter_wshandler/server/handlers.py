@@ -17,6 +17,7 @@ from ..connection.connection import Connection
 from ..connection.opening import Opening
 from ..connection.request import Request
 from ..engine.handshake import upgrade_required
+from ..engine.resuming import without_secret
 from ..errors import LimitReached
 from . import pages, sandbox
 from .access.admission import BROKEN
@@ -26,6 +27,10 @@ from .access.refused import GuestRefused, Refused
 from .bodies import UnreadBody
 from .folderhandler import FolderHandler
 from .upgrade import UpgradeHandler
+
+OFFERS = "Sec-Websocket-Protocol"
+"""The header field in which a client says what it speaks, as Tornado spells it; a secret may be
+in it, which nobody but this server is told."""
 
 
 class RouteHandler(UpgradeHandler, FolderHandler):
@@ -73,10 +78,13 @@ class RouteHandler(UpgradeHandler, FolderHandler):
                 self.refuse_if_logged_out(connection)
             self.check_membership()
             if upgrade:
+                self.look_for_resumed(connection)
+            if upgrade and self.resumed is None:
                 self.take_seat(connection)
             await self.check_condition(connection)
-            await self.check_rooms(connection)
-            if not healthy:
+            if self.resumed is None:
+                await self.check_rooms(connection)
+            if not healthy and self.resumed is None:
                 raise Refused(503, BROKEN)
             if upgrade:
                 opened = await self._upgrade(connection)
@@ -96,6 +104,8 @@ class RouteHandler(UpgradeHandler, FolderHandler):
 
     async def _upgrade(self, connection: Connection) -> bool:
         """Open the connection; a guest who has not come before counts when it opens."""
+        if self.resumed is not None:
+            return await self.upgrade(connection)
         await self.count_guest()
         opened = False
         try:
@@ -115,7 +125,10 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             self.route,
             Opening(
                 Request(
-                    list(self.request.headers.get_all()),
+                    [
+                        (name, without_secret(value) if name == OFFERS else value)
+                        for name, value in self.request.headers.get_all()
+                    ],
                     as_escaped(self.request.uri or "/"),
                     self.request.remote_ip or "",
                     self.request.protocol,

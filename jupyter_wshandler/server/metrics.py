@@ -62,6 +62,14 @@ class ManagerCollector(Collector):
         yield _counter("callback_errors", "Callbacks that failed", metrics.errors)
         yield _counter("connections_closed", "Connections that ended", metrics.closed, "code")
         yield _counter("requests_refused", "Requests that were refused", metrics.refused, "status")
+        away = Counter(c.route for c in list(self._manager.connections.values()) if c.away)
+        gauge = GaugeMetricFamily(
+            "wshandler_connections_away", "Those whose client is away", labels=["route"]
+        )
+        for route in self._manager.table:
+            gauge.add_metric([route.name], away[route.name])
+        yield gauge
+        yield _counter("resumes", "Clients that came back", metrics.resumes, "result")
         yield from self._of_shares()
         text = "Questions whether the login of open connections still holds"
         rechecks = CounterMetricFamily("wshandler_rechecks", text, labels=["result"])

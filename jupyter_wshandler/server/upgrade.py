@@ -10,17 +10,18 @@ from ..engine.asking import SUBPROTOCOL
 from ..engine.deflate import PerMessageDeflate
 from ..engine.handshake import Handshake, check_upgrade, select_subprotocol
 from ..engine.protocol import Protocol
+from ..engine.resuming import is_offer
 from ..errors import HandshakeError
 from ..guard import sheltered
 from ..transports.handover import take_over
 from ..types import Codec
-from .access.admission import AdmissionHandler
 from .access.asking import ClientGone
 from .access.refused import Refused, StaleLogin
 from .hints import lost_upgrade
+from .resuming import ResumingHandler
 
 
-class UpgradeHandler(AdmissionHandler):
+class UpgradeHandler(ResumingHandler):
     """A route's address, as far as it opens WebSockets for those who have been admitted."""
 
     def refuse_if_stopping(self) -> None:
@@ -55,7 +56,7 @@ class UpgradeHandler(AdmissionHandler):
             raise Refused(error.status, error.reason, error.headers, detail=detail) from None
         envelopes = SUBPROTOCOL in handshake.subprotocols
         # It is between the client and us, and no business of the route's.
-        offered = [name for name in handshake.subprotocols if name != SUBPROTOCOL]
+        offered = [name for name in handshake.subprotocols if not is_offer(name)]
         subprotocol = await self.choose_subprotocol(connection, offered)
         deflate, extensions = await self.choose_compression(connection, handshake)
         # Asked again: the route's own functions may have taken their time, and meanwhile the user
@@ -63,6 +64,9 @@ class UpgradeHandler(AdmissionHandler):
         # that no logout is missed before the connection is among the open ones.
         self.refuse_if_stopping()
         self.refuse_if_logged_out(connection)
+        if self.resumed is not None and subprotocol is not None:
+            raise Refused(400, "a client that resumes offers no other subprotocols")
+        self.refuse_if_gone(connection)
         self.clear_header("Content-Type")
         self.set_status(101)
         self.set_header("Upgrade", "websocket")
@@ -80,8 +84,13 @@ class UpgradeHandler(AdmissionHandler):
         if taken is None:
             return False
         transport, early = taken
+        if self.resumed is not None:
+            self.take_up(connection, transport, deflate, early)
+            return False  # what was made for this handshake is not needed
         protocol: Codec = Protocol(max_message=self.route.config.max_message, deflate=deflate)
-        if envelopes and subprotocol is None:
+        if envelopes and subprotocol is None and self.can_resume:
+            protocol, transport = self.outlive(connection, protocol, transport)
+        elif envelopes and subprotocol is None:
             protocol = connection.envelop(protocol)
         self.services.manager.open(connection, protocol, transport, early)
         return True

@@ -1,0 +1,182 @@
+"""The server's end of `wsh.v1` where the client can resume: every frame has a number.
+
+What is sent is kept in its envelope, without its frame: another connection, to which it may have to
+be sent again, may compress otherwise. So `encode` only keeps, and `next_frame` says what leaves.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from ..types import Codec, Message
+from .asking import SUBPROTOCOL
+from .closestate import FLOWING
+from .envelope import EnvelopeCodec, Incoming, Wrong, encode_json
+from .lasting import Lasting, Missing
+from .resuming import LAST_NUMBER
+
+HEAD = struct.Struct(">iI")
+"""What a binary frame begins with: the number of the question or of the answer, 0 for none; and the
+number of the frame."""
+
+KEPT = b""
+"""Stands for a frame that is kept, and leaves when it is its turn."""
+
+
+class Nowhere:
+    """The codec of a client that is away: nothing comes, and nothing is framed."""
+
+    __slots__ = ()
+
+    form, state, answered, pending = "", FLOWING, None, False
+    pings, out = 0, ()
+
+    def limit(self, max_message: int, said: int = 0) -> None:
+        """Do nothing."""
+
+    def receive(self, data: Any, limit: int, room: int) -> list[Any]:
+        """Return nothing."""
+        return []
+
+    def outgoing(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def encode(self, message: Message) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def encode_ping(self, payload: bytes = b"") -> bytes:
+        """Return nothing."""
+        return b""
+
+    def encode_close(self, code: int, reason: str = "") -> bytes:
+        """Return nothing."""
+        return b""
+
+
+NOWHERE: Codec = Nowhere()
+
+
+class NumberedCodec(EnvelopeCodec):
+    """The codec of `wsh.v1` with numbers, over one that changes with each way to the client.
+
+    Attributes:
+        lasting: What is kept, and what has come.
+        clock: Returns the time, in seconds.
+        news: Whether an acknowledgement has come; whoever looks sets it to False.
+        flush: Has all leave that is kept and has not left, as a close frame is to follow.
+    """
+
+    __slots__ = ("clock", "flush", "lasting", "news")
+
+    lasting: Lasting[Message]
+    clock: Callable[[], float]
+    flush: Callable[[], object]
+
+    def __init__(self, inner: Codec) -> None:
+        super().__init__(inner)
+        self.news = False
+
+    @property
+    def form(self) -> str:
+        """Nothing: each client's frames have numbers of their own."""
+        return ""
+
+    # ---- from the client -------------------------------------------------------------------
+
+    def _opened(self, frame: bytes) -> tuple[int, bytes, bool]:
+        if len(frame) < HEAD.size:
+            raise Wrong(1002, f"{SUBPROTOCOL}: a binary frame begins with 8 bytes")
+        question, number = HEAD.unpack_from(frame)
+        return question, frame[HEAD.size :], self._counts(number)
+
+    def _is_new(self, found: Incoming) -> bool:
+        if found.ack is not UNSET:
+            if found.n is not UNSET or found.message is not UNSET or found.stop is not UNSET:
+                raise Wrong(1002, f"{SUBPROTOCOL}: an acknowledgement is a frame of its own")
+            self._acknowledged(found.ack)
+            return False
+        if found.stop is not UNSET and found.message is UNSET:
+            if found.n is not UNSET:
+                raise Wrong(1002, f"{SUBPROTOCOL}: a stop has no number of its own")
+            return True
+        if found.n is UNSET:
+            raise Wrong(1002, f"{SUBPROTOCOL}: a frame has its number as n")
+        return self._counts(found.n)
+
+    def _counts(self, number: int) -> bool:
+        if not 0 < number <= LAST_NUMBER:
+            raise Wrong(1002, f"{SUBPROTOCOL}: frames are numbered from 1")
+        try:
+            is_new = self.lasting.receive(number, self.clock())
+        except Missing as missing:
+            raise Wrong(1002, f"{SUBPROTOCOL}: {missing}") from None
+        if not is_new:  # it is given to nobody, and counts as a ping does in the route's limits
+            self.stopper.admits_stop()
+        return is_new
+
+    def _acknowledged(self, number: int) -> None:
+        try:
+            is_news = number >= 0 and self.lasting.acknowledged(number)
+        except Missing as missing:
+            raise Wrong(1002, f"{SUBPROTOCOL}: {missing}") from None
+        if is_news:
+            self.news = True
+        else:
+            self.stopper.admits_stop()
+
+    # ---- to the client ---------------------------------------------------------------------
+
+    def encode(self, message: Message) -> Any:
+        """Keep a message in its envelope.
+
+        Raises:
+            UnicodeEncodeError: The text holds lone surrogates.
+        """
+        number = self.lasting.last + 1
+        if isinstance(message, bytes):
+            of, rest = self.of, message
+            if self.whole:  # it has a head of 4 bytes already
+                of, rest = int.from_bytes(message[:4], "big", signed=True), message[4:]
+            self.lasting.send(HEAD.pack(of, number) + rest, HEAD.size + len(rest))
+        elif self.whole:
+            text = _with_number(message, number)
+            self.lasting.send(text, len(text) if text.isascii() else len(text.encode()))
+        else:
+            super().encode(message)
+        return KEPT
+
+    def mark(self, envelope: dict[str, Any]) -> Any:
+        """Keep an envelope."""
+        number = self.lasting.last + 1
+        written = encode_json({**envelope, "n": number})
+        self.lasting.send(written.decode(), len(written))
+        return KEPT
+
+    def acknowledgement(self, number: int) -> Any:
+        """Return what tells the client what was received."""
+        return self.announce({"ack": number})
+
+    def next_frame(self) -> Any:
+        """Return the next frame that leaves, as the transport writes it; None where all have."""
+        found = self.lasting.take()
+        if found is None:
+            return None
+        if found.message is None:  # the route's `queue` has dropped it
+            return self.announce({"n": found.number})
+        return self.inner.encode(found.message)
+
+    def encode_close(self, code: int, reason: str = "") -> Any:
+        """Return a close frame, once all has left that was sent before."""
+        self.flush()
+        return self.inner.encode_close(code, reason)
+
+
+def _with_number(frame: str, number: int) -> str:
+    """Return a frame of the kernel's, which has its envelope, with its number."""
+    return f'{frame[:-1]},"n":{number}}}' if len(frame) > 2 else f'{{"n":{number}}}'
