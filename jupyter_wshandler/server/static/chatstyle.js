@@ -57,7 +57,7 @@ SHEET.replaceSync(`
   [data-state="open"] .dot { background: var(--good); }
   [data-state="closed"] .dot { background: var(--bad); }
   [data-state="stopped"] .dot { background: var(--quiet); }
-  :is([data-state="connecting"], [data-state="waiting"]) .dot {
+  :is([data-state="connecting"], [data-state="away"], [data-state="waiting"]) .dot {
     animation: pulse 1.2s ease-in-out infinite;
   }
   @keyframes pulse { 50% { opacity: .25; } }
