@@ -56,7 +56,7 @@ export class Life {
   // Go on over a new socket; `received` is the number of the last frame that the server has.
   resume(socket, received) {
     this.#socket = socket;
-    this.#sent = Math.max(this.#sent, received);
+    this.#sent = Math.max(this.#sent, received || 0);
     this.acknowledged(received);
     for (const {frame} of this.#kept) socket.send(frame);
   }

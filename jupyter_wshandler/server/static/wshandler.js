@@ -297,7 +297,8 @@ class Bot extends EventTarget {
       if (this.#life) this.#lose(reason);
       this.#questions.begin();
       this.#rooms.begin();
-      this.#life = first.resume ? new Life(first, () => this.#comeBack()) : null;
+      const lasts = this.#resumes && typeof first.resume?.secret === 'string';
+      this.#life = lasts ? new Life(first, () => this.#comeBack()) : null;
       this.#life?.begin(socket);
     }
     const about = {reason, unsure: this.#unsure.splice(0), answers: this.#loaded ?? []};
