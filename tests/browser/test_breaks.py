@@ -379,14 +379,13 @@ def test_a_room_is_joined_has_messages_and_members_and_is_left(page, server):
     talk.send({"message": "hello", "room": "blue", "offset": 18})
     talk.send({"message": "elsewhere", "room": "red"})
     ada, bob = ({"id": name, "card": {}, "connections": 1, "since": 1} for name in ("ada", "bob"))
-    page_one = {"members": [ada], "room": "blue", "presence_offset": 5, "more": True}
-    talk.send(page_one)
+    people = {"room": "blue", "presence_offset": 5}
+    talk.send({"members": [ada], "more": True, **people})
+    talk.send({"members": [bob], **people})
     change = {"room": "blue", "presence_offset": 6, "change": "changed"}
-    talk.send({"member": {"id": "ada", "card": {}, "connections": 2}, **change})
-    talk.send({**page_one, "members": [bob], "more": False})
-    talk.send({"member": {"id": "ada", "card": {}, "connections": 3}, **change})
-    left = {**change, "presence_offset": 7, "change": "left"}
-    talk.send({"member": {"id": "bob", "card": {}, "connections": 0}, **left})
+    talk.send({"member": {**ada, "connections": 2}, **change})
+    talk.send({"member": {**ada, "connections": 3}, **change})
+    talk.send({"member": bob, **change, "presence_offset": 7, "change": "left"})
     page.run("await room.joined; await until(() => room.changes.length === 3);")
     assert page.run("return room.changes;") == ["all", "changed", "left"]
     assert page.run("return room.members;") == {"ada": {**ada, "connections": 2}}
@@ -401,9 +400,9 @@ def test_rooms_are_joined_again_on_a_new_connection_with_where_they_were(page, s
     begin(page, server)
     page.run("globalThis.room = bot.join('blue'); globalThis.plain = bot.join('red');")
     wait_for(lambda: len(server.last.other) == 2, 10, "the joins")
-    server.last.send({"joined": "blue", "epoch": "e", "offset": 17})
+    server.last.send({"joined": "blue", "epoch": "", "offset": 0})
     server.last.send({"joined": "red"})
-    server.last.send({"message": "hello", "room": "blue", "offset": 18})
+    server.last.send({"message": "hello", "room": "blue", "offset": 18, "epoch": "e"})
     page.run("await until(() => room.offset === 18 && plain.state === 'joined');")
     server.cut()
     page.run("await until(() => bot.seen.some(([type]) => type === 'resumed'));")
@@ -417,11 +416,14 @@ def test_rooms_are_joined_again_on_a_new_connection_with_where_they_were(page, s
         {"join": "blue", "since": since, "n": 1},
         {"join": "red", "n": 2},
     ]
+    page.run("room.got = []; room.onmessage = ({data}) => room.got.push(data);")
+    # The route has put the new connection into the room before its join was answered.
+    server.last.send({"message": "20", "room": "blue", "offset": 20})
     server.last.send({"joined": "blue", "epoch": "e", "offset": 20, "recovered": True})
     for offset in (19, 20):
         server.last.send({"message": str(offset), "room": "blue", "offset": offset})
     page.run("await until(() => room.offset === 20);")
-    assert page.run("return room.recovered;") is True
+    assert page.run("return [room.recovered, room.got];") == [True, ["19", "20"]]
 
 
 def test_a_room_that_refuses_says_why_and_is_not_asked_for_again(page, server):
@@ -435,6 +437,28 @@ def test_a_room_that_refuses_says_why_and_is_not_asked_for_again(page, server):
     server.cut()
     page.run("await until(() => bot.id === 'c2');")
     assert server.last.other == []
+
+
+def test_a_join_over_the_rate_is_asked_for_again_when_it_may_pass(page, server):
+    begin(page, server)
+    page.run("globalThis.room = bot.join('blue');")
+    wait_for(lambda: server.last.other, 10, "the join")
+    server.last.send({"refused": "blue", "error": "ratelimit", "retry_after": 0.2})
+    wait_for(lambda: len(server.last.other) == 2, 10, "the next one")
+    server.last.send({"joined": "blue"})
+    assert page.run("return (await room.joined).state;") == "joined"
+
+
+def test_what_was_on_its_way_from_a_room_that_is_left_is_dropped(page, server):
+    begin(page, server)
+    page.run("globalThis.room = bot.join('blue'); room.leave();")
+    wait_for(lambda: len(server.last.other) == 2, 10, "join and leave")
+    server.last.send({"joined": "blue"})
+    server.last.send({"message": "late", "room": "blue"})
+    server.last.send({"left": "blue"})
+    server.last.send({"message": "of the bot's own accord", "room": "blue"})
+    page.run("await until(() => bot.got.length === 1);")
+    assert page.run("return [bot.got, room.state];") == [["of the bot's own accord"], "left"]
 
 
 def test_a_room_that_is_left_in_a_break_is_left_after_it(page, server):

@@ -16,8 +16,8 @@ export class Room extends EventTarget {
   members = null;
   error = null;
   #coming = [];      // members of a list whose last page has not come
-  #later = [];       // changes that came among its pages
   #presence = 0;     // the offset that `members` is of
+  #returns = false;  // whether it was said where to go on, and the answer has not come
   #settle;
 
   constructor(name, {since = null, presence = false}, leave) {
@@ -31,9 +31,20 @@ export class Room extends EventTarget {
     }
   }
 
-  // Where to go on after a break; undefined where the room keeps no history.
-  get since() {
-    return this.epoch === null ? undefined : {epoch: this.epoch, offset: this.offset};
+  // The frame that asks for it.
+  asking() {
+    this.#returns = this.epoch !== null;
+    return {
+      join: this.name, ...(this.#returns && {since: {epoch: this.epoch, offset: this.offset}}),
+      ...(this.presence && {presence: true}),
+    };
+  }
+
+  entered({epoch = null, offset = null, recovered = null}) {
+    this.#returns = false;
+    // What was missed follows, each with its own offset.
+    Object.assign(this, {epoch, recovered}, recovered ? {} : {offset});
+    this.show('joined');
   }
 
   show(state, error = null) {
@@ -44,37 +55,35 @@ export class Room extends EventTarget {
   }
 
   receive(said) {
-    const {message, offset, members, presence_offset: at, more} = said;
+    const {message, offset, epoch, members, member, change, presence_offset: at, more} = said;
     if (message !== undefined) {
-      if (offset !== undefined) this.offset = offset;
+      // On a new connection it comes again, behind the answer to where we were.
+      if (this.#returns) return;
+      if (offset !== undefined) Object.assign(this, {offset}, epoch !== undefined && {epoch});
       const event = new MessageEvent('message', {data: message});
       this.dispatchEvent(Object.assign(event, {offset: offset ?? null}));
     } else if (members) {
       this.#coming.push(...members);
       if (more) return;
-      this.members = Object.fromEntries(this.#coming.splice(0).map((each) => [each.id, each]));
+      // Without a prototype: a person may have any name.
+      const all = Object.fromEntries(this.#coming.splice(0).map((each) => [each.id, each]));
+      this.members = Object.assign(Object.create(null), all);
       this.#presence = at;
       this.dispatchEvent(new CustomEvent('members', {detail: {}}));
-      for (const each of this.#later.splice(0)) this.#changed(each);
-    } else if (this.#coming.length) {
-      this.#later.push(said);
-    } else if (this.members) {
-      this.#changed(said);
+    } else if (member && this.members && at > this.#presence) {
+      this.#presence = at;
+      if (change === 'left') delete this.members[member.id];
+      else this.members[member.id] = member;
+      this.dispatchEvent(new CustomEvent('members', {detail: {member, change}}));
     }
-  }
-
-  #changed({member, change, presence_offset: at}) {
-    if (!member || at <= this.#presence) return;
-    this.#presence = at;
-    if (change === 'left') delete this.members[member.id];
-    else this.members[member.id] = {...this.members[member.id], ...member};
-    this.dispatchEvent(new CustomEvent('members', {detail: {member, change}}));
   }
 }
 
 export class Rooms {
   #all = new Map();
   #asked = new Set();   // those whose join was sent on this connection
+  #leaving = new Set(); // those that were left, and of which something may still come
+  #waits = 0;
   #send;                // sends a frame, or returns false where there is no connection
 
   constructor(send) { this.#send = send; }
@@ -97,18 +106,20 @@ export class Rooms {
     if (this.#all.get(name) !== room) return;
     this.#all.delete(name);
     room.show('left');
-    if (this.#asked.delete(name)) this.#send({leave: name});
+    if (this.#asked.delete(name) && this.#send({leave: name})) this.#leaving.add(name);
   }
 
   // It is a new connection, which is in no room.
-  begin() { this.#asked.clear(); }
+  begin() {
+    this.#asked.clear();
+    this.#leaving.clear();
+  }
 
   // Ask for those that were not asked for yet.
   ask() {
     for (const [name, room] of this.#all) {
       if (this.#asked.has(name)) continue;
-      const {since, presence} = room;
-      if (this.#send({join: name, since, ...(presence && {presence})})) this.#asked.add(name);
+      if (this.#send(room.asking())) this.#asked.add(name);
     }
   }
 
@@ -121,22 +132,27 @@ export class Rooms {
   // Take a frame that is a room's; whether it is one.
   receive(said) {
     const name = said.joined ?? said.left ?? said.refused ?? said.room;
-    const room = typeof name === 'string' && this.#all.get(name);
-    if (!room) return false;
-    if (said.joined !== undefined) {
-      const {epoch = null, offset = null, recovered = null} = said;
-      // What follows an offset of before comes as messages of their own.
-      Object.assign(room, {epoch, recovered}, recovered ? {} : {offset});
-      room.show('joined');
-    } else if (said.refused !== undefined || said.left !== undefined) {
-      this.#all.delete(name);
-      this.#asked.delete(name);
-      const words = said.detail ?? 'You may not join this room.';
-      if (said.left === undefined) room.show('refused', new Error(words));
-      else room.show('left');
-    } else {
-      room.receive(said);
-    }
+    if (typeof name !== 'string') return false;
+    if (said.left !== undefined && this.#leaving.delete(name)) return true;
+    const room = this.#all.get(name);
+    if (!room) return this.#leaving.has(name);
+    if (said.joined !== undefined) room.entered(said);
+    else if (said.refused !== undefined) this.#refused(room, said);
+    else if (said.left === undefined) room.receive(said);
+    else this.#drop(room, 'left');
     return true;
+  }
+
+  #refused(room, {error, detail = 'You may not join this room.', retry_after: wait}) {
+    if (error !== 'ratelimit' || !wait) return void this.#drop(room, 'refused', new Error(detail));
+    // Many rooms may be joined again at once.
+    this.#asked.delete(room.name);
+    this.#waits ||= setTimeout(() => { this.#waits = 0; this.ask(); }, wait * 1000);
+  }
+
+  #drop(room, state, error = null) {
+    this.#all.delete(room.name);
+    this.#asked.delete(room.name);
+    room.show(state, error);
   }
 }
