@@ -3,24 +3,30 @@ import json
 from pathlib import Path
 
 heard = []
+breaks = {}
 NOTED = Path(__file__).with_name("noted")
 
 
-def note(word):
+def note(handler, word):
     with NOTED.open("a") as file:
-        file.write(f"{word}\n")
+        file.write(f"{handler.id} {word}\n")
 
 
 def open(handler):
-    note("open")
+    breaks[handler.id] = 0
+    note(handler, "open")
+
+
+def on_away(handler):
+    breaks[handler.id] += 1
 
 
 def on_resume(handler):
-    note("resume")
+    note(handler, "resume")
 
 
 def on_close(handler):
-    note("close")
+    note(handler, "close")
 
 
 async def on_message(handler, message):
@@ -31,9 +37,14 @@ async def on_message(handler, message):
 
 
 async def on_tell(handler, message):
+    # What follows 60 tokens and 160 is told in a break, where the message asks for breaks.
+    before = breaks[handler.id]
+    gates = {60: 1, 160: 2} if message == "through breaks" else {}
     try:
         for number in range(300):
+            while breaks[handler.id] < before + gates.get(number, 0):
+                await asyncio.sleep(0.01)
             yield f"w{number} "
-            await asyncio.sleep(0.01 if "slowly" not in message else 0.1)
+            await asyncio.sleep(0.2 if message == "slowly" else 0.001)
     finally:
-        note("finally")
+        note(handler, "finally")
