@@ -3,7 +3,6 @@ import json
 from pathlib import Path
 
 heard = []
-breaks = {}
 NOTED = Path(__file__).with_name("noted")
 
 
@@ -13,12 +12,7 @@ def note(handler, word):
 
 
 def open(handler):
-    breaks[handler.id] = 0
     note(handler, "open")
-
-
-def on_away(handler):
-    breaks[handler.id] += 1
 
 
 def on_resume(handler):
@@ -37,12 +31,11 @@ async def on_message(handler, message):
 
 
 async def on_tell(handler, message):
-    # What follows 60 tokens and 160 is told in a break, where the message asks for breaks.
-    before = breaks[handler.id]
-    gates = {60: 1, 160: 2} if message == "through breaks" else {}
+    # Where the message asks for breaks, these tokens wait for one, for its end, and for another.
+    gates = {60: True, 110: False, 160: True} if message == "through breaks" else {}
     try:
         for number in range(300):
-            while breaks[handler.id] < before + gates.get(number, 0):
+            while handler.away is not gates.get(number, handler.away):
                 await asyncio.sleep(0.01)
             yield f"w{number} "
             await asyncio.sleep(0.2 if message == "slowly" else 0.001)

@@ -24,7 +24,6 @@ url:
     kwargs: &bot
       open: {function: broken.open}
       on_message: {function: broken.on_message}
-      on_away: {function: broken.on_away}
       on_resume: {function: broken.on_resume}
       on_close: {function: broken.on_close}
       resume: true
@@ -35,7 +34,6 @@ url:
     kwargs:
       open: {function: broken.open}
       on_message: {function: broken.on_tell}
-      on_away: {function: broken.on_away}
       on_resume: {function: broken.on_resume}
       on_close: {function: broken.on_close}
       resume: true
