@@ -360,6 +360,42 @@ def test_resume_and_reconnect_can_be_turned_off(page, server):
     assert page.run("return [bot.cause, bot.words];") == [1006, "The connection was lost."]
 
 
+def test_a_chat_keeps_what_stands_in_it_for_the_next_page_as_far_as_there_is_room(page):
+    script = """
+      const {Record, forgotten} = await load('chatrecord');
+      const record = new Record();
+      record.add({who: 'you', kind: '', text: 'tell'});
+      record.add({who: 'bot', kind: 'piece', of: 1, text: 'one '});
+      record.go({of: 1, text: 'two'});
+      record.go({of: 1, json: '{"a":1}'});
+      record.go({of: 1});
+      record.finish(1);
+      record.add({who: 'bot', kind: 'piece', of: 2, text: 'more'});
+      record.keep('here');
+      const kept = forgotten('here').map(({at, ...message}) => message);
+      for (let number = 0; number < 600; number += 1) record.add({who: 'you', text: `${number}`});
+      const {setItem} = sessionStorage;
+      sessionStorage.setItem = (key, value) => {
+        if (value.length > 5000) throw new DOMException('full', 'QuotaExceededError');
+        setItem(key, value);
+      };
+      record.keep('here');
+      sessionStorage.setItem = setItem;
+      const some = forgotten('here');
+      return [kept, some.length, some.at(-1).parts, forgotten('here')];
+    """
+    kept, some, last, again = page.run(script)
+    gone = "*A picture or a file was here; it is not kept when the page is loaded again.*"
+    parts = [{"text": "one two"}, {"json": '{"a":1}'}, {"text": gone}]
+    assert kept == [
+        {"who": "you", "kind": "", "parts": [{"text": "tell"}], "open": False},
+        {"who": "bot", "kind": "piece", "of": 1, "parts": parts, "open": False},
+        {"who": "bot", "kind": "piece", "of": 2, "parts": [{"text": "more"}], "open": True},
+    ]
+    assert (some, last) == (31, [{"text": "599"}])
+    assert again == [], "the page after the next one has nothing of it"
+
+
 # ---- rooms -----------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ globalThis.until = async (condition) => {
   while (!condition()) await new Promise((resolve) => { setTimeout(resolve, 5); });
 };
 globalThis.stored = stored;
+globalThis.load = (name) => import(`./${name}.js`);
 // As in a page, what nobody catches does not end it.
 process.on('unhandledRejection', (error) => console.error(error));
 Object.assign(globalThis, await import('./wshandler.js'));
