@@ -277,9 +277,11 @@ class Chat {
   resumed({answers}) {
     if (this.broken === 'lost') this.log.line(BACK);
     for (const answer of answers) this.follow(answer);
-    this.kept = this.tried = this.restored = false;
+    const {hurry} = this;
+    this.kept = this.hurry = this.tried = this.restored = false;
     this.broken = this.reason = '';
     this.show('open');
+    if (hurry) this.submit();
   }
 
   // A new connection, in place of one that was lost or that another page has had.
