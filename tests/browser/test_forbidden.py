@@ -208,6 +208,7 @@ def test_a_socket_that_opens_and_ends_without_a_word_is_a_break_with_growing_pau
     with ending(frame) as url:
         page.page.evaluate(
             """url => {
+              Math.random = () => 0.9;
               start(url);
               window.ends = [];
               bot.addEventListener('state', () => {
@@ -216,17 +217,17 @@ def test_a_socket_that_opens_and_ends_without_a_word_is_a_break_with_growing_pau
             }""",
             url,
         )
-        for number in range(1, 7):
+        for number in range(1, 9):
             page.until(f"ends.length >= {number}")
-            page.page.clock.fast_forward(16_000)
-        ends = page.call("ends")[:6]
-    assert [end[:2] for end in ends] == [[cause, words]] * 6
+            page.page.clock.fast_forward(31_000)
+        ends = page.call("ends")[:8]
+    assert [end[:2] for end in ends] == [[cause, words]] * 8
     # No server has said anything, so that it has never been open.
-    assert [opened for *_, opened in ends] == [0] * 6
+    assert [opened for *_, opened in ends] == [0] * 8
     waits = [wait for _, _, wait, _ in ends]
     for number, wait in enumerate(waits):
-        assert wait <= min(15, 0.5 * 2**number)
-    assert waits[-1] > 5
+        most = 0.9 * min(30, 0.25 * 2**number)
+        assert most / 2 < wait <= most
     assert page.errors == []
 
 

@@ -191,6 +191,20 @@ const sent: boolean = other.send({any: ['json', 1, null]}) && other.send(new Uin
 const why: Cause | null = other.cause;
 other.link?.href.length;
 if (other.state === 'idle') other.connect(); else other.close(3001, 'enough');
+connect('/bot', {resume: false, reconnect: true, queue: 10, queueBytes: 1024});
+own.onrenewed = ({detail: {reason, unsure}}) => {
+  if (reason === 'lost') unsure.forEach((each) => own.send(each));
+};
+own.onresumed = async ({detail: {answers}}) => {
+  for await (const piece of answers[0]) void [piece, answers[0].question];
+};
+own.addEventListener('away', () => void [own.state === 'away', own.resumable, own.id.length]);
+const room = own.join('blue', {since: {epoch: 'e', offset: 1}, presence: true});
+room.onmembers = ({detail: {member, change}}) => {
+  void [member?.card, change === 'left', room.members?.ada.connections];
+};
+room.onmessage = ({data, offset}) => { const said: string = data; void [said, offset]; };
+void room.joined.then(({recovered}) => { if (recovered === false) room.leave(); });
 void [sent, why, MEANINGS[1012].words, own.protocol.length];
 export {};
 """

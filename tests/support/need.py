@@ -19,6 +19,7 @@ REMEDIES = {
     "firefox-esr": "on Debian: apt-get install firefox-esr",
     "gcc": "on Debian: apt-get install gcc libc6-dev zlib1g-dev",
     "haproxy": "on Debian: apt-get install haproxy",
+    "node": "on Debian: apt-get install nodejs",
     "npm": "on Debian: apt-get install nodejs npm",
     "nginx": "on Debian: apt-get install nginx-light",
     "openssl": "on Debian: apt-get install openssl",

@@ -13,44 +13,17 @@
 import {build} from './chatframe.js';
 import {isForNotebook, SUPPRESS} from './chatkeys.js';
 import {Log} from './chatlog.js';
-import {CONFIRM, confirms, PROTOCOL} from './envelope.js';
+import {addressOf, AUTHORS, elsewhere, SERVER} from './chatplace.js';
+import {forgotten} from './chatrecord.js';
+import {
+  ANEW, AWAY, BACK, KEPT, MEANINGS, MOVED, PAST, STATES, TRACEBACK, UNANSWERED, UNSENT, UNSTOPPED,
+} from './chatwords.js';
 import {ORIGIN} from './guest.js';
 import {make} from './make.js';
 import {connect} from './wshandler.js';
 
-// The server that this module came from is the server of the bot, at any base_url.
-const SERVER = new URL(import.meta.url).origin;
-
 const AT_WORK = 300;      // milliseconds after which an answer can be stopped
 const OUT_OF_PAGE = 30;  // seconds that a chat outside the document keeps its socket
-
-const STATES = {
-  connecting: 'connecting…', open: 'connected', waiting: 'reconnecting…', idle: 'paused',
-  closed: 'closed', stopped: 'stopped',
-};
-const MOVED = 'This chat has moved to its newest output';
-const KEPT = 'Your text is kept.';
-const TRACEBACK = ' The traceback is below the cell that serves it.';
-const UNSTOPPED = 'It could not be stopped, and ran to its end.';
-
-// What a bot that lives in a kernel may be missing for.
-const MEANINGS = {
-  // A route that is gone, while the kernel is there, has been stopped or taken over.
-  1012: (detail) => (/route/.test(detail)
-    ? 'This bot is not served any more; run its cell to start it again'
-    : 'The notebook\'s kernel has restarted; run the cell again'),
-  missing: 'Nothing answers at this address. If its kernel has restarted, run the cell again.',
-};
-
-// What was said of how things are, once they are so no more.
-const PAST = {
-  4401: 'You were signed out.', unreachable: 'The server could not be reached.',
-  missing: 'Nothing answered at this address.', unready: 'The server was not ready.',
-};
-
-// Only where output that comes later appears below its cell. What Voila and nbconvert show has the
-// same cells, but not what JupyterLab and Notebook have around them.
-const AUTHORS = '.jp-NotebookPanel, .jp-CodeConsole, .jp-LinkedOutputView';
 
 // What the close says of a function that has raised.
 const FAILURE = /^internal error, id (\w+)$/;
@@ -63,6 +36,14 @@ const isGone = (bot) => bot?.cause === 1012 && /gone/.test(bot.detail);
 const chats = globalThis.__wshandlerChats ??= new Map();
 const places = new WeakSet();  // where a chat has been
 let patrol = 0;
+
+// The page may be loaded anew, and go on with the same connection.
+const keepAll = () => { for (const chat of chats.values()) chat.keep(); };
+globalThis.addEventListener('pagehide', keepAll);
+document.addEventListener('freeze', keepAll);
+const forgetAll = () => { for (const chat of chats.values()) forgotten(chat.address); };
+globalThis.addEventListener('pageshow', forgetAll);
+document.addEventListener('resume', forgetAll);
 
 export function mount(where, options) {
   const place = typeof where === 'string' ? find(where) : where;
@@ -114,18 +95,6 @@ function wakeWhenShown(chat) {
   observer.observe(chat.host);
 }
 
-// A page of another site (VS Code's webview) has neither the server's login nor its origin.
-function elsewhere(place, {path, title}) {
-  const href = addressOf(path);
-  const host = make('div', {className: 'wshandler-chat'}, make('p', {}, `${title} answers at `,
-    make('a', {href, target: '_blank', rel: 'noopener'}, href),
-    '. Its chat works in JupyterLab, in Notebook and in a browser at that address.'));
-  place.replaceChildren(host);
-  return {host, send: () => false, close: () => host.remove()};
-}
-
-const addressOf = (path) => `${SERVER}/${path.replace(/^\/+/, '')}`;
-
 // ---- one chat --------------------------------------------------------------------------------
 
 class Chat {
@@ -139,12 +108,11 @@ class Chat {
   kept = false;    // whether somebody has tried to send what is in the text field
   hurry = false;   // whether that is sent as soon as the chat is connected
   tried = false;   // whether somebody has asked for one more attempt
-  speaks = null;   // whether the server says where an answer ends; null until that is known
-  doubt = 0;
-  asked = 0;       // messages that were sent on this connection
-  open = new Set();  // those that are not answered to the end
-  current = 0;     // the one that is being answered
-  stopping = 0;    // the one that somebody wants stopped
+  broken = '';     // 'lost' or 'left' while the connection may be come back to
+  restored = false;  // whether the log is that of the page before this one, as yet
+  open = new Set();  // the answers that have not come to their end
+  current = null;  // the one that is being given
+  stopping = null;  // the one that somebody wants stopped
   patience = 0;
   place = null;
   address = '';
@@ -242,7 +210,9 @@ class Chat {
 
   drop() {
     if (!this.bot) return;
-    this.bot.onopen = this.bot.onmessage = this.bot.onstate = null;
+    for (const type of ['open', 'message', 'state', 'frame', 'resumed', 'renewed']) {
+      this.bot[`on${type}`] = null;
+    }
     this.bot.close();
     this.bot = null;
   }
@@ -266,11 +236,22 @@ class Chat {
       this.bot.connect();
       return;
     }
-    this.bot = connect(this.address, {meanings: MEANINGS, protocols: [PROTOCOL]});
-    this.bot.onopen = () => this.begun();
-    this.bot.onmessage = ({data}) => this.receive(data);
+    const before = forgotten(this.address);
+    this.restored = before.length > 0;
+    this.log.restore(before);
+    this.bot = connect(this.address, {meanings: MEANINGS});
+    this.bot.onopen = () => this.opened();
+    this.bot.onframe = (said) => this.receive(said);
+    this.bot.onmessage = ({data}) => { if (!this.bot.speaks) this.log.receive(data); };
     this.bot.onstate = () => this.changed();
+    this.bot.onresumed = ({detail}) => this.resumed(detail);
+    this.bot.onrenewed = () => this.renewed();
     this.show('connecting', this.reason);
+  }
+
+  // For a page that is loaded anew, where that may go on with the same connection.
+  keep() {
+    if (this.bot?.resumable) this.log.keep(this.address);
   }
 
   // Connect again what was closed because nobody said anything, for somebody who will.
@@ -278,37 +259,53 @@ class Chat {
     if (this.bot?.state === 'idle') this.bot.connect();
   }
 
-  // The first frame says whether wsh.v1 is spoken: a proxy may have agreed to it of itself.
-  begun() {
-    clearTimeout(this.doubt);
-    this.speaks = this.bot.protocol === PROTOCOL ? null : false;
-    if (this.speaks === false) this.opened();
-    else this.doubt = setTimeout(() => this.settle(false), CONFIRM * 1000);
-  }
-
-  settle(speaks) {
-    clearTimeout(this.doubt);
-    this.speaks = speaks;
-    if (this.bot?.state === 'open') this.opened();
-  }
-
   opened() {
-    this.asked = this.stopping = 0;
-    this.idle();
+    this.stopping = null;
+    if (this.restored) this.renewed();
     const {hurry} = this;
     if (this.reason && this.log.used) {
       this.log.notice(`${this.reason === this.told ? '' : `${this.past} `}Connected again.`);
     }
     this.reason = '';
     this.kept = this.hurry = this.tried = false;
+    this.broken = '';
     this.show('open');
     if (hurry) this.submit();
+  }
+
+  // It goes on where it was; `answers` are those that the page before this one had begun.
+  resumed({answers}) {
+    if (this.broken === 'lost') this.log.line(BACK);
+    for (const answer of answers) this.follow(answer);
+    const {hurry} = this;
+    this.kept = this.hurry = this.tried = this.restored = false;
+    this.broken = this.reason = '';
+    this.show('open');
+    if (hurry) this.submit();
+  }
+
+  // A new connection, in place of one that was lost or that another page has had.
+  renewed() {
+    this.log.end();
+    if (this.broken || this.restored) this.log.line(ANEW);
+    this.restored = false;
+    const lost = [...this.open].filter(({how}) => how);
+    for (const answer of lost) this.done(answer);
+    if (lost.length) this.log.notice(UNANSWERED);
   }
 
   changed() {
     const {state, cause, detail, words, attempts} = this.bot;
     if (state === 'open') return;
     let more = '';
+    if (state === 'away' || (state === 'connecting' && this.broken)) {
+      if (!this.broken && cause !== 'away') this.log.line(AWAY);
+      this.broken ||= cause === 'away' ? 'left' : 'lost';
+      this.show(state, attempts < 2 && !this.bot.link ? '' : words);
+      return;
+    }
+    if ([...this.open].some(({number}) => !number) && state !== 'connecting') this.log.notice(UNSENT);
+    this.broken = '';
     this.idle();
     const failure = cause === 1011 && FAILURE.exec(detail)?.[1];
     if (failure && failure !== this.failure) {
@@ -334,7 +331,7 @@ class Chat {
     const link = this.bot?.link;
     this.state = state;
     // It is looked for now and then, and the label does not change for that.
-    const sought = ['waiting', 'connecting'].includes(state);
+    const sought = ['waiting', 'away', 'connecting'].includes(state);
     this.label = $.frame.dataset.state = sought && isGone(this.bot) ? 'stopped' : state;
     if (this.kept && $.text.value.trim()) why = `${why || 'Not connected yet.'} ${KEPT}`;
     // A live region that is written again is read out again.
@@ -352,7 +349,7 @@ class Chat {
   }
 
   ready() {
-    const open = ['open', 'idle'].includes(this.state);
+    const open = ['open', 'idle'].includes(this.state) || this.broken !== '';
     this.$.send.setAttribute('aria-disabled', String(!open || !this.$.text.value.trim()));
     this.$.send.title = open ? '' : `${STATES[this.label]} ${KEPT}`;
   }
@@ -375,52 +372,50 @@ class Chat {
   }
 
   send(text) {
-    const numbered = this.speaks;
-    const message = text.replace(/\p{Surrogate}/gu, '\ufffd');
-    const frame = numbered ? JSON.stringify({message, ask: this.asked + 1}) : text;
-    if (numbered === null || this.bot?.state !== 'open' || !this.bot.send(frame)) return false;
+    if (this.bot?.state !== 'open' && !this.broken) return false;
+    if (this.bot.speaks || this.broken) this.follow(this.bot.stream(text));
+    else if (!this.bot.send(text)) return false;
     this.log.said(text);
-    if (numbered) {
-      this.asked += 1;
-      this.open.add(this.asked);
-      if (!this.current) this.answers(this.asked);
-      this.log.work(true);
-    }
     return true;
+  }
+
+  // Note that an answer is under way. Its pieces are shown as they come, and need not be kept.
+  follow(answer) {
+    this.open.add(answer);
+    if (!this.current) this.answers(answer);
+    this.log.work(true);
+    (async () => { while (!(await answer.next()).done); })().catch(() => {});
   }
 
   // ---- what the bot says ---------------------------------------------------------------------
 
-  // The envelopes are those of docs/protocol.md.
-  receive(data) {
-    if (this.speaks === null) {
-      this.settle(confirms(data));
-      if (this.speaks) return;
-    }
-    if (!this.speaks) return void this.log.receive(data);
-    if (typeof data !== 'string') {
-      return void this.log.receive(data.slice(4), new DataView(data).getInt32(0));
-    }
-    const {piece, of, json, reply, message = reply, end, how, error, id} = JSON.parse(data);
-    if (piece !== undefined) this.log.receive(piece, of, json);
+  // What the envelopes of docs/protocol.md say.
+  receive({bytes, piece, of, json, reply, message = reply, end, how, error, id}) {
+    if (bytes) this.log.receive(bytes, of);
+    else if (piece !== undefined) this.log.receive(piece, of, json);
     else if (message !== undefined) this.log.receive(message);
     else if (end) {
       this.log.end(end, how);
       if (error) this.log.receive(JSON.stringify({error, id}));
-      if (end === this.stopping && how === 'done') this.log.notice(UNSTOPPED);
-      this.open.delete(end);
-      // Answers come in the order of their questions, and a set keeps it.
-      if (end === this.current) this.answers(this.open.values().next().value ?? 0);
-      this.log.work(this.open.size > 0);
+      const answer = [...this.open].find(({number}) => number === end);
+      if (answer && answer === this.stopping && how === 'done') this.log.notice(UNSTOPPED);
+      this.done(answer);
     }
   }
 
-  // Note which message is being answered; 0 for none.
-  answers(number) {
+  done(answer) {
+    this.open.delete(answer);
+    // Answers come in the order of their questions, and a set keeps it.
+    if (answer === this.current) this.answers(this.open.values().next().value ?? null);
+    this.log.work(this.open.size > 0);
+  }
+
+  // Note which answer is being given; null for none.
+  answers(answer) {
     const $ = this.$;
-    this.current = number;
+    this.current = answer;
     clearTimeout(this.patience);
-    if (number) {
+    if (answer) {
       this.patience = setTimeout(() => {
         $.stop.disabled = false;
         $.stop.textContent = 'Stop';
@@ -433,15 +428,16 @@ class Chat {
   }
 
   stop() {
-    if (!this.current || !this.bot?.send(JSON.stringify({stop: this.current}))) return;
+    if (!this.current) return;
     // A function in a thread cannot be interrupted: it may take until its next item.
     this.stopping = this.current;
+    this.current.stop();
     this.$.stop.textContent = 'Stopping…';
   }
 
   idle() {
     this.open.clear();
-    this.answers(0);
+    this.answers(null);
     this.log.work(false);
   }
 

@@ -9,6 +9,7 @@ const NEAR = 40;             // pixels from the end that count as the end
 const TOUCH = matchMedia('(pointer: coarse)').matches;  // a phone's keyboard has no Shift+Enter
 
 import {bytesPart, forget, jsonPart} from './chatparts.js';
+import {Record} from './chatrecord.js';
 import {make} from './make.js';
 import {Markdown} from './markdown.js';
 
@@ -44,6 +45,8 @@ export class Log {
   #count = 0;         // messages and notices in the log
   #turn = null;       // the messages in a row of one speaker
   #streams = new Map();  // answer -> the bubble that is being written
+  #record = new Record();
+  #line = null;       // the last line about a break
   #working = false;   // whether the bot is at work, and nothing of it is to be seen yet
   #pinned = true;     // whether the reader is at the end
   #scrolled = 0;
@@ -96,7 +99,7 @@ export class Log {
       if (value.error === INTERNAL && id) this.failed(value.id);
       else this.notice(`The bot reports: ${value.error}${id}`, true);
     } else if (value && (json || !of)) {
-      this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => jsonPart(value)});
+      this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => jsonPart(value), json: data});
     } else {
       this.#add({who: 'bot', kind: of ? 'piece' : '', of, text: data});
     }
@@ -114,6 +117,27 @@ export class Log {
   }
 
   notice(text, bad = false) { this.#add({kind: bad ? 'notice bad' : 'notice', text}); }
+
+  // A thin line about a break, in place of the one before it, where nothing was said between them.
+  line(text) { this.#add({kind: 'notice line', text}); }
+
+  // Keep what stands here for the page that comes next; a hidden page may have shown nothing of it yet.
+  keep(address) {
+    this.#flush();
+    this.#record.keep(address);
+  }
+
+  // Show what stood in the page before this one.
+  restore(messages) {
+    for (const {parts, open, ...message} of messages) {
+      for (const {text, json} of parts) {
+        const part = json && (() => jsonPart(JSON.parse(json)));
+        this.#append({...message, text, json, part});
+      }
+      if (!open) this.#finish(message.of);
+    }
+    this.#flush();
+  }
 
   // End what is being streamed: one answer, or all.
   end(of = 0, how = 'done') { this.#add({kind: 'done', of, how}); }
@@ -176,25 +200,32 @@ export class Log {
     else if (grown) this.below.hidden = false;
   }
 
-  #append({who, kind = '', text, of, part, how}) {
+  #append(entry) {
+    const {who, kind = '', text, of, part, how} = entry;
     if (kind === 'done') {
       for (const each of of ? [of] : [...this.#streams.keys()]) this.#finish(each);
       if (how === 'stopped') this.#append({kind: 'notice', text: 'Stopped.'});
       return;
     }
     if (kind === 'piece' && this.#streams.has(of)) {
+      this.#record.go(entry);
       this.#write(this.#streams.get(of), text, part);
+      return;
+    }
+    if (kind === 'notice line') {
+      this.#mark(text);
       return;
     }
     if (kind !== 'piece' || of === TOKENS) this.#finish(TOKENS);
     this.empty.remove();
     this.#count += 1;
+    this.#record.add(entry);
     if (!who) {
       this.#turn = null;
       this.element.append(make('p', {className: kind}, shortened(text)));
       return;
     }
-    if (!this.#turn?.classList.contains(who)) this.#begin(who);
+    if (!this.#turn?.classList.contains(who)) this.#begin(who, entry.at);
     if (who === 'you') {
       this.#turn.append(make('p', {className: 'bubble'}, shortened(text)));
       return;
@@ -205,6 +236,21 @@ export class Log {
     if (kind !== 'piece') return;
     this.#streams.set(of, bubble);
     bubble.element.setAttribute('aria-busy', 'true');
+  }
+
+  // What is being written goes on above it.
+  #mark(text) {
+    let last = this.element.lastElementChild;
+    if (last === this.typing) last = last.previousElementSibling;
+    if (this.#line && last === this.#line) {
+      last.textContent = text;
+      return;
+    }
+    this.empty.remove();
+    this.#count += 1;
+    this.#turn = null;
+    this.#line = make('p', {className: 'notice line'}, text);
+    this.element.append(this.#line);
   }
 
   #write(bubble, text, part) {
@@ -218,10 +264,11 @@ export class Log {
   #finish(of) {
     this.#streams.get(of)?.element.setAttribute('aria-busy', 'false');
     this.#streams.delete(of);
+    this.#record.finish(of);
   }
 
-  #begin(who) {
-    const now = new Date();
+  #begin(who, at = Date.now()) {
+    const now = new Date(at);
     const time = make('time', {dateTime: now.toISOString()},
       now.toLocaleTimeString([], {timeStyle: 'short'}));
     this.#turn = make('div', {className: `turn ${who}`},

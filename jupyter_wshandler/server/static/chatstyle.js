@@ -57,7 +57,7 @@ SHEET.replaceSync(`
   [data-state="open"] .dot { background: var(--good); }
   [data-state="closed"] .dot { background: var(--bad); }
   [data-state="stopped"] .dot { background: var(--quiet); }
-  :is([data-state="connecting"], [data-state="waiting"]) .dot {
+  :is([data-state="connecting"], [data-state="away"], [data-state="waiting"]) .dot {
     animation: pulse 1.2s ease-in-out infinite;
   }
   @keyframes pulse { 50% { opacity: .25; } }
@@ -80,6 +80,8 @@ SHEET.replaceSync(`
   .empty { padding: .9rem .5rem; }
   .empty strong { display: block; color: var(--text); font-size: 1.1em; }
   .notice, .older { margin-block: .6rem; font-size: .92em; overflow-wrap: anywhere; }
+  .notice.line { display: flex; align-items: center; gap: .8em; }
+  .notice.line::before, .notice.line::after { content: ""; flex: 1; min-width: 1em; border-top: 1px solid; opacity: .35; }
   .notice.bad { color: color-mix(in srgb, var(--bad) 60%, var(--text)); }
   .turn { display: flex; flex-direction: column; align-items: flex-start; gap: .2rem; }
   .turn + .turn { margin-top: .5rem; }

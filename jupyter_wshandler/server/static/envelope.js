@@ -27,8 +27,20 @@ function parsed(text) {
   return said && typeof said === 'object' ? said : {};
 }
 
-// Whether a server's first frame says that it speaks wsh.v1: a proxy may have agreed to it of itself.
-export const confirms = (data) => typeof data === 'string' && parsed(data).wsh === 'v1';
+// What a server's first frame says, where it says that it speaks wsh.v1, or null: a proxy may have
+// agreed to it of itself.
+export function confirmed(data) {
+  const said = typeof data === 'string' ? parsed(data) : {};
+  return said.wsh === 'v1' ? said : null;
+}
+
+// What a frame of the server's says; of bytes {bytes, of}. `n` is its number, where they are numbered.
+export function unpacked(data, numbered) {
+  if (typeof data === 'string') return parsed(data);
+  const view = new DataView(data);
+  const n = numbered ? view.getUint32(4) : undefined;
+  return {bytes: data.slice(numbered ? 8 : 4), of: view.getInt32(0), n};
+}
 
 // What a socket takes: all but text and bytes becomes JSON.
 export function sendable(data) {
@@ -44,6 +56,7 @@ class Asked {
   how = null;
   streamed = false;
   error = null;
+  stopping = false;  // whether somebody wants it stopped
   #wake = null;
 
   constructor(data) { this.data = data; }
@@ -75,6 +88,10 @@ class Answer {
   }
 
   get how() { return this.#asked.how; }
+
+  get number() { return this.#asked.number; }
+
+  get question() { return this.#asked.data; }
 
   stop() {
     this.#stopped = true;
@@ -114,8 +131,26 @@ export class Questions {
 
   answer(asked, stop) { return new Answer(asked, stop); }
 
-  // The frame for a message: a string, or bytes; with a question it has the question's number.
-  frame(data, asked = null) {
+  // The questions that a page leaves to the next one, and those that it has from the one before. What
+  // a program has sent in bytes is not kept.
+  saved() {
+    const all = [...this.#open.values()].map(({number, data, stopping, streamed}) => (
+      {number, stopping, streamed, data: typeof data === 'string' ? data : null}));
+    return {last: this.#last, all};
+  }
+
+  restore({last, all}, stop) {
+    this.#last = last;
+    return all.map(({data, ...more}) => {
+      const asked = Object.assign(new Asked(data), more);
+      this.#open.set(asked.number, asked);
+      return new Answer(asked, stop);
+    });
+  }
+
+  // The frame for a message: a string, or bytes; with a question it has the question's number. `n` is
+  // the frame's own number, where frames are numbered.
+  frame(data, asked = null, n = 0) {
     if (asked) {
       asked.number = this.#last += 1;
       this.#open.set(asked.number, asked);
@@ -124,10 +159,11 @@ export class Questions {
     if (typeof data === 'string') {
       // As a socket does it with text: half a pair is no character.
       const message = data.replace(/\p{Surrogate}/gu, '\ufffd');
-      return JSON.stringify(number ? {message, ask: number} : {message});
+      return JSON.stringify({message, ...(number && {ask: number}), ...(n && {n})});
     }
-    const header = new DataView(new ArrayBuffer(4));
+    const header = new DataView(new ArrayBuffer(n ? 8 : 4));
     header.setInt32(0, number);
+    if (n) header.setUint32(4, n);
     return new Blob([header, data]);
   }
 
@@ -135,15 +171,19 @@ export class Questions {
   // the bot would begin the next.
   stops(asked = null) {
     const all = [...this.#open.values()].reverse().filter((each) => !asked || each === asked);
+    for (const each of all) each.stopping = true;
+    return all.map((each) => JSON.stringify({stop: each.number}));
+  }
+
+  // The same again for those that were wanted stopped before a break: stops are not numbered.
+  stopsAgain() {
+    const all = [...this.#open.values()].reverse().filter((each) => each.stopping);
     return all.map((each) => JSON.stringify({stop: each.number}));
   }
 
   // Take one frame of the server's; return the data of a message that answers no question of ours.
-  receive(data) {
-    if (typeof data !== 'string') {
-      return this.#part(new DataView(data).getInt32(0), data.slice(4), data.slice(4));
-    }
-    const said = parsed(data);
+  receive(said) {
+    if (said.bytes) return this.#part(said.of, said.bytes, said.bytes);
     if (typeof said.message === 'string') return said.message;
     const text = said.piece ?? said.reply;
     if (typeof text === 'string') {

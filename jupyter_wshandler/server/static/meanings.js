@@ -1,17 +1,19 @@
 // What ends a connection or an attempt, in words for a person.
 
+import {GUEST} from './guest.js';
+
 // What ended a connection or an attempt: close codes (RFC 6455 section 7.4.1; 44xx are the
 // extension's own), and what the server says over HTTP. The state is 'waiting' where none is given.
 export const MEANINGS = {
   1000: {words: 'The bot has ended the conversation', state: 'closed'},
   1001: {words: 'The server has stopped'},
-  1002: {words: 'Browser and server did not understand each other'},
-  1003: {words: 'The bot does not take this kind of message'},
+  1002: {words: 'Browser and server did not understand each other', state: 'closed'},
+  1003: {words: 'The bot does not take this kind of message', state: 'closed'},
   1005: {words: 'The connection was ended without a word'},
   1006: {words: 'The connection was lost'},
-  1007: {words: 'The bot could not read the last message'},
+  1007: {words: 'The bot could not read the last message', state: 'closed'},
   1008: {words: 'The server does not allow this conversation', state: 'closed', detailed: true},
-  1009: {words: 'The last message was too big for the bot'},
+  1009: {words: 'The last message was too big for the bot', state: 'closed'},
   1011: {words: 'The bot has failed', detailed: true},
   1012: {words: 'The bot is being restarted'},
   1013: {words: 'The server is busy'},
@@ -48,3 +50,17 @@ export const ENDS = [1001, 1012, 'stopped', 'unreachable', 'unready', 'renewed']
 export const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
     && ![1005, 1006, 4401].includes(old));
+
+// What a cause means: {state, words, link}. `given` is what the page has of its own in place of it.
+export function explained(cause, detail, given) {
+  const {words, state, detailed, link} = {
+    // A code of the bot's own is meant to end it; one that nobody knows is not.
+    state: cause >= 3000 ? 'closed' : 'waiting', ...(MEANINGS[cause] ?? MEANINGS.other),
+    ...(typeof given === 'object' ? given : given && {words: given})};
+  let text = typeof words === 'function' ? words(detail) : words;
+  if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
+  else if (detailed) text += ` (${detail})`;
+  // Why a share has ended is a sentence of its own.
+  if (GUEST && cause === 4403 && detail && !given) text = detail[0].toUpperCase() + detail.slice(1);
+  return {state, words: /[.!?…]$/.test(text) ? text : `${text}.`, link};
+}

@@ -6,74 +6,33 @@
 //   bot.onstate = () => { line.textContent = bot.words; };
 //   bot.send('hello');
 //
-// connect(where, {meanings, protocols}), or connect({...}) for the page's own address: `where` is a
-// path below the server's base_url, as in `pattern:`, or a whole URL, which a worker has to say, or
-// a link that somebody has shared, as it is;
-// `meanings` are {cause: words}
-// or {cause: {words, state, detailed, link}} in place of those in MEANINGS, where `detailed: false`
-// leaves out what the server has said; `protocols` are the subprotocols to offer, whose frames are the
-// page's own to write and to read: by default wsh.v1 is offered, and spoken. The bot has
-//   send(data)   string, bytes, or what JSON can hold. true: sent, or will be as soon as what is
-//                being opened is open; false: not connected, and nothing was sent
-//   ask(data, {timeout})   send, and have a promise of what the bot answers to exactly that message: of
-//                what its function returns, or the list of what it yields; after `timeout` seconds,
-//                where one is given, it is stopped. It rejects with an AnswerFailed
-//   stream(data) send, and have the answer while it comes: for await (const piece of bot.stream(data))
-//                ...; leaving the loop, or stop() of what it returns, has the bot stop
-//   stop()       have the bot stop all answers that were asked for and have not ended
-//   connect()    connect now, whatever has happened;  close(code, reason)  leave, and stay away
-//   state        'connecting', 'open', 'waiting' (tries again by itself), 'idle' (closed for want
-//                of messages; send() and connect() open it again), 'closed' (until connect())
-//   cause        why it is not open: a close code or another key of MEANINGS;  words  the same as
-//                a sentence;  detail  what the server said;  link  {href, text} that mends it
-//   protocol     the subprotocol that the server has chosen, or ''
-//   attempts     how many have failed in a row;  retryIn  seconds until the next, or 0
-// and the events open, message (data), state, and unsent (detail: a message that send() took and
-// that could not be sent), for addEventListener or as bot.onopen and so on.
-//
-// A page that is left lets its connections go, and has them again when somebody comes back to it.
-//
-// Each attempt begins with a POST for a ticket; see tickets.js.
+// What it offers is in docs/pages.md, and in wshandler.d.ts with its types.
 
-import {forbidden, pageAddress, SECRET} from './addresses.js';
-import {AnswerFailed, CONFIRM, confirms, PROTOCOL, Questions, sendable, UNSPOKEN} from './envelope.js';
+import {pageAddress, SECRET} from './addresses.js';
+import {AnswerFailed, PROTOCOL, Questions, sendable, unpacked, UNSPOKEN} from './envelope.js';
 import {GUEST, loadAgain} from './guest.js';
-import {covers, ENDS, MEANINGS} from './meanings.js';
-import {askForTicket, askWhetherThere, askWhyRefused, BASE} from './tickets.js';
+import {covers, ENDS, explained, MEANINGS} from './meanings.js';
+import {keep, live, page, take, takeBack, waiting} from './pagelife.js';
+import {BREAKS, COMES_BACK, Life, RESUME, Waiting} from './resume.js';
+import {Rooms} from './rooms.js';
+import {askForTicket, BASE} from './tickets.js';
+import {Turn} from './turn.js';
 
 export {AnswerFailed, MEANINGS};
 
-const OPTIONS = ['meanings', 'protocols'];
-const FIRST_WAIT = 0.5;   // seconds before the second attempt; doubles each time
-const LONGEST_WAIT = 15;  // seconds
+const OPTIONS = ['meanings', 'protocols', 'queue', 'queueBytes', 'reconnect', 'resume'];
+const EVENTS = ['open', 'message', 'state', 'unsent', 'away', 'resumed', 'renewed'];
+const FIRST_WAIT = 0.25;  // seconds before the second attempt, at most; doubles each time
+const LONGEST_WAIT = 30;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
-const STABLE = 5;         // seconds after which a connection counts as good again
-const BRIEF = 2;          // seconds in which one ends that was refused behind a proxy's back
-const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
+const STABLE = 10;        // seconds after which a connection counts as good again
+const QUEUE = 1000;       // messages that wait for a connection
+const QUEUE_BYTES = 2 ** 22;
+const TRIES = ['waiting', 'away'];
 
 export const connect = (where, options) => (
   where?.constructor === Object ? new Bot(undefined, where)
     : new Bot(where?.toString(), options));
-
-// ---- the bots of this page -------------------------------------------------------------------
-
-const waiting = new Map();  // those that would connect again -> how
-const live = new Map();     // those that are connected, or will be by themselves -> how to leave
-const page = globalThis.document;  // a worker has none
-
-function wake({type, persisted = true}) {
-  if (page?.hidden) return;
-  for (const [bot, again] of [...waiting]) if (persisted || bot.cause === 'away') again(type);
-}
-// A browser may keep a page that is left for minutes, with its sockets, and nobody would see what
-// they bring. Where it keeps none it closes them itself, with 1001, which no page can say.
-function leave({persisted = true}) {
-  if (persisted) for (const letGo of [...live.values()]) letGo();
-}
-// Where pages are rendered in advance there are no events at all.
-for (const type of ['online', 'pageshow']) globalThis.addEventListener?.(type, wake);
-globalThis.addEventListener?.('pagehide', leave);
-page?.addEventListener('visibilitychange', wake);
 
 class Bot extends EventTarget {
   state = 'connecting';
@@ -82,10 +41,17 @@ class Bot extends EventTarget {
   detail = '';
   link = null;
   attempts = 0;
-  // The attempt that is being made, or the open connection: {socket, openedAt, ready, speaks}
+  id = '';       // the connection's, as the server's log has it
+  // The attempt that is being made, or the open connection
   #turn = null;
-  #held = [];    // what to send as soon as it is open: {data, asked}
+  #held;         // what to send as soon as it is open: {data, asked}, or {leave}
+  #life = null;  // what can be come back to after a break
+  #broken = '';  // why the connection before this attempt has ended, where it did not end for good
+  #unsure = [];  // what was sent on it, and may not have arrived
+  #stored = false; // whether the next page may have that
+  #loaded = null;  // the answers that the page before this one has left
   #questions = new Questions();
+  #rooms = new Rooms((frame) => this.#tell(frame));
   #timer = 0;
   #due = 0;
   #options;
@@ -97,7 +63,7 @@ class Bot extends EventTarget {
     super();
     for (const name of Object.keys(options)) {
       if (OPTIONS.includes(name)) continue;
-      console.warn(`connect(): there is no option '${name}'; there are ${OPTIONS.join(' and ')}`);
+      console.warn(`connect(): there is no option '${name}'; there are ${OPTIONS.join(', ')}`);
     }
     this.#options = options;
     if (where === undefined && !page) throw new TypeError("connect('/path'): say which bot");
@@ -109,11 +75,19 @@ class Bot extends EventTarget {
     const sent = this.url.searchParams;
     this.#ours = this.url.href.startsWith(BASE.href);
     this.#asks = this.#ours && !sent.has('token') && !sent.has('share_token');
-    for (const type of ['open', 'message', 'state', 'unsent']) {
-      this.addEventListener(type, (event) => this[`on${type}`]?.(event));
-    }
+    for (const type of EVENTS) this.addEventListener(type, (event) => this[`on${type}`]?.(event));
+    this.#held = new Waiting(options.queue ?? QUEUE, options.queueBytes ?? QUEUE_BYTES);
+    if (this.#resumes) this.#restore(take(this.url));
     this.#attempt();
   }
+
+  get #resumes() { return this.#options.protocols === undefined && this.#options.resume !== false; }
+
+  // Whether the server says where an answer ends.
+  get speaks() { return this.#turn?.speaks ?? false; }
+
+  // Whether the connection can be come back to after a break, as its server and route allow.
+  get resumable() { return this.#life !== null; }
 
   get protocol() { return this.#turn?.socket?.protocol ?? ''; }
 
@@ -135,41 +109,55 @@ class Bot extends EventTarget {
   #asked(data) {
     const asked = this.#questions.ask(sendable(data));
     if (!this.#put(asked.data, asked)) {
-      asked.end('lost', new AnswerFailed(this.words || 'There is no connection.', 'lost'));
+      const words = this.state === 'closed' ? this.words : 'Too much waits for the connection.';
+      asked.end('lost', new AnswerFailed(words, 'lost'));
     }
     return asked;
   }
 
+  join(room, options) { return this.#rooms.join(room, options); }
+
   #stop(asked) {
     // What is not sent yet need not be.
-    for (const {asked: each} of this.#held) {
-      if (each && (!asked || each === asked)) {
-        each.end('stopped', new AnswerFailed('The answer was stopped.', 'stopped'));
-      }
+    const unwanted = ({asked: each}) => each && (!asked || each === asked);
+    for (const {asked: each} of this.#held.take(unwanted)) {
+      each.end('stopped', new AnswerFailed('The answer was stopped.', 'stopped'));
     }
-    this.#held = this.#held.filter((each) => !each.asked?.how);
-    const socket = this.#turn?.socket;
-    if (socket?.readyState !== WebSocket.OPEN) return;
-    for (const frame of this.#questions.stops(asked)) socket.send(frame);
+    const frames = this.#questions.stops(asked);
+    if (this.#isOpen) for (const frame of frames) this.#turn.socket.send(frame);
   }
+
+  get #isOpen() { return this.#turn?.isOpen ?? false; }
 
   #put(data, asked = null) {
     if (this.state === 'idle') this.connect();
-    const turn = this.#turn;
-    if (turn?.ready && turn.socket.readyState === WebSocket.OPEN) this.#write(turn, data, asked);
-    else if (this.state === 'connecting') this.#held.push({data, asked});
-    else return false;
+    if (this.#isOpen) this.#write({data, asked});
+    else return this.state !== 'closed' && this.#held.put({data, asked});
     return true;
   }
 
-  #write({socket, speaks}, data, asked) {
+  #write({data, asked}) {
+    const {socket, speaks} = this.#turn;
     if (speaks) {
-      socket.send(this.#questions.frame(data, asked));
+      this.#emit((n) => this.#questions.frame(data, asked, n), {data, asked});
     } else if (asked) {
       asked.end('unspoken', new AnswerFailed(UNSPOKEN, 'unspoken'));
     } else {
       socket.send(data);
     }
+  }
+
+  #emit(make, item) {
+    if (this.#life) this.#life.send(make, item);
+    else this.#turn.socket.send(make(0));
+  }
+
+  // Send a frame of a room's; a room that is left in a break is left after it.
+  #tell(frame) {
+    if (this.#isOpen && this.speaks) this.#emit((n) => JSON.stringify({...frame, ...(n && {n})}));
+    else if (frame.leave && this.#life) this.#held.put({leave: frame, data: frame.leave});
+    else return false;
+    return true;
   }
 
   connect() {
@@ -180,23 +168,78 @@ class Bot extends EventTarget {
   }
 
   close(code = 1000, reason = '') {
-    this.#turn?.socket?.close(code, reason);
+    this.#turn?.end(code, reason);
     this.#turn = null;
     this.#rest();
     live.delete(this);
     this.#show(this.#because('left', ''));
   }
 
+  // ---- what happens to the page ----------------------------------------------------------------
+
+  #about(what) {
+    if (this.#life && ['left', 'gone'].includes(what)) {
+      this.#stored = keep(this.url, this.#saved());
+    }
+    if (what === 'left') this.#letGo();
+    if (what === 'shown' && !this.#isMine() && this.#isOpen) this.#comeBack();
+    if (what === 'doubt' && this.#life && this.#isOpen) this.#comeBack();
+  }
+
+  #saved() {
+    const queue = [...this.#held].filter(({data, leave}) => typeof data === 'string' && !leave);
+    return {...this.#life.saved(), asked: this.#questions.saved(),
+      queue: queue.map(({data, asked}) => [data, Boolean(asked)])};
+  }
+
+  #restore(entry) {
+    if (!entry) return;
+    const stop = (asked) => this.#stop(asked);
+    this.#life = Life.restored(entry, () => this.#comeBack());
+    this.#loaded = this.#questions.restore(entry.asked, stop);
+    for (const [data, isAsked] of entry.queue) {
+      const asked = isAsked ? this.#questions.ask(data) : null;
+      this.#held.put({data, asked});
+      if (asked) this.#loaded.push(this.#questions.answer(asked, stop));
+    }
+    this.#broken = 'unknown';
+  }
+
+  // Whether no other page has come back as this connection: they would take it from each other.
+  #isMine() {
+    const mine = !this.#stored || takeBack(this.url, this.#life?.id);
+    this.#stored = false;
+    if (!mine) this.#lose('unknown');
+    return mine;
+  }
+
   #letGo() {
-    const turn = this.#turn;
+    this.#turn?.end(...this.#life ? COMES_BACK : [1000, 'away']);
     this.#turn = null;
     this.#rest();
-    turn?.socket?.close(1000, 'away');
+    this.#life?.pause();
+    if (this.state === 'open') this.#broken = this.#life ? 'unknown' : 'off';
     // What it waits for already stays true.
-    const state = this.state === 'waiting' ? this.state : this.#because('away', '');
-    if (state === 'waiting') waiting.set(this, () => this.#attempt());
+    const state = TRIES.includes(this.state) ? this.state : this.#because('away', '');
+    if (TRIES.includes(state)) waiting.set(this, () => this.#attempt());
     else live.delete(this);
     if (state !== this.state) this.#show(state);
+  }
+
+  // End a socket that is not to be trusted, and go on over another one.
+  #comeBack() {
+    const turn = this.#turn;
+    turn.end(...COMES_BACK);
+    this.#ended({cause: 1006}, turn);
+  }
+
+  // The connection has ended: what was asked is not answered, and what was sent may be lost.
+  #lose(why) {
+    this.#broken = why;
+    this.#life?.pause();
+    this.#unsure.push(...this.#life?.unsure ?? []);
+    this.#life = null;
+    this.#questions.lose(this.words || 'The connection was lost, and the answer with it.');
   }
 
   #rest() {
@@ -206,84 +249,83 @@ class Bot extends EventTarget {
     this.#due = 0;
   }
 
-  async #attempt() {
+  #attempt() {
     this.#rest();
-    live.set(this, () => this.#letGo());
-    const turn = this.#turn = {socket: null, openedAt: 0};
-    // Whoever has just made the bot hears of what the browser says at once.
-    const found = await (this.#asks ? askForTicket(this.url) : {});
-    if (this.#turn !== turn) return;
-    if (found.cause && !(found.anyway && this.cause !== 'renewed')) return void this.#ended(found);
-    const address = new URL(this.url);
-    if (found.ticket) address.searchParams.set('ws_token', found.ticket);
-    address.protocol = address.protocol.replace('http', 'ws');
-    let socket;
-    try {
-      socket = turn.socket = new WebSocket(address, this.#options.protocols ?? [PROTOCOL]);
-    } catch (error) {
-      return void this.#ended(forbidden(address, error));
+    this.#isMine();
+    live.set(this, (what) => this.#about(what));
+    const {protocols} = this.#options;
+    const offers = protocols ?? [PROTOCOL];
+    if (this.#resumes) offers.push(this.#life?.offer ?? RESUME);
+    const turn = this.#turn = new Turn({
+      opened: (first) => this.#opened(turn, first),
+      message: (data) => {
+        if (turn.speaks) this.#receive(unpacked(data, Boolean(this.#life)));
+        else this.dispatchEvent(new MessageEvent('message', {data}));
+      },
+      ended: (found) => this.#ended(found, turn),
+    });
+    void turn.begin(this, {ours: this.#ours, asks: this.#asks, plain: protocols !== undefined, offers});
+  }
+
+  #receive(said) {
+    if (Number.isInteger(said.ack)) return void this.#life?.acknowledged(said.ack);
+    if (this.#life && said.n !== undefined) {
+      const how = this.#life.take(said.n);
+      // A page that was frozen may have swallowed some.
+      if (how === 'gap') this.#comeBack();
+      if (how !== 'new') return;
     }
-    const ours = (act) => (event) => { if (this.#turn === turn) act(event); };
-    // A browser that does not let the page connect has thrown, or it says so and never closes.
-    let silence = 0;
-    socket.onerror = () => {
-      if (turn.openedAt) return;
-      silence = setTimeout(ours(() => this.#ended(forbidden(address))), SILENCE * 1000);
-    };
-    socket.binaryType = 'arraybuffer';
-    let doubt = 0;
-    const settle = (speaks) => {
-      clearTimeout(doubt);
-      Object.assign(turn, {ready: true, speaks});
-      this.#opened(turn);
-    };
-    socket.onmessage = ours(({data}) => {
-      if (!turn.ready) {
-        const speaks = confirms(data);
-        settle(speaks);
-        if (speaks || this.#turn !== turn) return;
-      }
-      const message = turn.speaks ? this.#questions.receive(data) : data;
-      if (message !== undefined) this.dispatchEvent(new MessageEvent('message', {data: message}));
-    });
-    socket.onopen = ours(() => {
-      turn.openedAt = performance.now();
-      // A proxy may have agreed to what the server behind it does not speak.
-      if (this.#options.protocols !== undefined || socket.protocol !== PROTOCOL) settle(false);
-      else doubt = setTimeout(ours(() => settle(false)), CONFIRM * 1000);
-    });
-    socket.onclose = ours(async ({code, reason}) => {
-      clearTimeout(silence);
-      clearTimeout(doubt);
-      // A proxy may open what the server has refused, and end it at once without a word.
-      const stood = performance.now() - turn.openedAt;
-      const doubtful = turn.openedAt && [1005, 1006].includes(code) && stood < BRIEF * 1000
-        && this.attempts > 0 && found.cause === 4401;
-      if (turn.openedAt && !doubtful) {
-        if (stood > STABLE * 1000) this.attempts = 0;
-        this.#ended({cause: code === 1000 && reason === 'idle' ? 'idle' : code, detail: reason});
-      } else if (found.cause && found.cause !== 'forbidden') {
-        this.#ended(found);
-      } else {
-        // Who may not ask for a ticket learns nothing by asking for more.
-        const ask = this.#ours && !found.cause ? askWhyRefused : askWhetherThere;
-        const why = await ask(this.url);
-        if (this.#turn === turn) this.#ended(why);
-      }
-    });
+    this.onframe?.(said);
+    if (this.#rooms.receive(said)) return;
+    const data = this.#questions.receive(said);
+    if (data === undefined) return;
+    const event = new MessageEvent('message', {data});
+    this.dispatchEvent(Object.assign(event, {room: said.room ?? null, offset: said.offset ?? null}));
   }
 
-  #opened(turn) {
+  // The server's first frame has come, or none comes that says so: then it is null.
+  #opened({socket}, said) {
+    const first = said ?? {};
+    const resumed = this.#life !== null && first.resumed === true;
+    const reason = first.reason ?? this.#broken;
     this.#used = true;
-    this.#questions.begin();
+    this.id = first.id ?? '';
+    if (resumed) {
+      this.#life.resume(socket, first.received);
+      for (const frame of this.#questions.stopsAgain()) socket.send(frame);
+    } else {
+      if (this.#life) this.#lose(reason);
+      this.#questions.begin();
+      this.#rooms.begin();
+      const lasts = this.#resumes && typeof first.resume?.secret === 'string';
+      this.#life = lasts ? new Life(first, () => this.#comeBack()) : null;
+      this.#life?.begin(socket);
+    }
+    const about = {reason, unsure: this.#unsure.splice(0), answers: this.#loaded ?? []};
+    const renewed = this.#broken && !resumed;
+    const held = this.#held.take(({leave}) => !leave || resumed);
+    this.#held.take();
+    this.#broken = '';
+    this.#loaded = null;
     Object.assign(this, {cause: null, words: '', detail: '', link: null});
-    for (const {data, asked} of this.#held.splice(0)) this.#write(turn, data, asked);
+    if (!this.speaks) this.#rooms.refuse(new Error(UNSPOKEN));
+    this.#rooms.ask();
+    for (const {leave, ...item} of held) {
+      if (leave) this.#tell(leave);
+      else this.#write(item);
+    }
     this.#show('open');
-    this.dispatchEvent(new Event('open'));
+    if (renewed) this.dispatchEvent(new CustomEvent('renewed', {detail: about}));
+    const {answers} = about;
+    if (resumed) this.dispatchEvent(new CustomEvent('resumed', {detail: {answers}}));
+    else this.dispatchEvent(new Event('open'));
   }
 
-  #ended({cause, detail = '', anyway = false}) {
+  // An attempt has come to its end, or a connection, which was opened then.
+  #ended({cause, detail = '', anyway = false}, {openedAt, ready}) {
     this.#turn = null;
+    this.#life?.pause();
+    if (openedAt && performance.now() - openedAt > STABLE * 1000) this.attempts = 0;
     if (cause === 4401 && anyway && ENDS.includes(this.cause)) cause = 'renewed';
     if (cause === 'renewed' && this.cause !== cause) this.attempts = 0;
     // What is on the page would be lost, where there has been a conversation.
@@ -292,12 +334,12 @@ class Bot extends EventTarget {
     const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready', 'renewed']
       .includes(cause);
     const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
-      : this.#because(cause, detail);
-    if (state === 'waiting') {
+      : this.#because(cause, detail, ready);
+    if (TRIES.includes(state)) {
       // Spread over time, so that the pages of a restarted server do not all come back at once.
       const longest = 1000 * (cause === 'renewed' ? SLOW * 2 ** this.attempts
         : Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempts));
-      const wait = longest * (0.5 + Math.random() / 2);
+      const wait = longest * Math.random();
       this.attempts += 1;
       this.#due = performance.now() + wait;
       waiting.set(this, () => this.#attempt());
@@ -307,7 +349,7 @@ class Bot extends EventTarget {
       waiting.set(this, (type) => { if (type !== 'online') this.#attempt(); });
       if (this.#asks) this.#linger(SLOW, anyway);
     }
-    if (state !== 'waiting') live.delete(this);
+    if (!TRIES.includes(state)) live.delete(this);
     // It connects again at once, and then the page shows nothing of it any more.
     if (cause === 1011) console.warn(this.words);
     this.#show(state);
@@ -324,36 +366,37 @@ class Bot extends EventTarget {
     }, wait * 1000);
   }
 
-  #because(cause, detail) {
-    const given = this.#options.meanings?.[cause];
-    const {words, state, detailed, link} = {
-      // A code of the bot's own is meant to end it; one that nobody knows is not.
-      state: cause >= 3000 ? 'closed' : 'waiting', ...(MEANINGS[cause] ?? MEANINGS.other),
-      ...(typeof given === 'object' ? given : given && {words: given})};
-    let text = typeof words === 'function' ? words(detail) : words;
-    if (detailed && Number.isInteger(cause)) text += `${detail && `: ${detail}`} (${cause})`;
-    else if (detailed) text += ` (${detail})`;
-    // Why a share has ended is a sentence of its own.
-    if (GUEST && cause === 4403 && detail && !given) text = detail[0].toUpperCase() + detail.slice(1);
+  // Note why it is not open, and what an open connection has ended with; return what comes next.
+  #because(cause, detail, stood = false) {
+    const {state, words, link} = explained(cause, detail, this.#options.meanings?.[cause]);
     // The page's own address leads through the login, or to the Hub's button that starts the
     // server, and back; without a token, and without the Hub's own count of redirections.
     const href = page && location.origin === BASE.origin
       ? pageAddress(GUEST ? '' : location.hash) : new URL(this.url);
     for (const name of SECRET) href.searchParams.delete(name);
     const mends = link && page ? {href: href.href, text: link} : null;
-    Object.assign(this, {cause, detail, link: mends});
-    this.words = /[.!?…]$/.test(text) ? text : `${text}.`;
-    return state;
+    Object.assign(this, {cause, detail, words, link: mends});
+    if (stood && !BREAKS.includes(cause)) this.#lose('ended');
+    else if (stood) this.#broken = this.#life ? 'unknown' : 'off';
+    if (state !== 'waiting') return state;
+    if (this.#options.reconnect === false) return 'closed';
+    return this.#life ? 'away' : 'waiting';
   }
 
   #show(state) {
+    const began = state === 'away' && this.state !== 'away';
     this.state = state;
     this.dispatchEvent(new Event('state'));
-    if (state === 'connecting' || state === 'open') return;
+    if (began) this.dispatchEvent(new Event('away'));
+    if (['connecting', 'open', 'away'].includes(state)) return;
+    if (this.#life) this.#lose('ended');
     this.#questions.lose(this.words);
-    for (const {data, asked} of this.#held.splice(0)) {
+    if (state === 'waiting') return;
+    this.#broken = '';
+    this.#unsure = [];
+    for (const {data, asked, leave} of this.#held.take()) {
       if (asked) asked.end('lost', new AnswerFailed(this.words, 'lost'));
-      else this.dispatchEvent(new CustomEvent('unsent', {detail: data}));
+      else if (!leave) this.dispatchEvent(new CustomEvent('unsent', {detail: data}));
     }
   }
 }
