@@ -164,8 +164,14 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "or - for the standard input",
     )
     send.add_argument("--route", metavar="NAME", help="the bot's name, in place of BOT")
-    send.add_argument(
+    narrowed = send.add_mutually_exclusive_group()
+    narrowed.add_argument(
         "--user", metavar="NAME", help="send to this user only; to everyone by default"
+    )
+    narrowed.add_argument(
+        "--room",
+        metavar="NAME",
+        help="send to this room of the bot's space; BOT may be the space's name",
     )
     send.add_argument("--binary", action="store_true", help="send the bytes as a binary frame")
     _add_json(send)
@@ -242,6 +248,7 @@ def _send(arguments: argparse.Namespace, token: str | None) -> int:
         *words,
         is_name=is_name,
         user=arguments.user,
+        room=arguments.room,
         binary=arguments.binary,
         as_json=arguments.json,
         url=arguments.url,

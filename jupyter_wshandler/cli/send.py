@@ -20,6 +20,7 @@ def send(
     *,
     is_name: bool = False,
     user: str | None = None,
+    room: str | None = None,
     binary: bool = False,
     as_json: bool = False,
     url: str = "",
@@ -32,6 +33,7 @@ def send(
         message: The message; "-" for what comes in at the standard input.
         is_name: Whether `bot` is its name in any case.
         user: The name of the user whom it is for; everyone where None.
+        room: The room of the bot's space that it is for; None for no room.
         binary: Send the bytes as a binary frame.
         as_json: Print what the server answers, for programs.
         url: Base URL of the server; the one that runs here where empty.
@@ -46,11 +48,14 @@ def send(
 
     def work() -> None:
         name = bot if is_name or not bot.startswith("/") else _name_of(ask, bot)
-        answer = ask("POST", f"routes/{quote(name, safe='/')}", _body(message, binary, user))
+        address = f"routes/{quote(name, safe='/')}"
+        if room is not None:
+            address = f"spaces/{quote(name, safe='')}/rooms/{quote(room, safe='')}"
+        answer = ask("POST", address, _body(message, binary, user))
         if as_json:
             print_json(answer)
         else:
-            print(_said(answer, user), flush=True)
+            print(_said(answer, user) if room is None else _said_in_room(answer), flush=True)
 
     return ask.run(work)
 
@@ -109,6 +114,14 @@ def _said(answer: Any, user: str | None) -> str:
     if user is not None:
         return f"Sent to {_connections(count)} of {printable(user)} to {name}."
     return f"Sent to {_connections(count)} of {name}."
+
+
+def _said_in_room(answer: Any) -> str:
+    room, count = printable(str(answer["room"])), int(answer["delivered"])
+    if not count:
+        kept = "; it is kept in the room's history" if answer["offset"] else ""
+        return f"Nobody is in the room {room}: sent to nobody{kept}."
+    return f"Sent to {_connections(count)} in the room {room}."
 
 
 def _connections(count: int) -> str:

@@ -1,7 +1,7 @@
-"""Send to the clients of a server's routes from another process, without waiting for it.
+"""Send to the clients and rooms of a server from another process, without waiting for it.
 
 One thread sends, one message after another, so that they arrive in the order in which they were
-sent. It ends when nothing is left to send.
+sent; what is asked of a room waits its turn behind them. It ends when nothing is left to send.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from ..errors import ConnectError, RequestRefused
@@ -46,16 +46,30 @@ REPEATS = 10.0
 NOT_SENT = "it waits for the server behind {} others, and is given up"
 
 
-class Delivery:
-    """A message on its way to a server; to await it says what has become of it.
+T = TypeVar("T")
 
-    Attributes:
-        route: The name of the route.
+
+class Call(NamedTuple):
+    """What somebody has called, and what they want by that: as words."""
+
+    words: str
+    """The call, such as "wsh.send('pingbot', ...)"."""
+    meant: str
+    """What `repr` says, such as "Delivery to 'pingbot'"."""
+    unknown: str = "how many it reaches"
+    """What is not known before the server has answered."""
+
+
+class Delivery(Generic[T]):
+    """A message, or a question, on its way to a server; to await it says what has become of it.
+
+    Args:
+        call: What was called.
     """
 
-    def __init__(self, route: str) -> None:
-        self.route = route
-        self._future: Future[Delivered] = Future()
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._future: Future[T] = Future()
         self._awaited = threading.Event()
 
     @property
@@ -63,14 +77,14 @@ class Delivery:
         """Whether it has arrived, or failed."""
         return self._future.done()
 
-    def result(self, timeout: float | None = 30.0) -> Delivered:
-        """Wait, in a thread, and return how many connections it was given to.
+    def result(self, timeout: float | None = 30.0) -> T:
+        """Wait, in a thread, and return what the server says, such as `Delivered`.
 
         Args:
             timeout: Seconds to wait; None for no limit.
 
         Raises:
-            LookupError: There is no such route, or no server.
+            LookupError: There is no such route or space, or no server.
             RequestRefused: The server refuses it; says why.
             ConnectError: The server cannot be reached.
             TimeoutError: There is no answer yet.
@@ -78,12 +92,12 @@ class Delivery:
         self._awaited.set()
         return self._future.result(timeout)
 
-    def __await__(self) -> Generator[Any, None, Delivered]:
+    def __await__(self) -> Generator[Any, None, T]:
         self._awaited.set()
         return asyncio.wrap_future(self._future).__await__()
 
     def __bool__(self) -> bool:
-        raise TypeError("it is not known yet how many it reaches: await it, or ask for .result()")
+        raise TypeError(f"it is not known yet {self.call.unknown}: await it, or ask for .result()")
 
     def __repr__(self) -> str:
         state = "on its way"
@@ -92,7 +106,7 @@ class Delivery:
         elif self._future.done():
             error = self._future.exception()
             state = repr(self._future.result()) if error is None else f"failed: {error}"
-        return f"<Delivery to {self.route!r}: {state}>"
+        return f"<{self.call.meant}: {state}>"
 
     # ---- for the outbox ------------------------------------------------------------------------
 
@@ -100,25 +114,55 @@ class Delivery:
         """Return whether it is still to be sent: who awaited it may have been cancelled."""
         return self._future.set_running_or_notify_cancel()
 
-    def ends(self, result: Delivered | BaseException) -> bool:
-        """Take what has become of it; return whether somebody awaits it."""
-        if isinstance(result, BaseException):
-            self._future.set_exception(result)
-        else:
-            self._future.set_result(result)
-        return self._awaited.wait(0.0 if isinstance(result, Delivered) else AWAITING)
+    def ends(self, result: T) -> None:
+        """Take what the server says."""
+        self._future.set_result(result)
+
+    def fails(self, error: BaseException) -> bool:
+        """Take what has gone wrong; return whether somebody awaits it."""
+        self._future.set_exception(error)
+        return self._awaited.wait(AWAITING)
 
 
 @dataclass(frozen=True)
-class _Letter:
-    """A message with its address."""
+class Letter(Generic[T]):
+    """A message, or a question, with its address.
 
-    delivery: Delivery
-    message: Message
-    to: str | None
-    server: Server | None
-    token: str | None = field(repr=False)
+    Attributes:
+        delivery: What is told what becomes of it.
+        method: The verb, such as "POST".
+        path: The address below ``wshandler/api/``.
+        read: Makes the result of what the server answers, and of its URL.
+        message: What a frame carries; None for a question.
+        more: What the body says beside the message.
+        server: Which server; found as `find_server` does where None.
+        token: What to log in with, "" for nothing; the server's own where None.
+        context: In which failures are written, so that they are below the cell.
+    """
+
+    delivery: Delivery[T]
+    method: str
+    path: str
+    read: Callable[[Any, str], T]
+    message: Message | None = None
+    more: dict[str, str] = field(default_factory=dict)
+    server: Server | None = None
+    token: str | None = field(default=None, repr=False)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+    @property
+    def size(self) -> int:
+        """Bytes, or characters, that it takes."""
+        return len(self.message or "")
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """What is sent; None for a question."""
+        if self.message is None:
+            return None
+        if isinstance(self.message, bytes):
+            return {"binary": base64.b64encode(self.message).decode(), **self.more}
+        return {"message": self.message, **self.more}
 
 
 class Outbox:
@@ -127,14 +171,14 @@ class Outbox:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._changed = threading.Condition()
-        self._waiting: deque[_Letter] = deque()
+        self._waiting: deque[Letter[Any]] = deque()
         self._bytes = 0
         self._thread: threading.Thread | None = None
         self._said = ("", 0.0)
 
-    def put(self, letter: _Letter) -> None:
+    def put(self, letter: Letter[Any]) -> None:
         """Send a message, after those before it."""
-        size = len(letter.message)
+        size = letter.size
         with self._changed:
             count = len(self._waiting)
             full = count >= MOST or (count and self._bytes + size > MOST_BYTES)
@@ -148,7 +192,7 @@ class Outbox:
                     self._thread.start()
         if full:
             letter.delivery.begins()
-            if not letter.delivery.ends(ConnectError(NOT_SENT.format(count))):
+            if not letter.delivery.fails(ConnectError(NOT_SENT.format(count))):
                 self._say(letter, NOT_SENT.format(count))
 
     def _run(self) -> None:
@@ -159,24 +203,25 @@ class Outbox:
                     self._changed.notify_all()
                     return
                 letter = self._waiting.popleft()
-                self._bytes -= len(letter.message)
+                self._bytes -= letter.size
             if not letter.delivery.begins():
                 continue
             try:
-                result: Delivered | BaseException = _sent(letter)
+                result = _sent(letter)
             except Exception as error:
-                result = error
-            if not letter.delivery.ends(result) and isinstance(result, BaseException):
-                self._say(letter, str(result))
+                if not letter.delivery.fails(error):
+                    self._say(letter, str(error))
+            else:
+                letter.delivery.ends(result)
 
-    def _say(self, letter: _Letter, why: str) -> None:
+    def _say(self, letter: Letter[Any], why: str) -> None:
         """Write why a message that nobody awaits has not been sent; below its cell in a notebook.
 
         Args:
             letter: The message.
             why: Why; the same is written now and then only.
         """
-        line = f"wsh.send({letter.delivery.route!r}, ...): {why}\n"
+        line = f"{letter.delivery.call.words}: {why}\n"
         said, at = self._said
         if said == line and time.monotonic() - at < REPEATS:
             return
@@ -201,7 +246,7 @@ _first = threading.Lock()
 
 def post(
     route: str, message: Message, *, to: str | None, server: str | None, token: str | None
-) -> Delivery:
+) -> Delivery[Delivered]:
     """Send a message to the clients of a server's route, as soon as those before it are sent.
 
     Args:
@@ -214,11 +259,50 @@ def post(
     Raises:
         ValueError: `server` is no URL, or the text holds lone surrogates, which UTF-8 cannot.
     """
+    delivery: Delivery[Delivered] = Delivery(
+        Call(f"wsh.send({route!r}, ...)", f"Delivery to {route!r}")
+    )
+    # Whatever the name is, the server says that there is no such route.
+    path = f"routes/{quote(route.encode(errors='replace'), safe='/')}" if route else ""
+
+    def read(said: Any, url: str) -> Delivered:
+        return Delivered(int(said["delivered"]), route, int(said["connections"]), url)
+
+    more = {} if to is None else {"to": to}
+    return send_letter(delivery, "POST", path, read, message, more, server=server, token=token)
+
+
+def send_letter(
+    delivery: Delivery[T],
+    method: str,
+    path: str,
+    read: Callable[[Any, str], T],
+    message: Message | None = None,
+    more: dict[str, str] | None = None,
+    *,
+    server: str | None,
+    token: str | None,
+) -> Delivery[T]:
+    """Send a message, or ask something, as soon as what was sent before has left.
+
+    Args:
+        delivery: What is told what becomes of it; is returned.
+        method: As `Letter` has it, like the next four.
+        path: See there; nothing is sent where it is empty.
+        read: See there.
+        message: See there.
+        more: See there.
+        server: Base URL of the server; found as `find_server` does where None.
+        token: See there.
+
+    Raises:
+        ValueError: `server` is no URL, or the text holds lone surrogates, which UTF-8 cannot.
+    """
     if isinstance(message, str) and not message.isascii():
         message.encode()
     named = None if server is None else find_server(server)
-    delivery = Delivery(route)
-    _of_this_process().put(_Letter(delivery, message, to, named, token))
+    letter = Letter(delivery, method, path, read, message, more or {}, named, token)
+    _of_this_process().put(letter)
     return delivery
 
 
@@ -242,29 +326,21 @@ def _leave() -> None:
             sys.stderr.write(f"wsh.send: {left} messages had not left when the process ended\n")
 
 
-def _sent(letter: _Letter) -> Delivered:
+def _sent(letter: Letter[T]) -> T:
     """Send a message and return what the server says.
 
     Raises:
-        LookupError: There is no such route, or no server.
+        LookupError: There is no such route or space, or no server.
         RequestRefused: The server refuses it.
         ConnectError: It cannot be reached.
         ValueError: The token is none.
     """
-    route, message = letter.delivery.route, letter.message
-    if not route:
+    if not letter.path:
         raise LookupError("there is no route ''")
     server = letter.server or find_server()
-    body: dict[str, Any] = {"message": message}
-    if isinstance(message, bytes):
-        body = {"binary": base64.b64encode(message).decode()}
-    if letter.to is not None:
-        body["to"] = letter.to
     try:
-        # Whatever the name is, the server says that there is no such route.
-        path = quote(route.encode(errors="replace"), safe="/")
-        said = request(server, "POST", f"routes/{path}", body, token=letter.token)
-        return Delivered(int(said["delivered"]), route, int(said["connections"]), server.url)
+        said = request(server, letter.method, letter.path, letter.body, token=letter.token)
+        return letter.read(said, server.url)
     except RequestRefused as refusal:
         if refusal.status == 404 and refusal.reason:
             raise LookupError(refusal.reason) from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..client.outbox import Delivery
     from ..connection.connection import Connection
     from .manager import WebSocketManager
+    from .outside import OutsideRoom
 
 
 def the_manager() -> WebSocketManager:
@@ -89,7 +90,7 @@ def send(
     to: str | None = None,
     server: str | None = None,
     token: str | None = None,
-) -> Delivered | Delivery:
+) -> Delivered | Delivery[Delivered]:
     """Send a message to the connections of a route; safe from any thread.
 
     A client that reads slowly is treated by its route's ``queue: {slow:}`` and delays nobody. A
@@ -194,47 +195,74 @@ def _serving(route: str) -> WebSocketManager | None:
     Raises:
         LookupError: It cannot be told, or nobody can be meant.
     """
-    manager = _find_manager()
-    if manager is None:
-        if "jupyter_wshandler.server.app" in sys.modules:
-            return the_manager()  # of a server that has not begun: no other one is meant
-        if "pytest" in sys.modules:
-            # What a test has forgotten to begin must not reach people on a server that runs here.
-            raise LookupError(
-                "no WebSocket routes are served in this process, and no test sends to a server "
-                "that it does not name; begin a Chat, or pass server='http://127.0.0.1:8888/'"
-            )
-        return None
-    if not manager.knows_all and manager.table.get(route) is None:
+    manager = _the_manager_or_none()
+    if manager is None or (not manager.knows_all and manager.table.get(route) is None):
         return None
     return manager
 
 
-def room(name: str, *, space: str | None = None) -> RoomFace:
-    """Return a room to speak to; from any callback, thread, timer or cell.
+def _the_manager_or_none() -> WebSocketManager | None:
+    """Return the manager of this process; None where another process is meant.
+
+    Raises:
+        LookupError: It cannot be told, or nobody can be meant.
+    """
+    manager = _find_manager()
+    if manager is not None:
+        return manager
+    if "jupyter_wshandler.server.app" in sys.modules:
+        return the_manager()  # of a server that has not begun: no other one is meant
+    if "pytest" in sys.modules:
+        # What a test has forgotten to begin must not reach people on a server that runs here.
+        raise LookupError(
+            "no WebSocket routes are served in this process, and no test sends to a server "
+            "that it does not name; begin a Chat, or pass server='http://127.0.0.1:8888/'"
+        )
+    return None
+
+
+def room(
+    name: str, *, space: str | None = None, server: str | None = None, token: str | None = None
+) -> RoomFace | OutsideRoom:
+    """Return a room to speak to; from any callback, thread, timer, cell or script.
+
+    Where no route of the space is served in this process (in a notebook, a script, a terminal) it
+    is one of the server's that this process is under, and the server is asked: what is sent is on
+    its way when `send` returns, and to await the result says what has become of it.
 
     Args:
         name: 1 to 200 printable characters.
         space: The space; that of the running callback's route where None. A route that names no
-            space has one of its own, which is named as the route is.
+            space has one of its own, which is named as the route is; and a route's name means its
+            space.
+        server: Base URL of the server; found as `client.connect` does where None.
+        token: What to log in with there, "" for nothing; found likewise.
 
     Raises:
         LookupError: No callback is running and no space is named; or there is no such space, or
-            no server to ask.
+            no server to ask. From outside it is raised where the server is asked.
         ValueError: It is no name of a room.
     """
-    manager = the_manager()
-    if space is not None:
-        found = manager.rooms.space_named(space)
-    else:
-        connection = current_connection.get(None)
-        if connection is None:
+    named = server is not None or token is not None
+    manager = None if named else _the_manager_or_none()
+    if space is None:
+        connection = None if manager is None else current_connection.get(None)
+        if manager is None or connection is None:
             raise LookupError(
                 f"no callback is running, so the space of the room {name!r} is not known; pass "
                 "space=, the name of a space or of a route"
             )
-        found = manager.rooms.space_of(connection)
-    return RoomFace(manager.rooms, found, name)
+        return RoomFace(manager.rooms, manager.rooms.space_of(connection), name)
+    if manager is not None and (manager.knows_all or _has_space(manager, space)):
+        return RoomFace(manager.rooms, manager.rooms.space_named(space), name)
+    from .outside import OutsideRoom  # a server does without
+
+    return OutsideRoom(space, name, server, token, 0 if manager is None else manager.io.thread)
+
+
+def _has_space(manager: WebSocketManager, space: str) -> bool:
+    """Return whether a route of a manager's has a space, or its name."""
+    return any(space in (route.config.space, route.name) for route in manager.table)
 
 
 def to_user(name: str) -> UserFace:

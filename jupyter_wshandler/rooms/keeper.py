@@ -138,17 +138,19 @@ class Rooms(Telling):
         """Return the space that a name means.
 
         Args:
-            name: What a route names under `space`, or the name of one that names none.
+            name: What a route names under `space`; or the name of a route, for that one's.
 
         Raises:
             LookupError: No route has it.
         """
-        routes = tuple(self._routes())
-        if not any(space_of(route) == name for route in routes):
-            spaces = {route.config.space or route.name for route in routes}
-            known = ", ".join(sorted(spaces)) or "none"
-            raise LookupError(f"there is no space {name!r}; there are: {known}")
-        return name
+        # A notebook that takes a name is not told what a module has meant for a route of a file.
+        spaces = {route.name: space_of(route) for route in self._routes() if route.host is None}
+        if name in spaces.values():
+            return name
+        if name in spaces:
+            return spaces[name]
+        known = ", ".join(sorted(set(spaces.values()))) or "none"
+        raise LookupError(f"there is no space {name!r}; there are: {known}")
 
     def space_of(self, connection: Connection) -> str:
         """Return the space of a connection's rooms."""
@@ -159,15 +161,20 @@ class Rooms(Telling):
 
         Args:
             route: A route of the kernel's; None where a space is named.
-            named: The name of a space of notebooks; empty for the route's own.
+            named: The name of a space of notebooks, or of a route of theirs, for that one's;
+                empty for the route's own.
 
         Raises:
             LookupError: No route of a notebook has it.
         """
-        space = NOTEBOOK + named if route is None or named else space_of(route)
-        if named and all(space_of(known) != space for known in self._routes()):
-            raise LookupError(f"no bot of a notebook has the space {named!r}")
-        return space
+        if route is not None and not named:
+            return space_of(route)
+        spaces = {known.name: space_of(known) for known in self._routes() if known.host is not None}
+        if NOTEBOOK + named in spaces.values():
+            return NOTEBOOK + named
+        if named in spaces:
+            return spaces[named]
+        raise LookupError(f"no bot of a notebook has the space {named!r}")
 
     def is_user(self, connection: Connection, user: str) -> bool:
         """Return whether a connection is a user's."""

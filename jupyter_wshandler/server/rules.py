@@ -13,6 +13,7 @@ from .api import base as api
 from .api.health import health_rules
 from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
+from .api.spaces import RoomHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
 from .directory.arrival import arrival_rules
@@ -54,6 +55,7 @@ def install(
     health = url_path_join(base_url, "wshandler", "api", "health")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
+    spaces = re.escape(url_path_join(base_url, "wshandler", "api", "spaces"))
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -67,6 +69,7 @@ def install(
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *api.rules(PathMatches(routes + "$"), RoutesHandler, services),
             *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
+            *api.rules(PathMatches(spaces + r"/([^/]+)/rooms/(.+)$"), RoomHandler, services),
             *by_name,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 import websockets.sync.server
 from support.bots import bot_text
-from support.notebook import notebook
-from support.server import running_server, wait_for
+from support.server import wait_for
+from support.twohosts import forget, noted, two_hosts
 
 from jupyter_wshandler.client import AnswerFailed, connect
 from jupyter_wshandler.client import reading as reading_module
@@ -43,41 +43,15 @@ url:
 BOTS = bot_text("asking")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("asking")
-    with running_server(YAML, folder=folder, modules={"asking.py": BOTS}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def in_kernel(tmp_path_factory):
-    """Serve the same functions from a notebook's kernel."""
-    folder = tmp_path_factory.mktemp("kernel")
-    with running_server(folder=folder) as running, notebook(running) as book:
-        book.run(BOTS)
-        book.run(
-            "import jupyter_wshandler as wsh\n"
-            "wsh.serve('/bot', on_message=on_message, on_error={'close': False})\n"
-            "wsh.serve('/many', on_message=many)\n"
-        )
-        yield running
-
-
-@pytest.fixture(params=["server", "in_kernel"])
-def host(request):
-    running = request.getfixturevalue(request.param)
-    (running.folder / "noted").unlink(missing_ok=True)
-    return running
+CELL = """
+wsh.serve('/bot', on_message=on_message, on_error={'close': False})
+wsh.serve('/many', on_message=many)
+"""
+server, in_kernel, host = two_hosts("asking", BOTS, YAML, CELL)
 
 
 def open_to(running, path, **options):
     return connect(path, server=running.url, token=running.token, **options)
-
-
-def noted(host):
-    path = host.folder / "noted"
-    return path.read_text().split() if path.exists() else []
 
 
 VALUES = {
@@ -238,7 +212,7 @@ async def test_a_stream_that_is_left_by_its_block_is_stopped(host):
 
 
 async def test_stop_ends_all_that_is_under_way_and_says_so(server):
-    (server.folder / "noted").unlink(missing_ok=True)
+    forget(server, "noted")
     async with open_to(server, "/bot") as bot:
         asked = asyncio.gather(bot.ask("wait"), bot.ask("text"), return_exceptions=True)
         while noted(server) != ["begun"]:

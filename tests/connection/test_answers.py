@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 from support.bots import bot_text
-from support.notebook import notebook
 from support.server import running_server, wait_for
+from support.twohosts import noted, two_hosts
 from websockets.exceptions import ConnectionClosedError
 
 from jupyter_wshandler.engine.asking import SUBPROTOCOL
@@ -50,35 +50,13 @@ YAML = "url:\n" + "".join(
 BOTS = bot_text("answers")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("answers")
-    with running_server(YAML, folder=folder, modules={"bots.py": BOTS}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def in_kernel(tmp_path_factory):
-    """Serve the same functions from a notebook's kernel."""
-    folder = tmp_path_factory.mktemp("kernel")
-    with running_server(folder=folder) as running, notebook(running) as book:
-        book.run(BOTS)
-        book.run(
-            "import jupyter_wshandler as wsh\n"
-            "for name in ('words', 'later', 'thread', 'slow', 'plain'):\n"
-            "    wsh.serve('/' + name, on_message=globals()[name])\n"
-            "wsh.serve('/loop', on_message=thread, run='loop')\n"
-            "wsh.serve('/greeting', open=greet, on_message=plain)\n"
-        )
-        yield running
-
-
-@pytest.fixture(params=["server", "in_kernel"])
-def host(request):
-    running = request.getfixturevalue(request.param)
-    for name in ("noted", "go"):
-        (running.folder / name).unlink(missing_ok=True)
-    return running
+CELL = """
+for name in ('words', 'later', 'thread', 'slow', 'plain'):
+    wsh.serve('/' + name, on_message=globals()[name])
+wsh.serve('/loop', on_message=thread, run='loop')
+wsh.serve('/greeting', open=greet, on_message=plain)
+"""
+server, in_kernel, host = two_hosts("bots", BOTS, YAML, CELL, notes=("noted", "go"))
 
 
 @contextmanager
@@ -114,11 +92,6 @@ def until_end(socket, number):
     ):
         got.append(receive(socket))
     return got
-
-
-def noted(host):
-    path = host.folder / "noted"
-    return path.read_text().split() if path.exists() else []
 
 
 def test_what_a_generator_yields_is_one_answer_with_an_end_and_what_it_writes_is_not(host):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.bots import bot_text
 from support.memory import Host, Visitor, route, running_manager, turns
-from support.notebook import notebook
-from support.server import running_server, wait_for
+from support.server import wait_for
+from support.twohosts import noted, two_hosts
 
 from jupyter_wshandler.connection.receiving import LIGHT
 
@@ -25,37 +25,11 @@ YAML = "url:\n" + "".join(
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stopping")
-    with running_server(YAML, folder=folder, modules={"bots.py": BOTS}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def in_kernel(tmp_path_factory):
-    """Serve the same functions from a notebook's kernel."""
-    folder = tmp_path_factory.mktemp("kernel")
-    with running_server(folder=folder) as running, notebook(running) as book:
-        book.run(BOTS)
-        book.run(
-            "import jupyter_wshandler as wsh\n"
-            f"for name in {NAMES!r}:\n"
-            "    wsh.serve('/' + name, on_message=globals()[name], stop_message='/stop')\n"
-        )
-        yield running
-
-
-@pytest.fixture(params=["server", "in_kernel"])
-def host(request):
-    running = request.getfixturevalue(request.param)
-    (running.folder / "noted").unlink(missing_ok=True)
-    return running
-
-
-def noted(host):
-    path = host.folder / "noted"
-    return path.read_text().split() if path.exists() else []
+CELL = f"""
+for name in {NAMES!r}:
+    wsh.serve('/' + name, on_message=globals()[name], stop_message='/stop')
+"""
+server, in_kernel, host = two_hosts("bots", BOTS, YAML, CELL)
 
 
 @pytest.mark.parametrize("path", ["/later", "/thread", "/slow"])

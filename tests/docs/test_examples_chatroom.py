@@ -50,6 +50,40 @@ def test_who_comes_sees_who_is_in_and_everybody_hears_everybody(server):
         assert until(late, "text")["text"] == "hello <b>all</b>"
 
 
+def test_the_bot_answers_in_the_room_and_anybody_stops_it(server):
+    with server.connect_sync("/chat/asked") as ada, server.connect_sync("/chat/asked") as bob:
+        ada.send("@bot who are you?")
+        assert until(bob, "text")["text"] == "@bot who are you?"
+        first = until(bob, "bot")
+        ada.send("one more thing")  # who has asked goes on talking meanwhile
+        assert until(bob, "from")["text"] == "one more thing"
+        bob.send("/stop")
+        for socket in (ada, bob):
+            end = until(socket, "how")
+            assert (end["bot"], end["how"]) == (first["bot"], "stopped")
+            assert end["text"].startswith(first["text"])
+    with server.connect_sync("/chat/asked") as late:
+        # The whole, and none of what it was on the way.
+        assert [until(late, "text")["text"] for _ in range(3)] == [
+            "@bot who are you?",
+            "one more thing",
+            end["text"],
+        ]
+
+
+def test_an_answer_ends_when_who_has_asked_leaves_and_others_are_told_so(server):
+    with server.connect_sync("/chat/left") as bob:
+        with server.connect_sync("/chat/left") as ada:
+            ada.send("@bot who are you?")
+            until(bob, "bot")
+        assert until(bob, "how")["how"] == "stopped"
+    # A stop without an answer is said to nobody.
+    with server.connect_sync("/chat/idle") as eve:
+        eve.send("/stop")
+        eve.send("hello")
+        assert until(eve, "text")["text"] == "hello"
+
+
 def test_rooms_are_apart_and_a_long_name_is_refused(server):
     with server.connect_sync("/chat/red") as red, server.connect_sync("/chat/blue") as blue:
         until(red, "came")
@@ -81,4 +115,18 @@ def test_the_page_shows_what_is_said_in_two_tabs_and_no_markup_of_it(server, bro
     pages[0].press("#text", "Enter")
     for page in pages:
         page.get_by_text("hello <b>all</b>").wait_for()
-        page.get_by_text("1 here").wait_for()
+        assert page.locator("#people li").count() == 1  # one person with two tabs
+
+
+def test_the_page_shows_the_bots_answer_as_it_comes_and_a_button_that_stops_it(server, browser):
+    asks, reads = (browser.new_page() for _ in range(2))
+    for page in (asks, reads):
+        page.goto(f"{server.url}chat/stopped?token={server.token}")
+        page.wait_for_selector("#form:not([inert])")
+    asks.fill("#text", "@bot who are you?")
+    asks.press("#text", "Enter")
+    reads.get_by_text("You ask: “who are you?”").wait_for()
+    reads.get_by_role("button", name="Stop").click()
+    for page in (asks, reads):
+        page.locator(".said.bot .how", has_text="stopped").wait_for()
+        assert page.get_by_role("button", name="Stop").count() == 0

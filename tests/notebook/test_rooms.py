@@ -34,6 +34,13 @@ def book(server) -> Iterator[Notebook]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def neighbour(server) -> Iterator[Notebook]:
+    """Return a notebook without a bot."""
+    with notebook(server, path="neighbour.ipynb") as opened:
+        yield opened
+
+
 @pytest.fixture
 def two(server, book) -> Iterator[tuple]:
     book.run("wsh.room('blue', space='shared').clear().result()")
@@ -196,9 +203,42 @@ def test_a_notebook_gets_into_no_room_of_the_servers_own(server, two):
         assert own.recv(timeout=20) == "0 1"
 
 
-def test_a_space_that_no_notebook_has_is_an_error_in_the_cell(book):
-    cell = book.run("wsh.room('blue', space='talk').send('x').result()", fails=True)
-    assert "no bot of a notebook has the space 'talk'" in str(cell.error)
+def test_the_name_of_a_bot_means_the_space_of_that_bot(two, book):
+    ada, bob = two
+    cell = book.run("wsh.room('blue', space='nb').send('by the name').result().delivered")
+    assert cell.result == "2"
+    assert ada.recv(timeout=20) == bob.recv(timeout=20) == "by the name"
+
+
+def test_a_cell_reaches_a_room_of_a_routes_of_a_file_over_rest_and_its_own_space_comes_first(
+    server, two, book
+):
+    with server.connect_sync("/talk/blue") as own:
+        # Its bot has a space `shared` as well: the file's has another name to be called by.
+        cell = book.run(
+            "sent = await wsh.room('blue', space='talk').send('to the file')\n"
+            "said = wsh.room('blue', space='shared').history()\n"
+            "print(sent.delivered, [one.message for one in said])"
+        )
+        assert cell.text.splitlines()[-1] == "1 []"
+        assert own.recv(timeout=20) == "to the file"
+
+
+def test_a_neighbour_reaches_the_rooms_of_a_notebooks_bots_by_way_of_the_server(two, neighbour):
+    ada, bob = two
+    cell = neighbour.run(
+        "import jupyter_wshandler as wsh\n"
+        "room = wsh.room('blue', space='nb')\n"
+        "room.send(b'from a neighbour')\n"
+        "print([one.message for one in room.history()], [m.connections for m in room.members()])"
+    )
+    assert cell.text.splitlines()[-1] == "[b'from a neighbour'] [1, 1]"
+    assert ada.recv(timeout=20) == bob.recv(timeout=20) == b"from a neighbour"
+
+
+def test_a_space_that_nobody_has_is_an_error_in_the_cell(book):
+    cell = book.run("wsh.room('blue', space='nowhere').send('x').result()", fails=True)
+    assert "there is no space 'nowhere', and no route of that name" in str(cell.error)
 
 
 @pytest.mark.parametrize("options", ["may_join=print", "presence={'card': print}"])

@@ -218,6 +218,12 @@ def test_a_space_that_no_route_has_and_a_room_without_a_space_are_errors() -> No
             wsh.room("blue", space="nowhere")
 
 
+def test_the_name_of_a_route_means_the_space_of_that_route() -> None:
+    with Chat(on_message=bot.on_message, name="talk", options={"space": "both"}) as chat:
+        rooms = chat.handler.manager.rooms
+        assert rooms.space_named("both") == rooms.space_named("talk") == "both"
+
+
 def test_a_failed_join_of_a_thread_is_raised_where_it_is_waited_for() -> None:
     def work(handler: Any, message: str) -> str:
         for number in range(64):

@@ -271,6 +271,14 @@ def test_other_verbs_are_not_there(server):
 # ---- who may -------------------------------------------------------------------------------------
 
 
+def test_a_percent_sign_in_an_answer_is_one(server):
+    status, _, answer = ask(server, "POST", f"{API}/50%25", {"message": "x"}, token="person-ada")
+    assert (status, json.loads(answer)["message"].partition(";")[0]) == (
+        404,
+        "there is no route '50%'",
+    )
+
+
 def test_an_unknown_route_is_404_and_the_names_of_the_others_are_not_told(server):
     assert said(server, "pusch", message="x") == (
         "404: there is no route 'pusch'; `jupyter wshandler routes` lists them"

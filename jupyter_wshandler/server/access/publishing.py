@@ -13,6 +13,8 @@ from typing import Any
 
 from traitlets import HasTraits, List, Unicode
 
+from ...config.rooms import USER_ROOM
+from ...rooms.names import user_of
 from ...routes import Route
 from ...shares.share import Guest
 from .identity import is_allowed, user_key
@@ -40,6 +42,13 @@ ASKS_ITSELF = (
 )
 
 
+ASKS_ITS_ROOMS = (
+    "a route of this space has a function that decides who is in a room (`may_join`), and it "
+    "decides on connections only; the server's administrator can name who may send to its rooms, "
+    "and look into them, in c.WSHandlerApp.publishers"
+)
+
+
 class _Names(List[str]):
     """A list of names, or one name.
 
@@ -62,10 +71,11 @@ class PublishingTraits(HasTraits):
         Unicode(),
         None,
         allow_none=True,
-        help="""Who may send to the clients of routes from outside (POST wshandler/api/routes/NAME,
-        `jupyter wshandler send`): users by name, and "service:NAME" for a service of JupyterHub's.
-        "*" is whoever may use the route. Unset, it is "*", and with bots only it is nobody. The
-        Authorizer is asked in any case.""",
+        help="""Who may send to the clients of routes, and to rooms, from outside (POST
+        wshandler/api/routes/NAME, wshandler/api/spaces/SPACE/rooms/ROOM, `jupyter wshandler send`),
+        and look into rooms: users by name, and "service:NAME" for a service of JupyterHub's. "*" is
+        whoever may use the route. Unset, it is "*", and with bots only it is nobody. The Authorizer
+        is asked in any case.""",
     ).tag(config=True)
 
 
@@ -117,3 +127,23 @@ class Publishers:
         if not is_allowed(user, route.config.auth):
             return NOT_ALLOWED
         return ASKS_ITSELF if route.config.auth.condition is not None else ""
+
+    def why_not_in_rooms(self, user: Any, route: Route) -> str:
+        """Return why a user may not use the rooms of a route's; empty where they may.
+
+        Args:
+            user: Somebody who may send to the route's clients.
+            route: The route.
+        """
+        return "" if "may_join" not in route.callbacks or self.names(user) else ASKS_ITS_ROOMS
+
+    def may_look_into(self, user: Any, room: str) -> bool:
+        """Return whether a user may see what was said in a room: not in that of another user.
+
+        Args:
+            user: Somebody who may use the rooms of its space.
+            room: The room's name.
+        """
+        if not room.startswith(USER_ROOM) or self.names(user):
+            return True
+        return room == USER_ROOM + user_of(user)

@@ -62,7 +62,7 @@ class PublishingHandler(ApiHandler):
             raise HTTPError(403, why)
 
     async def check_route(self, route: Route) -> None:
-        """Refuse who may not send to the clients of a route.
+        """Refuse who may not send to the clients of a route, or whatever `action` is.
 
         Raises:
             HTTPError: 403.
@@ -71,7 +71,7 @@ class PublishingHandler(ApiHandler):
         with self.answering():
             # Who may not use it does not speak for it either, whatever the Authorizer says of
             # an action that it may know nothing of.
-            if not (await self.may(resource, WRITE) and await self.may(resource)):
+            if not (await self.may(resource, self.action) and await self.may(resource)):
                 raise HTTPError(403, OTHERS_ROUTE)
         why = self.services.publishers.why_not(self.current_user, route)
         if why:
@@ -91,8 +91,7 @@ class PublishingHandler(ApiHandler):
                 return _read(self.body, kind)
             return await asyncio.to_thread(_read, self.body, kind)
         except WrongBody as error:
-            # A `%` of the client's would be taken for a format.
-            raise HTTPError(400, str(error).replace("%", "%%")) from None
+            raise HTTPError(400, str(error)) from None
 
 
 def _read(body: bytes | bytearray, kind: type[P]) -> tuple[P, Message]:
