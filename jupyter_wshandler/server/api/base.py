@@ -13,6 +13,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..access.authorize import ACTION, RESOURCE
 from ..access.inquiry import InquiringHandler
+from ..access.refused import words_of
 from ..bodies import DEEPEST, LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
 from ..forwarded import read_forwarded
 from ..services import Services
@@ -96,13 +97,22 @@ class ApiHandler(InquiringHandler, APIHandler):
         try:
             return decoded(self.body, kind, expected, self.deepest)
         except WrongBody as error:
-            # A `%` of the client's would be taken for a format.
-            raise HTTPError(400, str(error).replace("%", "%%")) from None
+            raise HTTPError(400, str(error)) from None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer as Jupyter does, in JSON, with the sentence as it was written."""
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if not isinstance(error, HTTPError):
+            super().write_error(status_code, **kwargs)
+            return
+        message = words_of(error) or responses.get(status_code, "refused")
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": message, "reason": error.reason}))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""
         if isinstance(value, HTTPError):
-            why = value.log_message or value.reason or responses.get(value.status_code, "refused")
+            why = words_of(value) or value.reason or responses.get(value.status_code, "refused")
             self.log.info("API %s: %d: %s", self.request.path, value.status_code, why)
         else:
             self.log.error("API %s failed", self.request.path, exc_info=(typ, value, tb))

@@ -91,8 +91,7 @@ class PublishingHandler(ApiHandler):
                 return _read(self.body, kind)
             return await asyncio.to_thread(_read, self.body, kind)
         except WrongBody as error:
-            # A `%` of the client's would be taken for a format.
-            raise HTTPError(400, str(error).replace("%", "%%")) from None
+            raise HTTPError(400, str(error)) from None
 
 
 def _read(body: bytes | bytearray, kind: type[P]) -> tuple[P, Message]:

@@ -77,7 +77,7 @@ class RouteClientsHandler(PublishingHandler):
         route = self.route
         said, message = await self.publication(RoutePublication)
         if said.user is not None and said.to is not None:
-            raise HTTPError(400, f"expected {EXPECTED}: found both user and to".replace("%", "%%"))
+            raise HTTPError(400, f"expected {EXPECTED}: found both user and to")
         sent = deliver(self.services.manager, route.name, message, to=said.to, user=said.user)
         self.log.info(
             "Route %s: %s has sent to %d of %d connections from outside",
@@ -99,6 +99,6 @@ class RouteClientsHandler(PublishingHandler):
         if route is None:
             # Not their names: some may be for others only.
             words = f"there is no route {shorten(name)}; `jupyter wshandler routes` lists them"
-            raise HTTPError(404, words.replace("%", "%%"))
+            raise HTTPError(404, words)
         await self.check_route(route)
         return route

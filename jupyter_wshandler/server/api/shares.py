@@ -85,7 +85,7 @@ class SharesHandler(SharingHandler):
                 self.services, route, request, self.current_user, origin=origin
             )
         except NotShared as error:
-            raise HTTPError(error.status, error.words.replace("%", "%%")) from None
+            raise HTTPError(error.status, error.words) from None
         self.set_status(201)
         self.answer(found)
 
@@ -101,7 +101,7 @@ class SharesHandler(SharingHandler):
                 raise HTTPError(
                     400,
                     f"path: expected one that leads to the route {shorten(request.route)}, found "
-                    f"{shorten(request.path)}".replace("%", "%%"),
+                    f"{shorten(request.path)}",
                 )
         if request.route is None:
             raise HTTPError(400, f"expected {EXPECTED}: neither route nor path is there")
@@ -111,7 +111,7 @@ class SharesHandler(SharingHandler):
         return route
 
     def _unknown(self, words: str) -> HTTPError:
-        return HTTPError(404, words.replace("%", "%%"))
+        return HTTPError(404, words)
 
 
 class ShareHandler(SharingHandler):

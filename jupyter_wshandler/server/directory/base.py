@@ -37,7 +37,7 @@ class DirectoryHandler(ApiHandler):
             yield
         except NotShared as refusal:
             status = 503 if isinstance(refusal, ServerStopped) else 403
-            raise HTTPError(status, refusal.sentence.replace("%", "%%")) from None
+            raise HTTPError(status, refusal.sentence) from None
         except HubSilent as silent:
             self.directory.note_silence(silent.sentence)
             raise HTTPError(503, HUB_SILENT) from None

@@ -99,7 +99,7 @@ class ShareHandler(ServerHandler):
             with self.in_words():
                 found = await self.directory.register(self.server, asked)
         except Wrong as wrong:
-            raise HTTPError(400, str(wrong).replace("%", "%%")) from None
+            raise HTTPError(400, str(wrong)) from None
         self.answer(found)
 
     @ws_authenticated

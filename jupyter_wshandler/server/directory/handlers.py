@@ -24,6 +24,7 @@ from ...routes import Route
 from .. import pages
 from ..access.authorize import resource_of
 from ..access.identity import is_allowed
+from ..access.refused import words_of
 from ..api import base as api
 from ..api.base import ApiHandler
 from ..pages import HTML, POLICY
@@ -163,9 +164,9 @@ class PageHandler(PersonHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with a page that says what it is, in words."""
         error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = error.log_message if isinstance(error, HTTPError) else None
+        sentence = words_of(error) if isinstance(error, HTTPError) else ""
         self.set_header("Cache-Control", "no-store")
-        self.show("directorynote.html", note=(sentence or "this did not work").replace("%%", "%"))
+        self.show("directorynote.html", note=sentence or "this did not work")
 
     def refuse_frames(self) -> None:
         """Refuse what does not come from a person who goes to an address.
