@@ -267,6 +267,21 @@ def test_another_server_of_the_same_owner_redeems_no_code_and_changes_no_share(s
     assert (verdict["allowed"], verdict["groups"]) == (False, [])
 
 
+def test_a_users_server_finds_out_nothing_about_who_has_never_come(service, hub, ada):
+    made = share(hub, ada, route="pingbot", users=["bob", "nobody"], groups=["staff"])
+    names = ["bob", "carol", "zoë b", "nobody"]
+    check = {"ask": [{"share": made["id"], "user": name} for name in names]}
+    answer = told_by_service(service, "POST", "check", token_of(ada), check)
+    told = answer.json()["answers"]
+    assert len(told) == len(names)
+    assert all(verdict == told[0] for verdict in told)
+    assert (told[0]["allowed"], told[0]["groups"]) == (False, [])
+    service.open(service.person("carol"), made["id"])
+    answer = told_by_service(service, "POST", "check", token_of(ada), check)
+    told = answer.json()["answers"]
+    assert [verdict["groups"] for verdict in told] == [[], ["staff"], [], []]
+
+
 def test_only_the_token_of_a_users_server_counts_there_and_no_page_asks(service, hub, ada):
     good = token_of(ada)
     assert told_by_service(service, "GET", "shares", good).status == 200
