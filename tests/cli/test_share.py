@@ -21,6 +21,7 @@ from support.sharecommand import (
     command,
     own_terminal,
     runtime_of,
+    until_it_says,
 )
 
 from jupyter_wshandler.client import connect
@@ -125,15 +126,16 @@ def test_what_is_revoked_sends_its_guests_away_within_a_second_and_in_words(serv
         bot.send("x")
         bot.recv()
         with guests_of(served, {"url": made.link}, "/pingbot") as sockets:
-            said = []
+            said, home = [], runtime_of(served)
             found = seconds_after(
                 served,
                 "/pingbot",
                 sockets,
-                lambda: said.append(share(served, "--revoke", made.share_id)),
+                lambda: said.append(until_it_says(home, "share", "--revoke", made.share_id)),
             )
+        (started,) = said
+        ended = started.end()
         gone_within_a_second(found, "this link has been revoked")
-        (ended,) = said
         assert ended.code == 0, ended.said
         assert "/pingbot for 'one'" in ended.said
         assert "5 guests had to leave" in ended.said

@@ -12,8 +12,11 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 from support.directory import ask, hub_with_directory, path_of, share
 from support.hubapi import START_SECONDS
+from support.hubclient import Cookie
 from support.server import wait_for
 from websockets.exceptions import ConnectionClosed
+
+from jupyter_wshandler.server.directory.codes import digest
 
 USERS = ["ada", "bob", "carol", "zoë b", "eve@example.org"]
 
@@ -162,16 +165,33 @@ def to_the_code(service, browser, made) -> str:
     return back
 
 
+def secret_in(browser, made) -> Cookie:
+    """Return the cookie that goes with a code: what the share's server has given the browser."""
+    (found,) = [
+        cookie
+        for cookie in browser.jar.values()
+        if cookie.name.startswith("wshandler-arrival") and cookie.path.endswith(made["id"])
+    ]
+    return found
+
+
 def test_a_code_opens_once(service, hub, ada):
     made = share(hub, ada, route="pingbot", users=["bob"])
     bob = service.person("bob")
     back = to_the_code(service, bob, made)
+    kept = dict(bob.jar)
     answer = bob.visit(back)
     assert answer.status == 200
     assert "the page of pingbot" in answer.text
     again = bob.fetch(back)
     assert again.status == 403
     assert "not good for this browser" in again.text
+    # Nor for somebody who has all that the browser had, the secret that goes with the code too.
+    bob.jar = kept
+    assert secret_in(bob, made)
+    again = bob.fetch(back)
+    assert again.status == 403
+    assert "not good here" in again.text
 
 
 def test_a_code_of_somebody_else_opens_nothing_and_is_used_up(service, hub, ada):
@@ -196,10 +216,12 @@ def test_a_code_for_one_bot_opens_no_other_and_at_no_other_server(service, hub, 
     there = share(hub, second, route="pingbot", users=["bob"])
     bob = service.person("bob")
     for elsewhere, wrong in ((ada, other), (ada, room), (second, there), (second, made)):
-        # With a way begun there, too: the cookie that goes with a code is not what is missing.
+        # With a way begun there, too, and by the same secret: it is not what is missing.
         if wrong is not made:
             to_the_code(service, bob, wrong)
         code = parse_qs(urlsplit(to_the_code(service, bob, made)).query)["share_code"][0]
+        if wrong is not made:
+            secret_in(bob, wrong).value = secret_in(bob, made).value
         where = elsewhere.at(f"wshandler/shared/{wrong['id']}?share_code={code}")
         answer = bob.fetch(where, headers={"Sec-Fetch-Dest": "document"})
         assert answer.status == 403, (where, answer.text)
@@ -231,7 +253,7 @@ def test_another_server_of_the_same_owner_redeems_no_code_and_changes_no_share(s
         "code": parse_qs(back.query)["share_code"][0],
         "share": made["id"],
         "path": "/pingbot",
-        "state": "0" * 64,
+        "state": digest(secret_in(bob, made).value),
     }
     answer = told_by_service(service, "POST", "redeem", other, body)
     assert (answer.status, "bob" in answer.text) == (403, False), answer.text
@@ -243,6 +265,21 @@ def test_another_server_of_the_same_owner_redeems_no_code_and_changes_no_share(s
     check = {"ask": [{"share": made["id"], "user": "carol"}]}
     (verdict,) = told_by_service(service, "POST", "check", other, check).json()["answers"]
     assert (verdict["allowed"], verdict["groups"]) == (False, [])
+
+
+def test_a_users_server_finds_out_nothing_about_who_has_never_come(service, hub, ada):
+    made = share(hub, ada, route="pingbot", users=["bob", "nobody"], groups=["staff"])
+    names = ["bob", "carol", "zoë b", "nobody"]
+    check = {"ask": [{"share": made["id"], "user": name} for name in names]}
+    answer = told_by_service(service, "POST", "check", token_of(ada), check)
+    told = answer.json()["answers"]
+    assert len(told) == len(names)
+    assert all(verdict == told[0] for verdict in told)
+    assert (told[0]["allowed"], told[0]["groups"]) == (False, [])
+    service.open(service.person("carol"), made["id"])
+    answer = told_by_service(service, "POST", "check", token_of(ada), check)
+    told = answer.json()["answers"]
+    assert [verdict["groups"] for verdict in told] == [[], ["staff"], [], []]
 
 
 def test_only_the_token_of_a_users_server_counts_there_and_no_page_asks(service, hub, ada):

@@ -190,3 +190,32 @@ def test_ada_shares_a_bot_of_a_cell_with_bob_who_finds_it_talks_and_reads_why_it
             timeout=SECONDS
         )
     assert errors == []
+
+
+def test_bob_reads_on_both_pages_that_are_open_that_adas_server_is_stopped(service, browser):
+    hub = service.hub
+    server = hub.start("ada")
+    bob = signed_in(browser, service, "bob")
+    errors = errors_of(bob)
+    listed = browser.new_page()
+    listed.goto(hub.door.url(service.page))
+    with kernel_of(hub, server, hub.token("ada")) as book:
+        book.run(CELL)
+        bob.get_by_role("link", name="Open Tuesday's bot").click()
+        expect(bob.get_by_role("status").first).to_have_text("connected", timeout=SECONDS)
+        say(bob, "Hello", "Hello yourself, bob")
+        hub.stop("ada")
+        expect(bob.get_by_text("The server has stopped.")).to_be_visible(timeout=SECONDS)
+        screenshot(bob, "service-8-stopped")
+    listed.bring_to_front()
+    card = listed.locator(".with-me .card")
+    expect(card).to_contain_text("ada’s server is stopped", timeout=SECONDS)  # noqa: RUF001
+    expect(card.get_by_role("link")).to_have_count(0)
+    screenshot(listed, "service-9-listed-as-stopped")
+    owner = service.person("ada")
+    for share in service.listed(owner)["by_me"]:
+        assert service.stop_sharing(owner, share["id"]) == 204
+    expect(listed.get_by_text("Nobody has shared a bot with you yet.")).to_be_visible(
+        timeout=SECONDS
+    )
+    assert errors == []

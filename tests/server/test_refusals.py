@@ -8,6 +8,9 @@ import re
 import pytest
 import websockets.exceptions
 from support.server import running_server, wait_for
+from tornado.web import HTTPError
+
+from jupyter_wshandler.server.access.refused import words_of
 
 YAML = """
 url:
@@ -119,3 +122,15 @@ def test_a_login_that_has_ended_is_an_event_with_the_close_code(server):
         "reason": "your login has ended",
     }
     assert re.search(r"Route short: closing \w+ of \w+ with 4401", server.log_text())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (HTTPError(404, "there is no 50%% of '100%'"), "there is no 50%% of '100%'"),
+        (HTTPError(404, "no %s, 50%% of it", "half"), "no half, 50% of it"),
+        (HTTPError(404), ""),
+    ],
+)
+def test_an_error_says_what_was_written_whatever_percent_signs_it_has(error, words):
+    assert words_of(error) == words

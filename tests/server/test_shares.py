@@ -217,8 +217,10 @@ def test_a_pattern_with_groups_is_shared_at_one_path(server):
     [
         ({}, 400, "neither route nor path"),
         ({"route": "nobody"}, 404, "no route named 'nobody'"),
-        ({"path": "/nowhere"}, 404, "no route has the path '/nowhere'"),
+        ({"path": "/nowhere"}, 404, "'/nowhere'; `jupyter wshandler routes` lists them"),
         ({"path": "who"}, 404, "no route has the path 'who'"),
+        ({"path": "/100%"}, 404, "no route has the path '/100%'"),
+        ({"path": "/who", "route": "50%%s"}, 404, "there is no route named '50%%s'"),
         ({"route": "rooms"}, 400, "name the one to share, such as /rooms/"),
         ({"route": "rooms", "path": "/who"}, 400, "expected one that leads to the route 'rooms'"),
         ({"route": "who", "path": "/rooms/x"}, 400, "expected one that leads to the route 'who'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from contextlib import closing
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import pytest
 from support import rules
 from support.bots import bot_text
 from support.server import running_server, wait_for
-from support.sharing import bearer, cookie_of, share, token_of
+from support.sharing import bearer, cookie_of, revoke, share, token_of
 
 YAML = """
 url:
@@ -140,6 +141,8 @@ def test_the_walk_sees_jupyterlab_and_all_that_is_ours(server):
         assert server.base_url + address in paths
     handlers = {rule["handler"] for rule in rules.read(server.folder)}
     assert {"LabHandler", "ContentsHandler", "TermSocket", "SharesHandler"} <= handlers
+    modules = {rule["module"].partition(".")[0] for rule in rules.read(server.folder)}
+    assert {"jupyterlab", "notebook", "jupyter_server_terminals", "jupyter_wshandler"} <= modules
 
 
 @pytest.mark.timeout(600)
@@ -173,6 +176,53 @@ def test_a_guest_opens_no_other_socket(server, guests):
             assert guest == stranger != 101, (way, path)
     for fields, query in guests.values():
         assert asked_for_a_socket(server, server.base_url + "who" + query, fields) == 101
+
+
+@pytest.fixture
+def running(server):
+    """Return the addresses of the sockets of a terminal and of a kernel that the owner has."""
+    kernel = json.loads(server.fetch("/api/kernels", method="POST", data=b"{}")[2])["id"]
+    terminal = json.loads(server.fetch("/api/terminals", method="POST", data=b"{}")[2])["name"]
+    yield [
+        f"{server.base_url}api/kernels/{kernel}/channels",
+        f"{server.base_url}terminals/websocket/{terminal}",
+        f"{server.base_url}api/events/subscribe",
+    ]
+    server.fetch(f"/api/kernels/{kernel}", method="DELETE")
+    server.fetch(f"/api/terminals/{terminal}", method="DELETE")
+
+
+def test_a_guest_gets_into_no_terminal_and_no_kernel_that_the_owner_has_open(
+    server, guests, running
+):
+    token = guests["query"][1].partition("=")[2]
+    ways = [
+        *guests.values(),
+        ({}, f"?token={token}"),
+        ({"Authorization": f"token {token}"}, ""),
+        ({**guests["cookie"][0], "Origin": "null"}, f"?session_id=x&ws_token={token}"),
+        ({}, ""),
+    ]
+    for path in running:
+        assert asked_for_a_socket(server, path, server.headers()) == 101, path
+        for fields, query in ways:
+            assert asked_for_a_socket(server, path + query, fields) == 403, (path, fields)
+
+
+def test_the_cookies_of_two_shares_in_one_browser_open_those_two_and_no_more(server):
+    who, room = share(server, route="who"), share(server, path="/rooms/blue")
+    cookies = f"{cookie_of(server, who, '/who')}; {cookie_of(server, room, '/rooms/blue')}"
+    opens = {
+        address: asked_for_a_socket(server, server.base_url + address, {"Cookie": cookies})
+        for address in ("who", "rooms/blue", "rooms/%62lue", "rooms/red", "other", "who/below")
+    }
+    assert [address for address, status in opens.items() if status == 101] == [
+        *("who", "rooms/blue", "rooms/%62lue"),
+    ]
+    assert revoke(server, who["id"]) == 204
+    fields = {"Cookie": cookies}
+    assert asked_for_a_socket(server, server.base_url + "who", fields) == 403
+    assert asked_for_a_socket(server, server.base_url + "rooms/blue", fields) == 101
 
 
 def asked_for_a_socket(server, path: str, fields: dict) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 
 import msgspec
 import pytest
@@ -254,6 +255,32 @@ async def test_a_share_ends_when_its_time_has_come_and_says_so_once():
     assert book.why_ended(share, route()) == EXPIRED
     assert await book.revoke(share.id) is False
     assert ended == [EXPIRED]
+    await book.stop()
+
+
+async def test_a_clock_that_is_set_ends_what_is_over_by_it_and_brings_nothing_back(monkeypatch):
+    monkeypatch.setattr(books, "LONGEST_WAIT", 0.02)
+    real, jump = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + jump[0])
+    book = await opened()
+    ended = []
+    book.watch(lambda share, words: ended.append(words))
+    hour, endless = [(await book.issue(route(), expires=end)).share for end in (3600, None)]
+    jump[0] = -7200.0
+    await asyncio.sleep(0.1)
+    assert ended == []
+    jump[0] = 3601.0
+    # Who comes in that moment is told so, and who is in at the next look.
+    assert book.why_ended(hour, route()) == EXPIRED
+    with pytest.raises(ShareEnded, match=EXPIRED):
+        await book.use(hour, card("ann"))
+    async with asyncio.timeout(10):
+        while not ended:
+            await asyncio.sleep(0.02)
+    jump[0] = 0.0
+    assert ended == [EXPIRED]
+    assert book.why_ended(hour, route()) == EXPIRED
+    assert book.why_ended(endless, route()) is None
     await book.stop()
 
 

@@ -13,6 +13,8 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -97,8 +99,8 @@ class Cookie:
     def is_over(self) -> bool:
         """Return whether the field takes the cookie away."""
         expires = self.attributes.get("expires", "")
-        year = re.search(r"\b(\d{4})\b", expires)
-        return self.attributes.get("max-age") == "0" or bool(year and int(year[1]) < 2026)
+        gone = bool(expires) and parsedate_to_datetime(expires) <= datetime.now(UTC)
+        return self.attributes.get("max-age") == "0" or gone
 
     def goes_to(self, url: str) -> bool:
         """Return whether a browser sends the cookie to a URL."""

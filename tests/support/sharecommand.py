@@ -38,6 +38,20 @@ class Ended:
         return found[1]
 
 
+@dataclass
+class Started:
+    """A command that has said its first line, and may not have ended yet."""
+
+    process: subprocess.Popen[str]
+    first: str
+
+    def end(self) -> Ended:
+        """Wait for its end."""
+        out, said = self.process.communicate(timeout=SECONDS)
+        assert "Traceback" not in said
+        return Ended(self.process.returncode, out, self.first + said)
+
+
 def own_terminal(runtime: Path | str, **more: str) -> dict[str, str]:
     """Return the environment of a terminal of the person whose runtime folder this is."""
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("JUPYTER", "JPY_"))}
@@ -68,3 +82,21 @@ def command(runtime: Path | str, *arguments: str, said: str = "", **more: str) -
     )
     assert "Traceback" not in ended.stderr
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def until_it_says(runtime: Path | str, *arguments: str) -> Started:
+    """Run `jupyter wshandler` until a person reads its first line: it takes a while to end then.
+
+    Args:
+        runtime: The runtime folder of who runs it.
+        arguments: The command and its options.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyter_wshandler", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=own_terminal(runtime),
+    )
+    return Started(process, process.stderr.readline())

@@ -36,17 +36,6 @@ CLIENT_GONE = 499
 """The status of a request whose client has gone, in metrics and logs: nobody reads it."""
 
 
-def sentence_of(error: BaseException | None) -> str | None:
-    """Return what an error says to a client; None where it says nothing of its own.
-
-    Args:
-        error: Tornado doubles each `%` in the words of its HTTPError, to format them later.
-    """
-    if not isinstance(error, HTTPError) or not error.log_message:
-        return None
-    return str(error.log_message) % error.args
-
-
 class InquiringHandler(JupyterHandler):
     """A handler whose questions to the identity provider and the Authorizer have an end."""
 

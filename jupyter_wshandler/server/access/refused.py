@@ -63,3 +63,14 @@ class StaleLogin(Refused):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(403, sentence)
+
+
+def words_of(error: HTTPError) -> str:
+    """Return what an error says, as it was written; "" where it says nothing.
+
+    Args:
+        error: One of ours, or of Jupyter's.
+    """
+    said = error.log_message or ""
+    # Tornado has it as a format: each percent sign stands there twice where it has no arguments.
+    return str(said % error.args) if error.args else said.replace("%%", "%")

@@ -12,7 +12,8 @@ from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..access.authorize import ACTION, RESOURCE
-from ..access.inquiry import InquiringHandler, sentence_of
+from ..access.inquiry import InquiringHandler
+from ..access.refused import words_of
 from ..bodies import DEEPEST, LastAnswer, T, UnreadBody, WrongBody, decoded, rules_for
 from ..forwarded import read_forwarded
 from ..services import Services
@@ -98,24 +99,23 @@ class ApiHandler(InquiringHandler, APIHandler):
         except WrongBody as error:
             raise HTTPError(400, str(error)) from None
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer as Jupyter does, in JSON, with the sentence as it was written."""
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if not isinstance(error, HTTPError):
+            super().write_error(status_code, **kwargs)
+            return
+        message = words_of(error) or responses.get(status_code, "refused")
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": message, "reason": error.reason}))
+
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""
         if isinstance(value, HTTPError):
-            why = sentence_of(value) or value.reason or responses.get(value.status_code, "refused")
+            why = words_of(value) or value.reason or responses.get(value.status_code, "refused")
             self.log.info("API %s: %d: %s", self.request.path, value.status_code, why)
         else:
             self.log.error("API %s failed", self.request.path, exc_info=(typ, value, tb))
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with JSON that says what is wrong, as it was meant."""
-        error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = sentence_of(error)
-        if sentence is None:
-            super().write_error(status_code, **kwargs)
-            return
-        self.log.warning("wrote error: %r", sentence)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"message": sentence, "reason": getattr(error, "reason", None)}))
 
     def answer(self, value: Any) -> None:
         """Answer with JSON that nobody keeps."""

@@ -111,7 +111,8 @@ class SharesHandler(SharingHandler):
         return route
 
     def _unknown(self, words: str) -> HTTPError:
-        return HTTPError(404, words)
+        # Not their names: some may be for others only.
+        return HTTPError(404, f"{words}; `jupyter wshandler routes` lists them")
 
 
 class ShareHandler(SharingHandler):

@@ -25,7 +25,8 @@ from ...shares.share import UNSHARED, Share, ShareEnded, new_card
 from ...shares.stores import StoreFailed
 from ..access.guests import Claim
 from ..access.identity import cookie_port, is_secure
-from ..access.inquiry import InquiringHandler, sentence_of
+from ..access.inquiry import InquiringHandler
+from ..access.refused import words_of
 from ..bodies import UnreadBody, rules_for
 from ..forwarded import read_forwarded
 from ..pages import HTML, POLICY
@@ -154,7 +155,7 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with a page that says what it is, in words."""
         error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = sentence_of(error)
+        sentence = words_of(error) if isinstance(error, HTTPError) else ""
         values = {
             "note": sentence or "this did not work",
             "static": self.services.static_url.rstrip("/"),
@@ -171,7 +172,7 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the code."""
         if isinstance(value, HTTPError):
-            why = sentence_of(value) or value.reason or "refused"
+            why = words_of(value) or value.reason or "refused"
             self.log.info("Shared %s: %d: %s", self.request.path, value.status_code, why)
         else:
             self.log.error("Shared %s failed", self.request.path, exc_info=(typ, value, tb))

@@ -9,8 +9,9 @@ from typing import Any
 from tornado.web import HTTPError
 
 from ..api.base import ApiHandler
+from .errors import NotShared, NotStored, ServerStopped
 from .hub import HubSilent
-from .service import Directory, NotShared, NotStored, ServerStopped
+from .service import Directory
 
 HUB_SILENT = "the Hub cannot be asked now; try again"
 

@@ -24,7 +24,7 @@ from ...routes import Route
 from .. import pages
 from ..access.authorize import resource_of
 from ..access.identity import is_allowed
-from ..access.inquiry import sentence_of
+from ..access.refused import words_of
 from ..api import base as api
 from ..api.base import ApiHandler
 from ..pages import HTML, POLICY
@@ -164,7 +164,7 @@ class PageHandler(PersonHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with a page that says what it is, in words."""
         error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = sentence_of(error)
+        sentence = words_of(error) if isinstance(error, HTTPError) else ""
         self.set_header("Cache-Control", "no-store")
         self.show("directorynote.html", note=sentence or "this did not work")
 

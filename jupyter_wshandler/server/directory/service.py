@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from ...sessions.thread import StoreThread
 from .codes import Codes, Grant
+from .comers import Comers
+from .errors import NotShared, NotStored, ServerStopped
 from .hub import Hub, HubSilent, Place, ServerId, lacking
 from .messages import ARRIVAL, HOME, Listing, Person, Question, Redemption, Registration, Verdict
 from .registry import Registry, is_among
@@ -28,36 +30,10 @@ RETRY_EVERY = 5.0
 
 STOPPED_ONLY_HERE = "this has ended, but that cannot be stored now; it is tried again"
 
+NOT_COME = "open this from the page that lists it"
+
 AT_A_TIME = 10
 """Users that the Hub is asked about at the same time, for one page or one message."""
-
-
-class NotShared(Exception):
-    """What somebody asks for is not shared with them (any more), or not there.
-
-    Args:
-        sentence: Why, in words for them.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-
-
-class NotStored(Exception):
-    """What is shared cannot be read or stored now.
-
-    Args:
-        sentence: What that means, in words for who has asked.
-    """
-
-    def __init__(self, sentence: str = "what is shared cannot be read or stored now; try again"):
-        super().__init__(sentence)
-        self.sentence = sentence
-
-
-class ServerStopped(NotShared):
-    """The server that the bot runs in is stopped."""
 
 
 class Directory:
@@ -89,6 +65,7 @@ class Directory:
         self.codes = Codes()
         self._clock = clock
         self._store = store
+        self.comers = Comers(store, self._ask_store)
         self._log = log
         self._thread = StoreThread("wshandler-directory")
         self._loading: asyncio.Task[None] | None = None
@@ -130,6 +107,7 @@ class Directory:
     async def _load(self) -> None:
         for listing in await self._ask_store(self._store.load):
             self.registry.put(listing)
+        await self.comers.load()
 
     async def _ask_store(self, function: Callable[..., T], *args: Any) -> T:
         try:
@@ -233,6 +211,7 @@ class Directory:
                 return False
             # Nobody comes in any more, whatever the store does.
             self.registry.remove(share)
+            self.comers.forget([share])
             self._ended[share] = listing
             try:
                 await self._forget()
@@ -272,15 +251,19 @@ class Directory:
         if not user:
             return None
         await self.loaded()
-        verdict = await self._verdict(server, Question(asked.share, user))
+        verdict = await self._verdict(server, Question(asked.share, user), True)
         if verdict.allowed is None:
             raise HubSilent(verdict.why)
         if not verdict.allowed:
             raise NotShared(verdict.why)
+        await self.comers.add(asked.share, user)
         return Person(user, verdict.groups)
 
     async def check(self, server: ServerId, asked: Sequence[Question]) -> list[Verdict]:
         """Say who may still use what a server shares, in the order of the questions.
+
+        Of those who have never come by that share it is told nothing: whoever has a server must
+        not find out here who there is at the Hub, and in which groups they are.
 
         Args:
             server: Who asks, by the Hub's word.
@@ -291,19 +274,24 @@ class Directory:
 
         async def one(question: Question) -> Verdict:
             async with places:
-                return await self._verdict(server, question)
+                has_come = self.comers.has(question.share, question.user)
+                return await self._verdict(server, question, has_come)
 
         return list(await asyncio.gather(*map(one, asked)))
 
-    async def _verdict(self, server: ServerId, question: Question) -> Verdict:
+    async def _verdict(self, server: ServerId, question: Question, has_come: bool) -> Verdict:
         listing = self.registry.get(question.share)
         if listing is None or (listing.owner, listing.server) != server:
             return Verdict(allowed=False, why="this is not shared any more", shared=False)
+        if not has_come:
+            return Verdict(allowed=False, why=NOT_COME)
         try:
             user = await self.hub.user(question.user)
         except HubSilent as silent:
             return Verdict(allowed=None, why=silent.sentence)
         if user is None:
+            # Whoever is called so next is somebody else.
+            await self.comers.forget_user(question.user)
             return Verdict(allowed=False, why="your account is not there any more")
         if not is_among(listing, user.name, user.groups):
             return Verdict(allowed=False, why="this is not shared with you any more")
@@ -424,6 +412,7 @@ class Directory:
         self._purged = self._clock()
         over = self.registry.purge()
         if over:
+            self.comers.forget(over)
             await self._ask_store(self._store.delete, over)
 
     def note_silence(self, sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,11 @@ _SQL = """
 CREATE TABLE IF NOT EXISTS wshandler_directory (
     id TEXT PRIMARY KEY,
     value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wshandler_directory_comers (
+    share TEXT NOT NULL,
+    user TEXT NOT NULL,
+    PRIMARY KEY (share, user)
 ) WITHOUT ROWID;
 """
 
@@ -30,7 +36,16 @@ class ListingStore(Protocol):
         """Store one, in the place of what has its id."""
 
     def delete(self, shares: list[str]) -> None:
-        """Forget some; one that is not stored is no error."""
+        """Forget some, and who has come by them; one that is not stored is no error."""
+
+    def comers(self) -> list[tuple[str, str]]:
+        """Return who has come by which share: the share's id, and the user's name."""
+
+    def add_comer(self, share: str, user: str) -> None:
+        """Store that somebody has come by a share."""
+
+    def delete_comer(self, user: str) -> None:
+        """Forget all that somebody has come by."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -41,6 +56,7 @@ class MemoryListings:
 
     def __init__(self) -> None:
         self._listings: dict[str, Listing] = {}
+        self._comers: set[tuple[str, str]] = set()
 
     def load(self) -> list[Listing]:
         """Return all of them."""
@@ -54,6 +70,19 @@ class MemoryListings:
         """Forget some."""
         for share in shares:
             self._listings.pop(share, None)
+        self._comers = {comer for comer in self._comers if comer[0] not in shares}
+
+    def comers(self) -> list[tuple[str, str]]:
+        """Return who has come by which share."""
+        return list(self._comers)
+
+    def add_comer(self, share: str, user: str) -> None:
+        """Store that somebody has come by a share."""
+        self._comers.add((share, user))
+
+    def delete_comer(self, user: str) -> None:
+        """Forget all that somebody has come by."""
+        self._comers = {comer for comer in self._comers if comer[1] != user}
 
     def close(self) -> None:
         """Do nothing: there is no file."""
@@ -98,8 +127,36 @@ class SQLiteListings:
     def delete(self, shares: list[str]) -> None:
         """Forget some."""
         rows = [(share,) for share in shares]
+
+        def both(file: sqlite3.Connection) -> None:
+            file.executemany("DELETE FROM wshandler_directory WHERE id = ?", rows)
+            file.executemany("DELETE FROM wshandler_directory_comers WHERE share = ?", rows)
+
+        self._file.run(both, writes=True)
+
+    def comers(self) -> list[tuple[str, str]]:
+        """Return who has come by which share."""
+        return self._file.run(
+            lambda file: file.execute(
+                "SELECT share, user FROM wshandler_directory_comers"
+            ).fetchall()
+        )
+
+    def add_comer(self, share: str, user: str) -> None:
+        """Store that somebody has come by a share."""
         self._file.run(
-            lambda file: file.executemany("DELETE FROM wshandler_directory WHERE id = ?", rows),
+            lambda file: file.execute(
+                "INSERT OR IGNORE INTO wshandler_directory_comers VALUES (?, ?)", (share, user)
+            ),
+            writes=True,
+        )
+
+    def delete_comer(self, user: str) -> None:
+        """Forget all that somebody has come by."""
+        self._file.run(
+            lambda file: file.execute(
+                "DELETE FROM wshandler_directory_comers WHERE user = ?", (user,)
+            ),
             writes=True,
         )
 

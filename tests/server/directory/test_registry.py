@@ -140,6 +140,22 @@ def test_a_store_keeps_what_is_put_and_forgets_what_is_deleted(store):
     assert store.load() == [two]
 
 
+def test_a_store_keeps_who_has_come_until_the_share_or_the_user_is_gone(store):
+    for share, user in (("share-one", "bob"), ("share-one", "zoë b"), ("share-two", "bob")):
+        store.put(listing(share))
+        store.add_comer(share, user)
+        store.add_comer(share, user)
+    assert sorted(store.comers()) == [
+        *(("share-one", "bob"), ("share-one", "zoë b"), ("share-two", "bob")),
+    ]
+    store.delete(["share-one", "unknown"])
+    assert store.comers() == [("share-two", "bob")]
+    store.delete_comer("zoë b")
+    assert store.comers() == [("share-two", "bob")]
+    store.delete_comer("bob")
+    assert store.comers() == []
+
+
 def test_a_file_is_read_by_the_next_process_and_only_by_its_owner(tmp_path):
     url = f"sqlite:///{tmp_path}/sessions.db"
     first = open_listings(url)

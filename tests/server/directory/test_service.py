@@ -6,11 +6,13 @@ import asyncio
 import logging
 import sqlite3
 
+import msgspec
 import pytest
 from support.memory import until
 
 from jupyter_wshandler.server.directory import service as services
 from jupyter_wshandler.server.directory.codes import digest
+from jupyter_wshandler.server.directory.errors import NotShared, NotStored, ServerStopped
 from jupyter_wshandler.server.directory.hub import (
     HubSilent,
     HubUser,
@@ -19,12 +21,7 @@ from jupyter_wshandler.server.directory.hub import (
     server_in,
 )
 from jupyter_wshandler.server.directory.messages import Question, Redemption, Registration, Wrong
-from jupyter_wshandler.server.directory.service import (
-    Directory,
-    NotShared,
-    NotStored,
-    ServerStopped,
-)
+from jupyter_wshandler.server.directory.service import NOT_COME, Directory
 from jupyter_wshandler.server.directory.stores import MemoryListings
 
 ADA = ServerId("ada", "")
@@ -117,13 +114,19 @@ async def test_a_code_of_somebody_who_has_left_meanwhile_is_refused(directory, h
         await directory.redeem(ADA, redemption(code))
 
 
+async def shared_and_come(directory, shared=SHARED) -> None:
+    """Share ada's bot, and have bob come by it."""
+    await directory.register(ADA, shared)
+    assert await directory.redeem(ADA, redemption(await code_for(directory)))
+
+
 async def verdict(directory, user="bob", server=ADA, share="share-one"):
     (found,) = await directory.check(server, [Question(share, user)])
     return found
 
 
 async def test_who_may_stay_is_told_with_the_groups_of_now(directory, hub):
-    await directory.register(ADA, SHARED)
+    await shared_and_come(directory)
     found = await verdict(directory)
     assert (found.allowed, found.groups) == (True, ("staff",))
     hub.users["bob"] = HubUser("bob", ("staff", "new"), {})
@@ -131,8 +134,9 @@ async def test_who_may_stay_is_told_with_the_groups_of_now(directory, hub):
 
 
 async def test_who_may_not_stay_is_told_why(directory, hub):
-    await directory.register(ADA, SHARED)
-    assert (await verdict(directory, "carol")).why == "this is not shared with you any more"
+    await shared_and_come(directory)
+    await directory.register(ADA, msgspec.structs.replace(SHARED, users=("carol",)))
+    assert (await verdict(directory)).why == "this is not shared with you any more"
     del hub.users["bob"]
     assert (await verdict(directory)).why == "your account is not there any more"
     await directory.withdraw("share-one", lambda listing: listing.owner == "ada")
@@ -152,7 +156,7 @@ async def test_another_server_is_told_nothing_of_a_share(directory):
 
 
 async def test_where_the_hub_is_silent_nobody_is_let_in_and_nobody_put_out(directory, hub):
-    await directory.register(ADA, SHARED)
+    await shared_and_come(directory)
     code = await code_for(directory)
     hub.silent = "the Hub has answered 500"
     assert (await verdict(directory)).allowed is None
@@ -160,6 +164,65 @@ async def test_where_the_hub_is_silent_nobody_is_let_in_and_nobody_put_out(direc
         await directory.redeem(ADA, redemption(code))
     with pytest.raises(HubSilent):
         await directory.code("bob", "share-one", STATE)
+
+
+def again_with(hub, store) -> Directory:
+    """Return the directory of the next process."""
+    return Directory(hub, store, "/services/bots/", logging.getLogger("directory"))
+
+
+async def test_a_server_learns_nothing_of_who_has_never_come(directory, hub):
+    both = Registration(
+        id="share-one", route="pingbot", path="/pingbot", users=("bob", "dan"), groups=("staff",)
+    )
+    await directory.register(ADA, both)
+    hub.users["eve"] = HubUser("eve", ("staff",), {})
+    # bob and eve are among those whom it is for, carol is not, and there is no dan.
+    told = [await verdict(directory, user) for user in ("bob", "eve", "carol", "dan")]
+    hub.silent = "the Hub has answered 500"
+    told.append(await verdict(directory, "bob"))
+    assert {(it.allowed, it.why, it.groups, it.shared) for it in told} == {
+        (False, NOT_COME, (), True)
+    }
+    hub.silent = ""
+    assert await directory.redeem(ADA, redemption(await code_for(directory)))
+    assert (await verdict(directory)).groups == ("staff",)
+    assert (await verdict(directory, "eve")).why == NOT_COME
+
+
+async def test_who_has_come_may_stay_after_a_new_start_and_until_the_share_ends(
+    directory, hub, store
+):
+    await shared_and_come(directory)
+    again = again_with(hub, store)
+    assert (await verdict(again)).allowed is True
+    assert await again.withdraw("share-one", of_ada)
+    await again.register(ADA, SHARED)
+    assert (await verdict(again)).why == NOT_COME
+    await again.stop()
+    third = again_with(hub, store)
+    assert (await verdict(third)).why == NOT_COME
+    await third.stop()
+
+
+async def test_a_new_account_of_the_name_of_a_deleted_one_has_not_come(directory, hub, store):
+    await shared_and_come(directory)
+    bob = hub.users.pop("bob")
+    assert (await verdict(directory)).why == "your account is not there any more"
+    hub.users["bob"] = bob
+    again = again_with(hub, store)
+    for each in (directory, again):
+        assert (await verdict(each)).why == NOT_COME
+    await again.stop()
+
+
+async def test_who_comes_while_that_cannot_be_stored_is_let_in(directory, store, monkeypatch):
+    def fails(share, user):
+        raise sqlite3.OperationalError("disk full")
+
+    monkeypatch.setattr(store, "add_comer", fails)
+    await shared_and_come(directory)
+    assert (await verdict(directory)).allowed is True
 
 
 async def test_only_the_owner_stops_sharing(directory):
