@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..config.model import QueueConfig, ResumeConfig
 from ..engine.frames import Close
-from ..engine.numbered import NOWHERE, NumberedCodec
+from ..engine.numbered import UNCONNECTED, NumberedCodec
 from ..engine.protocol import reply_code
 from ..engine.resuming import GOING_AWAY, ComeBack
 from ..transports.loop import LoopIO
@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for a client that goes away to take the answer to its close frame."""
 
 
-class Owner(Receiver, Protocol):
+class Outliving(Receiver, Protocol):
     """What a line needs of its connection."""
 
     close_code: int | None
@@ -117,7 +117,7 @@ class Line:
         self._secret = secret  # until the client is told
         self._digest = sha256(secret.encode()).digest()
         self.users = users
-        self._connection: Owner = None  # type: ignore[assignment] # set by `start`
+        self._connection: Outliving = None  # type: ignore[assignment] # set by `start`
         self._ear: _Ear | None = None
         self._over = self._expired = False  # our side has ended it
         self._pumping = False
@@ -219,7 +219,7 @@ class Line:
         self._transport = self._ear = None
         self.code = int(CloseCode.ABNORMAL)
         self.until = self._io.loop.time() + (0.0 if config is None else config.window)
-        self._codec.inner = NOWHERE
+        self._codec.inner = UNCONNECTED
         self._codec.lasting.pause()
 
     def goes_on_behind(self, received: int) -> bool:
@@ -354,7 +354,7 @@ class Line:
         self._ear = _Ear(self)
         self._transport.start(self._ear, early)
 
-    def belongs_to(self, connection: Owner) -> None:
+    def belongs_to(self, connection: Outliving) -> None:
         """Be a connection's, before it starts."""
         self._connection = connection
 

@@ -22,7 +22,7 @@ KEPT = b""
 """Stands for a frame that is kept, and leaves when it is its turn."""
 
 
-class Nowhere:
+class Unconnected:
     """The codec of a client that is away: nothing comes, and nothing is framed."""
 
     __slots__ = ()
@@ -54,7 +54,7 @@ class Nowhere:
         return b""
 
 
-NOWHERE: Codec = Nowhere()
+UNCONNECTED: Codec = Unconnected()
 
 
 class NumberedCodec(EnvelopeCodec):

@@ -1,3 +1,5 @@
+"""A bot for clients whose connection breaks: it streams, counts, and notes what is called."""
+
 import asyncio
 import json
 from pathlib import Path

@@ -14,7 +14,7 @@ from jupyter_wshandler.engine.asking import NotSpoken, message_frame
 from jupyter_wshandler.engine.clientline import Begun, ClientLine, Gap
 from jupyter_wshandler.engine.lasting import ACK_AFTER, ACK_EACH, Lasting
 from jupyter_wshandler.engine.messages import MessageProtocol
-from jupyter_wshandler.engine.numbered import NOWHERE, NumberedCodec
+from jupyter_wshandler.engine.numbered import UNCONNECTED, NumberedCodec
 from jupyter_wshandler.engine.resuming import HEAD, ComeBack, can_resume, come_back, without_secret
 from jupyter_wshandler.types import Question
 
@@ -253,7 +253,7 @@ class Breaks(RuleBasedStateMachine):
         self.up, self.down, self.connected = [], [], False
         self.client.broke()
         self.server.lasting.pause()
-        self.server.codec.inner = NOWHERE
+        self.server.codec.inner = UNCONNECTED
 
     @precondition(lambda self: not self.connected)
     @rule(goes_on=st.booleans())
