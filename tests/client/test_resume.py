@@ -65,6 +65,7 @@ def quick(monkeypatch):
     """Try again sooner than a program would."""
     monkeypatch.setattr(lifeline, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(lifeline, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(connector_module, "CONFIRM", SECONDS)
 
 
 def open_to(server, proxy, path, **options):
