@@ -363,7 +363,10 @@ class Conversation:
     def _say_between(self, sentence: str) -> None:
         """Write a sentence from another thread, also while somebody types."""
         with self._lock:
-            prompting = self._waiting and self._shown
+            if not self._shown:  # an answer that goes on stays one line
+                print(sentence, file=sys.stderr, flush=True)
+                return
+            prompting = self._waiting
             if prompting and not self._transcript.in_line:
                 self._terminal.leave_prompt()
             self._say(sentence)

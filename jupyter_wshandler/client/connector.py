@@ -98,9 +98,8 @@ def connect(
             `resume`: nothing is lost or comes twice then.
         reconnect: Whether a connection that is lost is opened again, the same one or another. Both
             are of `wsh.v1`: with subprotocols of your own a connection ends where it breaks.
-        queue: Messages that are kept while the connection is lost, and that may be on their way
-            without the server's word that it has them.
-        queue_bytes: What those measure together at most, each.
+        queue: Messages that are kept while the connection is lost.
+        queue_bytes: What those measure together at most.
         on_state: Called with each `Change` of the connection; it must not wait.
 
     Returns:
@@ -218,7 +217,8 @@ class Connector:
         if habits.speaks:
             limits = {"messages": habits.queue, "size": habits.queue_bytes}
             life = ClientLife(habits.make_end(""), resume=habits.resume, **limits)
-        socket, first = await self._dial(endpoint, life.offers if life else [])
+        offers = life.offers if life else []
+        socket, first = await self._dial(endpoint, offers, self._patience)
         if life is None or first is None or confirmed_by(first) is None:
             return Core(socket, endpoint.url, first=first, ping=PING if life else 0)
         life.opened(first)
@@ -226,7 +226,7 @@ class Connector:
         return Core(socket, endpoint.url, Lifeline(socket, life, dialer, endpoint.shown))
 
     async def _dial(
-        self, endpoint: Endpoint, offers: Sequence[str]
+        self, endpoint: Endpoint, offers: Sequence[str], patience: float
     ) -> tuple[AsyncSocket, Message | None]:
         """Open a socket; return it, and the first frame where one that says `wsh.v1` is due."""
         options = self._options
@@ -237,7 +237,7 @@ class Connector:
             return socket, None
         try:
             with _silence():
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(patience):
                     return socket, await socket.recv()
         except BaseException:  # it was cancelled
             socket.transport.abort()
@@ -248,7 +248,7 @@ class Connector:
         endpoint = await asyncio.to_thread(self._find)
         limit = self._timeout or TIMEOUT
         async with asyncio.timeout(2 * limit):
-            socket, first = await self._dial(endpoint, offers)
+            socket, first = await self._dial(endpoint, offers, limit)
         if first is None or confirmed_by(first) is None:
             socket.transport.abort()
             raise ConnectError(f"{endpoint.shown} answers, and does not speak wsh.v1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +84,11 @@ class Lifeline:
         self._pause = FIRST_PAUSE
         self._broken: float | None = None  # when the first of a row of breaks was
         self._stood = asyncio.get_running_loop().time()  # since when there is this socket
-        self._reader = asyncio.create_task(self._read(), name=f"wshandler client {name}")
-        self._writer = asyncio.create_task(self._write(), name=f"wshandler client writes {name}")
+        self._reader = self._task("reads", self._read())
+        self._writer = self._task("writes", self._write())
+
+    def _task(self, does: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=f"wshandler client {does} {self._name}")
 
     # ---- for those who use it ------------------------------------------------------------------
 
@@ -116,9 +119,10 @@ class Lifeline:
         async with self._turn:
             life = self.life
             while life.is_open and self.state == "open":
-                if life.waits or life.is_full:
+                if self._has_room() is None:
                     self._wake.set()
-                    await self._waiters.change()
+                    # What makes room may stand behind messages that nobody has read.
+                    await self._waiters.until(self._has_room, lambda: None, None)
                 elif not _is_open(self.socket):
                     await self._decision(self.socket)
                 else:
@@ -128,6 +132,11 @@ class Lifeline:
             life.queue(outgoing)
             self._wake.set()
 
+    def _has_room(self) -> tuple[bool] | None:
+        life = self.life
+        full = self.state == "open" and life.is_open and (life.waits or life.is_full)
+        return None if full else (True,)
+
     async def _transmit(self, outgoing: Outgoing) -> None:
         from websockets.exceptions import ConnectionClosed as SocketClosed
 
@@ -135,7 +144,7 @@ class Lifeline:
         try:
             await socket.send(frame)
         except SocketClosed:
-            self.life.doubt(outgoing)
+            self.life.doubt(frame)
             await self._decision(socket)
             self._check()
 
@@ -159,11 +168,11 @@ class Lifeline:
 
     async def close(self, code: int, reason: str) -> None:
         """Close it, and wait for the server's answer."""
-        if self.state == "open" and self.life.waits:
-            await self._flushed()
-        self._leaves = True
         self._waiters.hurry()
         try:
+            if self.state == "open" and self.life.waits:
+                await self._flushed()
+            self._leaves = True
             if self.state == "open":
                 await self.socket.close(code, reason)
                 await asyncio.wait([self._reader])
@@ -215,25 +224,26 @@ class Lifeline:
         from websockets.exceptions import ConnectionClosed as SocketClosed
 
         socket, life, loop = self.socket, self.life, asyncio.get_running_loop()
-        due_at = 0.0
+        due_at, ending = 0.0, None
         self._waiters.begin()
-        pings = asyncio.create_task(
-            keep_alive(socket, self._dialer.ping, lambda: self.is_held),
-            name=f"wshandler client pings {self._name}",
-        )
+        pings = keep_alive(socket, self._dialer.ping, lambda: self.is_held)
+        tasks = [self._task("pings", pings)]
         try:
             while True:
                 await self._waiters.may_read()
                 frame = await socket.recv()
-                if self._leaves:
-                    continue  # nobody wants it any more
+                if self._leaves or ending is not None:
+                    continue  # nobody wants it; but the server's close frame is behind it
                 try:
                     life.receive(frame, loop.time())
                 except Gap:
                     # Frames were swallowed on the way. They are asked for again.
-                    await socket.close(COMES_BACK, "wsh.v1: comes back")
+                    ending = socket.close(COMES_BACK, "wsh.v1: comes back")
                 except NotSpoken as error:
-                    await socket.close(CloseCode.PROTOCOL_ERROR, f"wsh.v1: {error}"[:120])
+                    ending = socket.close(CloseCode.PROTOCOL_ERROR, f"wsh.v1: {error}"[:120])
+                if ending is not None:
+                    self._waiters.hurry()
+                    tasks.append(self._task("closes", ending))
                 self._waiters.notify()
                 if life.due_at != due_at:
                     due_at = life.due_at
@@ -241,7 +251,8 @@ class Lifeline:
         except SocketClosed as error:
             return closing_of(error, socket)
         finally:
-            pings.cancel()
+            for task in tasks:
+                task.cancel()
 
     async def _come_back(self, closing: Closing) -> str:
         """Open the connection again; return why that cannot be, or nothing where it is open."""
@@ -308,14 +319,16 @@ class Lifeline:
         while True:
             self._wake.clear()
             socket, life = self.socket, self.life
+            frame: Message | None = None
             try:
                 for frame in life.waiting_frames():
                     await socket.send(frame)
-                ack = life.acknowledge(loop.time())
-                if ack is not None:
-                    await socket.send(ack)
-            except SocketClosed:
-                pass  # the task that reads sees it, too
+                frame = life.acknowledge(loop.time())
+                if frame is not None:
+                    await socket.send(frame)
+            except SocketClosed:  # the task that reads sees it, too
+                if frame is not None:
+                    life.doubt(frame)
             self._waiters.notify()
             due_at = life.due_at if life.is_open else 0.0
             try:

@@ -70,8 +70,8 @@ class Waiters:
         return self._held is not None
 
     def taken(self) -> None:
-        """Let the reader go on, where enough was taken."""
-        if self._held is not None and not self._far:
+        """Let the reader go on, where enough was taken: half, and not one by one."""
+        if self._held is not None and (self._count or self._end.unread <= AHEAD // 2):
             self.read_on()
 
     def hurry(self) -> None:

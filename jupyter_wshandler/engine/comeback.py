@@ -16,6 +16,13 @@ from ..types import Message
 from .asking import HEADER, SUBPROTOCOL, UNKNOWN, Asked, ClientEnd, object_of, stop_frame
 from .clientline import ClientLine
 from .joined import Joined, leave_frame
+from .lasting import ACK_EACH
+
+UNDER_WAY = 2 * ACK_EACH
+"""Messages that may be unacknowledged in any case: fewer would wait for the server's clock."""
+
+UNDER_WAY_BYTES = 64 * 2**20
+"""Bytes in them: large messages are acknowledged after `ACK_AFTER` only."""
 
 
 @dataclass(eq=False)
@@ -59,7 +66,7 @@ class ClientLife:
     Args:
         end: What becomes of the frames.
         resume: Whether to come back to it, where the server can.
-        messages: How many may wait to be sent, and to be acknowledged, each.
+        messages: How many may wait for a socket.
         size: What they measure together at most.
 
     Attributes:
@@ -71,7 +78,7 @@ class ClientLife:
         self.is_open = False
         self._resume = resume
         self._messages, self._size = messages, size
-        self._line = ClientLine(messages=messages, size=size)
+        self._line = ClientLine(messages=max(messages, UNDER_WAY), size=max(size, UNDER_WAY_BYTES))
         self._queue: deque[Outgoing] = deque()
         self._stops: dict[int, None] = {}  # wishes that the server has not fulfilled
         self._stops_again: deque[int] = deque()  # those to repeat after a break
@@ -176,10 +183,10 @@ class ClientLife:
         outgoing.is_taken = True
         self._queue.append(outgoing)
 
-    def doubt(self, outgoing: Outgoing) -> None:
+    def doubt(self, frame: Message) -> None:
         """Take note that a frame was written, or not, to a socket that was lost."""
         if not self._line.resumes:
-            self._doubtful.append(outgoing.frame)
+            self._doubtful.append(frame)
 
     def waiting_frames(self) -> Iterator[Message]:
         """Yield the frames to write now, in order; what is yielded counts as written."""

@@ -9,6 +9,7 @@ import random
 import threading
 
 import pytest
+import websockets.asyncio.server
 from support.breaking import SECONDS, BreakingServer, breaking_server
 from support.cutting import cutting_proxy
 from support.server import wait_for
@@ -23,6 +24,7 @@ def quick(monkeypatch):
     """Try again sooner than a program would."""
     monkeypatch.setattr(lifeline, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(lifeline, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(connector_module, "CONFIRM", SECONDS)
 
 
 @pytest.fixture
@@ -174,6 +176,25 @@ async def test_a_server_that_does_not_answer_pings_is_left_and_come_back_to(serv
     assert events(changes)[:2] == ["away", "resumed"]
 
 
+async def test_a_plain_server_that_does_not_answer_pings_is_an_end(monkeypatch):
+    monkeypatch.setattr(connector_module, "PING", 0.3)
+
+    async def echo(socket):
+        async for message in socket:
+            await socket.send(message)
+
+    async with websockets.asyncio.server.serve(echo, "127.0.0.1", 0) as plain:
+        with cutting_proxy(plain.sockets[0].getsockname()[1]) as proxy:
+            async with open_to(f"ws://127.0.0.1:{proxy.port}/") as bot:
+                await bot.send("hello")
+                assert await bot.recv() == "hello"
+                assert not bot.speaks
+                proxy.hold()
+                with pytest.raises(ConnectionClosed) as ended:
+                    await bot.recv()
+                assert (ended.value.code, bot.state) == (1006, "closed")
+
+
 async def test_frames_that_were_swallowed_are_asked_for_again(server):
     changes = []
     async with open_to(server.url, on_state=changes.append) as bot:
@@ -203,11 +224,11 @@ async def test_what_has_come_is_acknowledged_after_64_and_after_a_while(server, 
     assert healthy(server)
 
 
-async def test_no_more_is_on_its_way_than_the_queue_and_what_waits_leaves_before_the_close(server):
-    async with open_to(server.url, queue=64) as bot:
-        for number in range(200):
-            await bot.send(str(number))
-    await until(lambda: server.peers[0].taken == numbers(0, 200))
+async def test_who_sends_without_reading_is_not_held_up_by_acknowledgements(server):
+    async with open_to(server.url, queue=1) as bot:
+        for number in range(400):
+            await bot.send(str(number))  # the answers to which nobody reads
+    await until(lambda: server.peers[0].taken == numbers(0, 400))
     assert healthy(server)
 
 

@@ -220,7 +220,7 @@ def test_a_connection_that_cannot_be_come_back_to_is_a_new_one_and_numbers_nothi
     life.lost()
     life.lose_answers()
     assert asked.how == "unknown"
-    life.doubt(Outgoing(message_frame("c")))
+    life.doubt(message_frame("c"))
     peer.first()
     welcome = life.opened(peer.out.pop(0))
     assert (welcome.event, welcome.reason, welcome.given_up) == ("renewed", "off", ("c",))
