@@ -14,6 +14,7 @@ from support.resuming import HEAD, Resumer
 from support.server import running_server, wait_for
 from support.sharing import bearer, share, shares
 from support.visitor import Visitor
+from support.wire import open_sockets
 
 YAML = """
 url:
@@ -331,6 +332,32 @@ def test_a_page_of_another_site_takes_up_no_connection(server):
             client.connect(origin="http://evil.example")
         assert refused.value.response.status_code == 403
         assert client.connect()["resumed"] is True
+
+
+def test_a_logout_ends_who_is_away(server):
+    anne = Visitor(server).log_in(server.token)
+    with Resumer(server, "/bot", token=False, headers=anne.cookie_header()) as client:
+        client.cut()
+        until(server, client.id, "open", "away")
+        anne.fetch("/logout")
+        until(server, client.id, "away", "close-4401")
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            client.connect()
+        assert refused.value.response.status_code == 403
+
+
+def test_who_is_away_has_no_descriptor(server):
+    before = open_sockets(server.pid)
+    clients = [Resumer(server, "/bot") for _ in range(10)]
+    assert open_sockets(server.pid) >= before + 10
+    for client in clients:
+        client.cut()
+    for client in clients:
+        until(server, client.id, "open", "away")
+    wait_for(lambda: open_sockets(server.pid) <= before, what="the descriptors are closed")
+    for client in clients:
+        assert client.connect()["resumed"] is True
+        client.socket.close()
 
 
 def test_the_place_of_who_is_away_is_kept_but_given_up_for_the_same_user(server):
