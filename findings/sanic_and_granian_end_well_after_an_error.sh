@@ -2,7 +2,7 @@
 # sanic 25.12.1, granian 2.8.9: a handler that raises ends its connection as one that has finished.
 #
 # Guess:  an exception in a WebSocket handler closes the connection with 1011 (internal error), or
-#         cuts it (1006), as uvicorn does: not in the way a handler that returns ends it.
+#         cuts it (1006), as uvicorn does: never with a code of a good end.
 # Seen:   with sanic the client reads 1000 in both cases, with granian a close without a code (1005)
 #         in both. Nothing on the client's side tells an answer that broke off from a complete one.
 # Why:    a streamed answer that a failure cuts short is shown as the whole, and a client that
