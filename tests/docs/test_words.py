@@ -41,7 +41,6 @@ RETIRED = (
     Retired(r"\bView\b", "ChatBase", TEST_KIT),
     Retired(r"\bVisit\b", "Arrival", TEST_KIT),
     Retired(r"\bFailure\b", "CallbackFailure", TEST_KIT),
-    Retired(r"\b(?:chat|ada|bob|first|old|eve)\.join\(", "Chat.visitor", TEST_KIT),
     Retired(r"\brehearses\b", "is_stand_in"),
     Retired(r"\bNowhere\b|\bNOWHERE\b", "NoConnection"),
     Retired(r"\bSILENCE\b", "SILENT_LOG", ("jupyter_wshandler/server/access", "tests/server")),
