@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._pages: deque[dict[str, Any]] = deque()
+        self._pages: deque[dict[str, Any]] | None = None  # an empty one would take 600 bytes
         self._held: deque[Envelopes] | None = None
         self._stale = False
         self._dropped = connection.dropped
@@ -69,7 +69,7 @@ class Watch:
         if len(pages) == 1:
             say(self.connection, pages[0])
             return False
-        self._pages.extend(pages)
+        self._pages = deque(pages)
         self._held = deque()
         return True
 
@@ -90,16 +90,15 @@ class Watch:
             Whether the client needs a new list.
         """
         answers = self.connection.chat_answers
-        held = self._held
+        pages, held = self._pages, self._held
         with contextlib.suppress(ConnectionClosed):
-            while answers is not None and self._pages:
-                await answers.say(self._pages.popleft())
+            while answers is not None and pages:
+                await answers.say(pages.popleft())
             while answers is not None and held and not self._stale:
                 for envelope in held.popleft().envelopes:
                     await answers.say(envelope)
         stale, self._stale = self._stale, False
-        self._pages.clear()
-        self._held = None
+        self._pages = self._held = None
         return stale
 
 

@@ -99,7 +99,8 @@ def test_who_speaks_wsh_v1_to_a_kernels_bot_catches_up_in_its_rooms_and_gets_int
         return json.loads(socket.recv(timeout=20))
 
     two[0].send("count earlier")
-    two[0].recv(timeout=20)
+    assert two[0].recv(timeout=20) == "earlier"
+    assert json.loads(two[0].recv(timeout=20))[1] == 2
     with server.connect_sync("/nb/blue", subprotocols=["wsh.v1"]) as eve:
         assert json.loads(eve.recv(timeout=20))["wsh"] == "v1"
         earlier, _ = (json.loads(eve.recv(timeout=20)) for _ in range(2))

@@ -10,6 +10,8 @@ import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
@@ -17,6 +19,7 @@ from jupyter_wshandler.engine.messages import MessageProtocol
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.transports.messages import MessageTransport
+from jupyter_wshandler.types import Wish
 
 CONNECTIONS, ROOMS, PEOPLE = 10_000, 100, 4_000
 
@@ -97,10 +100,11 @@ async def check(manager: WebSocketManager, expected: dict[str, dict[str, int]]) 
         assert {member.id: member.connections for member in members} == people
 
 
+@pytest.mark.parametrize("by_wire", [False, True])
 async def test_a_member_takes_less_than_a_kib_on_top_of_its_connection_and_gives_it_back(
-    manager: WebSocketManager,
+    manager: WebSocketManager, by_wire: bool
 ) -> None:
-    count = 2_000
+    count = 400 if by_wire else 2_000  # each hears of each in its room
     crowd = Crowd(manager, {"presence": True, "history": True})
     connections = [crowd.open(f"u{number}") for number in range(count)]
     await asyncio.sleep(0.05)
@@ -108,7 +112,11 @@ async def test_a_member_takes_less_than_a_kib_on_top_of_its_connection_and_gives
     async def come_and_go() -> int:
         """Return the bytes that are in use while all are in."""
         for number, connection in enumerate(connections):
-            connection.join(f"r{number % 20}")
+            if by_wire:  # and is told who is in
+                wish = Wish(f"r{number % 20}", joins=True, presence=True)
+                manager.rooms.join_by_wire(connection, wish)
+            else:
+                connection.join(f"r{number % 20}")
         await asyncio.sleep(0)
         gc.collect()
         inside = tracemalloc.get_traced_memory()[0]
