@@ -1,3 +1,5 @@
+"""A bot whose clients are cut off: notes what it has heard, and tells 300 words through breaks."""
+
 import asyncio
 import json
 from pathlib import Path
