@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from support.breaking import SECRET, resuming_server
 from support.nodepage import NodePage, node_page
-from support.resuming import SECRET, resuming_server
 from support.server import wait_for
 
 
