@@ -96,33 +96,29 @@ class OutlivingHalf(StoppingHalf):
 
     def goes_away(self) -> None:
         """Take note that the client is away."""
-        assert self._answers is not None
-        self._answers.away = True
         self._paused = False  # what was not read will be sent again
-        self.tell_away()
+        self.hear_away(True)
 
     def comes_back(self) -> None:
         """Take note that the client is there again."""
-        assert self._answers is not None
-        self._answers.away = False
         self._alive = self._active = True
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
         self._ping_deadline = 0.0
-        self.tell_back()
+        self.hear_away(False)
+
+    def hear_away(self, away: bool) -> None:
+        """Remember whether the client is away, and have the bot told."""
+        if self._answers is not None:
+            self._answers.away = away
+            self.tell_away(away)
 
     def connection_lost(self) -> None:
         """Handle the end of the byte stream; see `connection.Connection`."""
         raise NotImplementedError
 
-    def tell_away(self) -> None:
-        """Have the bot's `on_away` run, in its turn."""
-        self._deliver_turn("on_away")
-
-    def tell_back(self) -> None:
-        """Have the bot's `on_resume` run, in its turn."""
-        self._deliver_turn("on_resume")
-
-    def _deliver_turn(self, event: str) -> None:
+    def tell_away(self, away: bool) -> None:
+        """Have the bot's `on_away` run, or its `on_resume`, in its turn."""
+        event = "on_away" if away else "on_resume"
         callback = self._route.callbacks.get(event)
         if callback is None:
             return

@@ -127,7 +127,7 @@ class Line:
         """When the connection ends unless the client comes back, by the loop's clock."""
         self.code = int(CloseCode.ABNORMAL)
         """What it ends with then: how the client has gone."""
-        codec.clock, codec.flush = io.loop.time, self._flush
+        codec.clock, codec.flush, codec.was_read = io.loop.time, self._flush, self._was_read
 
     # ---- who may come back ---------------------------------------------------------------------
 
@@ -249,7 +249,6 @@ class Line:
         codec.lasting.resume(client.received)
         self._transport, codec.inner = transport, inner
         ear = self._ear = _Ear(self)
-        connection.comes_back()
         said = {
             "wsh": "v1",
             "id": connection.id,
@@ -258,6 +257,7 @@ class Line:
             "received": codec.lasting.told(),
         }
         transport.write(codec.announce(said))
+        connection.comes_back()  # whatever the bot says then comes behind that
         self._pump()
         transport.start(ear, early)
         connection.writing_resumed()
@@ -286,15 +286,16 @@ class Line:
 
     def heard(self, ear: _Ear, data: Any) -> None:
         """Take what has come by a transport."""
-        if ear is not self._ear:
-            return
-        self._connection.data_received(data)
         if ear is self._ear:
-            self._acknowledge(self._io.loop.time())
-            if self._codec.news:
-                self._codec.news = False
-                self._pump()
-                self._connection.writing_resumed()
+            self._connection.data_received(data)
+
+    def _was_read(self) -> None:
+        """Take note that the codec has read something."""
+        self._acknowledge(self._io.loop.time())
+        if self._codec.news:
+            self._codec.news = False
+            self._pump()
+            self._connection.writing_resumed()
 
     def took(self, ear: _Ear) -> None:
         """Take note that a transport has room again."""

@@ -6,7 +6,6 @@ be sent again, may compress otherwise. So `encode` only keeps, and `next_frame` 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +16,7 @@ from .asking import SUBPROTOCOL
 from .closestate import FLOWING
 from .envelope import EnvelopeCodec, Incoming, Wrong, encode_json
 from .lasting import Lasting, Missing
-from .resuming import LAST_NUMBER
-
-HEAD = struct.Struct(">iI")
-"""What a binary frame begins with: the number of the question or of the answer, 0 for none; and the
-number of the frame."""
+from .resuming import HEAD, LAST_NUMBER
 
 KEPT = b""
 """Stands for a frame that is kept, and leaves when it is its turn."""
@@ -69,14 +64,16 @@ class NumberedCodec(EnvelopeCodec):
         lasting: What is kept, and what has come.
         clock: Returns the time, in seconds.
         news: Whether an acknowledgement has come; whoever looks sets it to False.
+        was_read: Called when something has been read.
         flush: Has all leave that is kept and has not left, as a close frame is to follow.
     """
 
-    __slots__ = ("clock", "flush", "lasting", "news")
+    __slots__ = ("clock", "flush", "lasting", "news", "was_read")
 
     lasting: Lasting[Message]
     clock: Callable[[], float]
     flush: Callable[[], object]
+    was_read: Callable[[], object]
 
     def __init__(self, inner: Codec) -> None:
         super().__init__(inner)
@@ -88,6 +85,12 @@ class NumberedCodec(EnvelopeCodec):
         return ""
 
     # ---- from the client -------------------------------------------------------------------
+
+    def receive(self, data: Any, limit: int, room: int) -> list[Any]:
+        """Return the next events that are no repetition, and take acknowledgements."""
+        events = super().receive(data, limit, room)
+        self.was_read()
+        return events
 
     def _opened(self, frame: bytes) -> tuple[int, bytes, bool]:
         if len(frame) < HEAD.size:
@@ -143,19 +146,20 @@ class NumberedCodec(EnvelopeCodec):
             of, rest = self.of, message
             if self.whole:  # it has a head of 4 bytes already
                 of, rest = int.from_bytes(message[:4], "big", signed=True), message[4:]
-            self.lasting.send(HEAD.pack(of, number) + rest, HEAD.size + len(rest))
-        elif self.whole:
+            return self._keep(HEAD.pack(of, number) + rest, HEAD.size + len(rest))
+        if self.whole:
             text = _with_number(message, number)
-            self.lasting.send(text, len(text) if text.isascii() else len(text.encode()))
-        else:
-            super().encode(message)
-        return KEPT
+            return self._keep(text, len(text) if text.isascii() else len(text.encode()))
+        return super().encode(message)
 
     def mark(self, envelope: dict[str, Any]) -> Any:
         """Keep an envelope."""
-        number = self.lasting.last + 1
-        written = encode_json({**envelope, "n": number})
-        self.lasting.send(written.decode(), len(written))
+        written = encode_json({**envelope, "n": self.lasting.last + 1})
+        return self._keep(written.decode(), len(written))
+
+    def _keep(self, frame: Message, size: int) -> Any:
+        if self.lasting.send(frame, size) == LAST_NUMBER:  # at 1,000 a second that takes 50 days
+            self.stopper.violated(1012, f"{SUBPROTOCOL}: all numbers are used up; come again")
         return KEPT
 
     def acknowledgement(self, number: int) -> Any:

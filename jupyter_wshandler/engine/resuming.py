@@ -7,6 +7,7 @@ place where a page's script can say anything. `docs/protocol.md` has the whole o
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,10 @@ GOING_AWAY = 1001
 
 BREAKS = frozenset({GOING_AWAY, COMES_BACK})
 """Close codes of a client's that do not end its connection, but interrupt it."""
+
+HEAD = struct.Struct(">iI")
+"""What a binary frame begins with: the number of the question or of the answer, 0 for none; and the
+number of the frame."""
 
 LAST_NUMBER = 2**32 - 1
 """The largest number of a frame: in binary frames it has 4 bytes."""

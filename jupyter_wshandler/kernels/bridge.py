@@ -26,6 +26,7 @@ from .details import describe
 from .events import (
     Answer,
     AskRoom,
+    Away,
     Binary,
     Close,
     Displaced,
@@ -300,13 +301,23 @@ class KernelBridge:
     def connect(self, route: Route, opening: Opening, *, id: str) -> KernelConnection:
         """Return a connection of a route; it is not open yet."""
         return KernelConnection(
-            self, route, opening, id=id, on_leaving=self._leaving, on_stop=self._stop
+            self,
+            route,
+            opening,
+            id=id,
+            on_leaving=self._leaving,
+            on_stop=self._stop,
+            on_away=self._away,
         )
 
     def _stop(self, c: KernelConnection, number: int) -> None:
         room = self._courier.waiting < MAX_WAITING
         if self.alive and room and c.id in self._connections:
             self._courier.put(Stop(c.id, number))
+
+    def _away(self, c: KernelConnection, away: bool) -> None:
+        if self.alive and c.id in self._connections:
+            self._courier.put(Away(c.id, away))
 
     def _leaving(self, c: KernelConnection) -> None:
         assert c.close_code is not None  # the client has said one
@@ -338,6 +349,8 @@ class KernelBridge:
                     self._sessions.hold(c.attached_session)
                     self._courier.put(Open(c.id, describe(c, self._routes.headers)), size=4096)
                     c.mark_opened()
+                    if c.away:
+                        self._away(c, True)
                 self._outgoing.hand_over(c, alive=self.alive)
         finally:
             end_work(c, work)

@@ -45,6 +45,7 @@ class KernelConnection(Connection):
         args: See `Connection`.
         on_leaving: Called once where the client leaves before its messages are handled.
         on_stop: Called with the id of a message whose answer is to be stopped.
+        on_away: Called when the client is away (True), and when it is back.
         details: See `Connection`.
     """
 
@@ -54,6 +55,7 @@ class KernelConnection(Connection):
         "held",
         "held_size",
         "lost_at",
+        "on_away",
         "on_leaving",
         "on_stop",
         "told_closing",
@@ -66,11 +68,13 @@ class KernelConnection(Connection):
         *args: Any,
         on_leaving: Callable[[KernelConnection], object],
         on_stop: Callable[[KernelConnection, int], object],
+        on_away: Callable[[KernelConnection, bool], object],
         **details: Any,
     ) -> None:
         super().__init__(*args, **details)
         self.on_leaving = on_leaving
         self.on_stop = on_stop
+        self.on_away = on_away
         self.untaken: deque[int] = deque()
         self.untaken_size = 0
         # Waits for room at a client that reads slowly.
@@ -101,6 +105,10 @@ class KernelConnection(Connection):
             return super().stop_oldest()
         self.on_stop(self, 0)
         return True
+
+    def tell_away(self, away: bool) -> None:
+        """Have the kernel hear that the client is away, or back."""
+        self.on_away(self, away)
 
     def relay(self, message: str | bytes) -> Sent:
         """Send what comes from the kernel: it has its envelope already, where there is one."""

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from .batches import MAX_EVENTS
 from .events import Event
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of this language: a server and a kernel of different versions leave each other alone."""
 
 TARGET = "wshandler"

@@ -304,6 +304,12 @@ class Stop(Event, tag="stop", frozen=True):
     number: int
 
 
+class Away(Event, tag="away", frozen=True):
+    """The news that a client is away, and may come back; or that it has."""
+
+    away: bool
+
+
 class Leaving(Event, tag="leaving", frozen=True):
     """The news that a client has said goodbye, and waits for its messages to be handled."""
 
@@ -353,6 +359,7 @@ FromServer: TypeAlias = (
     | Binary
     | Pong
     | Stop
+    | Away
     | Leaving
     | Lost
 )

@@ -22,7 +22,9 @@ _GROUP = re.compile(r"\(\?P<\w+>")
 MAX_NAME = 200
 """Characters in the name of a route."""
 
-EVENTS = frozenset({"open", "on_message", "on_close", "on_error", "on_pong"})
+EVENTS = frozenset(
+    {"open", "on_message", "on_close", "on_error", "on_pong", "on_away", "on_resume"}
+)
 """Callbacks that a route of a kernel may have; those of the handshake are the server's."""
 
 Policy = Literal["off", "private", "any"]

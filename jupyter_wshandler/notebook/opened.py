@@ -128,6 +128,8 @@ class BotConnections(Observer):
                 connection.chat_answers.stop(event.number)
             else:
                 connection.stop_oldest()
+        elif isinstance(event, events.Away):
+            connection.hear_away(event.away)
         elif isinstance(event, events.Leaving):
             transport.feed([Close(event.code, event.reason)])
         elif isinstance(event, events.Lost):

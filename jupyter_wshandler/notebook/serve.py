@@ -44,6 +44,8 @@ def serve(
     on_close: Callable[..., Any] | None = None,
     on_error: OnError = None,
     on_pong: Callable[..., Any] | None = None,
+    on_away: Callable[..., Any] | None = None,
+    on_resume: Callable[..., Any] | None = None,
     name: str = "",
     replace: bool = False,
     wait: float = WAIT,
@@ -66,6 +68,8 @@ def serve(
             ``function`` and ``close``. Here, other than in a file, a failed callback does not
             close the connection unless ``{"close": True}`` says so.
         on_pong: Called with the handler and the payload of a pong.
+        on_away: Called with the handler when its client is away and may come back (`resume`).
+        on_resume: Called with the handler when it has come back.
         name: The route's name; from the pattern by default.
         replace: Whether to take the route over from another kernel.
         wait: Seconds to wait for the server's answer. 0 returns at once and never raises what the
@@ -98,6 +102,8 @@ def serve(
         "on_close": on_close,
         "on_error": handler,
         "on_pong": on_pong,
+        "on_away": on_away,
+        "on_resume": on_resume,
     }
     functions = collect(source, **{key: value for key, value in given.items() if value is not None})
     route = route_at_hand(

@@ -38,6 +38,14 @@ class ResumingHandler(AdmissionHandler):
         value = ",".join(self.request.headers.get_list("Sec-WebSocket-Protocol"))
         return [name.strip(" \t") for name in value.split(",")]
 
+    def _names(self) -> tuple[str, ...]:
+        """Return the names of who asks; one of them is enough to be the same."""
+        names, claim = user_keys(self), self.claim
+        if claim is not None and claim.share is not None and claim.is_explicit:
+            # A script keeps no cookie, and is another guest each time that it shows the token.
+            names.append(f"share:{claim.share.id}")
+        return tuple(names)
+
     def look_for_resumed(self, connection: Connection) -> None:
         """Find the connection that the client takes up again, if it says so and may.
 
@@ -50,7 +58,7 @@ class ResumingHandler(AdmissionHandler):
         if said is None:
             return
         self.said = said
-        found = self.services.manager.resumes.find(said, connection, user_keys(self))
+        found = self.services.manager.resumes.find(said, connection, self._names())
         if isinstance(found, Connection):
             self.resumed = found
             return
@@ -67,7 +75,7 @@ class ResumingHandler(AdmissionHandler):
         """
         if self.resumed is None or self.said is None:
             return
-        found = self.services.manager.resumes.find(self.said, connection, user_keys(self))
+        found = self.services.manager.resumes.find(self.said, connection, self._names())
         if found is not self.resumed:
             raise Refused(503, "the connection has ended; try again", {"Retry-After": "1"})
 
@@ -106,7 +114,7 @@ class ResumingHandler(AdmissionHandler):
     ) -> tuple[Codec, Transport]:
         """Return the codec and the transport of a new connection that outlives breaks."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        wrapped = connection.outlive(codec, transport, secret, tuple(user_keys(self)))
+        wrapped = connection.outlive(codec, transport, secret, self._names())
         if self._refusal and connection.line is not None:
             connection.line.refusal = self._refusal
             self._note(self._refusal, connection.id)

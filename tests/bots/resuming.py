@@ -60,10 +60,14 @@ async def later(handler, count):
 
 
 async def on_tokens(handler, message):
+    seen = False
     try:
         for number in range(int(message)):
             while (HERE / "hold").exists() and number >= 5:
                 await asyncio.sleep(0.01)
+                if handler.away and not seen:
+                    seen = True
+                    note("sees-away", handler)
             yield f"t{number} "
     finally:
         note("ended", handler)
@@ -84,3 +88,8 @@ def closed(handler):
 
 def lively(handler):
     return handler.args.get("condition") != ["no"]
+
+
+def may_join(handler, room):
+    note(f"join-{room}", handler)
+    return True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.server import running_server
+from support.server import RunningServer, running_server
 from websockets.exceptions import ConnectionClosed
 
 from jupyter_wshandler.engine.asking import SUBPROTOCOL
@@ -31,6 +32,7 @@ YAML = "url:\n" + "".join(
     for name, function, more in (
         ("bot", "on_message", ""),
         ("count", "on_count", ""),
+        ("lasting", "on_message", "resume: true"),
         ("strict", "on_message", f"ratelimit: {LIMIT}"),
     )
 )
@@ -60,32 +62,62 @@ def frame_of(text: str) -> str | bytes:
     return bytes.fromhex(text[1:-1]) if text.startswith("[") else text
 
 
+class Example:
+    """A client that says what an example says, and compares what it hears."""
+
+    def __init__(self, server: RunningServer, path: str) -> None:
+        self.server, self.path = server, path
+        self.known = {"ID": "", "SECRET": ""}
+        self.socket: Any = None
+
+    def offer(self, names: str) -> None:
+        """Connect, with these subprotocols."""
+        for word, value in self.known.items():
+            names = names.replace(f".{word}", f".{value}")
+        opening = self.server.connect_sync(self.path, subprotocols=names.split(", "))
+        self.socket = opening.__enter__()
+        assert self.socket.subprotocol == SUBPROTOCOL
+
+    def do(self, line: str) -> None:
+        """Go on by one line."""
+        arrow, text = line[0], line[2:]
+        if text.startswith("offers "):
+            self.offer(text.removeprefix("offers "))
+        elif text == "breaks":
+            self.socket.socket.shutdown(socket.SHUT_RDWR)
+        elif arrow == ">":
+            self.socket.send(frame_of(text))
+        elif text.startswith("closed "):
+            with pytest.raises(ConnectionClosed) as closed:
+                self.socket.recv(timeout=10)
+            assert text == f"closed {closed.value.rcvd.code} {closed.value.rcvd.reason}"
+        elif text.startswith("["):
+            assert self.socket.recv(timeout=10) == frame_of(text)
+        else:
+            found = json.loads(self.socket.recv(timeout=10))
+            assert is_like(json.loads(text), found), f"{line}\nfound: {found}"
+            if "resume" in found:
+                self.known = {"ID": found["id"], "SECRET": found["resume"]["secret"]}
+
+
 @pytest.mark.parametrize(("path", "lines"), EXAMPLES)
 def test_an_example_of_the_page_is_what_a_server_says(server, path, lines):
-    with server.connect_sync(path, subprotocols=[SUBPROTOCOL]) as socket:
-        assert socket.subprotocol == SUBPROTOCOL
-        for line in lines.splitlines():
-            arrow, text = line[0], line[2:]
-            if arrow == ">":
-                socket.send(frame_of(text))
-            elif text.startswith("closed "):
-                with pytest.raises(ConnectionClosed) as closed:
-                    socket.recv(timeout=10)
-                assert text == f"closed {closed.value.rcvd.code} {closed.value.rcvd.reason}"
-            elif text.startswith("["):
-                assert socket.recv(timeout=10) == frame_of(text)
-            else:
-                found = json.loads(socket.recv(timeout=10))
-                assert is_like(json.loads(text), found), f"{line}\nfound: {found}"
-        if "closed" not in lines:
-            socket.send('{"message": "json"}' if path == "/bot" else '{"message": "1"}')
-            assert json.loads(socket.recv(timeout=10))  # nothing else was on its way
+    example = Example(server, path)
+    if not lines.startswith("="):
+        example.offer(SUBPROTOCOL)
+    for line in lines.splitlines():
+        example.do(line)
+    if "closed" not in lines and path != "/lasting":
+        example.socket.send('{"message": "json"}' if path == "/bot" else '{"message": "1"}')
+        assert json.loads(example.socket.recv(timeout=10))  # nothing else was on its way
+    example.socket.close()
 
 
 def test_the_page_shows_each_frame_that_there_is():
     frames = [line for _, lines in EXAMPLES for line in lines.splitlines()]
-    assert len(EXAMPLES) == 8
-    for member in ("message", "reply", "piece", "end", "wsh", "stop", "ask", "json", "streamed"):
+    assert len(EXAMPLES) == 10
+    members = ("message", "reply", "piece", "end", "wsh", "stop", "ask", "json", "streamed")
+    for member in (*members, "resume", "resumed", "received", "reason", "n", "ack"):
         assert any(f'"{member}"' in frame for frame in frames), member
     for how in ("done", "stopped", "failed", "refused"):
         assert any(f'"how": "{how}"' in frame for frame in frames), how

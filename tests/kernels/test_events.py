@@ -62,6 +62,7 @@ FROM_SERVER = [
     (events.Binary("c1"), '["binary","c1"]'),
     (events.Pong("c1"), '["pong","c1"]'),
     (events.Stop("c1", 7), '["stop","c1",7]'),
+    (events.Away("c1", True), '["away","c1",true]'),
     (events.Leaving("c1", 1001, ""), '["leaving","c1",1001,""]'),
     (events.Lost("c1", 1006, ""), '["lost","c1",1006,""]'),
     (events.Lost("c1", None, ""), '["lost","c1",null,""]'),
