@@ -1,4 +1,4 @@
-"""A bot for clients whose connection breaks: it streams, counts, and notes what is called."""
+"""A bot whose clients are cut off: notes what it has heard, and tells 300 words through breaks."""
 
 import asyncio
 import json
