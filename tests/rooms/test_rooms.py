@@ -219,9 +219,11 @@ def test_a_space_that_no_route_has_and_a_room_without_a_space_are_errors() -> No
 
 
 def test_the_name_of_a_route_means_the_space_of_that_route() -> None:
-    with Chat(on_message=bot.on_message, name="talk", options={"space": "both"}) as chat:
-        rooms = chat.handler.manager.rooms
-        assert rooms.space_named("both") == rooms.space_named("talk") == "both"
+    options = {"space": "both", "history": True}
+    with Chat(on_message=bot.on_message, name="talk", options=options):
+        wsh.room("blue", space="talk").send("by the route").result()
+        said = wsh.room("blue", space="both").history()
+        assert [one.message for one in said] == ["by the route"]
 
 
 def test_a_failed_join_of_a_thread_is_raised_where_it_is_waited_for() -> None:
