@@ -405,7 +405,8 @@ def test_an_awaited_write_waits_for_room_during_a_break_and_goes_on_after_it(ser
             assert client.message() == f"later {number}"
             if number % 4 == 3:
                 client.ack()
-        until(server, client.id, "resume", "said")
+        # `on_resume` and the task, whichever is first
+        wait_for(lambda: {"resume", "said"} <= {*told(server, client.id)})
 
 
 def test_dropped_messages_leave_their_numbers(server):
