@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# sanic 25.12.1, granian 2.8.9: a handler that raises ends its connection as one that has finished.
+# sanic 25.12.1, quart 0.22.0, granian 2.8.9: a handler that raises ends as one that has finished.
 #
 # Guess:  an exception in a WebSocket handler closes the connection with 1011 (internal error), or
 #         cuts it (1006), as uvicorn does: never with a code of a good end.
-# Seen:   with sanic the client reads 1000 in both cases, with granian a close without a code (1005)
-#         in both. Nothing on the client's side tells an answer that broke off from a complete one.
+# Seen:   with sanic and quart the client reads 1000 in both cases, with granian a close without a
+#         code (1005). Nothing on the client's side tells an answer that broke off from a complete one.
 # Why:    a streamed answer that a failure cuts short is shown as the whole, and a client that
 #         connects again after anything but a clean close does not. Catch what the handler raises
 #         and close with 1011 yourself.
@@ -14,7 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 python3 -m venv venv
 venv/bin/pip install -qq --disable-pip-version-check \
-    sanic==25.12.1 granian==2.8.9 uvicorn==0.54.0 websockets==17.4
+    sanic==25.12.1 quart==0.22.0 granian==2.8.9 uvicorn==0.54.0 websockets==17.4
 cat >asgi.py <<'PY'
 async def app(scope, receive, send):
     if scope["type"] != "websocket":
@@ -45,6 +45,19 @@ async def answer(request, ws, path):
 if __name__ == "__main__":
     app.run(host="127.0.0.1", port=int(sys.argv[1]), single_process=True, motd=False)
 PY
+cat >with_quart.py <<'PY'
+from quart import Quart, websocket
+
+app = Quart("answers")
+
+
+@app.websocket("/<path>")
+async def answer(path):
+    await websocket.send("the first half")
+    if path == "raises":
+        raise ValueError
+    await websocket.send("the second half")
+PY
 cat >main.py <<'PY'
 import asyncio
 import socket
@@ -58,11 +71,13 @@ BIN = "venv/bin"
 COMMANDS = {
     "uvicorn": f"{BIN}/uvicorn --host 127.0.0.1 --lifespan off asgi:app --port",
     "granian": f"{BIN}/granian --interface asginl --host 127.0.0.1 asgi:app --port",
+    "quart": f"{BIN}/uvicorn --host 127.0.0.1 --lifespan off with_quart:app --port",
     "sanic": f"{BIN}/python with_sanic.py",
 }
 EXPECTED = {
     "uvicorn": {"returns": [2, 1006], "raises": [1, 1006]},
     "granian": {"returns": [2, 1005], "raises": [1, 1005]},
+    "quart": {"returns": [2, 1000], "raises": [1, 1000]},
     "sanic": {"returns": [2, 1000], "raises": [1, 1000]},
 }
 
