@@ -434,7 +434,7 @@ def test_dropped_messages_leave_their_numbers(server):
         ({"stop": 1, "n": 1}, "wsh.v1: a stop has no number of its own"),
         ({"ack": 1}, "wsh.v1: message 1 is acknowledged, and 0 is the last one"),
         ({"ack": 0, "n": 1}, "wsh.v1: an acknowledgement is a frame of its own"),
-        ({"n": 1}, "wsh.v1: a frame is a message or a stop"),
+        ({"n": 1}, "wsh.v1: a frame is a message, a stop, a join or a leave"),
     ],
 )
 def test_a_frame_that_is_none_of_these_ends_the_connection(server, frame, reason):
