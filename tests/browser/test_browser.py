@@ -211,15 +211,17 @@ def test_a_page_that_nobody_wrote_in_opens_again_with_the_next_message(browser, 
     expect(page.get_by_role("status")).to_have_text("Connected")
 
 
-def test_a_message_that_could_not_be_sent_is_back_in_its_field(browser, trouble):
+def test_a_message_that_cannot_be_sent_yet_is_sent_when_the_server_is_back(browser, trouble):
     page = open_chat(browser, trouble, "troublebot")
     say(page, "1000 idle")
     expect(page.get_by_role("status")).to_have_text("Paused")
     page.route("**/wshandler/api/tickets", lambda route: route.abort())
     say(page, "whoami")
-    expect(page.get_by_label("Your message")).to_have_value("whoami")
-    expect(page.locator(".notice").last).to_have_text("Your last message was not sent.")
     expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+    expect(answers(page)).to_have_count(0)
+    page.unroute("**/wshandler/api/tickets")
+    expect(answers(page)).to_have_count(1)
+    expect(page.get_by_role("status")).to_have_text("Connected")
 
 
 def stopped(page: Page) -> None:
