@@ -233,7 +233,7 @@ def test_the_types_name_every_cause_of_the_helper():
     text = (STATIC / "meanings.js").read_text()
     meanings = text[text.index("export const MEANINGS") :].partition("\n};")[0]
     causes = set(re.findall(r"^  ([a-z]+): \{", meanings, re.MULTILINE)) - {"other"}
-    assert causes == set(re.findall(r"'(\w+)'", TYPES.read_text().partition("State =")[0]))
+    assert causes == set(re.findall(r"'(\w+)'", TYPES.read_text().partition("/**\n")[0]))
 
 
 def test_the_lock_file_names_no_address_to_load_packages_from():

@@ -139,7 +139,11 @@ def test_who_joins_is_told_what_was_said_last(server):
         with server.connect_sync("/told/blue", subprotocols=["wsh.v1"]) as eve:
             said = [json.loads(read(eve)) for _ in range(3)]
         assert said[0]["wsh"] == "v1"
-        assert said[1:] == [{"message": "two"}, {"message": "three"}]
+        assert said[1].pop("epoch")
+        assert said[1:] == [
+            {"message": "two", "room": "blue", "offset": 2},
+            {"message": "three", "room": "blue", "offset": 3},
+        ]
 
 
 def test_what_is_said_in_a_room_is_no_part_of_an_answer_that_is_given_in_the_same_turn(server):
@@ -147,7 +151,9 @@ def test_what_is_said_in_a_room_is_no_part_of_an_answer_that_is_given_in_the_sam
         assert json.loads(read(ada))["wsh"] == "v1"
         ada.send('{"message": "order", "ask": 1}')
         said = [json.loads(read(ada)) for _ in range(7)]
-    assert said[:5] == [{"message": str(number)} for number in range(1, 6)]
+    assert [frame["message"] for frame in said[:5]] == ["1", "2", "3", "4", "5"]
+    assert [frame.get("offset", 0) for frame in said[:5]] == [0, 1, 0, 2, 3]
+    assert {frame.get("room", "apart") for frame in said[:5]} == {"apart"}
     assert said[5:] == [{"reply": "6", "of": 1}, {"end": 1, "how": "done"}]
 
 
