@@ -7,6 +7,7 @@ import time
 import pytest
 from support.bots import bot_text
 from support.frames import PING, PONG, frame, text
+from support.nginx import make_certificate
 from support.server import running_server
 from support.wire import Wire
 
@@ -35,7 +36,15 @@ pytestmark = pytest.mark.timeout(120)
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("slow")
     modules = {"slow_readers.py": bot_text("slow_readers")}
-    with running_server(YAML, folder=folder, modules=modules, tls=request.param == "https") as one:
+    args = []
+    if request.param == "https":
+        certificate, key = make_certificate(folder)
+        args = [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={key}"]
+    with running_server(
+        YAML, folder=folder, modules=modules, extra_args=args, scheme=request.param
+    ) as one:
+        if request.param == "https":
+            one.extra["certificate"] = certificate
         yield one
 
 
@@ -53,7 +62,7 @@ def read(wire: Wire, size: int, rate: float) -> bytes:
 def test_a_reader_slower_than_the_system_has_room_gets_all_that_was_sent_before_the_close(server):
     """For seconds nothing leaves our own queue, as the system has so much of it."""
     size = 10 * MIB
-    with Wire(server, "/sends_and_closes", receive_buffer=65536).open() as wire:
+    with Wire(server, "/sends_and_closes", receive_buffer=65536) as wire:
         wire.send(text(str(size)))
         wire.data = read(wire, 700_000, 80_000)
         assert len(wire.message()) == size
@@ -64,7 +73,7 @@ def test_a_reader_slower_than_the_system_has_room_gets_all_that_was_sent_before_
 
 def test_a_reader_that_takes_longer_than_a_pings_timeout_for_what_stands_before_it_stays(server):
     size = 3 * MIB
-    with Wire(server, "/sends", receive_buffer=65536).open() as wire:
+    with Wire(server, "/sends", receive_buffer=65536) as wire:
         wire.send(text(str(size)))
         wire.data = read(wire, size, size / 7)
         assert len(wire.message()) == size
