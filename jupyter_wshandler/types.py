@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import IntEnum
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 Message: TypeAlias = str | bytes
 """What a client sends: text frames arrive as str, binary frames as bytes."""
@@ -192,6 +192,18 @@ class Codec(Protocol):
         """Return a close frame as the transport writes it."""
 
 
+class Outstanding(NamedTuple):
+    """What a peer was sent and has not taken yet.
+
+    Args:
+        size: Bytes of it.
+        taken: A count that grows by each byte that the peer takes; only differences say something.
+    """
+
+    size: int
+    taken: int
+
+
 class Transport(Protocol):
     """The way of frames to and from one peer; every method must be called on the event loop.
 
@@ -205,6 +217,9 @@ class Transport(Protocol):
     @property
     def queued_frames(self) -> int:
         """Frames among them."""
+
+    def outstanding(self) -> Outstanding:
+        """Return what the peer has not taken, in the operating system's hands, too."""
 
     def start(self, receiver: Receiver, early: Any) -> None:
         """Begin to read; `early` is what arrived behind the handshake."""

@@ -120,8 +120,7 @@ def connect(
         "compression": compression,
         "open_timeout": timeout,
         "close_timeout": timeout,
-        "ping_interval": PING,
-        "ping_timeout": PING,
+        "ping_interval": None,  # `keep_alive` sends the pings
         **({"ssl": ssl} if ssl else {}),
     }
     find = functools.partial(resolve, target, args, server, token)
@@ -220,7 +219,7 @@ class Connector:
         offers = life.offers if life else []
         socket, first = await self._dial(endpoint, offers, self._patience)
         if life is None or first is None or confirmed_by(first) is None:
-            return Core(socket, endpoint.url, first=first, ping=PING if life else 0)
+            return Core(socket, endpoint.url, first=first, ping=PING)
         life.opened(first)
         dialer = Dialer(self._dial_again, habits.reconnect, PING, habits.on_state)
         return Core(socket, endpoint.url, Lifeline(socket, life, dialer, endpoint.shown))
@@ -230,8 +229,8 @@ class Connector:
     ) -> tuple[AsyncSocket, Message | None]:
         """Open a socket; return it, and the first frame where one that says `wsh.v1` is due."""
         options = self._options
-        if offers:  # `keep_alive` sends the pings
-            options = {**options, "subprotocols": list(offers), "ping_interval": None}
+        if offers:
+            options = {**options, "subprotocols": list(offers)}
         socket = await open_async(endpoint, options)
         if not offers or socket.subprotocol != SUBPROTOCOL:
             return socket, None

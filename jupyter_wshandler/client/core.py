@@ -32,7 +32,7 @@ class Core:
         url: Its URL; it holds no token.
         line: What speaks `wsh.v1` for it; None where the frames are plain.
         first: A plain frame that was read already.
-        ping: Seconds between pings that are sent here; 0 where that is done elsewhere.
+        ping: Seconds between pings that are sent here; 0 where its line sends them.
     """
 
     def __init__(

@@ -52,6 +52,13 @@ def _socket() -> type[AsyncSocket]:
     from websockets.exceptions import InvalidStatus
 
     class Socket(ClientConnection):
+        heard = 0
+        """Bytes that have come; see `keepalive`."""
+
+        def data_received(self, data: bytes) -> None:
+            self.heard += len(data)
+            super().data_received(data)
+
         async def handshake(self, *args: Any, **kwargs: Any) -> None:
             try:
                 await super().handshake(*args, **kwargs)

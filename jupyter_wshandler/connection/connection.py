@@ -15,26 +15,15 @@ from typing import Any
 from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
 from ..engine.resuming import BREAKS
+from ..outstanding import Taking
 from ..routes import Route
 from ..transports.reset import was_reset
 from ..types import CloseCode, Codec, Question, Transport
 from .breaks import OutlivingHalf
+from .farewell import CLOSE_TIMEOUT, LINGER, LINGER_BYTES, Farewell
 from .host import Host
 from .opening import Opening
 from .phase import CLOSED, CLOSING, FORKED, OPEN, OPENING, PEER_CLOSED
-
-CLOSE_TIMEOUT = 5.0
-"""Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
-
-LINGER = 2.0
-"""Seconds for a peer that broke the protocol to answer our close frame. One that still sends has
-not seen it yet, and has `CLOSE_TIMEOUT` from its last bytes on."""
-
-LINGER_AT_MOST = 30.0
-"""Seconds for which a peer is read on that goes on sending after our close frame."""
-
-LINGER_BYTES = 256 * 1024 * 1024
-"""Bytes that it may send meanwhile; nothing of them is kept."""
 
 
 class Connection(OutlivingHalf):
@@ -51,9 +40,9 @@ class Connection(OutlivingHalf):
         "__weakref__",
         "_credential",
         "_deadline",
+        "_farewell",
         "_last_message",
-        "_leftover",
-        "_patience",
+        "_taking",
     )
 
     def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
@@ -61,12 +50,11 @@ class Connection(OutlivingHalf):
         # Names, as a digest, what the client proved its identity with; see server/access.
         self._credential: str | None = None
         self._deadline = 0.0
-        # After our close frame: see `_linger`.
-        self._patience = 0.0  # until when a peer that still sends is read on
-        self._leftover = 0  # bytes that it has sent meanwhile
+        self._farewell: Farewell | None = None  # once our close frame is written
         # Keepalive
         self._next_ping = 0.0
         self._ping_deadline = 0.0
+        self._taking: Taking | None = None  # what stood before the last ping, where it is much
         self._last_message = 0.0
 
     def __repr__(self) -> str:
@@ -177,7 +165,7 @@ class Connection(OutlivingHalf):
         if self._crossing is not None:
             self._crossing.end()
         now = self._io.loop.time()
-        self._deadline, self._patience = now + CLOSE_TIMEOUT, now + LINGER_AT_MOST
+        self._deadline, self._farewell = now + CLOSE_TIMEOUT, Farewell(now)
         self._alive = False
         if answered or self.away:
             self._transport.close()
@@ -226,7 +214,9 @@ class Connection(OutlivingHalf):
             assert self.close_code is not None
             self._transport.write(self._protocol.encode_close(reply_code(self.close_code)))
             self._phase = CLOSING
-            self._deadline = self._io.loop.time() + CLOSE_TIMEOUT
+            now = self._io.loop.time()
+            self._deadline = now + CLOSE_TIMEOUT
+            self._farewell = Farewell(now, reads_on=False)
             self._transport.close()
 
     def _give_up(self) -> None:
@@ -237,15 +227,15 @@ class Connection(OutlivingHalf):
         """
         self._transport.write(self._protocol.outgoing())
         self._phase = CLOSING
+        now = self._io.loop.time()
+        if self._farewell is None:
+            self._farewell = Farewell(now)
         if self._protocol.answered:
             self._transport.close()
             return
-        now = self._io.loop.time()
-        self._deadline = now + LINGER
-        if not self._patience:
-            self._patience = now + LINGER_AT_MOST
+        self._deadline = now + (CLOSE_TIMEOUT if self._transport.queued_bytes else LINGER)
         if self._protocol.answered is False:
-            self._patience = 0.0
+            self._farewell.hurry()
         self._linger()
         self._alive = self._paused = False
         self._transport.end()
@@ -257,14 +247,16 @@ class Connection(OutlivingHalf):
 
     def _take_leftover(self, data: Any) -> None:
         """Drop what comes after our close frame; it ends with the peer's, or where it is much."""
-        self._leftover += len(data)
+        farewell = self._farewell
+        assert farewell is not None
+        farewell.leftover += len(data)
         answered = self._protocol.answered
         if answered:
             self._transport.close()
-        elif self._leftover > LINGER_BYTES:
+        elif farewell.leftover > LINGER_BYTES:
             self._transport.abort()
         elif answered is False:  # no client of WebSockets: an answer will never be seen
-            self._patience = 0.0
+            farewell.hurry()
 
     def connection_lost(self) -> None:
         """Handle the end of the byte stream."""
@@ -314,6 +306,8 @@ class Connection(OutlivingHalf):
         """
         self.end(code, reason)
         self._deadline = min(self._deadline, self._io.loop.time() + LINGER)
+        if self._farewell is not None:
+            self._farewell.hurry()
         self._transport.end()
 
     def vanish(self) -> None:
@@ -369,28 +363,49 @@ class Connection(OutlivingHalf):
                 return
             if self._paused or self._alive:
                 self._ping_deadline = 0.0
-            elif self._ping_deadline and now >= self._ping_deadline:
+            elif self._ping_deadline and now >= self._ping_deadline and not self._takes(now):
                 self._host.log.info("Route %s: %s does not answer pings", self.route, self.id)
                 self.vanish()
                 return
             if now >= self._next_ping and not self._paused and not self._ping_deadline:
-                self._next_ping = now + interval
-                self._alive = False
-                timeout = config.ping_timeout
-                self._ping_deadline = now + timeout if timeout else 0.0
-                self._transport.write(self._protocol.encode_ping())
+                self._begin_ping(now, config.ping_timeout)
         elif phase in (PEER_CLOSED, CLOSING):
-            if phase == CLOSING and self._alive and now < self._patience:
+            self._tick_closing(now)
+
+    def _begin_ping(self, now: float, timeout: float) -> None:
+        """Send the ping that is due, and remember what stands before it."""
+        self._next_ping = now + self._route.config.ping_interval
+        self._alive = False
+        self._ping_deadline = now + timeout if timeout else 0.0
+        before = self._transport.outstanding()
+        self._taking = Taking(before) if before.size else None
+        self._transport.write(self._protocol.encode_ping())
+
+    def _takes(self, now: float) -> bool:
+        """Return whether the peer takes what stands before our ping: it has longer then."""
+        if self._taking is None or not self._taking.goes_on(self._transport.outstanding()):
+            return False
+        self._ping_deadline = now + self._route.config.ping_timeout
+        return True
+
+    def _tick_closing(self, now: float) -> None:
+        farewell = self._farewell
+        if farewell is not None:
+            farewell.look(self._transport)
+            if self._alive and now < farewell.patience:
                 # It still sends what it began before it could see our close frame.
                 self._alive = False
                 self._deadline = now + CLOSE_TIMEOUT
                 self._linger()
-            if now < self._deadline:
-                return
-            if phase == PEER_CLOSED:
-                self.settle()
-            else:
-                self._transport.abort()
+        if now < self._deadline:
+            return
+        if self._phase == PEER_CLOSED:
+            self.settle()
+        elif farewell is not None and farewell.goes_on(self._transport, now):
+            # It keeps its place in the route's limits: what it takes is its own.
+            self._deadline = now + CLOSE_TIMEOUT
+        else:
+            self._transport.abort()
 
     def keeps_alive(self, now: float) -> bool:
         """Return whether it makes the server count as used; called after `tick`.

@@ -12,7 +12,7 @@ from ..engine.numbered import UNCONNECTED, NumberedCodec
 from ..engine.protocol import reply_code
 from ..engine.resuming import GOING_AWAY, ComeBack
 from ..transports.loop import LoopIO
-from ..types import CloseCode, Codec, Receiver, Transport
+from ..types import CloseCode, Codec, Outstanding, Receiver, Transport
 from .phase import OPEN, Phase
 
 AHEAD = 64 * 1024
@@ -52,6 +52,9 @@ class Outliving(Receiver, Protocol):
 
     def comes_back(self) -> None:
         """Take note that the client has come back."""
+
+    def look_for_room(self) -> None:
+        """Wake those who wait for room in the queue, if there is some."""
 
 
 class _Ear:
@@ -323,6 +326,10 @@ class Line:
         transport = self._transport
         return self._codec.lasting.unsent + (0 if transport is None else transport.queued_frames)
 
+    def outstanding(self) -> Outstanding:
+        """Return what the client has not taken of what the transport of today was given."""
+        return Outstanding(0, 0) if self._transport is None else self._transport.outstanding()
+
     def is_full(self, queue: QueueConfig, factor: int) -> bool:
         """Return whether no more should be written.
 
@@ -386,7 +393,7 @@ class Line:
     def _pump_on(self) -> None:
         self._pumping = False
         self._pump()
-        self._connection.writing_resumed()
+        self._connection.look_for_room()  # which says nothing about the client
 
     def _flush(self) -> None:
         transport, codec = self._transport, self._codec

@@ -410,7 +410,12 @@ class SendingHalf(Familiar):
 
     def writing_resumed(self) -> None:
         """Wake those who wait for room in the queue; the peer is there, as it takes bytes."""
-        self._alive = True
+        if self._phase < CLOSING:  # see `Farewell.goes_on` for what comes then
+            self._alive = True
+        self.look_for_room()
+
+    def look_for_room(self) -> None:
+        """Wake those who wait for room in the queue, if there is some."""
         if self._waiters and not self._full():
             self._release_waiters()
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 
-from ..connection.connection import CLOSE_TIMEOUT
+from ..connection.farewell import CLOSE_TIMEOUT
 from ..connection.sending import SENT, Sent
 from ..engine.messages import Close, Frame, Ping, size_of
 from ..errors import ConnectionClosed

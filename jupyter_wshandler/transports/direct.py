@@ -6,7 +6,8 @@ import contextlib
 import socket
 
 from ..engine.shared import Frames
-from ..types import Receiver
+from ..outstanding import outstanding
+from ..types import Outstanding, Receiver
 from .loop import LoopIO
 from .queue import FrameQueue
 
@@ -63,6 +64,10 @@ class DirectTransport:
     def queued_frames(self) -> int:
         """Frames among them."""
         return len(self._queue) if self._queue is not None else 0
+
+    def outstanding(self) -> Outstanding:
+        """Return what the peer has not taken, in the operating system's hands, too."""
+        return outstanding(self._sock, self.queued_bytes)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, or -1 where it is closed."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from ..engine.frames import Close, Event
 from ..engine.messages import Frame, size_of
 from ..engine.shared import Frames
-from ..types import Receiver
+from ..types import Outstanding, Receiver
 
 
 class MessageTransport:
@@ -59,6 +59,10 @@ class MessageTransport:
     def queued_frames(self) -> int:
         """Frames that wait."""
         return len(self._queue)
+
+    def outstanding(self) -> Outstanding:
+        """Return what waits: of the rest, the peer says itself that it has it."""
+        return Outstanding(self.queued_bytes, -self.queued_bytes)
 
     def start(self, receiver: Receiver, early: Iterable[Event]) -> None:
         """Begin to deliver to the receiver."""

@@ -7,7 +7,8 @@ import asyncio
 from tornado.iostream import IOStream, StreamClosedError
 
 from ..engine.shared import Frames
-from ..types import Receiver
+from ..outstanding import outstanding
+from ..types import Outstanding, Receiver
 from .loop import RECEIVE_SIZE, LoopIO
 from .queue import FrameQueue
 
@@ -56,6 +57,11 @@ class StreamTransport:
     def queued_frames(self) -> int:
         """Frames that wait; what is being written counts as one."""
         return bool(self._writing) + (len(self._queue) if self._queue is not None else 0)
+
+    def outstanding(self) -> Outstanding:
+        """Return what the peer has not taken, in the operating system's hands, too."""
+        stream = self._stream
+        return outstanding(None if stream is None else stream.socket, self.queued_bytes)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, or -1 where it is closed."""

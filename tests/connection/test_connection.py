@@ -11,11 +11,7 @@ from support import frames
 from support.frames import CLOSE, PING, TEXT
 from support.memory import Host, Visitor, route, turns, until
 
-from jupyter_wshandler.connection.connection import (
-    CLOSE_TIMEOUT,
-    LINGER,
-    LINGER_AT_MOST,
-)
+from jupyter_wshandler.connection.farewell import CLOSE_TIMEOUT, LINGER, LINGER_AT_MOST
 from jupyter_wshandler.connection.phase import CLOSED, CLOSING, OPEN, OPENING, PEER_CLOSED
 from jupyter_wshandler.connection.receiving import INBOX, INBOX_BYTES
 from jupyter_wshandler.connection.request import Request

@@ -27,7 +27,7 @@ from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.routes import Route, RouteTable
 from jupyter_wshandler.transports.loop import LoopIO
 from jupyter_wshandler.transports.queue import FrameQueue
-from jupyter_wshandler.types import Callback, Receiver
+from jupyter_wshandler.types import Callback, Outstanding, Receiver
 from support import frames
 from support.frames import BINARY, CLOSE, PING, PONG, TEXT
 
@@ -148,6 +148,9 @@ class MemoryTransport:
     @property
     def queued_frames(self) -> int:
         return len(self._queue)
+
+    def outstanding(self) -> Outstanding:
+        return Outstanding(self._queue.size, sum(map(len, self.writes)))
 
     def start(self, receiver: Receiver, early: bytes) -> None:
         self._receiver = receiver

@@ -1,0 +1,67 @@
+"""How long a peer is waited for after our close frame."""
+
+from __future__ import annotations
+
+from ..outstanding import Taking
+from ..types import Transport
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the peer to answer a close frame, and for callbacks to finish after its own."""
+
+LINGER = 2.0
+"""Seconds for a peer that broke the protocol to answer our close frame. One that still sends has
+not seen it yet, and has `CLOSE_TIMEOUT` from its last bytes on."""
+
+LINGER_AT_MOST = 30.0
+"""Seconds for which a peer is read on that goes on sending after our close frame."""
+
+LINGER_BYTES = 256 * 1024 * 1024
+"""Bytes that it may send meanwhile; nothing of them is kept."""
+
+DRAIN_AT_MOST = 600.0
+"""Seconds for which a peer may go on taking what was sent before our close frame. A `queue:` of
+64 MiB leaves in it at 110 KB a second, and what waits by default, with the 4 MiB of the system, at
+9 KB: the slowest lines that a browser is used on. Who takes a byte at a time holds memory until
+then, and no longer."""
+
+
+class Farewell:
+    """What is known of a peer since our close frame was written.
+
+    Args:
+        now: The event loop's time, in seconds.
+        reads_on: Whether it may be sending still, as it has not said goodbye itself.
+    """
+
+    __slots__ = ("_drained_by", "_taking", "leftover", "patience")
+
+    def __init__(self, now: float, *, reads_on: bool = True) -> None:
+        self.leftover = 0  # bytes that it has sent meanwhile
+        self.patience = now + LINGER_AT_MOST if reads_on else 0.0  # while it sends, until then
+        self._drained_by = now + DRAIN_AT_MOST
+        self._taking: Taking | None = None
+
+    def hurry(self) -> None:
+        """Wait no longer for anything: the next deadline is the last."""
+        self.patience = self._drained_by = 0.0
+
+    def look(self, transport: Transport) -> None:
+        """Remember what is outstanding: the clock's first look at what was not over at once.
+
+        Args:
+            transport: Carries it.
+        """
+        if self._taking is None:
+            self._taking = Taking(transport.outstanding())
+
+    def goes_on(self, transport: Transport, now: float) -> bool:
+        """Return whether the peer has taken some of what was sent before, since the last look.
+
+        Args:
+            transport: Carries it.
+            now: The event loop's time, in seconds.
+        """
+        taking = self._taking
+        if now >= self._drained_by or taking is None:
+            return False
+        return taking.goes_on(transport.outstanding())
