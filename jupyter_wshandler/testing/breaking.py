@@ -9,6 +9,7 @@ import math
 from types import TracebackType
 from typing import Any
 
+from ..engine.payload import to_message
 from ..rooms.people import Member
 from ..types import Sendable
 from .clientside import ClientSide
@@ -118,6 +119,7 @@ class BreakingClient(ClientSide):
 
     def send(self, message: Sendable, wait: bool, timeout: float) -> Steps[None]:
         """Send one message; where the client is away, it waits until it is back."""
+        self._check_text(message)
         if self.is_away:
             self._sent_away, wait = True, False
         yield from super().send(message, wait, timeout)
@@ -125,6 +127,7 @@ class BreakingClient(ClientSide):
     def ask(self, message: Sendable, timeout: float) -> Steps[Any]:
         """Send one message, and return what exactly that one is answered with."""
         self._check_there()
+        self._check_text(message)
         return (yield from super().ask(message, timeout))
 
     def stop(self, timeout: float) -> Steps[None]:
@@ -137,11 +140,13 @@ class BreakingClient(ClientSide):
     ) -> Steps[JoinedRoom]:
         """Join a room as a client does, and wait for the answer."""
         self._check_there()
+        self._check_text(room)
         return (yield from super().join(room, since, presence, timeout))
 
     def leave(self, room: str, timeout: float) -> Steps[None]:
         """Leave a room as a client does, and wait until it is out."""
         self._check_there()
+        self._check_text(room)
         yield from super().leave(room, timeout)
 
     def expect_members(
@@ -150,6 +155,15 @@ class BreakingClient(ClientSide):
         """Wait until the people in a room are these, as this client is told."""
         self._check_there()
         return (yield from super().expect_members(room, expected, timeout))
+
+    def _check_text(self, message: Sendable) -> None:
+        """Refuse what cannot travel, where it would have to.
+
+        Raises:
+            UnicodeEncodeError: The text holds lone surrogates.
+        """
+        if self._way is not None and isinstance(whole := to_message(message), str):
+            whole.encode()
 
     def _check_there(self) -> None:
         if self.is_away:

@@ -21,7 +21,7 @@ else:
 
 Ts = TypeVarTuple("Ts")
 
-LEAPS = 10_000
+LEAPS = 5_000
 """Leaps in which a time passes, at most: where more is to be called, some of it is at once."""
 
 

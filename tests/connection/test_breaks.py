@@ -464,6 +464,7 @@ async def test_away_connections_have_no_tasks_and_little_memory(manager):
     await until(lambda: not manager.connections)
     assert len(served.table) >= 1
 
+
 async def test_what_was_short_enough_before_a_break_is_so_behind_it(manager):
     async def size(handler, message):
         return str(len(message))

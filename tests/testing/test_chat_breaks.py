@@ -252,6 +252,21 @@ def test_what_is_no_time_is_refused(seconds: Any) -> None:
         chat.send("still here")
 
 
+def test_what_cannot_travel_is_refused_and_the_chat_goes_on() -> None:
+    options = {**RESUME, "may_join": lambda handler, room: True, "max_message": 1000}
+    with Chat(Bot(), options=options) as chat:
+        for word in (chat.send, chat.ask, chat.join, chat.leave):
+            with pytest.raises(UnicodeEncodeError):
+                word("\ud800")
+        with chat.breaks():
+            with pytest.raises(UnicodeEncodeError):
+                chat.send({"text": "\ud800"}["text"])
+            chat.send('"' * 1000)
+        chat.expect("got " + '"' * 1000)
+        chat.send("x" * 1001)
+        chat.expect_close(1009)
+
+
 def test_what_on_away_raises_fails_the_test() -> None:
     def on_away(handler: Any) -> None:
         raise ZeroDivisionError("a mistake")
