@@ -61,6 +61,7 @@ class LeapingLoop(_Loop):
             seconds: How much.
             settled: Returns when what was to be done until now has been done.
         """
+        await settled()  # what has just been begun may say when it wants to go on
         end = self.time() + seconds
         while (left := end - self.time()) > 0:
             self._forget_past()
