@@ -210,7 +210,9 @@ def sheltered(label: str, function: Callable[..., T], *args: Any) -> T:
 
 
 def run_to_its_end(
-    main: Coroutine[Any, Any, None], survived: Callable[[BaseException | None], None]
+    main: Coroutine[Any, Any, None],
+    survived: Callable[[BaseException | None], None],
+    loop: asyncio.AbstractEventLoop | None = None,
 ) -> None:
     """Run a coroutine on an event loop of its own, in this thread, until it ends.
 
@@ -220,11 +222,12 @@ def run_to_its_end(
     Args:
         main: What to run.
         survived: Told of each SystemExit and KeyboardInterrupt, and with None of a `stop`.
+        loop: The loop to run and to close; a new one where None.
 
     Raises:
         Exception: Whatever `main` raises.
     """
-    loop = asyncio.new_event_loop()
+    loop = asyncio.new_event_loop() if loop is None else loop
     asyncio.set_event_loop(loop)
     task = loop.create_task(main)
     task.add_done_callback(lambda _: loop.stop())

@@ -250,7 +250,8 @@ class Line:
         if self._transport is not None:
             self._take_over()
         codec.lasting.resume(client.received)
-        self._transport, codec.inner = transport, inner
+        self._transport = transport
+        codec.carried_by(inner)
         ear = self._ear = _Ear(self)
         said = {
             "wsh": "v1",

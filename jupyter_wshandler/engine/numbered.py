@@ -84,6 +84,15 @@ class NumberedCodec(EnvelopeCodec):
         """Nothing: each client's frames have numbers of their own."""
         return ""
 
+    def carried_by(self, inner: Codec) -> None:
+        """Go on over another codec, with the limits of today.
+
+        Args:
+            inner: Frames what leaves from now on.
+        """
+        self.inner = inner
+        self.limit(self._longest)  # of a message: its frame may be larger
+
     # ---- from the client -------------------------------------------------------------------
 
     def receive(self, data: Any, limit: int, room: int) -> list[Any]:

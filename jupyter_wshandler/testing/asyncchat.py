@@ -11,6 +11,7 @@ from ..rooms.people import Member
 from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .arrival import Who
+from .breaking import AsyncBreak
 from .chatbase import ChatBase
 from .roomside import JoinedRoom
 from .steps import run_async
@@ -122,3 +123,7 @@ class AsyncChat(ChatBase):
     async def vanish(self, *, timeout: float | None = None) -> None:
         """End the connection without a word; see `Chat.vanish`."""
         await run_async(self._client.vanish(self._seconds(timeout)))
+
+    def breaks(self, seconds: float = 0.0, *, timeout: float | None = None) -> AsyncBreak:
+        """Return a break of the connection, for ``async with``; see `Chat.breaks`."""
+        return AsyncBreak(self._client, seconds, self._seconds(timeout))

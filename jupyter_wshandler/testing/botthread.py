@@ -12,31 +12,34 @@ import concurrent.futures
 import contextlib
 import contextvars
 import logging
+import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..callbacks.errorlog import CallbackFailure, users_part
 from ..connection.connection import Connection
 from ..connection.observer import Observer
 from ..connection.opening import Opening
-from ..engine.messages import Close, Frame, MessageProtocol
+from ..engine.messages import MessageProtocol
 from ..errors import ConnectionClosed
 from ..guard import run_to_its_end, sheltered
 from ..manager.manager import WebSocketManager
 from ..routes import Route
-from ..sessions.manager import Session, SessionManager
+from ..sessions.manager import SessionManager
 from ..sessions.stores import MemoryStore
-from ..transports.messages import MessageTransport
 from .arrival import Arrival, groups_of, user_of
 from .asking import Quiet
+from .leaps import LeapingLoop
+from .returning import ReturningWay
 from .steps import Watch
+from .transport import ChatTransport, Client
 
 T = TypeVar("T")
 
-C = TypeVar("C", bound="Client")
+C = TypeVar("C", bound=Client)
 
 __tracebackhide__ = True
 
@@ -46,50 +49,17 @@ START = 10.0
 GRACE = 0.2
 """Seconds for callbacks that still run when a bot is put away; then they are interrupted."""
 
+LOOK = 0.002
+"""Seconds between two looks at a callback that is waited for."""
 
-class Client(Protocol):
-    """What the bot's side needs of the client of a connection; called on the bot's loop."""
+TURNS = 10
+"""Turns of the loop in which a callback gets as far as it can without waiting for anything."""
 
-    connection: Connection | None
-    finished: bool
-    """Whether the bot's last callback for this client has ended."""
+THREADS = 0.05
+"""Seconds that what runs in threads has before time passes on."""
 
-    def began(self, connection: Connection, transport: ChatTransport, session: Session) -> None:
-        """Take what was opened for this client."""
-
-    def opened(self) -> None:
-        """Note that `open` has ended."""
-
-    def handled(self) -> None:
-        """Note that one message is done with."""
-
-    def deliver(self, frame: Frame) -> None:
-        """Take one frame of the bot's."""
-
-    def lost(self) -> None:
-        """Take note that the bot's side has ended the connection."""
-
-    def end(self) -> None:
-        """Take note that the last callback has ended."""
-
-
-class ChatTransport(MessageTransport):
-    """The way to a client that may stop reading; then frames wait in the bot's queue."""
-
-    reading = True
-
-    def _has_room(self, frame: Frame) -> bool:
-        # A close frame has room at once: a test hears of the end without reading all before it.
-        return self.reading or isinstance(frame, Close)
-
-    def pause(self) -> None:
-        """Read no more."""
-        self.reading = False
-
-    def resume(self) -> None:
-        """Read what waits, and go on."""
-        self.reading = True
-        self.taken(0)
+PATIENCE = 1.0
+"""Seconds that it has while a time passes, in all."""
 
 
 class Told(Observer):
@@ -136,7 +106,7 @@ class BotThread(Generic[C]):
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._end: asyncio.Event
-        self.loop: asyncio.AbstractEventLoop
+        self.loop: LeapingLoop
         self.manager: WebSocketManager
 
     # ---- the thread ------------------------------------------------------------------------------
@@ -159,9 +129,10 @@ class BotThread(Generic[C]):
             _running.add(self)
 
     def _run(self, ready: concurrent.futures.Future[None]) -> None:
+        self.loop = LeapingLoop()
         try:
             with contextlib.suppress(RuntimeError):  # the interpreter ends with a loop that runs
-                run_to_its_end(self._main(ready), self._survived)
+                run_to_its_end(self._main(ready), self._survived, self.loop)
         finally:
             self.over = True
             self.watch.thread = None
@@ -175,7 +146,6 @@ class BotThread(Generic[C]):
         )
 
     async def _main(self, ready: concurrent.futures.Future[None]) -> None:
-        self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         self.watch.thread = threading.get_ident()
         try:
@@ -264,10 +234,53 @@ class BotThread(Generic[C]):
             self.manager.release(connection)
             raise
         self._by_id[connection.id] = client
-        transport = ChatTransport(self.loop, client.deliver, client.lost)
-        client.began(connection, transport, session)
-        protocol = connection.envelop(MessageProtocol(), confirms=False, kind=Quiet)
-        self.manager.open(connection, protocol, transport, ())
+        if self.route.config.resume is None:
+            transport = ChatTransport(self.loop, client.deliver, client.lost)
+            client.began(connection, transport, session)
+            protocol = connection.envelop(MessageProtocol(), confirms=False, kind=Quiet)
+            self.manager.open(connection, protocol, transport, ())
+            return
+        way = ReturningWay(self.loop, client, (key,))
+        client.began(connection, way, session)
+        secret = secrets.token_urlsafe(24)
+        codec, line = connection.outlive(MessageProtocol(), way.transport(), secret, (key,))
+        self.manager.open(connection, codec, line, ())
+
+    async def settle(self, seconds: float = THREADS) -> None:
+        """Wait until what can be done now is done; runs on the bot's loop.
+
+        Args:
+            seconds: How long it may take what runs in threads.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            if time.monotonic() >= until or not any(map(_is_in_thread, self.clients)):
+                return
+            await asyncio.sleep(0.001)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass at once for the bot and all its clients; runs on the bot's loop."""
+        until = time.monotonic() + PATIENCE
+
+        async def settled() -> None:
+            await self.settle(min(THREADS, until - time.monotonic()))
+
+        await self.loop.leap(seconds, settled)
+
+    async def until_over(self, client: Client, event: str) -> None:
+        """Wait while a callback of a client runs; runs on the bot's loop.
+
+        Args:
+            client: The client.
+            event: The callback's event.
+        """
+        while True:
+            work = None if client.connection is None else client.connection.work
+            if work is None or work.callback is None or work.callback.event != event:
+                return
+            await asyncio.sleep(LOOK)
 
     async def stop_answer(self, connection: Connection) -> bool:
         """Stop the answer that a connection is being given; return whether there is one."""
@@ -285,7 +298,7 @@ class BotThread(Generic[C]):
 
     def running(self) -> str:
         """Return what runs now as the end of a sentence, for those who have waited in vain."""
-        now = time.monotonic()
+        now = self.loop.time()
         lines = []
         for client in self.clients:
             connection = client.connection
@@ -331,6 +344,11 @@ class BotThread(Generic[C]):
             raise error.with_traceback(users_part(error.__traceback__) or error.__traceback__)
         # What would end the test run, or a generator, is told as an ordinary failure.
         raise RuntimeError(f"{first.callback} raised {type(error).__name__}") from error
+
+
+def _is_in_thread(client: Client) -> bool:
+    work = None if client.connection is None else client.connection.work
+    return work is not None and work.callback is not None and not work.callback.inline
 
 
 def _shown(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from ..rooms.people import Member
 from ..sessions.manager import Session
 from ..types import Message, Sendable
 from .arrival import Who
+from .breaking import Break
 from .chatbase import ChatBase
 from .roomside import JoinedRoom
 from .steps import run
@@ -256,6 +257,27 @@ class Chat(ChatBase):
     def vanish(self, *, timeout: float | None = None) -> None:
         """End the connection without a word, as a browser that loses its network (1006)."""
         run(self._client.vanish(self._seconds(timeout)))
+
+    def breaks(self, seconds: float = 0.0, *, timeout: float | None = None) -> Break:
+        """Return a break of the connection, for ``with``: the client is away, and comes back.
+
+        The route needs `resume`; without it a break is the end (1006), as it is where it takes
+        longer than the `window`. See docs/testing.md.
+
+        Args:
+            seconds: How long it takes for the bot. They pass at once, where the block begins:
+                `asyncio.sleep`, timers, the window and all clocks of the route see them pass.
+            timeout: Seconds to wait at most for what the bot does about it.
+
+        Raises:
+            ConnectionClosed: The connection is closed.
+            RuntimeError: The client is away already.
+            TimeoutError: `on_away`, `on_resume`, or a callback for what was sent meanwhile, runs
+                longer; names it.
+            ValueError: The seconds are no time.
+            Exception: Whatever a callback has raised.
+        """
+        return Break(self._client, seconds, self._seconds(timeout))
 
     def __enter__(self) -> Chat:
         return self

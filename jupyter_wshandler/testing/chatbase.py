@@ -14,7 +14,7 @@ from ..sessions.manager import Session
 from ..types import Message
 from .arrival import Arrival, Who, path_of, route_of
 from .botthread import BotThread
-from .clientside import ClientSide
+from .breaking import BreakingClient
 from .steps import Steps
 
 __tracebackhide__ = True
@@ -36,7 +36,7 @@ class Company:
         timeout: Seconds for each operation.
     """
 
-    def __init__(self, bot: BotThread[ClientSide], timeout: float) -> None:
+    def __init__(self, bot: BotThread[BreakingClient], timeout: float) -> None:
         self.bot = bot
         self.timeout = timeout
         self.chats: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -86,15 +86,15 @@ class ChatBase:
         """
         __tracebackhide__ = True  # for a notebook; see `traces`
         route = route_of(source, callbacks, options, pattern, path, name)
-        bot: BotThread[ClientSide] = BotThread(route, raises=raise_errors)
+        bot: BotThread[BreakingClient] = BotThread(route, raises=raise_errors)
         arrival = Arrival(path_of(route, path), user, session, headers or {})
-        self._take(Company(bot, timeout), ClientSide(bot, arrival), wait)
+        self._take(Company(bot, timeout), BreakingClient(bot, arrival), wait)
         self._begin()
 
     def _begin(self) -> None:
         """Open the connection, where that needs no `await`."""
 
-    def _take(self, company: Company, client: ClientSide, wait: bool) -> None:
+    def _take(self, company: Company, client: BreakingClient, wait: bool) -> None:
         self._company = company
         self._bot = company.bot
         self._client = client
@@ -102,7 +102,7 @@ class ChatBase:
         self.timeout = company.timeout
         company.chats[id(client)] = self
 
-    def _chat_of(self: C, client: ClientSide, wait: bool = True) -> C:
+    def _chat_of(self: C, client: BreakingClient, wait: bool = True) -> C:
         chat = self._company.chats.get(id(client))
         if not isinstance(chat, type(self)):
             chat = object.__new__(type(self))
@@ -121,7 +121,7 @@ class ChatBase:
         if not path.startswith("/"):
             path = own.path.partition("?")[0] + path
         arrival = Arrival(path, own.user if user == "" else user, session, headers or {})
-        return self._chat_of(ClientSide(self._bot, arrival), wait)
+        return self._chat_of(BreakingClient(self._bot, arrival), wait)
 
     def _close_all(self, *, quietly: bool) -> Steps[None]:
         """Close this client; where it is the first one, all clients of the bot.
@@ -250,7 +250,8 @@ class ChatBase:
 
     def __repr__(self) -> str:
         client = self._client
-        state = "open" if client.close_code is None else f"closed {client.close_code}"
+        state = "away" if client.is_away else "open"
+        state = state if client.close_code is None else f"closed {client.close_code}"
         user = client.arrival.user if isinstance(client.arrival.user, str) else ""
         user = user or getattr(
             getattr(client.connection, "current_user", None), "username", "nobody"

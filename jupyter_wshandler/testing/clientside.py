@@ -16,10 +16,11 @@ from ..sessions.manager import Session
 from ..types import CloseCode, Message, Sendable, Wish
 from .arrival import Arrival
 from .asking import Asking, End
-from .botthread import BotThread, ChatTransport
+from .botthread import BotThread
 from .matching import describe, match, shown
 from .roomside import JoinedRoom, RoomSide
 from .steps import Steps, Wait
+from .transport import ChatWay
 
 __tracebackhide__ = True
 
@@ -43,7 +44,7 @@ class ClientSide:
         finished: Whether the bot's last callback for this client has ended.
     """
 
-    def __init__(self, bot: BotThread[ClientSide], arrival: Arrival) -> None:
+    def __init__(self, bot: BotThread[Any], arrival: Arrival) -> None:
         self.bot = bot
         self.arrival = arrival
         self.connection: Connection | None = None
@@ -54,7 +55,7 @@ class ClientSide:
         self.close_code: int | None = None
         self.close_reason: str | None = None
         self.finished = False
-        self._transport: ChatTransport
+        self._transport: ChatWay
         self._opened = False
         self._asking = Asking()
         self.rooms = RoomSide()
@@ -64,7 +65,7 @@ class ClientSide:
 
     # ---- called on the bot's loop -----------------------------------------------------------
 
-    def began(self, connection: Connection, transport: ChatTransport, session: Session) -> None:
+    def began(self, connection: Connection, transport: ChatWay, session: Session) -> None:
         """Take what the bot has opened for this client."""
         self.connection, self._transport, self.session = connection, transport, session
 

@@ -463,3 +463,22 @@ async def test_away_connections_have_no_tasks_and_little_memory(manager):
         connection.line.expire()
     await until(lambda: not manager.connections)
     assert len(served.table) >= 1
+
+
+async def test_what_was_short_enough_before_a_break_is_so_behind_it(manager):
+    async def size(handler, message):
+        return str(len(message))
+
+    options = {**RESUME, "max_message": 1000}
+    visitor = Returning(manager, route(on_message=size, options=options)).open()
+    longest = '"' * 1000  # which takes twice as much as JSON
+    visitor.say(longest)
+    await until(lambda: visitor.texts == ["1000"])
+    visitor.vanish()
+    await until(lambda: visitor.connection.away)
+    visitor.back(1)
+    visitor.say(longest)
+    await until(lambda: visitor.texts == ["1000"])
+    visitor.say("x" * 1001)
+    await until(lambda: visitor.connection.close_code == 1009)
+    await visitor.leave()
