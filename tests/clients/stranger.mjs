@@ -6,6 +6,7 @@
 import { createInterface } from "node:readline";
 
 const HELLO_SECONDS = 3; // so long the server has for its first frame
+const OPEN_SECONDS = 10; // and so long a socket may take to open, or a last one to say what waits
 const ACK_FRAMES = 64;
 const ACK_SECONDS = 5;
 const SILENCE_SECONDS = 20; // without an acknowledgement for so long a socket is dead
@@ -60,8 +61,10 @@ class Client {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.mode = null;
+    this.helloTimer = setTimeout(() => this.breaks(), OPEN_SECONDS * 1000);
     const mine = (act) => (event) => socket === this.socket && act(event);
     socket.onopen = mine(() => {
+      clearTimeout(this.helloTimer);
       if (socket.protocol !== "wsh.v1") return this.plain();
       this.helloTimer = setTimeout(() => this.late(), HELLO_SECONDS * 1000);
     });
@@ -138,6 +141,7 @@ class Client {
     if (this.mode === null) return; // it comes back once more, to say what it has to say
     this.acknowledge();
     this.socket.close(1000);
+    setTimeout(() => this.closed(1000), OPEN_SECONDS * 1000);
   }
 
   // ---- what is sent
