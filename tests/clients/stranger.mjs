@@ -11,7 +11,7 @@ const ACK_FRAMES = 64;
 const ACK_SECONDS = 5;
 const SILENCE_SECONDS = 20; // without an acknowledgement for so long a socket is dead
 const COMES_BACK = [4900, "wsh.v1: comes back"];
-const RETRY_SECONDS = [0.1, 5];
+const RETRY_SECONDS = [0.1, +(process.env.WSH_LONGEST_PAUSE ?? 5)];
 const AWAY = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4900]); // after these a client tries again
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
@@ -247,7 +247,11 @@ class Client {
   counted(n) {
     const { session } = this;
     if (!session.numbered || n === undefined) return true;
-    if (n <= session.got) return false; // a repetition
+    if (n <= session.got) {
+      session.acked = -1; // a repetition: the server does not know that it is here
+      this.acknowledge();
+      return false;
+    }
     if (n > session.got + 1) {
       this.breaks();
       return false;
