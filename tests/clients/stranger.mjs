@@ -62,15 +62,21 @@ class Client {
     this.socket = socket;
     this.mode = null;
     this.helloTimer = setTimeout(() => this.breaks(), OPEN_SECONDS * 1000);
+    let opened = false;
     const mine = (act) => (event) => socket === this.socket && act(event);
     socket.onopen = mine(() => {
+      opened = true;
       clearTimeout(this.helloTimer);
       if (socket.protocol !== "wsh.v1") return this.plain();
       this.helloTimer = setTimeout(() => this.late(), HELLO_SECONDS * 1000);
     });
     socket.onmessage = mine((event) => this.receive(event.data));
-    socket.onerror = () => {}; // a close follows
     socket.onclose = mine((event) => this.closed(event.code, event.reason));
+    socket.onerror = mine(() => {
+      if (opened) return; // a close follows
+      this.socket = null; // of one that never opened Node says no more than this
+      this.closed(1006);
+    });
   }
 
   late() {
