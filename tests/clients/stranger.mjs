@@ -43,9 +43,10 @@ class Client {
     this.ids = new Map(); // the number of a question -> its name
     this.pieces = new Set(); // questions that are answered piece by piece
     this.stopping = new Set(); // questions that are to be stopped and have no end
-    this.rooms = new Map(); // name -> {since, presence}, of those the client wants to be in
+    this.rooms = new Map(); // name -> {since, presence, epoch}, of those the client wants to be in
     this.lastAsk = 0;
     this.session = null;
+    this.rejoins = false;
     this.mode = null; // "wsh" or "plain" as soon as it is known
     this.failures = 0;
     this.closing = false;
@@ -108,7 +109,7 @@ class Client {
       const again = [...this.rooms].map(([join, { since, presence }]) => ({ join, since, presence }));
       this.queue = this.queue.filter((frame) => !this.rooms.has(frame.join));
       this.queue.unshift(...again);
-      this.rejoining = again.length; // what is said to rooms must wait until it is in them
+      this.rejoins = again.length > 0; // what is to be said in rooms waits until it is in them
     }
     const { id, resumed = false, reason } = frame;
     this.say({ event: "open", id, resumed, reason });
@@ -135,8 +136,9 @@ class Client {
     clearTimeout(this.helloTimer);
     clearTimeout(this.ackTimer);
     clearTimeout(this.silence);
-    this.ackTimer = this.mode = null;
-    if (this.closing || !AWAY.has(code)) return this.say({ event: "closed", code: this.closing ? 1000 : code, reason }, true);
+    this.ackTimer = this.silence = this.mode = null;
+    if (this.closing || !AWAY.has(code))
+      return this.say({ event: "closed", code: this.closing ? 1000 : code, reason }, true);
     const [first, most] = RETRY_SECONDS;
     const wait = Math.min(most, first * 2 ** this.failures++) * (0.5 + Math.random() / 2);
     setTimeout(() => this.connect(), wait * 1000);
@@ -187,8 +189,10 @@ class Client {
 
   flush() {
     while (this.mode && this.queue.length) {
-      if (this.rejoining && this.queue[0].join === undefined && this.session?.waiting.length) return;
-      this.rejoining = this.rejoining && this.queue[0].join !== undefined;
+      if (this.rejoins && this.queue[0].join === undefined) {
+        if (this.session?.waiting.length) break; // each answer looks again
+        this.rejoins = false;
+      }
       const frame = this.queue.shift();
       if (this.mode === "plain") {
         const data = frame.bytes ?? frame.message;
@@ -202,13 +206,14 @@ class Client {
       if (frame.join ?? frame.leave) session.waiting.push(frame);
       this.socket.send(this.encode(frame, n));
     }
-    this.watch();
-    if (this.mode && this.closing) this.close();
+    if (!this.silence) this.watch();
+    if (this.mode && this.closing && !this.queue.length) this.close();
   }
 
   /** Nobody tells a program whose WebSocket cannot ping that the line is dead. */
   watch() {
     clearTimeout(this.silence);
+    this.silence = null;
     if (this.mode === "wsh" && this.session.kept.length)
       this.silence = setTimeout(() => this.breaks(), SILENCE_SECONDS * 1000);
   }
@@ -279,7 +284,8 @@ class Client {
   }
 
   message(data, more) {
-    this.say({ event: "message", ...(typeof data === "string" ? { text: data } : { hex: hex(data) }), ...more });
+    const said = typeof data === "string" ? { text: data } : { hex: hex(data) };
+    this.say({ event: "message", ...said, ...more });
   }
 
   take(frame) {
@@ -298,7 +304,8 @@ class Client {
     } else if (frame.joined !== undefined) this.joined(frame);
     else if (frame.refused !== undefined) this.roomAnswer("refused", frame);
     else if (frame.left !== undefined) this.left(frame);
-    else if (frame.members ?? frame.member) this.say({ event: frame.members ? "members" : "member", ...frame, n: undefined });
+    else if (frame.members) this.say({ event: "members", ...frame, n: undefined });
+    else if (frame.member) this.say({ event: "member", ...frame, n: undefined });
   }
 
   end(ask, frame) {
@@ -317,8 +324,10 @@ class Client {
     if (room === undefined) return this.message(message);
     if (this.session.waiting.some((frame) => frame.join === room && frame.since)) return; // comes again
     const known = this.rooms.get(room);
-    if (known && offset !== undefined) known.since = { epoch: epoch ?? known.epoch ?? known.since?.epoch ?? "", offset };
-    if (known && epoch !== undefined) known.epoch = epoch;
+    if (known && offset !== undefined) {
+      known.epoch = epoch ?? known.epoch;
+      known.since = { epoch: known.epoch ?? "", offset };
+    }
     this.message(message, { room, offset });
   }
 
@@ -338,6 +347,7 @@ class Client {
     if (at >= 0) waiting.splice(at, 1);
     if (event === "refused") this.rooms.delete(room);
     this.say({ event, room, ...frame });
+    this.flush();
   }
 
   left({ n, ...frame }) {
@@ -347,6 +357,7 @@ class Client {
     session.waiting = session.waiting.filter((one, at) => at > leave || !here(one));
     if (!session.waiting.some(here) && leave < 0) this.rooms.delete(frame.left); // the bot has taken it out
     this.say({ event: "left", room: frame.left, ...frame });
+    this.flush();
   }
 }
 
