@@ -14,7 +14,7 @@ from jupyter_wshandler.cli import main
 from jupyter_wshandler.testing import start_server
 from jupyter_wshandler.testing.conformance import bots
 from jupyter_wshandler.testing.conformance.relay import BINARY, TEXT, Reader, text_frame
-from jupyter_wshandler.testing.conformance.run import attempt, names
+from jupyter_wshandler.testing.conformance.run import OPTIONS, attempt, names
 from jupyter_wshandler.testing.conformance.trial import Ground, chosen
 
 CLIENT = [sys.executable, str(Path(__file__).parents[1] / "support" / "conformclient.py")]
@@ -22,12 +22,12 @@ RUN = [sys.executable, "-m", "jupyter_wshandler", "conformance"]
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 WRONG = {
-    ("takes_repetitions", "resume-repetition"): ("messages: 6", "behind them"),
-    ("never_acknowledges", "resume-acks"): ("an acknowledgement of more than 136", "no frame"),
+    ("takes_repetitions", "resume-repetition"): ("messages: 'pushed 1' at place 1", "pushed 0"),
+    ("never_acknowledges", "resume-acks"): ("an acknowledgement of more than 136", "push 200"),
     ("does_not_see_gaps", "resume-gap"): ("close code 4900", "told of"),
     ("forgets_stops", "resume-stop-lost"): ('"how": "stopped"', "resumed"),
     ("sends_blindly_again", "resume-renewed"): ("was given while away", "one"),
-    ("never_comes_back", "resume-idle"): ('"resumed": true', "closed"),
+    ("never_comes_back", "resume-start"): ('"resumed": true', "closed"),
     ("says_nonsense", "message-text"): ('"event": "open"', "has ended with 3"),
 }
 """Mistakes of a client, each with the scenario that finds it, and words of what it says."""
@@ -44,18 +44,23 @@ def test_our_own_client_passes_each_scenario():
 
 
 @pytest.fixture(scope="module")
-def verdicts():
+def tried():
+    """Tries a program in one scenario, and returns the verdict."""
+    with (
+        start_server({"url": bots.routes()}, options=OPTIONS) as server,
+        server.connect("/taken") as ledger,
+    ):
+        yield lambda command, name: attempt(
+            Ground(server, ledger, command, seed=1, patience=0.5), chosen([name])[0]
+        )
+
+
+@pytest.fixture(scope="module")
+def verdicts(tried):
     """What is found of each wrong client; each is tried beside the others, as most of it waits."""
-    with start_server({"url": bots.routes()}) as server, server.connect("/taken") as ledger:
-
-        def found(wrong):
-            mistake, name = wrong
-            ground = Ground(server, ledger, [*CLIENT, mistake], seed=1, patience=0.5)
-            [scenario] = chosen([name])
-            return attempt(ground, scenario)
-
-        with ThreadPoolExecutor(4) as pool:
-            yield dict(zip(WRONG, pool.map(found, WRONG), strict=True))
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda wrong: tried([*CLIENT, wrong[0]], wrong[1]), WRONG)
+        return dict(zip(WRONG, found, strict=True))
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong[0])
@@ -68,16 +73,14 @@ def test_a_client_that_is_wrong_on_purpose_fails_by_name(verdicts, wrong):
 
 
 def test_what_a_failure_shows_holds_no_secret_and_says_what_was_on_the_wire(verdicts):
-    notes = verdicts["never_comes_back", "resume-idle"].notes
-    assert any("the server has sent last" in note and '"secret": "***"' in note for note in notes)
+    notes = verdicts["never_comes_back", "resume-start"].notes
+    assert any("the server has sent last" in note and '"secret":"***"' in note for note in notes)
     nonsense = verdicts["says_nonsense", "message-text"].notes
     assert any("hello, world" in note for note in nonsense)
 
 
-def test_a_program_that_cannot_be_started_is_a_failure_and_no_traceback(tmp_path):
-    with start_server({"url": bots.routes()}) as server, server.connect("/taken") as ledger:
-        ground = Ground(server, ledger, [str(tmp_path / "missing")], seed=1)
-        verdict = attempt(ground, chosen(["ask"])[0])
+def test_a_program_that_cannot_be_started_is_a_failure_and_no_traceback(tried, tmp_path):
+    verdict = tried([str(tmp_path / "missing")], "ask")
     assert verdict.failed is not None
     assert verdict.failed.expected == "that the program can be started"
 

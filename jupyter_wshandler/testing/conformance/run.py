@@ -17,6 +17,9 @@ from .trial import SCENARIOS, Failed, Ground, Scenario, Trial, chosen
 
 __all__ = ["Verdict", "conformance", "names"]
 
+OPTIONS = ("--WSHandlerApp.stop_timeout=1",)
+"""Of the server: some bots wait for ever for a client that was wrong, or is away."""
+
 _MODULES = (basics, inrooms, resuming)  # which have filled SCENARIOS
 
 
@@ -71,7 +74,9 @@ def conformance(
     scenarios = chosen(only)
     stream = stream or sys.stdout
     seed = random.randrange(10**6) if seed is None else seed
-    with start_server({"url": bots.routes()}, timeout=START * max(1, patience)) as server:
+    with start_server(
+        {"url": bots.routes()}, options=OPTIONS, timeout=START * max(1, patience)
+    ) as server:
         print(f"{len(scenarios)} scenarios, seed {seed}\n", file=stream, flush=True)
         with server.connect("/taken") as ledger, ThreadPoolExecutor(max(1, jobs)) as pool:
             ground = Ground(server, ledger, command, seed, patience)
