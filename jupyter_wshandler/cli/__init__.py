@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from .conformance import CONFORMANCE, add_conformance, conformance
 
 EPILOG = """\
 examples:
@@ -78,6 +79,13 @@ def parser() -> argparse.ArgumentParser:
     _add_share(commands)
     _add_send(commands)
     _add_routes(commands)
+    add_conformance(
+        commands.add_parser(
+            "conformance",
+            help="try a client of your own against the protocol wsh.v1",
+            description=CONFORMANCE,
+        )
+    )
     return main
 
 
@@ -312,6 +320,8 @@ def _run(argv: Sequence[str] | None) -> int:
         from .serve import serve
 
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
+    if arguments.command == "conformance":
+        return conformance(arguments)
     if arguments.command in ("chat", "share", "send", "routes"):
         return _ask_server(arguments)
     from .demo import demo

@@ -1,0 +1,1 @@
+"""Tries a client of `wsh.v1` against a real server; see `docs/protocol.md`."""
