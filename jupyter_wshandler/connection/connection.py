@@ -15,7 +15,7 @@ from typing import Any
 from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
 from ..engine.resuming import BREAKS
-from ..outstanding import Taking
+from ..limits.outstanding import Taking
 from ..routes import Route
 from ..transports.reset import was_reset
 from ..types import CloseCode, Codec, Question, Transport

@@ -6,7 +6,7 @@ import contextlib
 import socket
 
 from ..engine.shared import Frames
-from ..outstanding import outstanding
+from ..limits.outstanding import outstanding
 from ..types import Outstanding, Receiver
 from .loop import LoopIO
 from .queue import FrameQueue

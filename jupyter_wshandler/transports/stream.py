@@ -7,7 +7,7 @@ import asyncio
 from tornado.iostream import IOStream, StreamClosedError
 
 from ..engine.shared import Frames
-from ..outstanding import outstanding
+from ..limits.outstanding import outstanding
 from ..types import Outstanding, Receiver
 from .loop import RECEIVE_SIZE, LoopIO
 from .queue import FrameQueue
