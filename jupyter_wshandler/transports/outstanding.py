@@ -6,7 +6,7 @@ import socket
 import sys
 from typing import Protocol
 
-from .types import Outstanding
+from ..types import Outstanding
 
 if sys.platform == "linux":
     import fcntl
