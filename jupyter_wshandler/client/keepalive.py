@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..limits.outstanding import Taking, outstanding
+from ..transports.outstanding import Taking, outstanding
 from ..types import Outstanding
 
 if TYPE_CHECKING:

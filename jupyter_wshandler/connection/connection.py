@@ -15,8 +15,8 @@ from typing import Any
 from ..engine.frames import check_close
 from ..engine.protocol import FAILED, Close, Failure, reply_code
 from ..engine.resuming import BREAKS
-from ..limits.outstanding import Taking
 from ..routes import Route
+from ..transports.outstanding import Taking
 from ..transports.reset import was_reset
 from ..types import CloseCode, Codec, Question, Transport
 from .breaks import OutlivingHalf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..limits.outstanding import Taking
+from ..transports.outstanding import Taking
 from ..types import Transport
 
 CLOSE_TIMEOUT = 5.0

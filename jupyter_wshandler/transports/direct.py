@@ -6,9 +6,9 @@ import contextlib
 import socket
 
 from ..engine.shared import Frames
-from ..limits.outstanding import outstanding
 from ..types import Outstanding, Receiver
 from .loop import LoopIO
+from .outstanding import outstanding
 from .queue import FrameQueue
 
 WRITES_PER_TURN = 16

@@ -7,9 +7,9 @@ import asyncio
 from tornado.iostream import IOStream, StreamClosedError
 
 from ..engine.shared import Frames
-from ..limits.outstanding import outstanding
 from ..types import Outstanding, Receiver
 from .loop import RECEIVE_SIZE, LoopIO
+from .outstanding import outstanding
 from .queue import FrameQueue
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 PART = 8192
 """Bytes that are passed on at a time."""
@@ -26,14 +26,13 @@ async def throttled(port: int, *, down: float = 0.0, up: float = 0.0) -> AsyncIt
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate: float
     ) -> None:
         due = 0.0
-        with suppress(OSError):
+        with closing(writer), suppress(OSError):
             while data := await reader.read(PART):
                 writer.write(data)
                 await writer.drain()
                 if rate:
                     due = max(due, asyncio.get_running_loop().time()) + len(data) / rate
                     await asyncio.sleep(due - asyncio.get_running_loop().time())
-        writer.close()
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port, limit=PART)

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.server import wait_for
 
-from jupyter_wshandler.limits.outstanding import Taking, outstanding
+from jupyter_wshandler.transports.outstanding import Taking, outstanding
 from jupyter_wshandler.types import Outstanding
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
