@@ -11,14 +11,13 @@ import asyncio
 import json
 import os
 import sys
-from collections import defaultdict, deque
 from contextlib import suppress
 from typing import Any
 
 from jupyter_wshandler.client import connect, lifeline
 from jupyter_wshandler.client.states import Change
 from jupyter_wshandler.engine import clientline, comeback, lasting
-from jupyter_wshandler.engine.asking import HEADER, ClientEnd
+from jupyter_wshandler.engine.asking import ClientEnd
 from jupyter_wshandler.errors import AnswerFailed, RoomRefused
 
 
@@ -34,21 +33,9 @@ def said(value: Any) -> dict[str, Any]:
 
 
 class Told(ClientEnd):
-    """What comes, and whether a value is a reply or a piece, which the client does not say."""
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self.kinds: dict[int, deque[str]] = defaultdict(deque)
-
-    def receive(self, frame: str | bytes) -> None:
-        if isinstance(frame, bytes):
-            self.kinds[HEADER.unpack_from(frame)[0]].append("reply")
-        super().receive(frame)
+    """What comes of rooms, for which the client has no events."""
 
     def take(self, said: dict[str, Any]) -> None:
-        for kind in ("reply", "piece"):
-            if kind in said:
-                self.kinds[said["of"]].append(kind)
         super().take(said)
         if "left" in said:
             tell("left", room=said["left"])
@@ -67,7 +54,6 @@ class Driven:
         self.end: Any = None
         self.closed = asyncio.Event()
         self.answers: dict[str, Any] = {}
-        self.asked = 0
         self.rooms: dict[str, Any] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -122,15 +108,14 @@ class Driven:
         await self.bot.send(text if hex is None else bytes.fromhex(hex))
 
     async def ask(self, id: str, text: str) -> None:
-        self.asked += 1
         answer = self.answers[id] = self.bot.stream(text, None)
         await answer.__aenter__()
-        self.begin(self.listen(id, answer, self.asked))
+        self.begin(self.listen(id, answer))
 
-    async def listen(self, id: str, answer: Any, number: int) -> None:
+    async def listen(self, id: str, answer: Any) -> None:
         with suppress(AnswerFailed):
             async for value in answer:
-                tell(self.end.kinds[number].popleft(), id=id, **said(value))
+                tell("piece", id=id, **said(value))
         tell("end", id=id, how=answer.how)
 
     async def stop(self, id: str) -> None:

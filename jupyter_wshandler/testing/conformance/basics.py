@@ -67,7 +67,7 @@ def ask(trial: Trial) -> None:
     trial.do("ask", id="second", text="two")
     trial.do("send", text="three")
     for id, text in (("first", "one"), ("second", "two")):
-        trial.expect("reply", id=id, text=text)
+        trial.expect_value(id, text=text)
         trial.expect("end", id=id, how="done")
     trial.expect("message", text="three")
 
@@ -81,7 +81,7 @@ def ask_nothing(trial: Trial) -> None:
     trial.expect("end", id="a", how="done")
     trial.do("ask", id="b", text="nothing")
     trial.expect("end", id="b", how="done")
-    replies = trial.events("reply")
+    replies = trial.values("a") + trial.values("b")
     trial.check(not replies, "no reply", f"{replies}")
 
 
@@ -90,7 +90,7 @@ def ask_json(trial: Trial) -> None:
     """An answer with `"json": true` is the value that the JSON holds, or its text."""
     trial.begin()
     trial.do("ask", id="a", text="json")
-    reply = trial.expect("reply", id="a")
+    reply = trial.expect_value("a")
     trial.expect("end", id="a", how="done")
     value: Any = reply.get("json")
     if not isinstance(value, dict):
@@ -104,14 +104,7 @@ def ask_binary(trial: Trial) -> None:
     """An answer that is bytes comes by the number in the head of its frame."""
     trial.begin()
     trial.do("ask", id="a", text="bytes")
-    trial.expect_any(
-        lambda event: (
-            event["event"] in ("reply", "piece")
-            and event.get("id") == "a"
-            and event.get("hex") == "cafe"
-        ),
-        'the event {"event": "reply", "id": "a", "hex": "cafe"}',
-    )
+    trial.expect_value("a", hex="cafe")
     trial.expect("end", id="a", how="done")
 
 
@@ -121,13 +114,13 @@ def stream(trial: Trial) -> None:
     trial.begin()
     trial.do("ask", id="a", text="5")
     trial.expect("end", id="a", how="done")
-    pieces = [text_of(event) for event in trial.events("piece", id="a")]
+    pieces = [text_of(event) for event in trial.values("a")]
     trial.same("the pieces", [f"{number} " for number in range(5)], pieces)
     kinds = [event["event"] for event in trial.program.events if event.get("id") == "a"]
     trial.check(kinds[-1] == "end", "the end behind all pieces", f"{kinds[-1]} behind the end")
     trial.do("ask", id="b", text="0")
     trial.expect("end", id="b", how="done")
-    trial.check(not trial.events("piece", id="b"), "no piece of an empty answer", "some")
+    trial.check(not trial.values("b"), "no piece of an empty answer", "some")
 
 
 @scenario("stream-unasked", "/count")
@@ -149,11 +142,11 @@ def stop_stream(trial: Trial) -> None:
     """An answer that is stopped ends as stopped, and the connection goes on."""
     trial.begin()
     trial.do("ask", id="a", text="1000000")
-    trial.expect("piece", id="a", text="3 ")
+    trial.expect_value("a", text="3 ")
     trial.do("stop", id="a")
     trial.expect("end", id="a", how="stopped")
     trial.do("ask", id="b", text="1")
-    trial.expect("piece", id="b", text="0 ")
+    trial.expect_value("b", text="0 ")
     trial.expect("end", id="b", how="done")
 
 
@@ -211,11 +204,11 @@ def unknown(trial: Trial) -> None:
     trial.relay.on_server = harm
     trial.begin()
     trial.do("ask", id="a", text="one")
-    trial.expect("reply", id="a", text="one")
+    trial.expect_value("a", text="one")
     trial.expect("end", id="a", how="done")
     trial.do("send", text="two")
     trial.expect("message", text="two")
-    kinds = [event["event"] for event in trial.program.events]
+    kinds = [event["event"].replace("piece", "reply") for event in trial.program.events]
     trial.same("the events", ["open", "reply", "end", "message"], kinds)
 
 

@@ -76,7 +76,7 @@ def resume_idle(trial: Trial) -> None:
         f"{id} behind {number}",
     )
     trial.do("ask", id="b", text="two")
-    trial.expect("reply", id="b", text="two")
+    trial.expect_value("b", text="two")
     trial.same("what the bot is given", ["one", "two"], trial.taken())
 
 
@@ -247,7 +247,7 @@ def resume_stream(trial: Trial) -> None:
     trial.do("ask", id="a", text="30")
     resumed(trial, opened)
     trial.expect("end", id="a", how="done")
-    pieces = [text_of(event) for event in trial.events("piece", id="a")]
+    pieces = [text_of(event) for event in trial.values("a")]
     trial.same("the pieces", [f"{number} " for number in range(30)], pieces)
 
 
@@ -313,7 +313,7 @@ def resume_repetition(trial: Trial) -> None:
     trial.expect("end", id="a")
     expected = [*(f"pushed {number}" for number in range(5)), "hex cafe"]
     trial.same("the messages", expected, trial.texts())
-    replies = trial.events("reply", id="a")
+    replies = trial.values("a")
     trial.check(len(replies) == 1, "one reply", f"{len(replies)}")
 
 
@@ -401,7 +401,7 @@ def _renewed(trial: Trial, opened: dict[str, Any], reason: str, before: list[str
         [tuple(one) for one in trial.taken_by()],
     )
     trial.do("ask", id="b", text="next")
-    trial.expect("reply", id="b", text="next")
+    trial.expect_value("b", text="next")
 
 
 def _forge(head: bytes) -> bytes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from ...errors import WSHandlerError
@@ -74,9 +75,15 @@ def conformance(
     scenarios = chosen(only)
     stream = stream or sys.stdout
     seed = random.randrange(10**6) if seed is None else seed
-    with start_server(
-        {"url": bots.routes()}, options=OPTIONS, timeout=START * max(1, patience)
-    ) as server:
+    with (
+        TemporaryDirectory() as empty,  # what lies in the caller's folder is none of the server's
+        start_server(
+            {"url": bots.routes()},
+            folder=empty,
+            options=OPTIONS,
+            timeout=START * max(1, patience),
+        ) as server,
+    ):
         print(f"{len(scenarios)} scenarios, seed {seed}\n", file=stream, flush=True)
         with server.connect("/taken") as ledger, ThreadPoolExecutor(max(1, jobs)) as pool:
             ground = Ground(server, ledger, command, seed, patience)

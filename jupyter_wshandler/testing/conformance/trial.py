@@ -179,6 +179,15 @@ class Trial:
         what = f"the event {_shown({'event': kind, **members})}"
         return self.expect_any(lambda event: event["event"] == kind and _has(event, members), what)
 
+    def values(self, id: str) -> list[dict[str, Any]]:
+        """Return all values of an answer: many clients do not tell a reply from a piece."""
+        return [event for event in list(self.program.events) if _is_value(event, id)]
+
+    def expect_value(self, id: str, **members: Any) -> dict[str, Any]:
+        """Wait for a value of an answer, as a reply or a piece, and return it."""
+        what = f"the event {_shown({'event': 'reply', 'id': id, **members})}, or as a piece"
+        return self.expect_any(lambda event: _is_value(event, id) and _has(event, members), what)
+
     def expect_any(self, fits: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """Wait for an event that fits and was not expected before, and return it."""
         found: list[dict[str, Any]] = []
@@ -351,6 +360,10 @@ class Trial:
 def text_of(event: dict[str, Any]) -> str:
     """Return the message of an event; bytes as hexadecimal digits behind a word."""
     return f"hex {event['hex']}" if "hex" in event else str(event.get("text"))
+
+
+def _is_value(event: dict[str, Any], id: str) -> bool:
+    return event["event"] in ("reply", "piece") and event.get("id") == id
 
 
 def _has(event: dict[str, Any], members: dict[str, Any]) -> bool:
