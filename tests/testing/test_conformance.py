@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.need import need
 
 from jupyter_wshandler.cli import main
 from jupyter_wshandler.testing import start_server
@@ -18,6 +19,7 @@ from jupyter_wshandler.testing.conformance.run import OPTIONS, attempt, names
 from jupyter_wshandler.testing.conformance.trial import Ground, chosen
 
 CLIENT = [sys.executable, str(Path(__file__).parents[1] / "support" / "conformclient.py")]
+STRANGER = Path(__file__).parents[1] / "clients" / "stranger.mjs"
 RUN = [sys.executable, "-m", "jupyter_wshandler", "conformance"]
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
@@ -34,8 +36,14 @@ WRONG = {
 
 
 @pytest.mark.timeout(300)
-def test_our_own_client_passes_each_scenario():
-    command = [*RUN, "--seed", "1", "--patience", "4", "--", *CLIENT]
+@pytest.mark.parametrize("client", ["our own", "the stranger's"])
+def test_a_client_that_is_right_passes_each_scenario(client):
+    program = (
+        CLIENT
+        if client == "our own"
+        else [need("node"), "--experimental-websocket", "--no-warnings", str(STRANGER)]
+    )
+    command = [*RUN, "--seed", "1", "--patience", "4", "--", *program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=290)
     passed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("pass ")]
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
