@@ -58,6 +58,7 @@ def test_who_comes_back_asks_for_what_was_missed(ada: Chat) -> None:
 
 def test_a_chat_is_told_who_is_in_and_of_every_change(ada: Chat) -> None:
     ada.join("blue", presence=True)
+    ada.expect_members("blue", ["ada"])  # with a card, which may take its time
     bob = ada.visitor("bob")
     bob.join("blue")
     ada.expect_members("blue", ["ada", "bob"])
