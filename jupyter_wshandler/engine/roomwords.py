@@ -18,6 +18,13 @@ from msgspec import UNSET, Meta, UnsetType
 from ..types import Wish
 
 
+LONGEST_NAME = 1000
+"""Characters of a room's name in a frame. None has more than 200, and a name that is too long is
+refused; but it waits for its turn to be, with others, so one that is absurd ends the connection."""
+
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+
+
 class Since(msgspec.Struct, forbid_unknown_fields=True):
     """The last message of a room that a client knows."""
 
@@ -28,8 +35,8 @@ class Since(msgspec.Struct, forbid_unknown_fields=True):
 class RoomWords(msgspec.Struct):
     """The members of a frame of the client's that speak of a room."""
 
-    join: str | UnsetType = UNSET
-    leave: str | UnsetType = UNSET
+    join: Name | UnsetType = UNSET
+    leave: Name | UnsetType = UNSET
     since: Since | UnsetType = UNSET
     presence: bool | UnsetType = UNSET
 

@@ -254,7 +254,7 @@ async def test_ones_own_room_is_open_where_may_join_says_so(manager: WebSocketMa
     assert await ada.asks({"join": "user:ada"}) == {"joined": "user:ada"}
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "\x00", "\u202e"])
+@pytest.mark.parametrize("name", ["", "x" * 201, "x" * 1000, "a\nb", "\x00", "\u202e"])
 async def test_what_is_no_name_of_a_room_is_refused_and_nobody_is_asked(
     manager: WebSocketManager, name: str
 ) -> None:
@@ -330,6 +330,8 @@ async def test_an_answer_that_cannot_be_read_as_yes_or_no_refuses(
         {"join": "a", "since": {"epoch": "x", "offset": 1, "more": 1}},
         {"join": "a", "since": {"epoch": "x" * 65, "offset": 1}},
         {"join": "a", "more": 1},
+        {"join": "x" * 1001},
+        {"leave": "x" * 1001},
     ],
 )
 async def test_a_frame_that_is_no_join_and_no_leave_ends_the_connection(
