@@ -17,7 +17,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..types import Wish
 
-
 LONGEST_NAME = 1000
 """Characters of a room's name in a frame. None has more than 200, and a name that is too long is
 refused; but it waits for its turn to be, with others, so one that is absurd ends the connection."""
