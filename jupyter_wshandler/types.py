@@ -249,6 +249,9 @@ class Transport(Protocol):
     def close(self) -> None:
         """Send what is queued, then end the byte stream."""
 
+    def seal(self) -> None:
+        """Take note that our close frame has been written: no message may follow it."""
+
     def end(self) -> None:
         """Send what is queued, write no more, and read on until `close` or `abort` is called."""
 

@@ -160,8 +160,7 @@ class Connection(OutlivingHalf):
             return
         if not answered:
             self.close_code, self.close_reason = int(code), reason
-        self._transport.write(self._protocol.encode_close(code, reason))
-        self._phase = CLOSING
+        self._write_last(self._protocol.encode_close(code, reason))
         if self._crossing is not None:
             self._crossing.end()
         now = self._io.loop.time()
@@ -172,6 +171,12 @@ class Connection(OutlivingHalf):
         elif self._paused:
             # The peer's close frame may stand behind messages that nobody wants any more.
             self._resume()
+
+    def _write_last(self, frame: Any) -> None:
+        """Write our close frame: no message follows it (RFC 6455 section 5.5.1)."""
+        self._transport.write(frame)
+        self._transport.seal()
+        self._phase = CLOSING
 
     def _peer_closes(self, event: Close) -> None:
         if self._phase != OPEN:
@@ -212,8 +217,7 @@ class Connection(OutlivingHalf):
             self._give_up()
         elif self._phase == PEER_CLOSED:
             assert self.close_code is not None
-            self._transport.write(self._protocol.encode_close(reply_code(self.close_code)))
-            self._phase = CLOSING
+            self._write_last(self._protocol.encode_close(reply_code(self.close_code)))
             now = self._io.loop.time()
             self._deadline = now + CLOSE_TIMEOUT
             self._farewell = Farewell(now, reads_on=False)
@@ -225,8 +229,7 @@ class Connection(OutlivingHalf):
         To end the stream at once would destroy the frame on its way to a peer that still sends,
         most of all behind a proxy; see `transports.direct.DirectTransport.end`.
         """
-        self._transport.write(self._protocol.outgoing())
-        self._phase = CLOSING
+        self._write_last(self._protocol.outgoing())
         now = self._io.loop.time()
         if self._farewell is None:
             self._farewell = Farewell(now)
@@ -328,6 +331,8 @@ class Connection(OutlivingHalf):
         Returns:
             Its socket's descriptor, to be closed here; -1 where it has none of its own.
         """
+        if self._phase != OPENING:
+            self._transport.seal()
         self._phase = FORKED
         self._inbox.clear()
         fileno = getattr(self._transport, "fileno", None)  # a kernel's bot has no socket

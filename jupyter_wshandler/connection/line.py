@@ -401,6 +401,9 @@ class Line:
         while transport is not None and codec.lasting.unsent:
             transport.write(codec.next_frame())
 
+    def seal(self) -> None:
+        """Take note that the close frame has been written: nothing goes by another way here."""
+
     def drop_oldest(self) -> int:
         """Drop the oldest message that has not left; return its size, or 0."""
         return self._codec.lasting.drop_oldest()

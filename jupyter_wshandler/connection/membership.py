@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engine.shared import Frames, SharedMessages, is_joined
+from ..transports.direct import DirectTransport
 from ..types import Sendable
 from .face import Handler
 
@@ -12,6 +14,35 @@ class InRooms(Handler):
     """A connection that may be in rooms; which ones its host knows, so that it costs nothing."""
 
     __slots__ = ()
+
+    def way_of_many(self) -> tuple[str, DirectTransport] | None:
+        """Return how `transports.many` reaches it; None where only `write_shared` does.
+
+        Returns:
+            The form of what it reads (`types.Codec`), and what carries that.
+        """
+        form, transport = self._protocol.form, self._transport
+        if isinstance(transport, DirectTransport) and is_joined(form):
+            return form, transport
+        return None
+
+    def frames_for_many(self, shared: SharedMessages) -> Frames | None:
+        """Return what all read who have its form; None where each message has an audience.
+
+        Args:
+            shared: The messages.
+        """
+        return None if self._host.observers.message_out else shared.frames(self._protocol)
+
+    def was_sent_to(self, waits: bool = False) -> None:
+        """Take note of what `transports.many` has sent to it.
+
+        Args:
+            waits: Whether the rest of that is queued now.
+        """
+        self._active = True
+        if waits:
+            self._queued()
 
     def join(self, room: str) -> Any:
         """Join a room of this route's space; safe from any thread, and again without effect.

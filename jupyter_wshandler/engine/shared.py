@@ -18,6 +18,11 @@ class Frames(NamedTuple):
     """Bytes in that; 0 for None."""
 
 
+def is_joined(form: str) -> bool:
+    """Return whether frames of a form (`types.Codec`) may be sent in one piece."""
+    return form.endswith("frame")
+
+
 class SharedMessages:
     """Some messages for many connections, in order, with one encoding for each form of them.
 
@@ -44,8 +49,7 @@ class SharedMessages:
         found = self.by_form.get(form)
         if found is None:
             each = self.encoded(codec)
-            joins = form.endswith("frame")
-            whole = None if not joins else each[0] if len(each) == 1 else b"".join(each)
+            whole = None if not is_joined(form) else each[0] if len(each) == 1 else b"".join(each)
             size = 0 if whole is None else len(whole)
             found = self.by_form[form] = Frames(each, whole, size)
         return found

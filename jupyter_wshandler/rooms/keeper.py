@@ -296,7 +296,7 @@ class Rooms(Telling):
         room = self._room(space_of(connection.entry), name)
         if room.is_pending:
             self.io.deliver_pending()  # what was said before is not for who comes now
-        room.members[connection] = None
+        room.add(connection)
         self._joined.setdefault(connection, joined).append(room)
         self._several += len(joined) == 2
         return room

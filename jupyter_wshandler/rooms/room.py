@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,11 +12,17 @@ from ..backplane.base import Change, Position, Publication
 from ..connection.answers import Answers
 from ..connection.connection import Connection
 from ..engine.roomframes import SaidInRoom
+from ..transports.direct import DirectTransport
+from ..transports.many import send_to_many
 from .outcome import Outcome
 from .people import People
 from .watch import Watch
 
 _LOG = logging.getLogger("jupyter_wshandler")
+
+MARK = 0.02
+"""Seconds in which it is noted at most once of each member that something was sent to it: the
+clock that asks for it looks a few times a second."""
 
 
 class Published(NamedTuple):
@@ -51,9 +58,11 @@ class Room:
 
     __slots__ = (
         "_epoch",
+        "_marked",
         "_outcome_of",
         "_pending",
         "_put_off",
+        "_ways",
         "by_wire",
         "channel",
         "members",
@@ -78,6 +87,9 @@ class Room:
         self.channel = channel
         self.people = people
         self.members: dict[Connection, None] = {}
+        # By the form of what they read: members who are sent it by `transports.many`.
+        self._ways: dict[str, dict[DirectTransport, Connection]] = {}
+        self._marked = 0.0
         self.waiting: dict[Connection, list[Item]] = {}
         """Members who are being told of what was said before, and what waits behind that."""
         self.by_wire: dict[Connection, Watch | None] = {}
@@ -123,6 +135,13 @@ class Room:
         """Return whether a connection is a member."""
         return connection in self.members
 
+    def add(self, connection: Connection) -> None:
+        """Make a connection a member."""
+        self.members[connection] = None
+        way = connection.way_of_many()
+        if way is not None:
+            self._ways.setdefault(way[0], {})[way[1]] = connection
+
     def deliver(self) -> None:
         """Send what is on its way, in one piece to each member."""
         items, self._pending = self._pending, []
@@ -131,14 +150,14 @@ class Room:
         shared = self._shared(items, self._epoch)
         self._epoch = items[-1].position.epoch
         excluded = {item.publication.exclude for item in items if item.publication.exclude}
-        held, delivered = self.waiting, 0
+        held = self.waiting
         missed = [0] * len(items)
-        plain = not held and not excluded
-        for connection in tuple(self.members):
+        apart = {c for c in self.members if c.id in excluded} if excluded else set()
+        apart.update(held)
+        delivered, members = self._deliver_to_many(shared, apart)
+        for connection in members:
             try:
-                if plain:
-                    delivered += connection.write_shared(shared)
-                elif connection in held:
+                if connection in held:
                     held[connection].extend(items)
                     delivered += 1
                 elif connection.id in excluded:
@@ -153,6 +172,46 @@ class Room:
         for item, fewer in zip(items, missed, strict=True):
             if item.outcome is not None:
                 item.outcome.set(Published(item.position.offset, delivered - fewer))
+
+    def _deliver_to_many(
+        self, shared: SaidInRoom, apart: set[Connection]
+    ) -> tuple[int, list[Connection]]:
+        """Send what members get to those who take it at once.
+
+        Args:
+            shared: The messages.
+            apart: Members who get something else.
+
+        Returns:
+            How many it was sent to, and the members who have not been dealt with.
+        """
+        delivered, rest, known = 0, [*apart], len(apart)
+        now = time.monotonic()
+        is_due = now - self._marked >= MARK
+        for ways in self._ways.values():
+            if apart:
+                ways = {way: member for way, member in ways.items() if member not in apart}
+            if not ways:
+                continue
+            known += len(ways)
+            frames = next(iter(ways.values())).frames_for_many(shared)
+            if frames is None or frames.whole is None:
+                rest += ways.values()
+                continue
+            sent, waiting, others = send_to_many(ways, frames)
+            delivered += sent
+            rest += others
+            if is_due:
+                for connection in ways.values():
+                    connection.was_sent_to()
+            for connection in waiting:
+                connection.was_sent_to(waits=True)
+        if is_due:
+            self._marked = now
+        if known < len(self.members):  # some are reached in no such way
+            many = set[Connection]().union(*(ways.values() for ways in self._ways.values()))
+            rest += [c for c in self.members if c not in many and c not in apart]
+        return delivered, rest
 
     def _deliver_some(self, connection: Connection, items: list[Item], missed: list[int]) -> bool:
         """Send a member what it is not left out of; count what it is."""
@@ -196,6 +255,11 @@ class Room:
     def forget(self, connection: Connection) -> Answers | None:
         """Forget a member; return what its client is told by that it is out, where it wants to."""
         self.members.pop(connection, None)
+        way = connection.way_of_many()
+        if way is not None and way[0] in self._ways:
+            self._ways[way[0]].pop(way[1], None)
+            if not self._ways[way[0]]:
+                del self._ways[way[0]]
         self.waiting.pop(connection, None)
         if connection in self.by_wire:
             del self.by_wire[connection]

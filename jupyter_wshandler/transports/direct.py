@@ -32,11 +32,12 @@ class DirectTransport:
         "_io",
         "_loop",
         "_lost",
-        "_queue",
         "_reading",
         "_receiver",
         "_sock",
         "_writing",
+        "queue",
+        "way",
     )
 
     def __init__(self, sock: socket.socket, io: LoopIO) -> None:
@@ -45,11 +46,14 @@ class DirectTransport:
         with contextlib.suppress(OSError):  # a unix socket has no such option
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock: socket.socket | None = sock
+        # Looked at for each member of a room, so they are no properties: the socket, as long as
+        # messages may be sent, and what waits for it.
+        self.way: socket.socket | None = sock
         self._fd = sock.fileno()
         self._io = io
         self._loop = io.loop
         self._receiver: Receiver | None = None
-        self._queue: FrameQueue | None = None
+        self.queue: FrameQueue | None = None
         self._reading = False
         self._writing = False
         self._ended = 0  # 1: close when the queue is empty; 2: write no more, but read on
@@ -58,12 +62,12 @@ class DirectTransport:
     @property
     def queued_bytes(self) -> int:
         """Bytes that the operating system has not taken yet."""
-        return self._queue.size if self._queue is not None else 0
+        return self.queue.size if self.queue is not None else 0
 
     @property
     def queued_frames(self) -> int:
         """Frames among them."""
-        return len(self._queue) if self._queue is not None else 0
+        return len(self.queue) if self.queue is not None else 0
 
     def outstanding(self) -> Outstanding:
         """Return what the peer has not taken, in the operating system's hands, too."""
@@ -105,7 +109,7 @@ class DirectTransport:
         sock = self._sock
         if sock is None or self._ended or not frame:
             return
-        if self._queue is None:
+        if self.queue is None:
             if not self._io.batching:
                 try:
                     count = sock.send(frame)
@@ -113,19 +117,20 @@ class DirectTransport:
                     count = 0
                 except OSError:
                     self._ended = 2  # nothing more is tried, however much is written meanwhile
+                    self.way = None
                     self._loop.call_soon(self.abort)
                     return
                 if count == len(frame):
                     return
-                self._queue = FrameQueue()
-                self._queue.append(frame)
+                self.queue = FrameQueue()
+                self.queue.append(frame)
                 if count:
-                    self._queue.sent(count)
+                    self.queue.sent(count)
                 self._watch_writable()
                 return
-            self._queue = FrameQueue()
+            self.queue = FrameQueue()
             self._io.add(self)
-        self._queue.append(frame)
+        self.queue.append(frame)
 
     def write_all(self, frames: Frames) -> bool:
         """Send the frames of some shared messages now, in one piece, or queue them one by one.
@@ -134,10 +139,10 @@ class DirectTransport:
             Whether something waits now.
         """
         sock, whole = self._sock, frames.whole
-        if whole is None or self._queue is not None or self._io.batching:
+        if whole is None or self.queue is not None or self._io.batching:
             for frame in frames.each:
                 self.write(frame)
-            return self._queue is not None
+            return self.queue is not None
         if sock is None or self._ended:
             return False
         try:
@@ -146,21 +151,35 @@ class DirectTransport:
             count = 0
         except OSError:
             self._ended = 2
+            self.way = None
             self._loop.call_soon(self.abort)
             return False
         if count == frames.size:
             return False
-        self._queue = FrameQueue()
-        for frame in frames.each:  # each counts, and may be dropped, on its own
-            self._queue.append(frame)
-        if count:
-            self._queue.sent(count)
-        self._watch_writable()
+        self.keep_rest(frames, count)
         return True
+
+    def keep_rest(self, frames: Frames, count: int) -> None:
+        """Queue what the operating system has not taken of some shared messages.
+
+        Args:
+            frames: The messages; nothing else waits.
+            count: Bytes of them that it has taken.
+        """
+        self.queue = FrameQueue()
+        for frame in frames.each:  # each counts, and may be dropped, on its own
+            self.queue.append(frame)
+        if count:
+            self.queue.sent(count)
+        self._watch_writable()
+
+    def seal(self) -> None:
+        """Let no more messages pass that go to many at once: the close frame has been written."""
+        self.way = None
 
     def flush(self) -> None:
         """Send what is queued, as far as the operating system takes it."""
-        sock, queue = self._sock, self._queue
+        sock, queue = self._sock, self.queue
         if sock is None or queue is None:
             return
         try:
@@ -193,7 +212,7 @@ class DirectTransport:
             self._receiver.writing_resumed()
 
     def _drained(self) -> None:
-        self._queue = None
+        self.queue = None
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._fd)
@@ -202,7 +221,7 @@ class DirectTransport:
 
     def drop_oldest(self) -> int:
         """Drop the oldest queued frame of which nothing has left; return its size, or 0."""
-        return self._queue.drop_oldest() if self._queue is not None else 0
+        return self.queue.drop_oldest() if self.queue is not None else 0
 
     def pause_reading(self) -> None:
         """Stop reading; the peer's TCP window fills."""
@@ -220,10 +239,11 @@ class DirectTransport:
         """Send what is queued, then close the socket."""
         if self._sock is None:
             return
-        if self._queue is None:
+        if self.queue is None:
             self.abort()
         else:
             self._ended = 1
+            self.way = None
 
     def end(self) -> None:
         """Send what is queued, write no more, and read on.
@@ -235,6 +255,7 @@ class DirectTransport:
         """
         if self._sock is not None:
             self._ended = 2
+            self.way = None
             self.resume_reading()
 
     def abort(self) -> None:
@@ -242,8 +263,8 @@ class DirectTransport:
         sock = self._sock
         if sock is None:
             return
-        self._sock = None
-        self._queue = None
+        self._sock = self.way = None
+        self.queue = None
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)

@@ -93,6 +93,9 @@ class MessageTransport:
             self.write(frame)
         return bool(self._queue)
 
+    def seal(self) -> None:
+        """Take note that the close frame has been written; `write` knows by itself."""
+
     def _has_room(self, frame: Frame) -> bool:
         if not self._messages or not self._untaken or isinstance(frame, Close):
             return True

@@ -130,6 +130,9 @@ class StreamTransport:
             self.flush()
         return bool(self.queued_bytes)
 
+    def seal(self) -> None:
+        """Take note that the close frame has been written: nothing goes by another way here."""
+
     def flush(self) -> None:
         """Hand the queued frames to the stream, unless it still has some."""
         if self._stream is None or self._queue is None or self._writing:
