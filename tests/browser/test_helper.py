@@ -390,8 +390,17 @@ def test_a_final_close_is_left_alone_until_somebody_connects(visit, close, words
     page.call(f"bot.send('close {close}')")
     assert page.ended("closed", int(close.split()[0])) == words
     assert page.call("bot.send('too late')") is False
+    page.call("""
+        window.asked = 0;
+        const ask = window.fetch;
+        window.fetch = (...what) => {
+          asked += 1;
+          return ask(...what).finally(() => { asked -= 1; });
+        };
+    """)
     for _ in range(10):
         page.page.clock.fast_forward(60_000)
+        page.until("asked === 0")  # a minute of this clock is no time to answer in
     page.call("window.dispatchEvent(new Event('online'))")
     assert len(page.sockets) == 1
     page.call("bot.connect()")
