@@ -33,6 +33,10 @@ def wanted(room: str, since: Since, presence: bool) -> Joined:
     return Joined(room, since=since, presence=presence)
 
 
+def _coming(member: Member) -> float:
+    return member.since if isinstance(member.since, (int, float)) else float("inf")
+
+
 class Place:
     """What both kinds of room have.
 
@@ -55,7 +59,8 @@ class Place:
     @property
     def members(self) -> list[Member]:
         """Who is there, in the order of their coming; empty without ``presence=True``."""
-        return list((self._joined.members or {}).values())
+        # One whose card was long in the making is told of behind others who have come later.
+        return sorted((self._joined.members or {}).values(), key=_coming)
 
     @property
     def since(self) -> tuple[str, int] | None:
