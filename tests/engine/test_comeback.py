@@ -201,7 +201,7 @@ def test_another_connection_gives_up_what_was_sent_and_joins_rooms_before_what_w
     peer.first(resumed=False, reason="unknown")
     welcome = life.opened(peer.out.pop(0))
     assert (welcome.event, welcome.reason) == ("renewed", "unknown")
-    assert welcome.given_up == ("sent", b"bytes", "lost")
+    assert welcome.unsure == ("sent", b"bytes", "lost")
     assert lost.how == "unknown"
     wishes = []
     peer.asked_for = wishes.append
@@ -223,7 +223,7 @@ def test_a_connection_that_cannot_be_come_back_to_is_a_new_one_and_numbers_nothi
     life.doubt(message_frame("c"))
     peer.first()
     welcome = life.opened(peer.out.pop(0))
-    assert (welcome.event, welcome.reason, welcome.given_up) == ("renewed", "off", ("c",))
+    assert (welcome.event, welcome.reason, welcome.unsure) == ("renewed", "off", ("c",))
 
 
 def test_the_queue_has_a_limit_of_messages_and_of_bytes_and_takes_one_in_any_case():
