@@ -33,12 +33,14 @@ class Outgoing:
         frame: It, without its number.
         asked: The question that it is, if it is one.
         joins: The room that it joins, if it does.
+        leaves: Whether it leaves a room.
         is_taken: Whether it was sent, or waits to be.
     """
 
     frame: Message
     asked: Asked | None = None
     joins: Joined | None = None
+    leaves: bool = False
     is_taken: bool = False
 
     def __len__(self) -> int:
@@ -194,13 +196,14 @@ class ClientLife:
         return frame
 
     def queue(self, outgoing: Outgoing) -> None:
-        """Keep a frame until there is a socket.
+        """Keep a frame until there is a socket; a leave in any case, as left is left.
 
         Raises:
             QueueFull: As much waits as may.
         """
         count, size = len(self._queue), sum(map(len, self._queue)) + len(outgoing)
-        if count >= self._messages or (count and size > self._size):
+        is_full = count >= self._messages or (count and size > self._size)
+        if is_full and not outgoing.leaves:
             raise QueueFull(
                 f"the connection is lost, and {count:,} messages wait until it is back: no more "
                 "are kept; connect(..., queue=..., queue_bytes=...) says how many"
@@ -252,6 +255,8 @@ class ClientLife:
 
     def leave(self, room: Joined) -> Outgoing | None:
         """Leave a room; return what is to be sent, if anything is."""
+        if room.is_left:
+            return None
         room.is_left = True
         self.forget(room)
         for one in self._queue:
@@ -260,7 +265,7 @@ class ClientLife:
                 return None
         if not self.is_open and not self._line.resumes:
             return None
-        return Outgoing(leave_frame(room.name))
+        return Outgoing(leave_frame(room.name), leaves=True)
 
     # ---- what is received ----------------------------------------------------------------------
 

@@ -238,6 +238,33 @@ def test_the_queue_has_a_limit_of_messages_and_of_bytes_and_takes_one_in_any_cas
         life.queue(Outgoing("z"))
 
 
+def test_a_room_is_left_once_also_where_the_queue_is_full():
+    life = life_of(messages=1)
+    opened(life, Peer("c0"))
+    room = Joined("blue")
+    life.send(life.join(room))
+    room.take({"joined": "blue"})
+    life.lost()
+    life.queue(Outgoing("x"))
+    leave = life.leave(room)
+    assert leave is not None
+    life.queue(leave)
+    assert life.leave(room) is None
+
+
+def test_an_end_leaves_what_was_not_acknowledged_and_what_was_never_sent():
+    for delivered, unsure in ((False, ("sent",)), (True, ())):
+        life = life_of()
+        opened(life, Peer("c0"))
+        life.send(Outgoing(message_frame("sent")))
+        life.send(life.join(Joined("blue")))
+        life.lost()
+        life.queue(Outgoing(message_frame(b"waits")))
+        assert life.over(delivered=delivered) == (unsure, (b"waits",))
+        assert not life.is_open
+        assert life.over(delivered=delivered) == ((), ())
+
+
 def test_a_question_and_a_room_that_wait_can_be_taken_back():
     life = life_of()
     asked, frame = life.end.ask("a")
