@@ -43,6 +43,7 @@ class Server:
     command: Callable[[int], list[str]]
     rows: tuple[Row, ...]
     jupyter: bool = False
+    others: tuple[str, ...] = ("/sub", "/pub")
 
     @property
     def missing(self) -> list[str]:
@@ -156,7 +157,7 @@ class Running:
             BenchmarkError: It ended or did not answer in time; says what it logged last.
         """
         deadline = time.monotonic() + START
-        paths = list(dict.fromkeys([*(row.path for row in self.server.rows), "/sub", "/pub"]))
+        paths = list(dict.fromkeys([*(row.path for row in self.server.rows), *self.server.others]))
         while paths:
             if self._process.poll() is not None:
                 self._fail(f"ended with exit code {self._process.returncode}")

@@ -55,5 +55,5 @@ class Breaks:
             self.say(BACK)
         elif change.event == "renewed":
             self.say(ANOTHER)
-            if change.given_up:
-                self.say(IN_DOUBT.format(len(change.given_up)))
+            if change.unsure:
+                self.say(IN_DOUBT.format(len(change.unsure)))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .answers import Answer, AsyncAnswer
     from .client import AsyncClient, Client
     from .connector import Connector, connect
-    from .rooms import AsyncRoom, Member, Room
+    from .rooms import AsyncRoom, Member, MembersChange, Room
     from .states import Change
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Client",
     "Connector",
     "Member",
+    "MembersChange",
     "Room",
     "connect",
 ]
@@ -37,6 +38,7 @@ _HOMES = {
     "Client": ".client",
     "Connector": ".connector",
     "Member": ".rooms",
+    "MembersChange": ".rooms",
     "Room": ".rooms",
     "connect": ".connector",
 }

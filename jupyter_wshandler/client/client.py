@@ -16,7 +16,7 @@ from .connected import DEFAULT, Connected, Timeout, decoded
 from .core import Core
 from .ends import Closing, closed
 from .loopthread import LoopThread
-from .rooms import AsyncRoom, Room, Since, wanted
+from .rooms import AsyncRoom, OnMembers, Room, Since, wanted
 
 T = TypeVar("T")
 
@@ -125,7 +125,14 @@ class Client(Connected):
         """Have the bot stop all answers that were asked for and have not ended."""
         self._call_unless_over(self._core.stop(None))
 
-    def join(self, room: str, since: Since = None, *, presence: bool = False) -> Room:
+    def join(
+        self,
+        room: str,
+        since: Since = None,
+        *,
+        presence: bool = False,
+        on_members: OnMembers | None = None,
+    ) -> Room:
         """Join a room of the route's, and return it.
 
         After a break in which the connection could not be kept it is joined again, and what was
@@ -135,6 +142,8 @@ class Client(Connected):
             room: Its name.
             since: Epoch and offset after which nothing may be missed, as `Room.since` has it.
             presence: Whether to know who is there.
+            on_members: Is told who is there, and of each who comes, changes or leaves; must be a
+                plain function that does not wait. It may be called before this returns.
 
         Raises:
             RoomRefused: The route does not let this connection in.
@@ -142,7 +151,7 @@ class Client(Connected):
             TimeoutError: The server has not answered within `timeout`.
             RuntimeError: The server does not speak `wsh.v1`.
         """
-        joined = wanted(room, since, presence)
+        joined = wanted(room, since, presence, on_members)
         self._call(self._core.join(joined, self.timeout))
         return Room(self._core, joined, self.timeout, self._call)
 
@@ -233,9 +242,16 @@ class AsyncClient(Connected):
         """Have the bot stop all answers that have not ended; see `Client.stop`."""
         await self._core.stop(None)
 
-    async def join(self, room: str, since: Since = None, *, presence: bool = False) -> AsyncRoom:
+    async def join(
+        self,
+        room: str,
+        since: Since = None,
+        *,
+        presence: bool = False,
+        on_members: OnMembers | None = None,
+    ) -> AsyncRoom:
         """Join a room of the route's, and return it; see `Client.join`."""
-        joined = wanted(room, since, presence)
+        joined = wanted(room, since, presence, on_members)
         await self._core.join(joined, self.timeout)
         return AsyncRoom(self._core, joined, self.timeout)
 

@@ -290,7 +290,7 @@ class Lifeline:
             await socket.close(CloseCode.PROTOCOL_ERROR, f"wsh.v1: {error}"[:120])
             return f"it could not be opened again: {error}"
         event: Event = "resumed" if welcome.event == "resumed" else "renewed"
-        self._change(Change(event, welcome.reason, given_up=welcome.given_up))
+        self._change(Change(event, welcome.reason, unsure=welcome.unsure))
         self._wake.set()
         return ""
 
@@ -306,9 +306,16 @@ class Lifeline:
     def _end(self, closing: Closing) -> None:
         if self.closing is None:
             self.closing = closing
-            self.life.lost()
-            self._change(Change("closed", closing.tried or closing.reason, closing.code))
+            remains = self.life.over(delivered=self._has_answered())
+            reason = closing.tried or closing.reason
+            self._change(Change("closed", reason, closing.code, *remains))
             self._writer.cancel()
+
+    def _has_answered(self) -> bool:
+        """Return whether the server has answered our close frame, before which it had all else."""
+        protocol = self.socket.protocol
+        answers = self._leaves and self.life.is_open and protocol.close_rcvd is not None
+        return answers and not protocol.close_rcvd_then_sent
 
     # ---- the task that writes what has waited --------------------------------------------------
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import Any, Literal, TypeAlias
 
 from ..engine.joined import Joined, Member
 from ..errors import ConnectionClosed, RoomRefused
@@ -11,7 +14,18 @@ from .connected import DEFAULT, Timeout
 from .core import Core
 from .ends import ends_well
 
-__all__ = ["AsyncRoom", "Member", "Place", "Room", "Since", "wanted"]
+__all__ = [
+    "AsyncRoom",
+    "Member",
+    "MembersChange",
+    "OnMembers",
+    "Place",
+    "Room",
+    "Since",
+    "wanted",
+]
+
+_log = logging.getLogger("jupyter_wshandler.client")
 
 Since: TypeAlias = "tuple[str, int] | None"
 """Epoch and offset after which nothing may be missed."""
@@ -20,17 +34,66 @@ Call: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine on the connection's own loop, and waits for it."""
 
 
-def wanted(room: str, since: Since, presence: bool) -> Joined:
-    """Return a room that is to be joined.
+@dataclass(frozen=True)
+class MembersChange:
+    """What `on_members` is called with.
+
+    Attributes:
+        room: The room's name.
+        member: Who has come, changed or left; None where the whole list is new, as it is at first.
+        change: Which of these: "joined", "changed" (a card, the number of connections) or "left".
+    """
+
+    room: str
+    member: Member | None
+    change: Literal["joined", "changed", "left"] | None
+    _joined: Joined = field(repr=False, compare=False)
+
+    @property
+    def members(self) -> list[Member]:
+        """Who is there now, in the order of their coming."""
+        return members_of(self._joined)
+
+
+OnMembers: TypeAlias = Callable[[MembersChange], object]
+"""Is told of each change, on the connection's own event loop or thread: it must not wait."""
+
+
+def wanted(room: str, since: Since, presence: bool, on_members: OnMembers | None) -> Joined:
+    """Return a room that is to be joined; see `Client.join`.
 
     Raises:
+        TypeError: `on_members` is a coroutine function, or nothing that can be called.
         ValueError: `since` is none.
     """
+    if on_members is not None and (iscoroutinefunction(on_members) or not callable(on_members)):
+        raise TypeError(f"expected a plain function as on_members, found {on_members!r}")
     if since is not None:
         epoch, offset = since
         if not isinstance(epoch, str) or type(offset) is not int or offset < 0:
             raise ValueError(f"expected since=(epoch, offset) as room.since has it, found {since}")
-    return Joined(room, since=since, presence=presence)
+    if on_members is None:
+        return Joined(room, since=since, presence=presence)
+    joined = Joined(room, since=since, presence=True)
+
+    def changed(member: Member | None, change: Any) -> None:
+        try:
+            on_members(MembersChange(room, member, change, joined))
+        except Exception:
+            _log.exception("on_members of room %r has failed", room)
+
+    joined.changed = changed
+    return joined
+
+
+def members_of(joined: Joined) -> list[Member]:
+    """Return who is in a room, in the order of their coming."""
+    # One whose card was long in the making is told of behind others who have come later.
+    return sorted((joined.members or {}).values(), key=_coming)
+
+
+def _coming(member: Member) -> float:
+    return member.since if isinstance(member.since, (int, float)) else float("inf")
 
 
 class Place:
@@ -55,7 +118,7 @@ class Place:
     @property
     def members(self) -> list[Member]:
         """Who is there, in the order of their coming; empty without ``presence=True``."""
-        return list((self._joined.members or {}).values())
+        return members_of(self._joined)
 
     @property
     def since(self) -> tuple[str, int] | None:

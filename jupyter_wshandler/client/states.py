@@ -23,14 +23,16 @@ class Change:
             nothing was lost. "renewed": another one has taken its place. "closed": it has ended.
         reason: Why: that of the close; for "renewed" why it could not be the same one.
         code: The close code (RFC 6455 section 7.4); None for "resumed" and "renewed".
-        given_up: With "renewed", the messages that were sent and not acknowledged: nobody knows
-            whether they have arrived, and they are not sent again.
+        unsure: With "renewed" and "closed", the messages that were sent and not acknowledged:
+            nobody knows whether they have arrived, and they are not sent again.
+        unsent: With "closed", the messages that waited for a connection and were never sent.
     """
 
     event: Event
     reason: str = ""
     code: int | None = None
-    given_up: tuple[Message, ...] = field(default=(), repr=False)
+    unsure: tuple[Message, ...] = field(default=(), repr=False)
+    unsent: tuple[Message, ...] = field(default=(), repr=False)
 
     @property
     def state(self) -> State:

@@ -112,6 +112,14 @@ class ClientLine:
         """Take note that the way to the server has ended, and another one may follow."""
         self._lasting.pause()
 
+    def end(self) -> tuple[list[Message], list[Message]]:
+        """Let go of what is kept, as nothing follows.
+
+        Returns:
+            The frames that have left and were never acknowledged, and those that have never left.
+        """
+        return self._lasting.renew()
+
     # ---- to the server -----------------------------------------------------------------------
 
     @property

@@ -7,9 +7,9 @@ what waits for a socket. Whoever drives it opens the sockets, and says when one 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..errors import QueueFull
 from ..types import Message
@@ -33,12 +33,14 @@ class Outgoing:
         frame: It, without its number.
         asked: The question that it is, if it is one.
         joins: The room that it joins, if it does.
+        leaves: Whether it leaves a room.
         is_taken: Whether it was sent, or waits to be.
     """
 
     frame: Message
     asked: Asked | None = None
     joins: Joined | None = None
+    leaves: bool = False
     is_taken: bool = False
 
     def __len__(self) -> int:
@@ -52,12 +54,24 @@ class Welcome:
     Args:
         event: Whether it is the "first" socket, it was "resumed", or is another one, "renewed".
         reason: Why it is another one.
-        given_up: Messages that were sent and not acknowledged: nobody knows whether they arrived.
+        unsure: Messages that were sent and not acknowledged: nobody knows whether they arrived.
     """
 
     event: Literal["first", "resumed", "renewed"]
     reason: str = ""
-    given_up: tuple[Message, ...] = ()
+    unsure: tuple[Message, ...] = ()
+
+
+class Remains(NamedTuple):
+    """What an end leaves of the messages that were given to a connection.
+
+    Args:
+        unsure: Those that were sent and not acknowledged.
+        unsent: Those that were never sent.
+    """
+
+    unsure: tuple[Message, ...]
+    unsent: tuple[Message, ...]
 
 
 class ClientLife:
@@ -136,9 +150,22 @@ class ClientLife:
         if not was:
             return Welcome("first")
         self._join_again()
-        given_up = (message_of(frame) for frame in (*begun.given_up, *doubtful))
-        messages = tuple(message for message in given_up if message is not None)
+        messages = messages_of((*begun.given_up, *doubtful))
         return Welcome("renewed", begun.reason or "off", messages)
+
+    def over(self, *, delivered: bool) -> Remains:
+        """Let go of everything, as it has ended for good; return what has not arrived.
+
+        Args:
+            delivered: Whether the server has said that it has got all that was sent, as its answer
+                to a close frame does.
+        """
+        self.lost()
+        gone, waiting = self._line.end()
+        doubtful, self._doubtful = self._doubtful, []
+        queue, self._queue = self._queue, deque()
+        unsure = () if delivered else messages_of((*gone, *doubtful))
+        return Remains(unsure, messages_of((*waiting, *(one.frame for one in queue))))
 
     def _join_again(self) -> None:
         waiting = [one.joins for one in self._queue if one.joins is not None]
@@ -169,13 +196,14 @@ class ClientLife:
         return frame
 
     def queue(self, outgoing: Outgoing) -> None:
-        """Keep a frame until there is a socket.
+        """Keep a frame until there is a socket; a leave in any case, as left is left.
 
         Raises:
             QueueFull: As much waits as may.
         """
         count, size = len(self._queue), sum(map(len, self._queue)) + len(outgoing)
-        if count >= self._messages or (count and size > self._size):
+        is_full = count >= self._messages or (count and size > self._size)
+        if is_full and not outgoing.leaves:
             raise QueueFull(
                 f"the connection is lost, and {count:,} messages wait until it is back: no more "
                 "are kept; connect(..., queue=..., queue_bytes=...) says how many"
@@ -227,6 +255,8 @@ class ClientLife:
 
     def leave(self, room: Joined) -> Outgoing | None:
         """Leave a room; return what is to be sent, if anything is."""
+        if room.is_left:
+            return None
         room.is_left = True
         self.forget(room)
         for one in self._queue:
@@ -235,7 +265,7 @@ class ClientLife:
                 return None
         if not self.is_open and not self._line.resumes:
             return None
-        return Outgoing(leave_frame(room.name))
+        return Outgoing(leave_frame(room.name), leaves=True)
 
     # ---- what is received ----------------------------------------------------------------------
 
@@ -274,6 +304,12 @@ class ClientLife:
     def due_at(self) -> float:
         """When the next acknowledgement is due, in seconds; 0 where none is owed."""
         return self._line.due_at
+
+
+def messages_of(frames: Iterable[Message]) -> tuple[Message, ...]:
+    """Return the messages that are in a client's frames without a number."""
+    found = (message_of(frame) for frame in frames)
+    return tuple(message for message in found if message is not None)
 
 
 def message_of(frame: Message) -> Message | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,8 @@ class Joined:
         name: Its name.
         since: Epoch and offset after which nothing may be missed; None for the room's own replay.
         presence: Whether to be told who is there.
+        changed: Is called with who has come, changed or left, and which of these; with None twice
+            where the whole list is new. It must not raise.
 
     Attributes:
         messages: What was said in it, and nobody has taken yet.
@@ -60,10 +63,16 @@ class Joined:
     """
 
     def __init__(
-        self, name: str, *, since: tuple[str, int] | None = None, presence: bool = False
+        self,
+        name: str,
+        *,
+        since: tuple[str, int] | None = None,
+        presence: bool = False,
+        changed: Callable[[Member | None, Any], object] | None = None,
     ) -> None:
         self.name = name
         self.presence = presence
+        self.changed = changed
         self.messages: deque[str] = deque()
         self.is_in = False
         self.is_left = False
@@ -143,6 +152,8 @@ class Joined:
         # A list takes the place of all that was known, also where nobody has asked again.
         self.members, self._list, self._whole = self._list, {}, True
         self._count = _number(said)
+        if self.changed is not None:
+            self.changed(None, None)
         early, self._early = self._early, []
         for change in early:
             self._changed(change)
@@ -155,13 +166,15 @@ class Joined:
         if member is None or _number(said) <= self._count:
             return  # the list has it already
         self._count = _number(said)
-        if said.get("change") == "left":
-            self.members.pop(member.id, None)
-            return
         known = self.members.get(member.id)
         if known is not None and member.since is None:
             member = Member(member.id, member.card, member.connections, known.since)
-        self.members[member.id] = member
+        if said.get("change") == "left":
+            self.members.pop(member.id, None)
+        else:
+            self.members[member.id] = member
+        if self.changed is not None:
+            self.changed(member, said.get("change"))
 
 
 def _number(said: dict[str, Any]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..backplane.base import Entry
 from ..connection.connection import Connection
 from ..engine.jsontext import to_json
 from ..types import Callback
@@ -26,7 +28,7 @@ MAX_WAITING = 10_000
 class Showing(RoomHost, Protocol):
     """Who has the rooms, and puts members into their lists."""
 
-    def shown(self, room: Room, connection: Connection, person: str, card: Any) -> None:
+    def shown(self, room: Room, connection: Connection, entry: Entry) -> None:
         """Put a connection into the list of a room's members, unless it has left meanwhile."""
 
 
@@ -67,23 +69,22 @@ class Cards:
             settings: What holds for the room's space.
         """
         callback = None if settings.route is None else settings.route.callbacks.get("card")
-        person = person_of(connection)
+        entry = Entry(person_of(connection), default_card(connection), time.time())
         if callback is None:
-            self._rooms.shown(room, connection, person, default_card(connection))
+            self._rooms.shown(room, connection, entry)
             return
         key = (room.channel, connection.id)
         self._asked.add(key)
-        self._do(self._make(room, connection, person, callback, key), f"card {connection.id}")
+        self._do(self._make(room, connection, entry, callback, key), f"card {connection.id}")
 
     async def _make(
         self,
         room: Room,
         connection: Connection,
-        person: str,
+        entry: Entry,
         callback: Callback,
         key: tuple[str, str],
     ) -> None:
-        card = default_card(connection)
         try:
             made = await self._ask(connection, callback, connection)
             size = len(to_json(made))
@@ -92,12 +93,12 @@ class Cards:
                     f"{callback.name}: expected a card of at most {MAX_CARD} characters as JSON, "
                     f"found {size}"
                 )
-            card = made
+            entry = Entry(entry.person, made, entry.since)
         except Exception as error:
             self._failed(connection, f"{callback.name} (card)", error)
         if key in self._asked:
             self._asked.discard(key)
-            self._rooms.shown(room, connection, person, card)
+            self._rooms.shown(room, connection, entry)
 
     def forget(self, room: Room, connection: Connection) -> None:
         """Wait for the card of a connection no longer: it has left the room."""

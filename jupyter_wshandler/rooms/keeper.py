@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -424,17 +423,16 @@ class Rooms(Telling):
         if connection is not None:
             self._cards.tell(space, name, self.settings(space), difference, connection)
 
-    def shown(self, room: Room, connection: Connection, person: str, card: Any) -> None:
+    def shown(self, room: Room, connection: Connection, entry: Entry) -> None:
         """Put a connection into the list of a room's members, unless it has left meanwhile.
 
         Args:
             room: The room.
             connection: The connection.
-            person: Whose it is.
-            card: What is shown of them.
+            entry: Whose it is, what is shown of them, and since when it is there.
         """
         if connection in room.members and room.people is not None:
-            room.people.enter(connection, Entry(person, card, time.time()))
+            room.people.enter(connection, entry)
 
 
 def the_room(rooms: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 
 import pytest
 from support.lastingserver import SECRET, resuming_server
@@ -192,6 +193,61 @@ def test_a_connection_that_cannot_be_gone_on_with_is_renewed_and_says_what_is_no
     wait_for(lambda: server.last.messages == ["queued", "queued too"], 10, "what had waited")
     assert server.last.received == 2, "the numbers begin again"
     assert page.run("return bot.id;") == "c2"
+
+
+def test_an_end_tells_what_was_never_sent_and_what_may_not_have_arrived(page, server):
+    begin(page, server)
+    server.answer = lambda text: []
+    page.run("bot.send('perhaps'); bot.ask('a question').catch(() => {});")
+    wait_for(lambda: len(server.last.messages) == 2, 10, "both")
+    server.cut()
+    page.run("""
+      await until(() => bot.state === 'away');
+      for (const each of ['waits', 'waits too']) bot.send(each);
+      bot.close();
+    """)
+    told = [["unsure", "perhaps"], ["unsent", "waits"], ["unsent", "waits too"]]
+    assert page.run("return bot.seen.slice(-4);") == ["is closed", *told]
+    begin(page, server)
+    page.run("bot.send('arrives'); bot.close();")
+    assert page.run("return bot.seen.at(-1);") == "is closed"
+    wait_for(lambda: server.last.messages == ["arrives"], 10, "what was sent")
+    begin(page, server)
+    page.run("bot.send('perhaps');")
+    wait_for(lambda: server.last.messages == ["perhaps"], 10, "what was sent")
+    server.close(4401, "signed out")
+    page.run("await until(() => bot.state === 'closed');")
+    assert page.run("return bot.seen.at(-1);") == ["unsure", "perhaps"]
+
+
+def test_a_handshake_that_nobody_answers_is_given_up_and_tried_again(page):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        seen = page.run(
+            """
+            const real = globalThis.setTimeout;
+            globalThis.setTimeout = (act, wait, ...more) => (
+              real(act, wait === 20_000 ? 50 : wait, ...more));
+            try {
+              globalThis.bot = watched(connect(url));
+              await until(() => bot.attempts > 1);
+            } finally {
+              globalThis.setTimeout = real;
+            }
+            return [bot.state, bot.cause, bot.words];
+            """,
+            url=f"ws://127.0.0.1:{mute.getsockname()[1]}/bot",
+        )
+    assert seen == ["waiting", "unreachable", "The server cannot be reached."]
+
+
+def test_a_server_that_is_gone_is_tried_again_in_node_too(page):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    page.run("""
+      globalThis.bot = watched(connect(`ws://127.0.0.1:${port}/bot`));
+      await until(() => bot.attempts > 1);
+    """, port=port)  # fmt: skip
+    assert page.run("return [bot.state, bot.cause];") == ["waiting", "unreachable"]
 
 
 def test_a_close_of_the_servers_ends_the_connection_and_the_next_one_is_new(page, server):
@@ -460,6 +516,25 @@ def test_rooms_are_joined_again_on_a_new_connection_with_where_they_were(page, s
         server.last.send({"message": str(offset), "room": "blue", "offset": offset})
     page.run("await until(() => room.offset === 20);")
     assert page.run("return [room.recovered, room.got];") == [True, ["19", "20"]]
+
+
+def test_a_room_that_is_left_in_a_break_is_left_after_it_whatever_else_waits(page, server):
+    begin(page, server, queue=1)
+    page.run("globalThis.room = bot.join('blue');")
+    wait_for(lambda: server.last.other, 10, "the join")
+    server.last.send({"joined": "blue"})
+    page.run("await room.joined;")
+    server.cut()
+    taken = page.run("""
+      await until(() => bot.state === 'away');
+      const taken = [bot.send('one'), bot.send('one too many')];
+      room.leave();
+      return taken;
+    """)
+    assert taken == [True, False]
+    wait_for(lambda: len(server.last.other) == 2, 10, "the leave")
+    assert server.last.other[1] == {"leave": "blue", "n": 3}
+    assert server.last.messages == ["one"]
 
 
 def test_a_room_that_refuses_says_why_and_is_not_asked_for_again(page, server):

@@ -254,7 +254,7 @@ async def test_another_connection_is_told_with_what_was_given_up_and_what_waits_
     renewed = changes[1]
     assert events(changes) == ["away", "renewed", "closed"]
     assert (renewed.reason, renewed.state) == ("lost", "open")
-    assert renewed.given_up == ("sent", "wait")
+    assert renewed.unsure == ("sent", "wait")
     assert "sent" not in repr(renewed)
     assert server.peers[1].taken == ["queued", "asked meanwhile"]
     assert healthy(server)
@@ -340,6 +340,50 @@ async def test_a_server_that_is_gone_for_good_is_a_clear_error_after_window_and_
         server.cut()
         with pytest.raises(ConnectionClosed, match=said):
             list(bot)
+
+
+async def test_an_end_tells_what_was_never_sent_and_what_may_not_have_arrived(server):
+    changes = []
+    async with open_to(server.url, on_state=changes.append) as bot:
+        await bot.send("a word")
+        await until(lambda: server.peers[0].taken == ["a word"])
+        server.is_deaf = True
+        server.cut()
+        await until(lambda: bot.state == "away")
+        for number in range(3):
+            await bot.send(str(number))
+        server.status = 403
+        await until(lambda: bot.state == "closed")
+    away, closed = changes
+    assert (away.event, closed.event, closed.code) == ("away", "closed", 1006)
+    assert closed.unsure == ("a word",)
+    assert closed.unsent == ("0", "1", "2")
+    assert "a word" not in repr(closed)
+
+
+async def test_to_close_while_it_is_away_tells_what_had_waited_and_a_good_end_tells_nothing(server):
+    changes = []
+    bot = await open_to(server.url, on_state=changes.append)
+    await bot.send("sent")
+    await until(lambda: server.peers[0].taken == ["sent"])
+    server.is_deaf = True
+    server.cut()
+    await until(lambda: bot.state == "away")
+    await bot.send("waits")
+    await bot.send(b"bytes, too")
+    await bot.close()
+    assert (changes[-1].unsure, changes[-1].unsent) == (("sent",), ("waits", b"bytes, too"))
+    server.is_deaf = False
+    async with open_to(server.url, on_state=changes.append) as bot:
+        await bot.send("arrives")
+    assert server.peers[-1].taken == ["arrives"]
+    assert (changes[-1].unsure, changes[-1].unsent) == ((), ())
+    async with open_to(server.url, on_state=changes.append) as bot:
+        await bot.send("perhaps")
+        await until(lambda: server.peers[-1].taken == ["perhaps"])
+        server.close(4401, "signed out")
+        await until(lambda: bot.state == "closed")
+    assert (changes[-1].code, changes[-1].unsure) == (4401, ("perhaps",))
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -214,19 +214,42 @@ async def test_a_room_is_joined_heard_and_left_and_the_rest_is_received(server, 
             eve.join("blue", since=("x", -1))
 
 
-async def test_who_is_in_a_room_is_known_while_people_come_and_go(server, proxy):
+async def test_who_is_in_a_room_is_known_while_people_come_and_go(server, proxy, caplog):
     def names(room):
         return sorted(member.card["name"] for member in room.members)
 
     async with open_to(server, proxy, "/room?name=ada") as ada:
-        green = await ada.join("green", presence=True)
+        told = []
+
+        def tell(change):
+            who = change.member and change.member.card["name"]
+            told.append((change.change, who, sorted(each.id for each in change.members)))
+            assert change.room == "green"
+            raise RuntimeError("on purpose")
+
+        green = await ada.join("green", on_members=tell)
         await until(lambda: names(green) == ["ada"])
-        (member,) = green.members
-        assert member.connections == 1
+        (first,) = green.members
+        assert first.connections == 1
+        assert told[0][:2] == (None, None)  # the list, in which ada is or is not yet
+        assert told[1:] in ([], [("joined", "ada", [first.id])])
+        before = len(told)
         async with open_to(server, proxy, "/room?name=second") as second:
             there = await second.join("green", presence=True)
             await until(lambda: names(green) == names(there) == ["ada", "second"])
+            (other,) = {each.id for each in there.members} - {first.id}
         await until(lambda: names(green) == ["ada"])
+        assert told[before:] == [
+            ("joined", "second", sorted([first.id, other])), ("left", "second", [first.id]),
+        ]  # fmt: skip
+        assert "on_members of room 'green' has failed" in caplog.text
+
+        async def waits(change):
+            pass
+
+        for wrong in (waits, "print"):
+            with pytest.raises(TypeError, match="expected a plain function as on_members"):
+                await ada.join("green", on_members=wrong)
         proxy.cut()
         await until(lambda: ada.state == "away")
         await until(lambda: ada.state == "open")

@@ -201,7 +201,7 @@ def test_another_connection_gives_up_what_was_sent_and_joins_rooms_before_what_w
     peer.first(resumed=False, reason="unknown")
     welcome = life.opened(peer.out.pop(0))
     assert (welcome.event, welcome.reason) == ("renewed", "unknown")
-    assert welcome.given_up == ("sent", b"bytes", "lost")
+    assert welcome.unsure == ("sent", b"bytes", "lost")
     assert lost.how == "unknown"
     wishes = []
     peer.asked_for = wishes.append
@@ -223,7 +223,7 @@ def test_a_connection_that_cannot_be_come_back_to_is_a_new_one_and_numbers_nothi
     life.doubt(message_frame("c"))
     peer.first()
     welcome = life.opened(peer.out.pop(0))
-    assert (welcome.event, welcome.reason, welcome.given_up) == ("renewed", "off", ("c",))
+    assert (welcome.event, welcome.reason, welcome.unsure) == ("renewed", "off", ("c",))
 
 
 def test_the_queue_has_a_limit_of_messages_and_of_bytes_and_takes_one_in_any_case():
@@ -236,6 +236,33 @@ def test_the_queue_has_a_limit_of_messages_and_of_bytes_and_takes_one_in_any_cas
     life.queue(Outgoing("y"))
     with pytest.raises(QueueFull, match="2 messages wait"):
         life.queue(Outgoing("z"))
+
+
+def test_a_room_is_left_once_also_where_the_queue_is_full():
+    life = life_of(messages=1)
+    opened(life, Peer("c0"))
+    room = Joined("blue")
+    life.send(life.join(room))
+    room.take({"joined": "blue"})
+    life.lost()
+    life.queue(Outgoing("x"))
+    leave = life.leave(room)
+    assert leave is not None
+    life.queue(leave)
+    assert life.leave(room) is None
+
+
+def test_an_end_leaves_what_was_not_acknowledged_and_what_was_never_sent():
+    for delivered, unsure in ((False, ("sent",)), (True, ())):
+        life = life_of()
+        opened(life, Peer("c0"))
+        life.send(Outgoing(message_frame("sent")))
+        life.send(life.join(Joined("blue")))
+        life.lost()
+        life.queue(Outgoing(message_frame(b"waits")))
+        assert life.over(delivered=delivered) == (unsure, (b"waits",))
+        assert not life.is_open
+        assert life.over(delivered=delivered) == ((), ())
 
 
 def test_a_question_and_a_room_that_wait_can_be_taken_back():

@@ -138,7 +138,18 @@ def test_whoever_applies_a_list_and_the_changes_around_it_knows_the_truth(
         )
         states.append(dict(truth))
     listed_at = min(listed_at, len(steps))
-    room = Joined("blue", presence=True)
+    told: dict[str, int] = {}
+
+    def tell(member, change):
+        if member is None:
+            told.clear()
+            told.update((each.id, each.connections) for each in room.members.values())
+        elif change == "left":
+            told.pop(member.id, None)
+        else:
+            told[member.id] = member.connections
+
+    room = Joined("blue", presence=True, changed=tell)
     for change in changes[min(seen_from, listed_at) : listed_at]:
         room.take(change)  # those that were on their way before the list
     people = [{"id": id, "connections": count} for id, count in states[listed_at].items()]
@@ -150,6 +161,7 @@ def test_whoever_applies_a_list_and_the_changes_around_it_knows_the_truth(
     for change in changes[min(seen_from, listed_at) :]:
         room.take(change)
     assert {member.id: member.connections for member in room.members.values()} == truth
+    assert told == truth
 
 
 def test_what_is_no_member_is_left_out():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import Any
 
 from support.memory import until
@@ -127,6 +128,35 @@ async def test_cards_are_told_as_their_json_and_late_ones_as_a_change(
     (change,) = await ada.hears()
     assert told(change) == ("joined", "ada", 1)
     assert change["member"]["card"] == {"name": "ada", "tags": ["a"], "nan": None}
+
+
+async def test_since_is_when_somebody_has_joined_and_not_when_their_card_was_made(
+    manager: WebSocketManager,
+) -> None:
+    go = asyncio.Event()
+
+    async def card(handler: Any) -> Any:
+        if handler.current_user.username == "slow":
+            await go.wait()
+        return handler.current_user.username
+
+    route = served(manager, presence={"card": card})
+    ada, slow = WireClient(manager, route), WireClient(manager, route, "slow")
+    ada.say({"join": "blue", "presence": True})
+    await ada.hears(3)
+    await slow.asks({"join": "blue"})
+    joined = time.time()
+    quick = WireClient(manager, route, "quick")
+    await quick.asks({"join": "blue"})
+    (came,) = await ada.hears()
+    await until(lambda: time.time() > joined)
+    go.set()
+    (late,) = await ada.hears()
+    assert (came["member"]["id"], late["member"]["id"]) == ("quick", "slow")
+    assert late["member"]["since"] <= joined <= came["member"]["since"]
+    ada.say({"join": "blue", "presence": True})
+    _, members = await ada.hears(2)
+    assert [member["id"] for member in members["members"]] == ["ada", "slow", "quick"]
 
 
 async def test_a_person_who_lingers_is_in_the_list_without_a_connection(

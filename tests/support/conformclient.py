@@ -12,9 +12,10 @@ import json
 import os
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from jupyter_wshandler.client import connect, lifeline
+from jupyter_wshandler.client import MembersChange, connect, lifeline
 from jupyter_wshandler.client.states import Change
 from jupyter_wshandler.engine import clientline, comeback, lasting
 from jupyter_wshandler.engine.asking import ClientEnd
@@ -33,18 +34,21 @@ def said(value: Any) -> dict[str, Any]:
 
 
 class Told(ClientEnd):
-    """What comes of rooms, for which the client has no events."""
+    """What the server says of a room that was left, for which the client has no event."""
 
     def take(self, said: dict[str, Any]) -> None:
         super().take(said)
         if "left" in said:
             tell("left", room=said["left"])
-        if "member" in said:
-            tell("member", **said)
-        room = self.rooms.get(said.get("room", ""))
-        if "members" in said and room is not None and room.members is not None:
-            members = [{"id": one.id, "card": one.card} for one in room.members.values()]
-            tell("members", room=room.name, members=members)
+
+
+def members_changed(change: MembersChange) -> None:
+    members = [asdict(one) for one in change.members]
+    if change.member is None:
+        tell("members", room=change.room, members=members)
+    else:
+        member = asdict(change.member)
+        tell("member", room=change.room, change=change.change, member=member, members=members)
 
 
 class Driven:
@@ -124,7 +128,8 @@ class Driven:
     async def join(self, room: str, since: Any = None, presence: bool = False) -> None:
         known = (since["epoch"], since["offset"]) if since else None
         try:
-            joined = await self.bot.join(room, known, presence=presence)
+            told = members_changed if presence else None
+            joined = await self.bot.join(room, known, on_members=told)
         except RoomRefused as error:
             tell("refused", room=room, detail=str(error))
             return

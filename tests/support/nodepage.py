@@ -43,7 +43,7 @@ Object.assign(globalThis, await import('./wshandler.js'));
 globalThis.watched = (bot) => {
   bot.seen = [];
   bot.got = [];
-  for (const type of ['open', 'away', 'resumed', 'renewed', 'unsent', 'state']) {
+  for (const type of ['open', 'away', 'resumed', 'renewed', 'unsent', 'unsure', 'state']) {
     bot.addEventListener(type, ({detail}) => bot.seen.push(
       type === 'state' ? `is ${bot.state}` : detail ? [type, detail] : type));
   }

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import http.client
+import http.server
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.chatpage import STATIC
 from support.need import need
 
 from jupyter_wshandler.cli import main
 from jupyter_wshandler.testing import start_server
 from jupyter_wshandler.testing.conformance import bots
-from jupyter_wshandler.testing.conformance.relay import BINARY, TEXT, Reader, text_frame
+from jupyter_wshandler.testing.conformance.relay import BINARY, TEXT, Reader, Relay, text_frame
 from jupyter_wshandler.testing.conformance.run import OPTIONS, attempt, names
 from jupyter_wshandler.testing.conformance.trial import Ground, chosen
 
 CLIENT = [sys.executable, str(Path(__file__).parents[1] / "support" / "conformclient.py")]
-STRANGER = Path(__file__).parents[1] / "clients" / "stranger.mjs"
+CLIENTS = Path(__file__).parents[1] / "clients"
+STRANGER, HELPER = CLIENTS / "stranger.mjs", CLIENTS / "helper.mjs"
 RUN = [sys.executable, "-m", "jupyter_wshandler", "conformance"]
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
@@ -35,14 +41,26 @@ WRONG = {
 """Mistakes of a client, each with the scenario that finds it, and words of what it says."""
 
 
+@pytest.fixture
+def helper(tmp_path):
+    """Return the command of `wshandler.js` as a client, in a folder of modules."""
+    for module in STATIC.glob("*.js"):
+        shutil.copy(module, tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    return [*node(), str(HELPER), str(tmp_path / "wshandler.js")]
+
+
+def node():
+    return [need("node"), "--experimental-websocket", "--no-warnings"]
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("client", ["our own", "the stranger's"])
-def test_a_client_that_is_right_passes_each_scenario(client):
-    program = (
-        CLIENT
-        if client == "our own"
-        else [need("node"), "--experimental-websocket", "--no-warnings", str(STRANGER)]
-    )
+@pytest.mark.parametrize("client", ["jupyter_wshandler.client", "wshandler.js", "the stranger's"])
+def test_a_client_that_is_right_passes_each_scenario(client, request):
+    if client == "wshandler.js":
+        program = request.getfixturevalue("helper")
+    else:
+        program = CLIENT if client != "the stranger's" else [*node(), str(STRANGER)]
     command = [*RUN, "--seed", "1", "--patience", "4", "--", *program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=290)
     passed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("pass ")]
@@ -118,6 +136,35 @@ def test_the_list_names_each_scenario_with_a_sentence(capsys):
 @pytest.mark.parametrize("event", ["open", "message", "reply", "piece", "end", "closed", "member"])
 def test_the_page_describes_each_event(event):
     assert f'| `{{"event": "{event}"' in PAGE
+
+
+def test_the_relay_passes_on_what_a_client_asks_over_http_each_on_a_connection_of_its_own():
+    class Answers(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which keeps a connection, if nobody says otherwise
+
+        def do_GET(self):
+            self.send_error(426, "only WebSockets here")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as behind:
+        thread = threading.Thread(target=behind.serve_forever, name="behind the relay")
+        thread.start()
+        relay = Relay(behind.server_port, threading.Condition())
+        try:
+            for _ in range(2):
+                client = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=20)
+                client.request("GET", "/ask")
+                with client.getresponse() as answer:
+                    assert (answer.status, answer.headers["Connection"]) == (426, "close")
+                    assert b"only WebSockets here" in answer.read()
+                client.close()
+            assert relay.offers == []
+        finally:
+            relay.close()
+            behind.shutdown()
+            thread.join()
 
 
 def test_the_relay_reads_masks_fragments_and_what_stands_between_them():

@@ -7,7 +7,10 @@ import {BREAKS} from './resume.js';
 import {askForTicket, askWhetherThere, askWhyRefused} from './tickets.js';
 
 const BRIEF = 2;          // seconds in which one ends that was refused behind a proxy's back
+const PATIENCE = 20;      // seconds that a handshake may take; browsers wait for minutes
 const SILENCE = 0.2;      // seconds after a socket's error in which its close comes, if it does
+
+const BROWSER = globalThis.location !== undefined;  // a worker of one has a location, too
 
 export class Turn {
   socket = null;
@@ -16,6 +19,7 @@ export class Turn {
   speaks = false;  // whether that is in the envelopes of wsh.v1
   #over = false;
   #doubt = 0;
+  #late = 0;
   #on;
 
   // `on` has opened(first), where `first` is what the server's first frame says, or null without
@@ -27,12 +31,14 @@ export class Turn {
   end(code, reason) {
     this.#over = true;
     clearTimeout(this.#doubt);
+    clearTimeout(this.#late);
     this.socket?.close(code, reason);
   }
 
   #ended(found) {
     if (this.#over) return;
     this.#over = true;
+    clearTimeout(this.#late);
     this.#on.ended(found);
   }
 
@@ -58,15 +64,27 @@ export class Turn {
       return void this.#ended(forbidden(address, error));
     }
     socket.binaryType = 'arraybuffer';
+    // A network that is gone says nothing, and nobody would try another way meanwhile.
+    this.#late = setTimeout(() => {
+      this.#ended({cause: 'unreachable'});
+      socket.close();
+    }, PATIENCE * 1000);
     const still = (act) => (event) => { if (!this.#over) act(event); };
-    // A browser that does not let the page connect has thrown, or it says so and never closes.
+    // Who may not ask for a ticket learns nothing by asking for more.
+    const ask = ours && !found.cause ? askWhyRefused : askWhetherThere;
+    // A browser that does not let the page connect has thrown, or it says so and never closes. So does
+    // Node 20 with every socket that does not open, and forbids nothing.
     let silence = 0;
     socket.onerror = () => {
+      clearTimeout(this.#late);
       if (this.openedAt) return;
-      silence = setTimeout(() => this.#ended(forbidden(address)), SILENCE * 1000);
+      silence = setTimeout(async () => {
+        this.#ended(BROWSER ? forbidden(address) : await ask(bot.url));
+      }, SILENCE * 1000);
     };
     socket.onopen = still(() => {
       this.openedAt = performance.now();
+      clearTimeout(this.#late);
       // A proxy may have agreed to what the server behind it does not speak.
       if (plain || socket.protocol !== PROTOCOL) this.#settle(null);
       else this.#doubt = setTimeout(still(() => this.#settle(null)), CONFIRM * 1000);
@@ -82,6 +100,7 @@ export class Turn {
     socket.onclose = still(async ({code, reason}) => {
       clearTimeout(silence);
       clearTimeout(this.#doubt);
+      clearTimeout(this.#late);
       // A proxy may open what the server has refused, and end it at once without a word.
       const stood = performance.now() - this.openedAt;
       const doubtful = this.openedAt && BREAKS.includes(code) && stood < BRIEF * 1000
@@ -91,8 +110,6 @@ export class Turn {
       } else if (found.cause && found.cause !== 'forbidden') {
         this.#ended(found);
       } else {
-        // Who may not ask for a ticket learns nothing by asking for more.
-        const ask = ours && !found.cause ? askWhyRefused : askWhetherThere;
         this.#ended(await ask(bot.url));
       }
     });

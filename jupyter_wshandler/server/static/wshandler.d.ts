@@ -98,6 +98,8 @@ export interface BotEvents {
   state: Event;
   /** A message that send() has taken could not be sent. */
   unsent: CustomEvent<Raw>;
+  /** It has ended for good, and a message that was sent may not have arrived. */
+  unsure: CustomEvent<Raw>;
   /** The connection is lost, and is tried to be come back to. */
   away: Event;
   /** It has come back: nothing was lost. `answers` are those that the page before this one has begun. */
@@ -181,6 +183,7 @@ export interface Bot extends EventTarget {
   onmessage?: ((event: BotEvents['message']) => unknown) | null;
   onstate?: ((event: BotEvents['state']) => unknown) | null;
   onunsent?: ((event: BotEvents['unsent']) => unknown) | null;
+  onunsure?: ((event: BotEvents['unsure']) => unknown) | null;
   onaway?: ((event: BotEvents['away']) => unknown) | null;
   onresumed?: ((event: BotEvents['resumed']) => unknown) | null;
   onrenewed?: ((event: BotEvents['renewed']) => unknown) | null;

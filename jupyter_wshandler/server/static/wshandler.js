@@ -21,7 +21,7 @@ import {Turn} from './turn.js';
 export {AnswerFailed, MEANINGS};
 
 const OPTIONS = ['meanings', 'protocols', 'queue', 'queueBytes', 'reconnect', 'resume'];
-const EVENTS = ['open', 'message', 'state', 'unsent', 'away', 'resumed', 'renewed'];
+const EVENTS = ['open', 'message', 'state', 'unsent', 'unsure', 'away', 'resumed', 'renewed'];
 const FIRST_WAIT = 0.25;  // seconds before the second attempt, at most; doubles each time
 const LONGEST_WAIT = 30;  // seconds
 const SLOW = 2;           // seconds before a login is asked about again; doubles without an end
@@ -168,6 +168,7 @@ class Bot extends EventTarget {
   }
 
   close(code = 1000, reason = '') {
+    if (this.#isOpen) this.#life?.acknowledged(Infinity);  // what was sent leaves before the close
     this.#turn?.end(code, reason);
     this.#turn = null;
     this.#rest();
@@ -393,7 +394,9 @@ class Bot extends EventTarget {
     this.#questions.lose(this.words);
     if (state === 'waiting') return;
     this.#broken = '';
-    this.#unsure = [];
+    for (const data of this.#unsure.splice(0)) {
+      this.dispatchEvent(new CustomEvent('unsure', {detail: data}));
+    }
     for (const {data, asked, leave} of this.#held.take()) {
       if (asked) asked.end('lost', new AnswerFailed(this.words, 'lost'));
       else if (!leave) this.dispatchEvent(new CustomEvent('unsent', {detail: data}));

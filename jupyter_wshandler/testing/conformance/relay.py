@@ -208,6 +208,9 @@ class Relay:
     def _relay(self, near: socket.socket, far: socket.socket, link: int) -> None:
         client, server = Reader(near), Reader(far)
         head = client.head()
+        if not re.search(rb"(?im)^upgrade: *websocket\r$", head):
+            self._answer_plainly(near, far, head)
+            return
         offered = re.search(rb"(?im)^sec-websocket-protocol: *(.*?)\r$", head)
         names = offered[1].decode(errors="replace").split(",") if offered else []
         with self._changed:
@@ -218,10 +221,7 @@ class Relay:
         answer = server.head()
         near.sendall(self.on_answer(answer) if self.on_answer else answer)
         if b" 101 " not in answer.partition(b"\r\n")[0]:
-            with suppress(OSError):
-                far.settimeout(5)
-                while data := server.some():
-                    near.sendall(data)
+            _pour(server, near, far)
             return
         back = threading.Thread(
             target=self._pump, args=("client", client, far, link), name="conformance pump"
@@ -229,6 +229,15 @@ class Relay:
         back.start()
         self._pump("server", server, near, link)
         back.join()
+
+    def _answer_plainly(self, near: socket.socket, far: socket.socket, head: bytes) -> None:
+        """Pass on a request that opens no WebSocket: a client may ask why none opens.
+
+        It has the connection for itself, as what follows on it would not be heard.
+        """
+        head = re.sub(rb"(?im)^connection:.*\r\n", b"", head)
+        far.sendall(head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n")
+        _pour(Reader(far), near, far)
 
     def _pump(self, sender: End, reader: Reader, target: socket.socket, link: int) -> None:
         with suppress(OSError, EOFError):
@@ -249,6 +258,14 @@ class Relay:
             self.cut()
             raise EOFError
         target.sendall(frame.raw if raw is None else raw)
+
+
+def _pour(server: Reader, near: socket.socket, far: socket.socket) -> None:
+    """Pass on what a server still says, up to its end."""
+    with suppress(OSError):
+        far.settimeout(5)
+        while data := server.some():
+            near.sendall(data)
 
 
 class Reader:
