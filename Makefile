@@ -186,6 +186,11 @@ bench-kernels: $(VENV)/.installed-bench ## measure bots in a notebook's kernel
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks.kernels $(ARGS)
 
+.PHONY: profile
+profile: $(VENV)/.installed-bench ## say where a server's time goes (ARGS=--def, ARGS=--handshake: of what)
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
 .PHONY: clean
 clean: ## remove what these targets made
 	@rm -rf $(VENV) $(FLOOR_VENV) build dist benchmarks/build .hypothesis .mypy_cache \

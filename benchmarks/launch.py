@@ -20,7 +20,7 @@ from benchmarks.smallmessages import connected
 
 SERVERS = Path(__file__).with_name("servers")
 CHECKOUT = Path(__file__).resolve().parents[1]
-START = 20.0
+START = 60.0
 STOP = 8.0
 
 
@@ -43,6 +43,8 @@ class Server:
     command: Callable[[int], list[str]]
     rows: tuple[Row, ...]
     jupyter: bool = False
+    tree: Path = CHECKOUT
+    """The checkout whose package it serves."""
 
     @property
     def missing(self) -> list[str]:
@@ -140,7 +142,7 @@ class Running:
         home = self._folder.name
         kept = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")}
         return kept | {
-            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SERVERS)]),
+            "PYTHONPATH": os.pathsep.join([str(self.server.tree), str(SERVERS)]),
             "HOME": home,
             "JUPYTER_CONFIG_DIR": f"{home}/config",
             "JUPYTER_DATA_DIR": f"{home}/data",
