@@ -18,7 +18,7 @@ from benchmarks import launch, loadclient, machine, report
 from benchmarks.machine import BenchmarkError
 from benchmarks.scenarios import GROUPS, QUICK, Plan, Scenario, idle, median, scenarios
 
-HERE = Path(__file__).parent
+REPORTS = launch.CHECKOUT / "docs" / "benchmarks"
 PACKAGES = (
     *("tornado", "jupyter-server", "jupyter_wshandler", "websockets"),
     *("fastapi", "uvicorn", "uvloop", "aiohttp"),
@@ -166,7 +166,7 @@ def _heading(plan: Plan, options: argparse.Namespace) -> str:
         "servers): median ± half of the range. Echo and handshakes over "
         f'{plan.connections} connections ("in flight" is per connection), fan-out of 64 B with '
         f"{plan.window} in flight, memory over {plan.idle:,} idle connections. "
-        "How to read it: [README.md](README.md)."
+        "[How it is measured](../../benchmarks/README.md)."
     )
 
 
@@ -181,8 +181,8 @@ def _write(options: argparse.Namespace, text: str, results: report.Results) -> N
     whole = not options.quick and options.only == list(GROUPS)
     whole = whole and {server.key for server in launch.ALL} == set(options.servers)
     # a part of the measurements never replaces the published results
-    name = "results" if whole else "partial"
-    target = options.output or (HERE if whole else loadclient.BUILD) / f"{name}.md"
+    name = "README" if whole else "partial"
+    target = options.output or (REPORTS if whole else loadclient.BUILD) / f"{name}.md"
     target_raw = (
         options.output.with_suffix(".json") if options.output else loadclient.BUILD / f"{name}.json"
     )
