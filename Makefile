@@ -177,7 +177,7 @@ picture: $(VENV)/.installed-dev ## film the README's cells in a real JupyterLab,
 	@PYTHONPATH=tests $(BIN)/python -m support.picture $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-bench ## measure against other servers
+bench: $(VENV)/.installed-bench ## measure against other servers, and write docs/benchmarks/
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks $(ARGS)
 

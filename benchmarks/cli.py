@@ -248,9 +248,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--servers", type=_choice(known), default=known, help=f"of {','.join(known)}"
     )
     parser.add_argument("--rounds", type=_at_least(int, 1), help="interleaved rounds (default 3)")
-    parser.add_argument(
-        "--seconds", type=_at_least(float, 0.1), help="per measurement (default 1.2)"
-    )
+    parser.add_argument("--seconds", type=_at_least(float, 0.1), help="per measurement (default 1)")
     parser.add_argument(
         "--minutes",
         type=_at_least(float, 0.1),

@@ -115,7 +115,7 @@ ALL = (
         "fastapi",
         ("fastapi", "uvicorn", "uvloop", "httptools"),
         _script("fastapi_echo.py"),
-        (Row("fastapi", "FastAPI on uvicorn", only=_FEW, deflated="/echo"),),
+        (Row("fastapi", "FastAPI on uvicorn", only=_FEW),),
     ),
     Server(
         "aiohttp",

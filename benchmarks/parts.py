@@ -70,7 +70,12 @@ PARTS = (
         ("--slices", "1", "--seconds", "0.3", "--idle", "100"),
     ),
     Part("storm", "A storm after a restart"),
-    Part("kernels", "Bots in a kernel", ("--rounds", "1", "--minutes", "5"), page="kernels.md"),
+    Part(
+        "kernels",
+        "Bots in a kernel",
+        ("--rounds", "1", "--seconds", "1.2", "--minutes", "5"),
+        page="kernels.md",
+    ),
 )
 
 
@@ -166,6 +171,15 @@ def _end(process: subprocess.Popen[str]) -> None:
             continue
 
 
+_KERNELS = {
+    "naive": "naive bridge",
+    "kernel": "bot in a kernel, async def",
+    "kernel-def": "bot in a kernel, def (threads)",
+}
+"""Rows of `benchmarks.kernels` and their names. A bot that is in no kernel is not drawn: its bar
+would be so long that the others could not be told apart."""
+
+
 def _of_kernels(path: Path) -> list[Figure]:
     """Return the figures in the numbers that `benchmarks.kernels` leaves beside its report."""
     if not path.exists():
@@ -173,14 +187,21 @@ def _of_kernels(path: Path) -> list[Figure]:
     measured = json.loads(path.read_text(encoding="utf-8"))
     found = []
     for key, title, unit, scenario, name, scale in (
-        ("kernels-rate", "64 B, 16 in flight on 4", "messages/s", "text-64", "rate", 1.0),
-        ("kernels-trip", "64 B, round trip: p50", "ms", "trip", "p50_us", 1e-3),
+        (
+            "kernels-rate",
+            "bots in kernels: 64 B, 16 in flight on 4",
+            "messages/s",
+            "text-64",
+            "rate",
+            1.0,
+        ),
+        ("kernels-trip", "bots in kernels: 64 B, round trip, p50", "ms", "trip", "p50_us", 1e-3),
     ):
         bars: dict[str, list[float | None]] = {}
         for numbers in measured:
             if numbers["scenario"] == scenario and name in numbers:
                 bars.setdefault(numbers["row"], []).append(numbers[name] * scale)
-        shown = {row: Bar(row, values) for row, values in bars.items()}
+        shown = {row: Bar(name, bars[row]) for row, name in _KERNELS.items() if row in bars}
         if shown:
             found.append(Figure(key, title, unit, shown))
     return found

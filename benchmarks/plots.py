@@ -15,7 +15,7 @@ WIDTH, MARGIN, HEAD, ROW, BAR = 400, 14, 58, 38, 12
 ROOM = 128
 """What is left free to the right of the longest bar, for its number."""
 
-OURS = ("wshandler", "before", "room", "kept", "kernel", "guest")
+OURS = ("wshandler", "before", "sent", "room", "kept", "kernel", "guest")
 """What the keys of our own bars begin with."""
 
 STYLE = """\
@@ -79,11 +79,10 @@ def _subtitle(figure: Figure) -> str:
     if not figure.of:
         better = "more" if figure.unit.endswith("/s") else "less"
         return f"{_unit(figure.unit) or 'a ratio'}; {better} is better"
-    what = "memory" if figure.unit == "KiB" else "server CPU"
-    reference = figure.bars[figure.of].name
+    what = "" if figure.unit == "KiB" else " of CPU"
     values = figure.values(figure.of)
-    absolute = f" ({short(spread(values)[0])} {_unit(figure.unit)})" if values else ""
-    return f"{what}, {reference}{absolute} = 1; less is better"
+    absolute = f" ({short(spread(values)[0])} {_unit(figure.unit)}{what})" if values else ""
+    return f"less is better; {figure.bars[figure.of].name} = 1{absolute}"
 
 
 def _unit(unit: str) -> str:

@@ -176,6 +176,7 @@ def drawing(text):
 
 def test_a_drawing_shows_each_bar_as_long_as_its_ratio_with_its_number(bench):
     root, texts, widths = drawing(bench.plots.draw(echo(bench)))
+    assert ("small", "less is better; the tornado = 1 (80.0 µs of CPU)") in texts
     tornado, picows, ours, threads = widths
     assert picows / tornado == pytest.approx(0.1, abs=0.01)
     assert ours / tornado == pytest.approx(0.15, abs=0.01)
@@ -332,6 +333,7 @@ print("a long report")
     rate, trip = outcome.figures
     assert (rate.key, rate.values("kernel")) == ("kernels-rate", [1e4, 3e4])
     assert (trip.key, trip.values("kernel")) == ("kernels-trip", [1.5])
+    assert trip.bars["kernel"].name == "bot in a kernel, async def"
     text = bench.parts.section(outcome)
     assert "[kernels.md](kernels.md)" in text
     assert "a long report" not in text
