@@ -50,6 +50,7 @@ GOALS = (
     Goal("idle memory", "idle", ASYNC, 0.32),
     Goal("TLS: echo 64 B, 1 in flight", "tls-64-1", ASYNC, 0.6),
     Goal("TLS: echo 64 B, 16 in flight", "tls-64-16", ASYNC, 0.12),
+    Goal("`def`, beside ten blocked callbacks: p99", "blocked", DEF, 10.0, of=""),
     Goal("fairness: p99 of p50", "fairness", ASYNC, 10.0, of=""),
     Goal("three small, echoed", "small-echoed", ASYNC, 12.0, of=""),
     Goal("three small, pushed", "small-pushed", ASYNC, 12.0, of=""),

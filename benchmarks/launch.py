@@ -29,7 +29,8 @@ STOP = 8.0
 class Row:
     """One line of the tables: an endpoint of a server, and the groups it takes part in.
 
-    `deflated` is the path of an echo that agrees to compression, empty where there is none.
+    `deflated` is the path of an echo that agrees to compression, `blocked` that of callbacks which
+    block for as long as they are told; empty where there is none.
     """
 
     key: str
@@ -37,11 +38,14 @@ class Row:
     path: str = "/echo"
     only: frozenset[str] | None = None
     deflated: str = ""
+    blocked: str = ""
 
     def takes(self, group: str) -> bool:
         """Whether it takes part in a group of scenarios."""
         if group == "compression":
             return bool(self.deflated)
+        if group == "blocked":
+            return bool(self.blocked)
         return self.only is None or group in self.only
 
 
@@ -140,9 +144,20 @@ ALL = (
         ("jupyter_server", "msgspec", "yaml"),
         _jupyter("jupyter_wshandler", f"--WSHandlerApp.config_file={_CONFIG}"),
         (
-            Row("wshandler", "**jupyter_wshandler**, `async def`", deflated="/echo_deflate"),
+            Row(
+                "wshandler",
+                "**jupyter_wshandler**, `async def`",
+                deflated="/echo_deflate",
+                blocked="/blocked",
+            ),
             Row("wshandler-loop", "**jupyter_wshandler**, `def`, `run: loop`", "/echo_loop", _ECHO),
-            Row("wshandler-def", "**jupyter_wshandler**, `def` (threads)", "/echo_def", _THREADS),
+            Row(
+                "wshandler-def",
+                "**jupyter_wshandler**, `def` (threads)",
+                "/echo_def",
+                _THREADS,
+                blocked="/blocked",
+            ),
         ),
         jupyter=True,
     ),

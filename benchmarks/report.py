@@ -17,7 +17,8 @@ SATURATED = 0.9
 """Share of one core above which the load client, not the server, may set the pace."""
 
 NOTHING = "not measured"
-_NO_LOAD = frozenset({"small", "fairness", "idle", "idle-deflate"})
+_LATENCY = frozenset({"small", "fairness", "blocked"})
+_NO_LOAD = _LATENCY | {"idle", "idle-deflate"}
 MARK = "†"
 
 Numbers = dict[str, Any]
@@ -66,6 +67,10 @@ def rate(numbers: Numbers) -> float:
     return float(numbers["rate"])
 
 
+def tail(numbers: Numbers) -> float:
+    return float(numbers["p99_us"]) / 1e3
+
+
 def fairness(numbers: Numbers) -> float:
     return float(numbers["p99_us"] / numbers["p50_us"])
 
@@ -80,6 +85,9 @@ def figures(results: Results) -> list[Figure]:
     for scenario in results.scenarios:
         if scenario.key == "fairness":
             found.append(_figure(results, scenario, "fairness: p99 of p50", fairness))
+        elif scenario.key == "blocked":
+            title = f"echo {scenario.title}: p99"
+            found.append(_figure(results, scenario, title, tail, unit="ms"))
         elif scenario.key == "small":
             for name in ("echoed", "pushed"):
                 value = partial(_milliseconds, name)
@@ -123,7 +131,7 @@ def tables(results: Results) -> str:
     keys = {scenario.key for scenario in results.scenarios}
     loads = [s for s in results.scenarios if s.key not in _NO_LOAD]
     parts = []
-    costs = [s for s in results.scenarios if s.group not in ("small", "fairness")]
+    costs = [s for s in results.scenarios if s.group not in _LATENCY]
     if costs:
         parts += [
             "## Server CPU per message, and memory per idle connection",
@@ -136,7 +144,7 @@ def tables(results: Results) -> str:
             "Relative to raw Tornado in the same round; higher is better.",
             _table(results, loads, lambda row, s: _ratio(results, row, s, rate)),
         ]
-    if keys & {"fairness", "connect", "small"}:
+    if keys & {"connect", *_LATENCY}:
         parts += ["## Latency", _latency(results)]
     if costs:
         parts += [
@@ -205,7 +213,8 @@ def _latency(results: Results) -> str:
         ("fairness p99 / p50", "fairness", fairness, "{:.1f}"),
         ("least served", "fairness", lambda n: n["least_served"], "{:.0%}"),
         ("handshake p50", "connect", lambda n: n["p50_us"] / 1e3, "{:.1f} ms"),
-        ("handshake p99", "connect", lambda n: n["p99_us"] / 1e3, "{:.1f} ms"),
+        ("handshake p99", "connect", tail, "{:.1f} ms"),
+        ("beside 10 blocked, p99", "blocked", tail, "{:.1f} ms"),
         ("three small, echoed", "small", lambda n: n["echoed"] * 1e3, "{:.1f} ms"),
         ("three small, pushed", "small", lambda n: n["pushed"] * 1e3, "{:.1f} ms"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ from benchmarks.launch import Row
 from benchmarks.loadclient import Target
 from benchmarks.machine import BenchmarkError
 
-GROUPS = ("echo", "fairness", "fanout", "connect", "idle", "small", "active", "compression")
+GROUPS = (
+    *("echo", "fairness", "fanout", "connect", "idle", "small", "active", "compression"),
+    "blocked",
+)
+BLOCKED = 10
+"""Callbacks that block while another route is measured."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,14 @@ def scenarios(plan: Plan, groups: set[str]) -> list[Scenario]:
 
         return Scenario(key, "active", f"echo 64 B, {count:,} active", measure)
 
+    def blocked(target: Target, row: Row) -> dict[str, Any]:
+        load = {"conns": 8, "duration": plan.duration, "warmup": plan.warmup}
+        with contextlib.ExitStack() as clients:
+            for _ in range(BLOCKED):
+                client = clients.enter_context(smallmessages.connected(target, row.blocked))
+                client.send(f"{plan.duration + plan.warmup + 1:g}")
+            return loadclient.run(target, "echo", path=row.path, **load)
+
     few = plan.few
     everything = [
         idle(plan),
@@ -167,6 +181,7 @@ def scenarios(plan: Plan, groups: set[str]) -> list[Scenario]:
         ),
         fan_out(plan.fan_outs[0], "fanout-few", few),
         fan_out(plan.fan_outs[1], "fanout-many", 1),
+        Scenario("blocked", "blocked", f"beside {BLOCKED} blocked callbacks", blocked),
         active(plan.active[0], "active-few", plan.duration),
         active(plan.active[1], "active-many", plan.duration * 1.5),
     ]

@@ -40,9 +40,8 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
-        **options,
+        **{"timeout": 60, **options},
     )
 
 
@@ -211,6 +210,24 @@ def test_a_cell_is_marked_where_the_load_client_was_the_bottleneck(report):
     assert "| ours | 0.10† |" in text
     assert "| raw Tornado | 1.00 |" in text
     assert "95% of one core" in text
+
+
+@pytest.mark.timeout(120)
+def test_how_long_others_wait_beside_blocked_callbacks_is_a_goal_and_a_column(tmp_path):
+    done = run(
+        *("--quick", "--servers", "wshandler", "--only", "blocked", "--output", str(tmp_path)),
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        r"beside ten blocked callbacks: p99 \| at most 10 ms \| [\d.]+ ms", done.stdout
+    )
+    [head, _, *rows] = [line for line in done.stdout.splitlines() if line.startswith("|")][3:]
+    assert head == "|  | beside 10 blocked, p99 |"
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| **jupyter_wshandler**, `async def`",
+        "| **jupyter_wshandler**, `def` (threads)",
+    ]
 
 
 @pytest.mark.parametrize("name", ["floor", "picows"])

@@ -72,6 +72,39 @@ def test_a_program_that_is_not_python_cannot_be_profiled_and_that_is_said(monkey
         profiling.under_sampler(server, tmp_path / "notes")
 
 
+WORKER = """\
+import os, pathlib, signal, sys, threading, time
+notes = pathlib.Path(sys.argv[1])
+
+def work():
+    until = time.monotonic() + 60
+    while "in work" not in notes.read_text() and time.monotonic() < until:
+        sum(range(10_000))
+
+def resting():
+    thread.join()
+
+thread = threading.Thread(target=work)
+os.kill(os.getpid(), signal.SIGRTMIN + 3)
+thread.start()
+resting()
+os.kill(os.getpid(), signal.SIGRTMIN + 4)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="real-time signals")
+def test_the_thread_that_works_is_noted_and_not_the_one_that_waits_for_it(stacks, tmp_path):
+    script, notes = tmp_path / "script.py", tmp_path / "notes"
+    script.write_text(WORKER)
+    sampler = CHECKOUT / "benchmarks" / "servers" / "sampled.py"
+    subprocess.run([sys.executable, sampler, notes, script, notes], check=True, timeout=90)
+    samples = stacks.read(notes.read_text())
+    names = [[frame.name for frame in stack] for stack in samples]
+    assert any("work" in stack for stack in names)
+    assert not any("resting" in stack and "work" in stack for stack in names)
+    assert stacks.on_main_thread(samples) < 1
+
+
 NOTES = f"""\
 Stack (most recent call first):
   File "{TORNADO}", line {line_of("self.write_message(message)")} in on_message

@@ -105,6 +105,7 @@ def test_a_file_that_holds_no_figures_is_refused_by_its_name(bench, tmp_path, te
         ("storm-p99", "wshandler", "jupyter-all", 1.2),
         ("idle-deflate", "wshandler", "tornado", 0.20),
         ("idle", "wshandler", "tornado", 0.32),
+        ("blocked", "wshandler-def", "", 10.0),
         ("tls-64-1", "wshandler", "tornado", 0.6),
         ("tls-64-16", "wshandler", "tornado", 0.12),
         ("kernels-rate", "kernel", "", 20_000),
