@@ -177,7 +177,7 @@ picture: $(VENV)/.installed-dev ## film the README's cells in a real JupyterLab,
 	@PYTHONPATH=tests $(BIN)/python -m support.picture $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-bench ## measure against other servers
+bench: $(VENV)/.installed-bench ## measure against other servers, and write docs/benchmarks/
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -185,6 +185,11 @@ bench: $(VENV)/.installed-bench ## measure against other servers
 bench-kernels: $(VENV)/.installed-bench ## measure bots in a notebook's kernel
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks.kernels $(ARGS)
+
+.PHONY: profile
+profile: $(VENV)/.installed-bench ## say where a server's time goes (ARGS=--def, ARGS=--handshake: of what)
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
 
 .PHONY: clean
 clean: ## remove what these targets made

@@ -11,10 +11,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks import launch, loadclient, machine
+from benchmarks import figures, launch, loadclient, machine
+from benchmarks.figures import Bar, Figure
 from benchmarks.loadclient import Target
 from benchmarks.machine import BenchmarkError
 
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 2
     print(report(costs))
+    if options.json:
+        figures.write(options.json, [drawn(costs)])
     return int(options.check and any(ratio > GOAL for ratio in ratios(costs).values()))
 
 
@@ -155,11 +159,31 @@ def report(costs: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+KEYS = {
+    "token": "token",
+    "guest, by token": "guest-token",
+    "token, with its session's cookie": "token-cookie",
+    "guest, by cookie": "guest-cookie",
+}
+"""What goals call the rows."""
+
+
+def drawn(costs: dict[str, list[float]]) -> Figure:
+    """Return what was measured as a figure.
+
+    Args:
+        costs: From `measure`.
+    """
+    bars = {KEYS[row]: Bar(row, values) for row, values in costs.items()}
+    return Figure("guests", "handshake of a guest", figures.MICROSECONDS, bars, of="token")
+
+
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guests", description=__doc__)
     parser.add_argument("--slices", type=int, default=8, help="how often each row is measured")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each time")
     parser.add_argument("--check", action="store_true", help="exit 1 where the goal is missed")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args(argv)
 
 

@@ -27,7 +27,7 @@ from benchmarks.machine import BenchmarkError
 from benchmarks.notebook import Notebook
 from benchmarks.scenarios import median
 
-HERE = Path(__file__).parent
+REPORTS = launch.CHECKOUT / "docs" / "benchmarks"
 PACKAGES = (
     *("jupyter_wshandler", "jupyter-server", "ipykernel", "jupyter_client", "pyzmq", "tornado"),
 )
@@ -226,7 +226,8 @@ def _heading(plan: Plan, quick: bool) -> str:
         f"{plan.rounds} round{'s' if plan.rounds > 1 else ''} of {plan.duration:g} s a measurement "
         f"(in {plan.slices} slices, each in turn with the other rows): median ± half of the range. "
         "Server, kernel and clients share the cores, nothing is pinned, and a notebook is attached "
-        "to the kernel throughout. How to read it: [README.md](README.md#bots-in-a-kernel)."
+        "to the kernel throughout. "
+        "[How it is measured](../../benchmarks/README.md#bots-in-a-kernel)."
     )
 
 
@@ -241,7 +242,7 @@ def _write(options: argparse.Namespace, text: str, results: Results) -> None:
     short = options.quick or options.rounds or options.seconds or options.minutes
     whole = not (short or results.failures)
     name = "kernels" if whole else "kernels-partial"
-    target = options.output or (HERE if whole else loadclient.BUILD) / f"{name}.md"
+    target = options.output or (REPORTS if whole else loadclient.BUILD) / f"{name}.md"
     target_raw = (options.output or loadclient.BUILD / name).with_suffix(".json")
     target.write_text(text, encoding="utf-8")
     target_raw.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")

@@ -10,28 +10,43 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks import compiled
 from benchmarks.loadclient import Target
 from benchmarks.machine import BenchmarkError
 from benchmarks.smallmessages import connected
 
 SERVERS = Path(__file__).with_name("servers")
 CHECKOUT = Path(__file__).resolve().parents[1]
-START = 20.0
+START = 60.0
 STOP = 8.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the tables: an endpoint of a server, and the scenarios it takes part in."""
+    """One line of the tables: an endpoint of a server, and the groups it takes part in.
+
+    `deflated` is the path of an echo that agrees to compression, `blocked` that of callbacks which
+    block for as long as they are told; empty where there is none.
+    """
 
     key: str
     title: str
     path: str = "/echo"
     only: frozenset[str] | None = None
+    deflated: str = ""
+    blocked: str = ""
+
+    def takes(self, group: str) -> bool:
+        """Whether it takes part in a group of scenarios."""
+        if group == "compression":
+            return bool(self.deflated)
+        if group == "blocked":
+            return bool(self.blocked)
+        return self.only is None or group in self.only
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ class Server:
     rows: tuple[Row, ...]
     jupyter: bool = False
     others: tuple[str, ...] = ("/sub", "/pub")
+    tree: Path = CHECKOUT
+    """The checkout whose package it serves."""
 
     @property
     def missing(self) -> list[str]:
@@ -53,6 +70,10 @@ class Server:
 
 def _script(name: str) -> Callable[[int], list[str]]:
     return lambda port: [sys.executable, str(SERVERS / name), str(port)]
+
+
+def _compiled(name: str) -> Callable[[int], list[str]]:
+    return lambda port: [str(compiled.build(SERVERS / name)), str(port)]
 
 
 def _jupyter(extension: str, *options: str) -> Callable[[int], list[str]]:
@@ -70,41 +91,96 @@ def _jupyter(extension: str, *options: str) -> Callable[[int], list[str]]:
 
 _CONFIG = SERVERS / "wshandler" / "bench.yaml"
 _ECHO = frozenset({"echo"})
+_THREADS = _ECHO | {"active"}
+_FLOOR = frozenset({"echo", "active", "fairness", "fanout", "connect", "idle"})
+_FEW = _FLOOR - {"active"} | {"small"}
+"""All but the many active connections: a few servers are enough to compare there."""
 
 ALL = (
-    Server("tornado", ("tornado",), _script("tornado_echo.py"), (Row("tornado", "raw Tornado"),)),
+    Server(
+        "tornado",
+        ("tornado",),
+        _script("tornado_echo.py"),
+        (Row("tornado", "raw Tornado", deflated="/echo_deflate"),),
+    ),
     Server(
         "jupyter",
         ("jupyter_server",),
         _jupyter("jupyter_plain"),
-        (Row("jupyter", "plain Jupyter handler"),),
+        (Row("jupyter", "plain Jupyter handler", only=_FEW),),
         jupyter=True,
     ),
     Server(
         "websockets",
         ("websockets",),
         _script("websockets_echo.py"),
-        (Row("websockets", "websockets"),),
+        (Row("websockets", "websockets", only=_FEW, deflated="/echo"),),
     ),
     Server(
         "fastapi",
         ("fastapi", "uvicorn", "uvloop", "httptools"),
         _script("fastapi_echo.py"),
-        (Row("fastapi", "FastAPI on uvicorn"),),
+        (Row("fastapi", "FastAPI on uvicorn", only=_FEW),),
     ),
-    Server("aiohttp", ("aiohttp",), _script("aiohttp_echo.py"), (Row("aiohttp", "aiohttp"),)),
+    Server(
+        "aiohttp",
+        ("aiohttp",),
+        _script("aiohttp_echo.py"),
+        (Row("aiohttp", "aiohttp", deflated="/echo"),),
+    ),
+    Server(
+        "picows",
+        ("picows",),
+        _script("picows_echo.py"),
+        (Row("picows", "picows (compiled)"),),
+    ),
+    Server(
+        "floor",
+        (),
+        _compiled("floor.c"),
+        (Row("floor", "C, one thread", only=_FLOOR),),
+    ),
     Server(
         "wshandler",
         ("jupyter_server", "msgspec", "yaml"),
         _jupyter("jupyter_wshandler", f"--WSHandlerApp.config_file={_CONFIG}"),
         (
-            Row("wshandler", "**jupyter_wshandler**, `async def`"),
+            Row(
+                "wshandler",
+                "**jupyter_wshandler**, `async def`",
+                deflated="/echo_deflate",
+                blocked="/blocked",
+            ),
             Row("wshandler-loop", "**jupyter_wshandler**, `def`, `run: loop`", "/echo_loop", _ECHO),
-            Row("wshandler-def", "**jupyter_wshandler**, `def` (threads)", "/echo_def", _ECHO),
+            Row(
+                "wshandler-def",
+                "**jupyter_wshandler**, `def` (threads)",
+                "/echo_def",
+                _THREADS,
+                blocked="/blocked",
+            ),
         ),
         jupyter=True,
     ),
 )
+
+
+def before(tree: Path) -> Server:
+    """Return our server with the package of another checkout, to be measured beside this one.
+
+    Args:
+        tree: Where it is.
+    """
+    ours = next(server for server in ALL if server.key == "wshandler")
+    rows = tuple(
+        replace(
+            row,
+            key=row.key.replace("wshandler", "before"),
+            title=row.title.replace("**jupyter_wshandler**", "before"),
+        )
+        for row in ours.rows
+    )
+    return replace(ours, key="before", rows=rows, tree=tree.resolve())
 
 
 class Running:
@@ -141,7 +217,7 @@ class Running:
         home = self._folder.name
         kept = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")}
         return kept | {
-            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SERVERS)]),
+            "PYTHONPATH": os.pathsep.join([str(self.server.tree), str(SERVERS)]),
             "HOME": home,
             "JUPYTER_CONFIG_DIR": f"{home}/config",
             "JUPYTER_DATA_DIR": f"{home}/data",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import compiled
+from benchmarks.compiled import BUILD as BUILD
 from benchmarks.machine import BenchmarkError
 
 SOURCE = Path(__file__).with_name("wsload.c")
-BUILD = Path(__file__).with_name("build")
 
 
 @dataclass(frozen=True)
@@ -29,25 +27,11 @@ class Target:
 def build() -> Path:
     """Compile the load client if its source is newer; return the program's path.
 
-    zlib is needed only to offer compression, so a machine without its headers builds without.
+    zlib is needed only to offer compression, and OpenSSL to speak TLS: a machine without their
+    headers builds without.
     """
-    program = BUILD / "wsload"
-    if program.exists() and program.stat().st_mtime >= SOURCE.stat().st_mtime:
-        return program
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        raise BenchmarkError("no C compiler: install one (Debian: apt install gcc libc6-dev)")
-    BUILD.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-        # built aside and moved, so that two runs at once never start half a program
-        fresh = Path(folder) / "wsload"
-        base = [*compiler.split(), "-O2", "-o", str(fresh), str(SOURCE)]
-        for extra in (["-DWSLOAD_ZLIB", "-lz"], []):
-            done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=120)
-            if done.returncode == 0:
-                fresh.replace(program)
-                return program
-    raise BenchmarkError(f"{SOURCE.name} does not compile:\n{done.stderr.strip()}")
+    zlib, tls = ["-DWSLOAD_ZLIB", "-lz"], ["-DWSLOAD_TLS", "-lssl", "-lcrypto"]
+    return compiled.build(SOURCE, [*zlib, *tls], zlib, tls, [])
 
 
 def run(target: Target, scenario: str, **options: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import resource
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-CONNECTIONS = 4096
-"""File descriptors that the largest scenario may need, with room to spare."""
+CONNECTIONS = 6000
+"""File descriptors that the largest scenario needs in one process, with room to spare."""
 
 
 class BenchmarkError(Exception):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from benchmarks.figures import MICROSECONDS, Bar, Figure, short
 from benchmarks.launch import Row
 from benchmarks.scenarios import Scenario
 
@@ -15,6 +17,8 @@ SATURATED = 0.9
 """Share of one core above which the load client, not the server, may set the pace."""
 
 NOTHING = "not measured"
+_LATENCY = frozenset({"small", "fairness", "blocked"})
+_NO_LOAD = _LATENCY | {"idle", "idle-deflate"}
 MARK = "†"
 
 Numbers = dict[str, Any]
@@ -23,11 +27,15 @@ Value = Callable[[Numbers], float]
 
 @dataclass
 class Results:
-    """Hold what was measured: per round, row and scenario; and what failed, in words."""
+    """Hold what was measured: per round, row and scenario; and what failed, in words.
+
+    `slices` has every single measurement, and `rounds` the medians of those of a round.
+    """
 
     rows: list[Row]
     scenarios: list[Scenario]
     rounds: list[dict[tuple[str, str], Numbers]] = field(default_factory=list)
+    slices: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -59,52 +67,71 @@ def rate(numbers: Numbers) -> float:
     return float(numbers["rate"])
 
 
+def tail(numbers: Numbers) -> float:
+    return float(numbers["p99_us"]) / 1e3
+
+
 def fairness(numbers: Numbers) -> float:
     return float(numbers["p99_us"] / numbers["p50_us"])
 
 
-@dataclass(frozen=True)
-class Goal:
-    """A limit that the project sets itself."""
+def figures(results: Results) -> list[Figure]:
+    """Return what was measured as figures, by the round.
 
-    title: str
-    scenario: str
-    limit: float
-    value: Value
-    relative: bool = True
-    unit: str = ""
-
-
-GOALS = (
-    Goal("echo 64 B, 1 in flight: CPU", "echo-64-1", 0.35, cpu),
-    Goal("echo 64 B, 16 in flight: CPU", "echo-64-16", 0.20, cpu),
-    Goal("echo 4 KiB, 1 in flight: CPU", "echo-4096-1", 0.45, cpu),
-    Goal("echo 4 KiB, 16 in flight: CPU", "echo-4096-16", 0.45, cpu),
-    Goal("idle memory per connection", "idle", 1.0, cpu),
-    Goal("fairness, p99 / p50", "fairness", 10.0, fairness, relative=False),
-    Goal("three small, echoed", "small", 12.0, lambda n: n["echoed"] * 1e3, False, " ms"),
-    Goal("three small, pushed", "small", 12.0, lambda n: n["pushed"] * 1e3, False, " ms"),
-)
-
-
-def goals(results: Results) -> list[tuple[Goal, float, bool]]:
-    """Return each goal that was measured with the median and whether it was met."""
+    Args:
+        results: What was measured.
+    """
     found = []
-    for goal in GOALS:
-        read = results.ratios if goal.relative else results.values
-        values = read("wshandler", goal.scenario, goal.value)
-        if values:
-            median = statistics.median(values)
-            found.append((goal, median, median <= goal.limit))
-    return found
+    for scenario in results.scenarios:
+        if scenario.key == "fairness":
+            found.append(_figure(results, scenario, "fairness: p99 of p50", fairness))
+        elif scenario.key == "blocked":
+            title = f"echo {scenario.title}: p99"
+            found.append(_figure(results, scenario, title, tail, unit="ms"))
+        elif scenario.key == "small":
+            for name in ("echoed", "pushed"):
+                value = partial(_milliseconds, name)
+                title = f"three small, {name}"
+                found.append(_figure(results, scenario, title, value, f"small-{name}", "ms"))
+        else:
+            unit = "KiB" if scenario.key.startswith("idle") else MICROSECONDS
+            title = scenario.title
+            found.append(_figure(results, scenario, title, cpu, scenario.key, unit, of=REFERENCE))
+    return [figure for figure in found if figure.bars]
 
 
-def render(results: Results) -> str:
-    """Return the report as Markdown, without its heading."""
+def _milliseconds(name: str, numbers: Numbers) -> float:
+    return float(numbers[name]) * 1e3
+
+
+def _figure(
+    results: Results,
+    scenario: Scenario,
+    title: str,
+    value: Value,
+    key: str = "",
+    unit: str = "",
+    of: str = "",
+) -> Figure:
+    bars = {}
+    for row in results.rows:
+        found = [numbers.get((row.key, scenario.key)) for numbers in results.rounds]
+        values = [None if numbers is None else value(numbers) for numbers in found]
+        if any(number is not None for number in values):
+            bars[row.key] = Bar(row.title.replace("*", "").replace("`", ""), values)
+    return Figure(key or scenario.key, title, unit, bars, of if of in bars else "")
+
+
+def tables(results: Results) -> str:
+    """Return the tables of the servers as Markdown.
+
+    Args:
+        results: What was measured.
+    """
     keys = {scenario.key for scenario in results.scenarios}
-    loads = [s for s in results.scenarios if s.group in ("echo", "fanout", "connect")]
+    loads = [s for s in results.scenarios if s.key not in _NO_LOAD]
     parts = []
-    costs = [s for s in results.scenarios if s.group not in ("small", "fairness")]
+    costs = [s for s in results.scenarios if s.group not in _LATENCY]
     if costs:
         parts += [
             "## Server CPU per message, and memory per idle connection",
@@ -117,7 +144,7 @@ def render(results: Results) -> str:
             "Relative to raw Tornado in the same round; higher is better.",
             _table(results, loads, lambda row, s: _ratio(results, row, s, rate)),
         ]
-    if keys & {"fairness", "connect", "small"}:
+    if keys & {"connect", *_LATENCY}:
         parts += ["## Latency", _latency(results)]
     if costs:
         parts += [
@@ -126,9 +153,17 @@ def render(results: Results) -> str:
             "per second, or memory per idle connection.",
             _table(results, costs, lambda row, s: _absolute(results, row, s)),
         ]
-    if met := goals(results):
-        parts += ["## Goals", _goals(met)]
     parts += ["## The load client", _client(results, loads)] if loads else []
+    return "\n\n".join(parts)
+
+
+def ending(results: Results) -> str:
+    """Return what failed, and what else is to be known.
+
+    Args:
+        results: What was measured.
+    """
+    parts = []
     for title, lines in (("Failed", results.failures), ("Notes", results.notes)):
         if lines:
             parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
@@ -155,10 +190,10 @@ def _ratio(results: Results, row: Row, scenario: Scenario, value: Value) -> str:
     ratios = results.ratios(row.key, scenario.key, value)
     if not ratios:
         return NOTHING
-    text = _short(statistics.median(ratios))
+    text = short(statistics.median(ratios))
     half = (max(ratios) - min(ratios)) / 2
     if half >= 0.0005:
-        text += f" ± {_short(half)}"
+        text += f" ± {short(half)}"
     return text + (MARK if results.saturated(row.key, scenario.key) else "")
 
 
@@ -167,7 +202,7 @@ def _absolute(results: Results, row: Row, scenario: Scenario) -> str:
     if not costs:
         return NOTHING
     cost = statistics.median(costs)
-    if scenario.group == "idle":
+    if scenario.key.startswith("idle"):
         return f"{cost:.1f} KiB"
     pace = statistics.median(results.values(row.key, scenario.key, rate))
     return f"{cost:.1f} µs, {pace:,.0f}/s"
@@ -178,7 +213,8 @@ def _latency(results: Results) -> str:
         ("fairness p99 / p50", "fairness", fairness, "{:.1f}"),
         ("least served", "fairness", lambda n: n["least_served"], "{:.0%}"),
         ("handshake p50", "connect", lambda n: n["p50_us"] / 1e3, "{:.1f} ms"),
-        ("handshake p99", "connect", lambda n: n["p99_us"] / 1e3, "{:.1f} ms"),
+        ("handshake p99", "connect", tail, "{:.1f} ms"),
+        ("beside 10 blocked, p99", "blocked", tail, "{:.1f} ms"),
         ("three small, echoed", "small", lambda n: n["echoed"] * 1e3, "{:.1f} ms"),
         ("three small, pushed", "small", lambda n: n["pushed"] * 1e3, "{:.1f} ms"),
     )
@@ -193,19 +229,6 @@ def _latency(results: Results) -> str:
         if any(cells):
             body.append([row.title, *cells])
     return _lines(["", *(title for title, *_ in columns)], body)
-
-
-def _goals(met: Sequence[tuple[Goal, float, bool]]) -> str:
-    body = [
-        [
-            f"{goal.title}{' vs raw Tornado' if goal.relative else ''}",
-            f"{goal.limit:g}{goal.unit}",
-            f"{_short(value)}{goal.unit}",
-            "yes" if fine else "**no**",
-        ]
-        for goal, value, fine in met
-    ]
-    return _lines(["jupyter_wshandler, `async def`", "at most", "measured", "met"], body)
 
 
 def _client(results: Results, loads: Sequence[Scenario]) -> str:
@@ -227,7 +250,3 @@ def _client(results: Results, loads: Sequence[Scenario]) -> str:
             "upper bound."
         )
     return text
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -6,20 +6,15 @@ The rows are measured in turn in each slice, so that what disturbs one disturbs 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import launch, loadclient, machine
+from benchmarks import figures, launch, loadclient, machine
+from benchmarks.figures import Bar, Figure
 from benchmarks.machine import BenchmarkError
-
-SOURCE = Path(__file__).with_name("servers") / "fanout.c"
 
 GOALS = {1: 1.3, 4: 0.8}
 """What a delivery in a room may cost, of the C server's, by the broadcasts in flight."""
@@ -31,6 +26,7 @@ GOAL_KEPT = 1.3
 class Way(NamedTuple):
     """A row of the table: a server, and where its members and its publisher are."""
 
+    key: str
     name: str
     server: str
     sub: str
@@ -40,11 +36,11 @@ class Way(NamedTuple):
 C, ROOM, KEPT = "C, one send per delivery", "room", "room with history and presence"
 
 WAYS = (
-    Way(C, "c", "/sub", "/pub"),
-    Way("raw Tornado", "tornado", "/sub", "/pub"),
-    Way("wsh.send", "wshandler", "/room_sub", "/sent_pub"),
-    Way(ROOM, "wshandler", "/room_sub", "/room_pub"),
-    Way(KEPT, "wshandler", "/kept_sub", "/kept_pub"),
+    Way("floor", C, "floor", "/sub", "/pub"),
+    Way("tornado", "raw Tornado", "tornado", "/sub", "/pub"),
+    Way("sent", "wsh.send", "wshandler", "/room_sub", "/sent_pub"),
+    Way("room", ROOM, "wshandler", "/room_sub", "/room_pub"),
+    Way("kept", KEPT, "wshandler", "/kept_sub", "/kept_pub"),
 )
 
 
@@ -61,39 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     text, met = report(costs, options.members, options.size)
     print(text)
+    if options.json:
+        figures.write(options.json, drawn(costs, options.members))
     return int(options.check and not met)
-
-
-def build() -> Path:
-    """Compile the C server if its source is newer; return the program's path.
-
-    Raises:
-        BenchmarkError: There is no compiler, or it does not compile.
-    """
-    program = loadclient.BUILD / "fanout"
-    if program.exists() and program.stat().st_mtime >= SOURCE.stat().st_mtime:
-        return program
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        raise BenchmarkError("no C compiler: install one (Debian: apt install gcc libc6-dev)")
-    loadclient.BUILD.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=loadclient.BUILD) as folder:
-        fresh = Path(folder) / "fanout"
-        command = [*compiler.split(), "-O2", "-o", str(fresh), str(SOURCE)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            raise BenchmarkError(f"{SOURCE.name} does not compile:\n{done.stderr.strip()}")
-        fresh.replace(program)
-    return program
 
 
 def servers() -> dict[str, launch.Server]:
     """Return the servers of the rows by name."""
-    program = build()
-    row = launch.Row("c", C, path="/sub")
-    peer = launch.Server("c", (), lambda port: [str(program), str(port)], (row,))
     known = {server.key: server for server in launch.ALL}
-    return {"c": peer, "tornado": known["tornado"], "wshandler": known["wshandler"]}
+    return {key: known[key] for key in dict.fromkeys(way.server for way in WAYS)}
 
 
 def measure(
@@ -176,6 +148,25 @@ def report(costs: dict[tuple[str, int], list[float]], members: int, size: int) -
     return "\n".join(lines), met
 
 
+def drawn(costs: dict[tuple[str, int], list[float]], members: int) -> list[Figure]:
+    """Return what was measured as figures.
+
+    Args:
+        costs: From `measure`.
+        members: Members of the room.
+    """
+    return [
+        Figure(
+            f"rooms-{window}",
+            f"a delivery in a room of {members:,}, {window} in flight",
+            figures.MICROSECONDS,
+            {way.key: Bar(way.name, costs[way.name, window]) for way in WAYS},
+            of="floor",
+        )
+        for window in GOALS
+    ]
+
+
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rooms", description=__doc__)
     parser.add_argument("--slices", type=int, default=5)
@@ -183,6 +174,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=1000)
     parser.add_argument("--size", type=int, default=200)
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args(argv)
 
 

@@ -13,6 +13,11 @@ class Echo(WebSocketHandler):
         self.write_message(message)
 
 
+class Deflate(Echo):
+    def get_compression_options(self):
+        return {}
+
+
 class Push(WebSocketHandler):
     async def on_message(self, message):
         self.write_message(message)
@@ -42,6 +47,7 @@ class Publish(WebSocketHandler):
 
 async def main(port):
     routes = [("/echo", Echo), ("/push", Push), ("/sub", Subscribe), ("/pub", Publish)]
+    routes.append(("/echo_deflate", Deflate))
     Application(routes).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 

@@ -1,6 +1,7 @@
 """The callbacks that bench.yaml names."""
 
 import asyncio
+import time
 
 import jupyter_wshandler as wsh
 
@@ -13,6 +14,10 @@ async def echo(handler, message):
 
 def echo_def(handler, message):
     handler.write_message(message)
+
+
+def blocked(handler, message):
+    time.sleep(float(message))
 
 
 async def push(handler, message):
