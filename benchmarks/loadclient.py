@@ -24,12 +24,14 @@ class Target:
     port: int
     pid: int
     header: str = ""
+    tls: bool = False
 
 
 def build() -> Path:
     """Compile the load client if its source is newer; return the program's path.
 
-    zlib is needed only to offer compression, so a machine without its headers builds without.
+    zlib is needed only to offer compression, and OpenSSL to speak TLS: a machine without their
+    headers builds without.
     """
     program = BUILD / "wsload"
     if program.exists() and program.stat().st_mtime >= SOURCE.stat().st_mtime:
@@ -42,7 +44,8 @@ def build() -> Path:
         # built aside and moved, so that two runs at once never start half a program
         fresh = Path(folder) / "wsload"
         base = [*compiler.split(), "-O2", "-o", str(fresh), str(SOURCE)]
-        for extra in (["-DWSLOAD_ZLIB", "-lz"], []):
+        zlib, tls = ["-DWSLOAD_ZLIB", "-lz"], ["-DWSLOAD_TLS", "-lssl", "-lcrypto"]
+        for extra in ([*zlib, *tls], zlib, tls, []):
             done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=120)
             if done.returncode == 0:
                 fresh.replace(program)
@@ -65,6 +68,8 @@ def run(target: Target, scenario: str, **options: Any) -> dict[str, Any]:
         BenchmarkError: The client failed, counted errors, stalled or measured nothing.
     """
     options = {"port": target.port, "pid": target.pid, "header": target.header, **options}
+    if target.tls:
+        options["tls"] = 1
     command = [str(build()), "--scenario", scenario]
     for key, value in options.items():
         command += [f"--{key}", str(value)]
