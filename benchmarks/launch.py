@@ -61,6 +61,7 @@ class Server:
     others: tuple[str, ...] = ("/sub", "/pub")
     tree: Path = CHECKOUT
     """The checkout whose package it serves."""
+    tls: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -210,7 +211,7 @@ class Running:
             # before it has made any thread; those it makes later are pinned with it
             os.sched_setaffinity(self._process.pid, {core})
         header = f"Authorization: token {self._token}" if server.jupyter else ""
-        self.target = Target(port, self._process.pid, header)
+        self.target = Target(port, self._process.pid, header, server.tls)
 
     def _environment(self) -> dict[str, str]:
         """Return an environment in which no configuration of the user's has a say."""

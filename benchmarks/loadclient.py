@@ -22,6 +22,7 @@ class Target:
     port: int
     pid: int
     header: str = ""
+    tls: bool = False
 
 
 def build() -> Path:
@@ -49,6 +50,8 @@ def run(target: Target, scenario: str, **options: Any) -> dict[str, Any]:
         BenchmarkError: The client failed, counted errors, stalled or measured nothing.
     """
     options = {"port": target.port, "pid": target.pid, "header": target.header, **options}
+    if target.tls:
+        options["tls"] = 1
     command = [str(build()), "--scenario", scenario]
     for key, value in options.items():
         command += [f"--{key}", str(value)]

@@ -7,13 +7,16 @@
  * The load must be real: the accept key, the length of every answer and, until the measurement
  * begins, its bytes are compared, and whatever differs is counted as an error.
  *
- * Built with -DWSLOAD_ZLIB and -lz it can offer permessage-deflate (--deflate 1).
+ * Built with -DWSLOAD_ZLIB and -lz it can offer permessage-deflate (--deflate 1); built with
+ * -DWSLOAD_TLS, -lssl and -lcrypto it can speak TLS (--tls 1; the certificate is not checked). With
+ * --each 1 no two messages leave in one write: a record of TLS for each, as browsers send them.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +29,10 @@
 #ifdef WSLOAD_ZLIB
 #include <zlib.h>
 #endif
+#ifdef WSLOAD_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 #define RING 1024  /* send times remembered per connection: the bound of --depth */
 #define SPARE 64   /* connections beside --conns: the publisher and the idle warm-up */
@@ -34,7 +41,7 @@
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 enum scenario { ECHO, FANOUT, CONNECT, IDLE, SLOW };
-enum state { UNUSED, CONNECTING, HANDSHAKE, OPEN, CLOSING, DEAD };
+enum state { UNUSED, CONNECTING, GREETING, HANDSHAKE, OPEN, CLOSING, DEAD };
 enum role { ROLE_ECHO, ROLE_SUB, ROLE_PUB, ROLE_SLOW, ROLE_IDLE };
 
 typedef struct {
@@ -49,11 +56,14 @@ typedef struct {
   size_t out_len, out_cap, out_pos;
   uint64_t sent_at[RING], started, received, received0;
   unsigned head, tail;
+#ifdef WSLOAD_TLS
+  SSL *tls;
+#endif
 } Conn;
 
 static struct {
   const char *host, *path, *pub, *sub, *scenario, *header, *label;
-  int port, conns, depth, size, deflate, window, pid, count, slow;
+  int port, conns, depth, size, deflate, window, pid, count, slow, tls, each;
   double duration, warmup, stall, cap;
 } opt = {.host = "127.0.0.1", .path = "/echo", .pub = "/pub", .sub = "/sub", .scenario = "echo",
          .header = "", .label = "", .port = 9000, .conns = 32, .depth = 1, .size = 64,
@@ -205,6 +215,40 @@ static void build_frames(void) {
 
 /* ---- one connection ---- */
 
+#ifdef WSLOAD_TLS
+static SSL_CTX *tls;
+
+/* As send and recv do it: errno says EAGAIN where the other side must do something first. */
+static ssize_t of_tls(Conn *c, int n) {
+  if (n > 0) return n;
+  int why = SSL_get_error(c->tls, n);
+  ERR_clear_error();
+  if (why == SSL_ERROR_ZERO_RETURN) return 0;
+  errno = why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? EAGAIN : ECONNRESET;
+  return -1;
+}
+
+/* SSL_read gives one record; all that are there are taken, as recv does it. */
+static ssize_t take(Conn *c, void *to, size_t n) {
+  if (!c->tls) return recv(c->fd, to, n, 0);
+  size_t have = 0;
+  ssize_t got = 0;
+  while (have < n && (got = of_tls(c, SSL_read(c->tls, (char *)to + have, (int)(n - have)))) > 0)
+    have += (size_t)got;
+  return have ? (ssize_t)have : got;
+}
+
+static ssize_t give(Conn *c, const void *from, size_t n) {
+  return c->tls ? of_tls(c, SSL_write(c->tls, from, (int)n)) : send(c->fd, from, n, MSG_NOSIGNAL);
+}
+#else
+static ssize_t take(Conn *c, void *to, size_t n) { return recv(c->fd, to, n, 0); }
+
+static ssize_t give(Conn *c, const void *from, size_t n) {
+  return send(c->fd, from, n, MSG_NOSIGNAL);
+}
+#endif
+
 static void watch(Conn *c) {
   struct epoll_event e = {.events = EPOLLIN | (c->want_out ? EPOLLOUT : 0), .data.ptr = c};
   epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &e);
@@ -217,12 +261,17 @@ static void drop(Conn *c) {
   struct linger l = {1, 0};
   setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
   close(c->fd);
+#ifdef WSLOAD_TLS
+  SSL_free(c->tls);
+  c->tls = NULL;
+#endif
   c->state = DEAD;
 }
 
 static void flush_out(Conn *c) {
   while (c->out_pos < c->out_len) {
-    ssize_t n = send(c->fd, c->out + c->out_pos, c->out_len - c->out_pos, MSG_NOSIGNAL);
+    size_t left = c->out_len - c->out_pos;
+    ssize_t n = give(c, c->out + c->out_pos, opt.each && left > frame_len ? frame_len : left);
     if (n < 0 && errno == EAGAIN) {
       if (!c->want_out) { c->want_out = 1; watch(c); }
       return;
@@ -417,7 +466,7 @@ static void finish_handshake(Conn *c) {
 
 static void on_readable(Conn *c) {
   static uint8_t chunk[1 << 18];
-  ssize_t n = recv(c->fd, chunk, sizeof chunk, 0);
+  ssize_t n = take(c, chunk, sizeof chunk);
   if (n < 0 && errno == EAGAIN) return;
   if (n <= 0) {
     if (c->state != CLOSING && !stopping) error_seen("a connection was lost in state", c->state);
@@ -436,6 +485,38 @@ static void on_readable(Conn *c) {
   if (c->state != DEAD && c->out_len && !c->want_out) flush_out(c);
 }
 
+static void greeted(Conn *c) {
+  c->state = HANDSHAKE;
+  put_request(c);
+  flush_out(c);
+}
+
+#ifdef WSLOAD_TLS
+static void greet(Conn *c) {
+  int done = SSL_do_handshake(c->tls);
+  if (done == 1) greeted(c);
+  else if (of_tls(c, done) < 0 && errno == EAGAIN) { c->want_out = 0; watch(c); }
+  else { error_seen("no TLS, state", c->state); drop(c); }
+}
+
+static void begin_tls(Conn *c) {
+  if (!tls) {
+    tls = SSL_CTX_new(TLS_client_method());
+    if (!tls) die("OpenSSL");
+    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  }
+  c->tls = SSL_new(tls);
+  if (!c->tls || !SSL_set_fd(c->tls, c->fd)) die("OpenSSL");
+  SSL_set_connect_state(c->tls);
+  c->state = GREETING;
+  greet(c);
+}
+#else
+static void begin_tls(Conn *c) { (void)c; }
+
+static void greet(Conn *c) { (void)c; }
+#endif
+
 static void turn(int ms) {
   static struct epoll_event events[1024];
   int n = epoll_wait(ep, events, 1024, ms);
@@ -448,11 +529,11 @@ static void turn(int ms) {
       socklen_t len = sizeof err;
       getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
       if (err) { error_seen("connect failed, errno", err); drop(c); continue; }
-      c->state = HANDSHAKE;
-      put_request(c);
-      flush_out(c);
+      if (opt.tls) begin_tls(c);
+      else greeted(c);
       continue;
     }
+    if (c->state == GREETING) { greet(c); continue; }
     if (e & EPOLLOUT) flush_out(c);
     if (c->state != DEAD && (e & (EPOLLIN | EPOLLHUP | EPOLLERR))) on_readable(c);
   }
@@ -621,7 +702,8 @@ static void read_options(int argc, char **argv) {
     if (!value) known = 0;
     TEXT(host); TEXT(path); TEXT(pub); TEXT(sub); TEXT(scenario); TEXT(header); TEXT(label);
     WHOLE(port); WHOLE(conns); WHOLE(depth); WHOLE(size); WHOLE(deflate); WHOLE(window);
-    WHOLE(pid); WHOLE(count); WHOLE(slow); REAL(duration); REAL(warmup); REAL(stall); REAL(cap);
+    WHOLE(pid); WHOLE(count); WHOLE(slow); WHOLE(tls); WHOLE(each);
+    REAL(duration); REAL(warmup); REAL(stall); REAL(cap);
     else known = 0;
     if (!known) {
       fprintf(stderr, "wsload: unknown option, or option without a value: %s\n", key);
@@ -640,6 +722,9 @@ static void check_options(void) {
   if (opt.depth < 1 || opt.depth > RING) wrong = "--depth must be 1 to 1024";
   if (opt.conns < 1 || opt.window < 1) wrong = "--conns and --window must be 1 or more";
   if (opt.size < 1) wrong = "--size must be 1 or more";
+#ifndef WSLOAD_TLS
+  if (opt.tls) wrong = "--tls needs a build with OpenSSL (-DWSLOAD_TLS ... -lssl -lcrypto)";
+#endif
 #ifndef WSLOAD_ZLIB
   if (opt.deflate) wrong = "--deflate needs a build with zlib (-DWSLOAD_ZLIB ... -lz)";
 #endif
@@ -649,6 +734,7 @@ static void check_options(void) {
 int main(int argc, char **argv) {
   read_options(argc, argv);
   check_options();
+  signal(SIGPIPE, SIG_IGN); /* OpenSSL writes as it likes */
   struct rlimit files;
   if (!getrlimit(RLIMIT_NOFILE, &files)) {
     files.rlim_cur = files.rlim_max;

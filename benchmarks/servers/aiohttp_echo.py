@@ -1,6 +1,7 @@
 """The aiohttp server, with its defaults."""
 
 import asyncio
+import ssl
 import sys
 
 from aiohttp import WSMsgType, web
@@ -51,7 +52,11 @@ async def publish(request):
     return socket
 
 
-async def main(port):
+async def main(port, certificate=None, key=None):
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
     app = web.Application()
     app.router.add_get("/echo", echo)
     app.router.add_get("/push", push)
@@ -59,9 +64,9 @@ async def main(port):
     app.router.add_get("/pub", publish)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -45,12 +45,13 @@ class Publish(WebSocketHandler):
             subscriber.write_message(message)
 
 
-async def main(port):
+async def main(port, certificate=None, key=None):
+    ssl_options = {"certfile": certificate, "keyfile": key} if certificate else None
     routes = [("/echo", Echo), ("/push", Push), ("/sub", Subscribe), ("/pub", Publish)]
     routes.append(("/echo_deflate", Deflate))
-    Application(routes).listen(port, "127.0.0.1")
+    Application(routes).listen(port, "127.0.0.1", ssl_options=ssl_options)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
@@ -11,6 +12,7 @@ from ..types import Transport
 from .direct import DirectTransport
 from .loop import LoopIO
 from .stream import StreamTransport
+from .tls import TLSTransport
 
 TRANSPORTS = ("auto", "direct", "stream")
 """What may be asked for; see `take_over`."""
@@ -24,8 +26,8 @@ def take_over(
     Args:
         stream: What ``RequestHandler.detach()`` returned.
         io: What the connections of this loop share.
-        transport: "auto" takes `direct` for plain sockets on a selector loop and `stream` for the
-            rest; "stream" always takes the stream.
+        transport: "auto" and "direct" take the socket itself, plain or TLS, on a selector loop, and
+            the stream elsewhere; "stream" always takes the stream.
 
     Returns:
         The transport and the bytes that arrived behind the handshake, or None where the client
@@ -46,8 +48,13 @@ def take_over(
         early = read.result()
     if stream.closed():  # the client's last bytes and the news that it has left came together
         return None
-    if transport == "stream" or not _is_plain(stream, io):
+    if transport == "stream" or not _has_socket(stream, io):
         return StreamTransport(stream, io, None if read.done() else read), early
+    if isinstance(stream, SSLIOStream):
+        secure = _release(stream)
+        if not early:
+            read.add_done_callback(_retrieve)
+        return TLSTransport(secure, io), early
     try:
         sock: socket.socket = stream.socket.dup()
     except OSError:
@@ -60,13 +67,35 @@ def take_over(
     return DirectTransport(sock, io), early
 
 
-def _is_plain(stream: IOStream, io: LoopIO) -> bool:
-    if isinstance(stream, SSLIOStream) or not isinstance(stream, IOStream) or stream.writing():
+def _has_socket(stream: IOStream, io: LoopIO) -> bool:
+    """Say whether the stream's socket can be read and written without the stream."""
+    if not isinstance(stream, IOStream) or stream.writing():
+        return False
+    if isinstance(stream, SSLIOStream) and not isinstance(stream.socket, ssl.SSLSocket):
         return False
     # The proactor loop of Windows has the method, but it raises.
     return type(io.loop).add_reader is not asyncio.AbstractEventLoop.add_reader and not hasattr(
         io.loop, "_proactor"
     )
+
+
+class _Released:
+    """Stand in for a socket that a stream no longer owns; Tornado closes it instead."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        pass
+
+
+def _release(stream: SSLIOStream) -> ssl.SSLSocket:
+    """Take the socket from a stream and close the stream: a TLS socket cannot be duplicated."""
+    sock = stream.socket
+    stream.io_loop.remove_handler(sock)
+    stream.socket = _Released()  # type: ignore[assignment]
+    stream.close()
+    return sock
 
 
 def _retrieve(read: asyncio.Future[bytes]) -> None:

@@ -33,21 +33,25 @@ class FrameQueue:
         self._frames.append(frame)
         self.size += len(frame)
 
-    def chunk(self) -> bytes | memoryview:
-        """Return the next bytes to write, up to `JOIN_SIZE` where frames are joined."""
+    def chunk(self, limit: int = JOIN_SIZE) -> bytes | memoryview:
+        """Return the next bytes to write, up to a limit where frames are joined.
+
+        Args:
+            limit: How many bytes are joined at most; a larger frame is returned whole.
+        """
         frames = self._frames
         first = frames[0]
         if self._offset:
             return memoryview(first)[self._offset :]
-        if len(frames) == 1 or len(first) >= JOIN_SIZE:
+        if len(frames) == 1 or len(first) >= limit:
             return first
-        if self.size <= JOIN_SIZE:
+        if self.size <= limit:
             return b"".join(frames)
         size = 0
         count = 0
         for frame in frames:
             size += len(frame)
-            if size > JOIN_SIZE:
+            if size > limit:
                 break
             count += 1
         return b"".join([frames[i] for i in range(count)])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.memory import turns, until
+from support.tlspair import Peer, shake_hands
 from tornado.iostream import IOStream
 
 from jupyter_wshandler.engine.shared import Frames
@@ -20,6 +21,7 @@ from jupyter_wshandler.transports.handover import take_over
 from jupyter_wshandler.transports.loop import RECEIVE_SIZE, LoopIO
 from jupyter_wshandler.transports.queue import JOIN_SIZE, FrameQueue
 from jupyter_wshandler.transports.stream import StreamTransport
+from jupyter_wshandler.transports.tls import TLSTransport
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -98,7 +100,23 @@ class Line:
         return written
 
 
-@pytest.fixture(params=["direct", "stream"])
+class TlsLine(Line):
+    """A line whose peer encrypts."""
+
+    def __init__(self, transport: Transport, tls: Peer, io: LoopIO) -> None:
+        super().__init__(transport, tls.sock, io)
+        self.tls = tls
+
+    async def peer_reads(self, size: int) -> bytes:
+        async with asyncio.timeout(10):
+            return await self.tls.receive(size)
+
+    async def peer_sends(self, data: bytes) -> None:
+        async with asyncio.timeout(10):
+            await self.tls.send(data)
+
+
+@pytest.fixture(params=["direct", "stream", "tls-1.2", "tls-1.3"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -109,6 +127,8 @@ def make_pair(family: str = "tcp") -> tuple[socket.socket, socket.socket]:
     else:
         with socket.create_server(("127.0.0.1", 0)) as server:
             peer = socket.create_connection(server.getsockname())
+            # What is sent behind a handshake must not wait for its acknowledgement (40 ms).
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             ours, _ = server.accept()
     for sock in (ours, peer):
         sock.setblocking(False)
@@ -123,6 +143,10 @@ async def dial(kind: str) -> AsyncIterator[Callable[..., Line]]:
 
     def make(family: str = "tcp") -> Line:
         ours, peer = make_pair(family)
+        if kind.startswith("tls"):
+            tls = Peer(peer)
+            lines.append(TlsLine(TLSTransport(shake_hands(ours, tls, kind), io), tls, io))
+            return lines[-1]
         transport: Transport
         if kind == "direct":
             transport = DirectTransport(ours, io)
@@ -138,7 +162,7 @@ async def dial(kind: str) -> AsyncIterator[Callable[..., Line]]:
     await turns()
 
 
-# ---- both transports -----------------------------------------------------------------------
+# ---- all transports ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["tcp", "unix"])
