@@ -13,6 +13,8 @@
     ├── RouteRefused          a kernel may not serve the route that it asks for
     ├── ShareRefused          a route may not be shared, or not so
     ├── RoomRefused           a connection may not join a room
+    ├── BackplaneError        what joins several servers refuses what it was asked for
+    │   └── BackplaneDown         ... because it cannot be reached now
     ├── NoAnswer              a function that takes part in a handshake took too long
     ├── PoolBusy              no callback thread became free in time
     ├── ConnectError          the client cannot open a connection
@@ -132,6 +134,14 @@ class ShareRefused(WSHandlerError):
 
 class RoomRefused(WSHandlerError):
     """The refusal of a place in a room; says why and what to do."""
+
+
+class BackplaneError(WSHandlerError):
+    """What joins several servers has refused, or does not do, what it was asked for; says why."""
+
+
+class BackplaneDown(BackplaneError):
+    """What joins several servers cannot be reached now; it comes back by itself."""
 
 
 class NoAnswer(WSHandlerError, TimeoutError):

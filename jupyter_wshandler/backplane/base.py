@@ -14,7 +14,8 @@ has been checked. The contract, which `testing.backplanes` checks of any impleme
   once are given one order. Without `Keep` the message has no number (offset 0), and the order holds
   for each sender alone.
 - **Delivery is at most once.** A node that misses something sees a gap between two offsets, and
-  asks `history`. So: subscribe first, read then, and merge by offset.
+  asks `history`. So: subscribe first, read then, and merge by offset. An implementation fills the
+  gaps of a receiver by itself, and calls `missed` where it cannot, and `listed` for presence.
 - **Epochs.** A log that was lost (a restart, an eviction, its `ttl`) begins again at 1 with another
   epoch. Offsets of different epochs say nothing of each other.
 - **Presence.** Entries of a channel, by key, are numbered on their own: each change has the next
@@ -33,6 +34,12 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 import msgspec
 
 T = TypeVar("T")
+
+PREFIX = "wshandler"
+"""What the names in a store begin with, where nothing else is said."""
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of a message between servers, where nothing else is said."""
 
 Answer: TypeAlias = T | Awaitable[T]
 """What a method returns: the answer, or an awaitable of it."""
@@ -125,6 +132,16 @@ class Receiver(Protocol):
     def changed(self, change: Change) -> None:
         """Take a change of presence."""
 
+    def missed(self, position: Position) -> None:
+        """Take note that messages were missed that are not there any more.
+
+        Args:
+            position: The place behind which what follows is whole again.
+        """
+
+    def listed(self, entries: Entries) -> None:
+        """Take the list of who is present anew: changes of it were missed."""
+
 
 class Backplane(ABC):
     """One node's end of what joins several; see the module for the contract."""
@@ -134,6 +151,15 @@ class Backplane(ABC):
 
     lease: float
     """Seconds after which an entry of presence that nobody renews is removed; 0 is never."""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it now, in words for an administrator; empty where nothing is."""
+        return ""
+
+    def counts(self) -> dict[str, float]:
+        """Return numbers for the metrics, by name; a node alone has none."""
+        return {}
 
     @abstractmethod
     def publish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ examples:
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
   jupyter wshandler check wshandler.yaml
+  jupyter wshandler check --backplane redis://127.0.0.1:6379/0
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
 """
@@ -60,12 +62,7 @@ def parser() -> argparse.ArgumentParser:
         description="Print the routes of YAML files and every mistake in them; "
         "exit with 1 if there is any. The callback modules are imported.",
     )
-    check.add_argument("files", metavar="FILE", nargs="+", help="a YAML file with routes")
-    check.add_argument(
-        "--allow-public-routes",
-        action="store_true",
-        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
-    )
+    _describe_check(check)
     demo = commands.add_parser(
         "demo",
         help="serve two example bots, talk to one, and show its page",
@@ -87,6 +84,26 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     return main
+
+
+def _describe_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("files", metavar="FILE", nargs="*", help="a YAML file with routes")
+    check.add_argument(
+        "--backplane",
+        metavar="URL",
+        help="try out what is to join several servers, as c.WSHandlerApp.backplane names it; "
+        "- for $WSHANDLER_BACKPLANE, which other users of this machine cannot see",
+    )
+    check.add_argument(
+        "--backplane-prefix",
+        metavar="NAME",
+        help="what the names of its keys begin with, as c.WSHandlerApp.backplane_prefix says",
+    )
+    check.add_argument(
+        "--allow-public-routes",
+        action="store_true",
+        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
+    )
 
 
 def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -237,6 +254,25 @@ def _ask_server(arguments: argparse.Namespace) -> int:
     return _share(arguments, token)
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    """Run `check`: of files, of a backplane, or of both."""
+    if not arguments.files and arguments.backplane is None:
+        parser().error("check: expected a YAML file, or --backplane URL")
+    code = 0
+    if arguments.files:
+        from .check import check
+
+        code = check(arguments.files, allow_public_routes=arguments.allow_public_routes)
+    if arguments.backplane is not None:
+        from .backplane import check_backplane
+
+        url = arguments.backplane
+        if url == "-":
+            url = os.environ.get("WSHANDLER_BACKPLANE", "")
+        code = check_backplane(url, arguments.backplane_prefix or "") or code
+    return code
+
+
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `send`."""
     words, is_name = list(arguments.words), arguments.route is not None
@@ -313,9 +349,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if rest and arguments.command != "serve":
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
-        from .check import check
-
-        return check(arguments.files, allow_public_routes=arguments.allow_public_routes)
+        return _check(arguments)
     if arguments.command == "serve":
         from .serve import serve
 

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..backplane.base import Backplane
 from ..callbacks.errorlog import ErrorSink
 from ..callbacks.questions import ANSWER_TIMEOUT
 from ..callbacks.run import CallbackRunner
@@ -72,6 +73,7 @@ class WebSocketManager:
         reload: How the files of the routes are watched: "auto", "poll", or "off".
         errors: Takes what callbacks raise; None writes it to the log.
         rooms_per_space: Rooms of one space that may have members at a time.
+        backplane: Joins its rooms with those of other servers; its own memory where None.
         is_stand_in: Whether it stands in for a server, as in a test: it is asked last by those
             who do not say which one they mean.
     """
@@ -100,6 +102,7 @@ class WebSocketManager:
         reload: Watching = "off",
         errors: ErrorSink | None = None,
         rooms_per_space: int = ROOMS_PER_SPACE,
+        backplane: Backplane | None = None,
         is_stand_in: bool = False,
     ) -> None:
         self.is_stand_in = is_stand_in
@@ -111,11 +114,10 @@ class WebSocketManager:
         )
         self.limits = Limits(self.log)
         self.metrics = Metrics()
-        self.rooms: ManagersRooms = self._make_rooms(rooms_per_space)
+        self.rooms: ManagersRooms = self._make_rooms(rooms_per_space, backplane)
         self.served.watch(self.rooms.routes_changed)
         self.observers = Observers(self.log)
-        # For every manager, a kernel's and a test's too; what only a server does, its log say, is
-        # added in `server/app.py`.
+        # For every manager; what only a server does, its log say, is added in `server/app.py`.
         self.observers.add(self.served)
         self.observers.add(self.rooms)
         self.observers.add(Counting(self.metrics))
@@ -137,7 +139,7 @@ class WebSocketManager:
             lambda: self.table,
             self._check,
             self._flush,
-            self._is_active,
+            lambda: self.active(),
             self.give_up,
         )
         self.active: Callable[[], None] = _nothing
@@ -179,9 +181,10 @@ class WebSocketManager:
         running_managers.add(self)
         guard(self)
 
-    def _make_rooms(self, limit: int) -> ManagersRooms:
+    def _make_rooms(self, limit: int, backplane: Backplane | None) -> ManagersRooms:
         """Return who has the rooms of its connections; of a kernel's it is the server."""
-        return Rooms(self.log, lambda: self.table, self.connections.values, limit=limit)
+        connections = self.connections.values
+        return Rooms(self.log, lambda: self.table, connections, backplane=backplane, limit=limit)
 
     def _open_sessions(self) -> Sessions:
         if self._sessions is not None:
@@ -255,9 +258,6 @@ class WebSocketManager:
         self.rooms.tick(self.io.loop.time())
         await self.sessions.flush(wait=False)
 
-    def _is_active(self) -> None:
-        self.active()
-
     # ---- routes ------------------------------------------------------------------------------
 
     @property
@@ -317,8 +317,8 @@ class WebSocketManager:
             opening: How the client came.
         """
         host = self.host_of(route)
-        connection: Connection = host.connect(route, opening, id=secrets.token_hex(8))
-        return connection
+        found: Connection = host.connect(route, opening, id=secrets.token_hex(8))
+        return found
 
     def connect(self, route: Route, opening: Opening, *, id: str) -> Connection:
         """Return a connection whose callbacks run in this process; it is not open yet.

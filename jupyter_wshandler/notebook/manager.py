@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context
 
+from ..backplane.base import Backplane
 from ..callbacks.errorlog import ErrorSink
 from ..kernels.events import Event
 from ..manager.manager import WebSocketManager
@@ -41,7 +42,7 @@ class NotebookManager(WebSocketManager):
         route = self.table.get(name)
         return None if route is None else route.context
 
-    def _make_rooms(self, limit: int) -> ManagersRooms:
+    def _make_rooms(self, limit: int, backplane: Backplane | None) -> ManagersRooms:
         return self.server_rooms
 
     def _open_sessions(self) -> Sessions:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..backplane.base import Answer, Backplane, Keep, answered
 from ..config.model import PresenceConfig
+from ..errors import BackplaneError
 from ..routes import Route
 from .names import space_of
 from .outcome import Outcome
@@ -73,6 +74,15 @@ class RoomsBase(ManagersRooms):
         # What has been asked of the backplane and is not answered, by channel.
         self._lines: dict[str, deque[Asked]] = {}
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the backplane; empty where nothing is."""
+        return self.backplane.trouble
+
+    def counts(self) -> dict[str, float]:
+        """Return the backplane's numbers; none where the server is alone."""
+        return self.backplane.counts()
+
     def do(self, work: Any, name: str) -> None:
         """Run a coroutine as a task of the rooms'.
 
@@ -116,6 +126,8 @@ class RoomsBase(ManagersRooms):
                 answer, function, failed = line[0]
                 try:
                     function(await answered(answer))
+                except BackplaneError as error:
+                    failed(error)  # the backplane itself says once what is wrong with it
                 except Exception as error:
                     self._log.exception("The backplane has failed")
                     failed(error)

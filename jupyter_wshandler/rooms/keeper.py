@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from ..backplane.base import Backplane, Entry, Past
+import msgspec
+
+from ..backplane.base import Backplane, Entry
 from ..backplane.memory import MemoryBackplane
 from ..config.rooms import MAX_ROOMS, USER_ROOM
 from ..connection.connection import Connection
 from ..connection.phase import OPEN, PEER_CLOSED
-from ..engine.roomframes import SaidInRoom
+from ..engine.jsontext import to_json
 from ..errors import ConnectionClosed, ConnectionRefused, RoomRefused
 from ..guard import sheltered
 from ..routes import Route
@@ -273,13 +276,14 @@ class Rooms(Telling):
         if room.is_pending:
             self.io.deliver_pending()  # what was said before is told in another way
         settings = self.settings(room.space)
-        replay = settings.replay if known is None else 0
+        count = settings.replay if known is None else 0
         if wish is not None:
-            self.tell_joined(room, connection, wish, settings, replay)
-        elif settings.keep is not None and replay:
+            self.tell_joined(room, connection, wish, settings, count)
+        elif settings.keep is not None and count:
             room.hold(connection)
-            past = self.backplane.history(room.channel, None, replay)
-            self._then(room.channel, past, partial(self._replay, room, connection))
+            past = self.backplane.history(room.channel, None, count)
+            replay = partial(self.replay, room, connection)
+            self._then(room.channel, past, replay, lambda _: replay(None))
         if room.people is not None and known is None:
             self._cards.show(room, connection, settings)
         if wish is not None and wish.presence:
@@ -327,21 +331,13 @@ class Rooms(Telling):
                 partial(self._differs, space, name),
                 partial(self._let_go_of, space, name),
             )
-        room = Room(space, name, channel, people, self._put_off, self._outcome_of)
+        room = Room(space, name, channel, people, self._put_off, self._outcome_of, self.tell_again)
         rooms[name] = room
         self._of_users[space] = self._of_users.get(space, 0) + is_users
         self._then(channel, self.backplane.subscribe(channel, room))
         if people is not None:
             self._then(channel, self.backplane.entries(channel), people.begin)
         return room
-
-    def _replay(self, room: Room, connection: Connection, past: Past) -> None:
-        if past.messages:
-            self.io.deliver_before(connection)  # what was said before it joined, in other rooms
-            said = [logged.publication.message for logged in past.messages]
-            places = [(past.position.epoch, logged.offset) for logged in past.messages]
-            connection.write_shared(SaidInRoom(room.name, said, places, ""))
-        room.release(connection, past.position)
 
     def _leave(self, connection: Connection, name: str) -> None:
         room = self._room_of(connection, name)
@@ -432,6 +428,8 @@ class Rooms(Telling):
             entry: Whose it is, what is shown of them, and since when it is there.
         """
         if connection in room.members and room.people is not None:
+            if self.backplane.lease:  # it is shown by other servers, too
+                entry = msgspec.structs.replace(entry, card=json.loads(to_json(entry.card)))
             room.people.enter(connection, entry)
 
 

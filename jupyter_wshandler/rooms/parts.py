@@ -58,6 +58,15 @@ class ManagersRooms(OnLoop, ABC):
     async def may_enter(self, connection: Connection) -> None:
         """Ask whether a connection may be in the rooms of its route, before it opens."""
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with what joins several servers; empty where nothing is."""
+        return ""
+
+    def counts(self) -> dict[str, float]:
+        """Return the numbers of what joins several servers; none where nothing does."""
+        return {}
+
     # ---- for connections -----------------------------------------------------------------------
 
     @abstractmethod

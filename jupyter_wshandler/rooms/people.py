@@ -115,6 +115,23 @@ class People:
             if not same or change.position.offset > entries.position.offset:
                 self.changed(change)
 
+    def relist(self, entries: Entries) -> bool:
+        """Take the list anew, as changes of it were missed; return whether there was one before.
+
+        What this node itself has in it stays: it is on its way to the list.
+        """
+        if self._early is not None:
+            return False  # the first one is still to come, and is whole
+        known = {key: one for group in self._by_person.values() for key, one in group.items()}
+        for key, entry in known.items():
+            if key not in entries.by_key and key not in self.own:
+                self.changed(Change(entries.position, "remove", key, entry))
+        for key, entry in entries.by_key.items():
+            if known.get(key) != entry:
+                self.changed(Change(entries.position, "add", key, entry))
+        self._position = entries.position
+        return True
+
     # ---- connections of this node ----------------------------------------------------------------
 
     def enter(self, connection: Connection, entry: Entry) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..backplane.base import Change, Position, Publication
+from ..backplane.base import Change, Entries, Position, Publication
 from ..connection.answers import Answers
 from ..connection.connection import Connection
 from ..engine.roomframes import SaidInRoom
@@ -54,9 +54,12 @@ class Room:
         people: Who is in it, where the space has presence.
         put_off: Has it delivered at the end of the turn.
         outcome_of: Returns what the sender of a message of this node waits for.
+        again: Tells its members that messages were missed, with the place behind which it is whole
+            again; or with None that the list of who is in has come anew.
     """
 
     __slots__ = (
+        "_again",
         "_epoch",
         "_marked",
         "_outcome_of",
@@ -81,6 +84,7 @@ class Room:
         people: People | None,
         put_off: Callable[[Room], object],
         outcome_of: Callable[[Publication], Outcome[Published] | None],
+        again: Callable[[Room, Position | None], object],
     ) -> None:
         self.space = space
         self.name = name
@@ -100,6 +104,7 @@ class Room:
         self._pending: list[Item] = []
         self._put_off = put_off
         self._outcome_of = outcome_of
+        self._again = again
 
     @property
     def is_over(self) -> bool:
@@ -123,6 +128,16 @@ class Room:
         """Take a change of who is present."""
         if self.people is not None:
             self.people.changed(change)
+
+    def missed(self, position: Position) -> None:
+        """Take note that messages were missed on the way here."""
+        self.position = position
+        self._again(self, position)
+
+    def listed(self, entries: Entries) -> None:
+        """Take the list of who is present anew."""
+        if self.people is not None and self.people.relist(entries):
+            self._again(self, None)
 
     # ---- delivery ------------------------------------------------------------------------------
 

@@ -76,6 +76,43 @@ class Telling(Speaking):
             connection.write_shared(SaidInRoom(room.name, messages, places, known.epoch))
         room.release(connection, known)
 
+    def replay(self, room: Room, connection: Connection, past: Past | None) -> None:
+        """Send a connection what was said last in a room that it has come into by itself.
+
+        Args:
+            room: The room.
+            connection: One that `room.hold` keeps from what is said now.
+            past: What was said; None where nobody can tell.
+        """
+        if past is not None and past.messages:
+            self.io.deliver_before(connection)  # what was said before it joined, in other rooms
+            said = [logged.publication.message for logged in past.messages]
+            places = [(past.position.epoch, logged.offset) for logged in past.messages]
+            connection.write_shared(SaidInRoom(room.name, said, places, ""))
+        room.release(connection, Position() if past is None else past.position)
+
+    def tell_again(self, room: Room, position: Position | None) -> None:
+        """Tell the clients of a room that something of it was missed on the way to this server.
+
+        Args:
+            room: The room.
+            position: The place behind which nothing is missing; None where it was changes of who
+                is in, and the list has come anew.
+        """
+        if room.is_pending:
+            self.io.deliver_pending()  # it came before
+        if position is None:
+            for watch in tuple(room.by_wire.values()):
+                if watch is not None:
+                    self._tell_list(room, watch)
+            return
+        frame: dict[str, object] = {"joined": room.name, "recovered": False}
+        if self.settings(room.space).keep is not None:
+            frame["epoch"], frame["offset"] = position
+        for connection in tuple(room.by_wire):
+            if connection not in room.waiting:  # who reads the history now is told by that
+                say(connection, frame)
+
     # ---- who is in -----------------------------------------------------------------------------
 
     def watch(self, room: Room, connection: Connection) -> None:

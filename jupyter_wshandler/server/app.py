@@ -206,8 +206,6 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
     ).tag(config=True)
 
     _stopping: asyncio.Task[None] | None = None
-    misconfigured = ""
-    """Why no routes may be served, where none may."""
 
     @default("session_store")
     def _default_session_store(self) -> str:
@@ -300,6 +298,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
             answer_timeout=self.answer_timeout,
             reload=self.watching(),
             rooms_per_space=self.rooms_per_space,
+            backplane=self.open_backplane(),
         )
         self.settings["wshandler_manager"] = self.manager
         self.misconfigured = self._why_misconfigured()

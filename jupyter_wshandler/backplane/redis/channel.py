@@ -1,0 +1,182 @@
+"""What one node has heard of one channel, and what it has missed.
+
+The store tells a node what happens, at most once. So each message and each change of presence is
+held against the last one: the next number is the next one, a lower one is known, and anything else
+is a gap, which is filled from what the store keeps. What comes meanwhile waits behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..base import Change, Entries, Position, Receiver
+from .keys import Told, logged
+
+if TYPE_CHECKING:
+    from .link import Link
+
+MAX_HELD = 10_000
+"""Messages that wait behind a gap; past that they are let go of, and read again."""
+
+
+def follows(known: Position, place: Position) -> bool:
+    """Return whether nothing lies between two places of a log that was heard without a break."""
+    if place.epoch == known.epoch:
+        return place.offset == known.offset + 1
+    return place.offset == 1
+
+
+def is_known(known: Position, place: Position) -> bool:
+    """Return whether a place is not after another one."""
+    return place.epoch == known.epoch and place.offset <= known.offset
+
+
+class Channel:
+    """One channel that a node hears.
+
+    Args:
+        name: Its name.
+        heard: Its name as the store publishes it.
+        receiver: Who hears of it.
+        is_shown: Returns whether the message with an id was delivered on this node already.
+    """
+
+    __slots__ = (
+        "_changes",
+        "_held",
+        "_is_shown",
+        "has_people",
+        "heard",
+        "is_blind",
+        "known",
+        "link",
+        "name",
+        "people",
+        "receiver",
+    )
+
+    def __init__(
+        self, name: str, heard: bytes, receiver: Receiver, is_shown: Callable[[bytes], bool]
+    ) -> None:
+        self.name = name
+        self.heard = heard
+        self.receiver = receiver
+        self._is_shown = is_shown
+        self.known: Position | None = None
+        """The last message; None until the log was looked at."""
+        self.people: Position | None = None
+        """The last change of presence; None until there was one."""
+        self.has_people = False
+        """Whether anybody asks who is in."""
+        self.link: Link | None = None
+        """The link on which it is subscribed."""
+        self.is_blind = False
+        """Whether something may have been missed that no number tells of."""
+        self._held: list[Told] | None = None
+        self._changes: list[Change] | None = None
+
+    # ---- what comes ------------------------------------------------------------------------------
+
+    def hear(self, told: Told) -> bool:
+        """Take a message; return whether there is a gap before it, which is now to be filled."""
+        place, known = told.position, self.known
+        if not place.offset:
+            self._deliver(told)
+        elif self._held is not None:
+            if len(self._held) >= MAX_HELD:
+                self._held.clear()
+            self._held.append(told)
+        elif known is None or follows(known, place):
+            self._deliver(told)
+            self.known = place
+        elif not is_known(known, place):
+            self._held = [told]
+            return True
+        return False
+
+    def _deliver(self, told: Told) -> None:
+        if not self._is_shown(told.id):
+            self.receiver.published(told.publication, told.position)
+
+    def hear_change(self, change: Change) -> bool:
+        """Take a change of presence; return whether there is a gap before it."""
+        place, known = change.position, self.people
+        if self._changes is not None:
+            self._changes.append(change)
+        elif known is None or follows(known, place):
+            self.receiver.changed(change)
+            self.people = place
+        elif not is_known(known, place):
+            self._changes = [change]
+            return True
+        return False
+
+    # ---- gaps ------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keep back what comes, until `fill` and `relist`: there was a break."""
+        if self._held is None:
+            self._held = []
+        if self.has_people and self._changes is None:
+            self._changes = []
+
+    @property
+    def since(self) -> Position:
+        """The last message that is known."""
+        return self.known or Position()
+
+    def fill(self, reply: list[Any]) -> tuple[int, bool]:
+        """Deliver what was missed, and then what has waited behind it.
+
+        Args:
+            reply: What the script `history` has returned, asked for what came after `since`.
+
+        Returns:
+            How many messages were missed and are there, and whether that was not all.
+        """
+        epoch, end, began = reply[0].decode(), reply[1], reply[2]
+        known, entries = self.known, reply[3]
+        self.known = Position(epoch, end)
+        found, is_short = 0, False
+        if known is not None:
+            is_short = self._is_short(known, epoch, end, began, len(entries))
+            first = end - len(entries) + 1
+            if is_short or self.is_blind:
+                self.receiver.missed(Position(epoch, first - 1 if entries else end))
+            for number, data in enumerate(entries, first):
+                message, name = logged(number, data)
+                told = Told(message.publication, Position(epoch, number), name)
+                found += 1
+                self._deliver(told)
+        elif self.is_blind:
+            is_short = True
+            self.receiver.missed(self.known)
+        self.is_blind = False
+        return found, is_short
+
+    @staticmethod
+    def _is_short(known: Position, epoch: str, end: int, began: int, count: int) -> bool:
+        if epoch == known.epoch:
+            return count < end - known.offset
+        if not known.epoch:  # there was no log when it was looked at last
+            return began > 0 or count < end
+        return True
+
+    def go_on(self) -> bool:
+        """Take what has waited for `fill`; return whether there is another gap."""
+        held, self._held = self._held or [], None
+        gap = False
+        for told in held:
+            gap = self.hear(told) or gap
+        return gap
+
+    def relist(self, entries: Entries) -> bool:
+        """Take the list of who is in anew; return whether there is another gap behind it."""
+        changes, self._changes = self._changes or [], None
+        self.people = entries.position
+        self.receiver.listed(entries)
+        gap = False
+        for change in changes:
+            gap = self.hear_change(change) or gap
+        return gap

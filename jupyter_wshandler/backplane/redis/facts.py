@@ -1,0 +1,79 @@
+"""What a store says of itself, and whether it will do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...errors import BackplaneError
+
+FLOOR = (7, 0)
+"""The oldest version of Redis whose scripts have flags, and are not handed on to replicas."""
+
+
+class Facts(NamedTuple):
+    """What a store says of itself in INFO."""
+
+    name: str = ""
+    """"Redis" or "Valkey", with its version."""
+    version: tuple[int, ...] = ()
+    run_id: str = ""
+    """Names one life of its process."""
+    role: str = ""
+    is_cluster: bool = False
+    memory_limit: int = 0
+    """Bytes that it may take; 0 for no limit."""
+    policy: str = ""
+    """What it does when these are full."""
+
+    def check(self) -> None:
+        """Check that rooms can stand on it.
+
+        Raises:
+            BackplaneError: They cannot; says why, and what to do.
+        """
+        if self.version < FLOOR:
+            raise BackplaneError(
+                f"expected Redis 7.0, Valkey 7.2, or a newer one, found {self.name or 'no version'}"
+            )
+        if self.is_cluster:
+            raise BackplaneError(
+                "expected a store of one machine, found a cluster; take one that is none"
+            )
+        if self.role != "master":
+            raise BackplaneError(
+                f"expected a primary, found a {self.role or 'store without a role'}: what is "
+                "published to it reaches nobody else; name the primary's address"
+            )
+        if not self.run_id.isalnum():
+            raise BackplaneError("expected a run_id in the answer to INFO, found none")
+
+    def advice(self) -> list[str]:
+        """Return what an administrator should know of it that is no error."""
+        if self.memory_limit and self.policy not in ("noeviction", ""):
+            return [
+                f"its maxmemory-policy is {self.policy}: when it is full it forgets rooms that are "
+                "in use, and a slow subscriber's buffer counts as full, too; noeviction refuses "
+                "new messages instead, and says so"
+            ]
+        return []
+
+
+def read_facts(info: bytes) -> Facts:
+    """Read the answer to INFO."""
+    found: dict[str, str] = {}
+    for line in info.decode("utf-8", "replace").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            found[key] = value.strip()
+    is_valkey = "valkey_version" in found
+    version = found.get("valkey_version" if is_valkey else "redis_version", "")
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    return Facts(
+        name=f"{'Valkey' if is_valkey else 'Redis'} {version}" if version else "",
+        version=numbers,
+        run_id=found.get("run_id", ""),
+        role=found.get("role", ""),
+        is_cluster=found.get("cluster_enabled") == "1",
+        memory_limit=int(found.get("maxmemory", "0") or 0),
+        policy=found.get("maxmemory_policy", ""),
+    )

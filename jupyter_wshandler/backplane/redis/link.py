@@ -1,0 +1,359 @@
+"""One life of the two connections to a store: one for commands, one that hears.
+
+A link is opened, used, and ended by whatever goes wrong with either of its connections; then the
+node makes another one. Nothing reconnects behind its back and nothing is sent twice by it, so that
+who has asked knows what has become of each command: answered, refused, not sent, or unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+
+from ...errors import BackplaneDown
+from .facts import Facts, read_facts
+from .scripts import Script, scripts_for
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from .address import Address
+
+PATIENCE = 3.0
+"""Seconds for an answer of the store; a link that is owed one for longer is given up."""
+
+AT_ONCE = 500
+"""Channels that are subscribed to by one command."""
+
+
+class Request:
+    """One command on its way: what it says, and who waits for the answer.
+
+    Args:
+        words: The command; for a script the keys and arguments.
+        script: The name of the script; empty for a command.
+        keys: How many of the words are keys of the script.
+        again: Whether it may be sent a second time after a break in which its answer was lost.
+        marks: Whether it is a message of a log: its last word is "1" when it is sent again, so that
+            the store looks whether it has it.
+    """
+
+    __slots__ = (
+        "again",
+        "at",
+        "future",
+        "is_sent",
+        "keys",
+        "loads",
+        "marks",
+        "script",
+        "size",
+        "words",
+    )
+
+    def __init__(
+        self,
+        words: Sequence[Any],
+        *,
+        script: str = "",
+        keys: int = 0,
+        again: bool = False,
+        marks: bool = False,
+    ) -> None:
+        self.words = list(words)
+        self.script = script
+        self.keys = keys
+        self.again = again
+        self.marks = marks
+        self.size = 100 + sum(len(word) for word in words if isinstance(word, bytes))
+        self.is_sent = False
+        self.loads = 0
+        self.at = 0.0
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def mark_sent(self, now: float) -> None:
+        """Take note that it is being sent."""
+        if self.is_sent and self.marks:
+            self.words[-1] = b"1"
+        self.is_sent, self.at = True, now
+
+    def copied(self) -> Request:
+        """Return the same command for another one to wait for."""
+        other = Request(
+            self.words, script=self.script, keys=self.keys, again=self.again, marks=self.marks
+        )
+        other.is_sent = self.is_sent
+        other.future.add_done_callback(_seen)
+        return other
+
+    def packed(self, scripts: dict[str, Script]) -> list[Any]:
+        """Return the words as they are sent."""
+        if not self.script:
+            return self.words
+        return ["EVALSHA", scripts[self.script].sha, self.keys, *self.words]
+
+    def answer(self, reply: Any) -> None:
+        """Give the answer to who waits for it."""
+        if self.future.done():
+            return
+        if isinstance(reply, BaseException):
+            self.future.set_exception(reply)
+        else:
+            self.future.set_result(reply)
+
+
+class _Batch:
+    """Channels that were subscribed to at once, and have to be confirmed."""
+
+    def __init__(self, left: int, confirmed: asyncio.Future[None]) -> None:
+        self.left = left
+        self.confirmed = confirmed
+
+    def confirm(self) -> None:
+        """Take note that one of them was."""
+        self.left -= 1
+        if not self.left and not self.confirmed.done():
+            self.confirmed.set_result(None)
+
+
+class Link:
+    """Two connections that live and end together.
+
+    Args:
+        commands: Where commands go.
+        bus: Where it hears.
+        hear: Called with channel and data of what is published; must not wait.
+    """
+
+    def __init__(
+        self,
+        commands: AbstractConnection,
+        bus: AbstractConnection,
+        hear: Callable[[bytes, bytes], None],
+    ) -> None:
+        self._commands = commands
+        self._bus = bus
+        self._hear = hear
+        self._loop = asyncio.get_running_loop()
+        self._owed: deque[Request] = deque()
+        self._queue: deque[Request] = deque()
+        self._wake = asyncio.Event()
+        self._confirms: dict[bytes, list[_Batch]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._scripts: dict[str, Script] = {}
+        self.facts = Facts()
+        self.was_up = False
+        """Whether everything was made again on it."""
+        self.ended: asyncio.Future[BaseException] = self._loop.create_future()
+        """Done with the reason, once it is over."""
+
+    @classmethod
+    async def open(cls, address: Address, hear: Callable[[bytes, bytes], None]) -> Link:
+        """Connect, look at the store, and load the scripts.
+
+        Args:
+            address: Where the store is.
+            hear: Called with what is published.
+
+        Raises:
+            Exception: It cannot be; of redis-py's kinds, `OSError`, or `BackplaneError`.
+        """
+        commands = await address.connect()
+        try:
+            bus = await address.connect()
+        except BaseException:
+            await commands.disconnect(nowait=True)
+            raise
+        link = cls(commands, bus, hear)
+        try:
+            async with asyncio.timeout(2 * PATIENCE):
+                link.start()
+                await link.look()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    def start(self) -> None:
+        """Begin to write and to read."""
+        for work, name in (
+            (self._write(), "write"),
+            (self._read(), "read"),
+            (self._listen(), "listen"),
+        ):
+            task = self._loop.create_task(self._guarded(work), name=f"wshandler backplane {name}")
+            self._tasks.append(task)
+
+    async def look(self) -> None:
+        """Look at what the store says of itself, and load the scripts.
+
+        Raises:
+            BackplaneError: It will not do.
+            RedisError: It refuses.
+        """
+        self.facts = read_facts(await self.ask(Request(["INFO"])))
+        self.facts.check()
+        self._scripts = scripts_for(self.facts.run_id)
+        await self._load(self._scripts)
+
+    async def _load(self, names: Iterable[str]) -> None:
+        for name in names:
+            await self.ask(Request(["SCRIPT", "LOAD", self._scripts[name].source]))
+
+    async def _guarded(self, work: Any) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.end(error)
+
+    # ---- commands ------------------------------------------------------------------------------
+
+    def send(self, request: Request) -> None:
+        """Send a command; its future gets the answer, or stays open where the link ends before."""
+        self._queue.append(request)
+        self._wake.set()
+
+    async def ask(self, request: Request) -> Any:
+        """Send a command and return the answer.
+
+        Raises:
+            RedisError: The store refuses it.
+            BackplaneDown: The link has ended.
+        """
+        self.send(request)
+        await asyncio.wait((request.future, self.ended), return_when=asyncio.FIRST_COMPLETED)
+        if not request.future.done():
+            raise BackplaneDown(f"the backplane has hung up: {reason(self.ended.result())}")
+        return request.future.result()
+
+    async def _write(self) -> None:
+        connection = self._commands
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            now, sent = self._loop.time(), []
+            while self._queue:
+                request = self._queue.popleft()
+                if not request.future.done():
+                    request.mark_sent(now)
+                    self._owed.append(request)
+                    sent.append(request.packed(self._scripts))
+            # It would connect anew by itself, to a store that may be another one by now.
+            if not connection.is_connected:
+                raise ConnectionError("the connection was closed")
+            if sent:
+                packed = connection.pack_commands(sent)
+                await connection.send_packed_command(packed, check_health=False)
+
+    async def _read(self) -> None:
+        connection = self._commands
+        while True:
+            try:
+                reply = await connection.read_response()
+            except ResponseError as refusal:
+                reply = refusal
+            request = self._owed.popleft()
+            if isinstance(reply, NoScriptError) and request.loads < 3:
+                # It was not run: the store has forgotten it (SCRIPT FLUSH, an eviction).
+                request.loads += 1
+                self.send(Request(["SCRIPT", "LOAD", self._scripts[request.script].source]))
+                self.send(request)
+                continue
+            request.answer(reply)
+            if isinstance(reply, ReadOnlyError):
+                raise reply  # it is a replica now: somebody else is to be written to
+
+    # ---- what is heard ---------------------------------------------------------------------------
+
+    async def subscribe(self, channels: Sequence[bytes]) -> None:
+        """Hear of channels from now on; returns once the store has said so of each.
+
+        Raises:
+            TimeoutError: It has not, in time.
+            BackplaneDown: The link has ended.
+        """
+        for start in range(0, len(channels), AT_ONCE):
+            some = channels[start : start + AT_ONCE]
+            batch = _Batch(len(some), self._loop.create_future())
+            for channel in some:
+                self._confirms.setdefault(channel, []).append(batch)
+            await self._bus_command("SUBSCRIBE", *some)
+            both = (batch.confirmed, self.ended)
+            await asyncio.wait(both, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            if not batch.confirmed.done() and not self.ended.done():
+                error = TimeoutError(f"no subscription was confirmed within {PATIENCE:g} s")
+                self.end(error)
+                raise error
+            if self.ended.done():
+                raise BackplaneDown(f"the backplane has hung up: {reason(self.ended.result())}")
+
+    async def unsubscribe(self, channel: bytes) -> None:
+        """Hear of a channel no more."""
+        await self._bus_command("UNSUBSCRIBE", channel)
+
+    async def _bus_command(self, *words: Any) -> None:
+        if not self._bus.is_connected:
+            raise BackplaneDown("the backplane has hung up")
+        try:
+            await self._bus.send_packed_command(self._bus.pack_command(*words), check_health=False)
+        except (RedisError, OSError) as error:
+            self.end(error)
+            raise BackplaneDown(f"the backplane has hung up: {reason(error)}") from None
+
+    async def _listen(self) -> None:
+        connection, hear = self._bus, self._hear
+        while True:
+            # A refusal is raised: a subscription without permission, say.
+            told = await connection.read_response()
+            if told[0] == b"message":
+                hear(told[1], told[2])
+            elif told[0] == b"subscribe":
+                for batch in self._confirms.pop(told[1], ()):
+                    batch.confirm()
+
+    # ---- its end ---------------------------------------------------------------------------------
+
+    def is_late(self, now: float) -> bool:
+        """Return whether an answer is owed for too long."""
+        return bool(self._owed) and now - self._owed[0].at > PATIENCE
+
+    def end(self, error: BaseException) -> None:
+        """Take note that it is over, and why."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+    async def close(self) -> None:
+        """Close both connections; what is owed is left to `leftovers`."""
+        self.end(BackplaneDown("it was closed"))
+        # A reader must be gone before its connection is touched.
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks.clear()
+        for connection in (self._commands, self._bus):
+            await connection.disconnect(nowait=True)
+
+    def leftovers(self) -> list[Request]:
+        """Return the requests that have no answer, in their order; it knows none any more."""
+        left = [*self._owed, *self._queue]
+        self._owed.clear()
+        self._queue.clear()
+        return [request for request in left if not request.future.done()]
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Have nobody wonder that nobody has waited for an answer."""
+    if not future.cancelled():
+        future.exception()
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed, without what an error's own text may hold of a login."""
+    text = str(error).split("\n")[0].strip(" .")
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,124 @@
+"""What one node has in the lists of who is present, and what becomes of it in a break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from ...errors import BackplaneDown
+from ..base import Change, Entries, Entry, Position
+from . import keys as forms
+from .channel import Channel
+from .keys import Keys
+from .lifeline import Lifeline
+from .link import Link, Request
+
+
+class Presence:
+    """The entries of presence of one node.
+
+    While the node is alone its own people come and go here; the store learns of it afterwards.
+
+    Args:
+        line: The way to the store.
+        keys: What things are called there.
+        lease: Seconds of a lease; 0 for none.
+        safely: Calls a function, and writes to the log what it raises.
+    """
+
+    def __init__(
+        self, line: Lifeline, keys: Keys, lease: float, safely: Callable[..., object]
+    ) -> None:
+        self._line = line
+        self._keys = keys
+        self._lease = int(lease * 1000)
+        self._safely = safely
+        self._own: dict[str, dict[str, Entry]] = {}
+        self._gone: dict[str, dict[str, None]] = {}  # entries that left while this node was alone
+
+    def _asking(self, script: str, channel: str, *rest: Any) -> Request:
+        words: list[Any] = [*self._keys.people(channel), self._keys.heard(channel)]
+        words += [forms.new_epoch(), self._lease, *rest]
+        return Request(words, script=script, keys=3, again=True)
+
+    async def add(self, channel: str, found: Channel | None, key: str, entry: Entry) -> Position:
+        """Add an entry; see `Backplane.add`.
+
+        Args:
+            channel: Its channel.
+            found: What this node hears of the channel; None for nothing.
+            key: Names the entry.
+            entry: The entry.
+        """
+        packed = forms.pack(entry)
+        self._own.setdefault(channel, {})[key] = entry
+        self._gone.get(channel, {}).pop(key, None)
+        try:
+            reply = await self._line.do(self._asking("add", channel, key.encode(), packed))
+        except BackplaneDown:
+            return self._change_here("add", found, key, entry)
+        return Position(reply[0].decode(), reply[1])
+
+    async def remove(self, channel: str, found: Channel | None, key: str) -> None:
+        """Remove an entry; see `Backplane.remove`."""
+        own = self._own.get(channel, {})
+        entry = own.pop(key, None)
+        if not own:
+            self._own.pop(channel, None)
+        try:
+            await self._line.do(self._asking("remove", channel, key.encode()))
+        except BackplaneDown:
+            self._gone.setdefault(channel, {})[key] = None
+            if entry is not None:
+                self._change_here("remove", found, key, entry)
+
+    def _change_here(
+        self, kind: Literal["add", "remove"], found: Channel | None, key: str, entry: Entry
+    ) -> Position:
+        """Tell this node of a change that the store does not know; the list comes anew later."""
+        if found is None:
+            return Position()
+        known = found.people or Position()
+        # The next number, so that clients take it; the list behind the break has its own.
+        found.people = Position(known.epoch, known.offset + 1)
+        found.has_people = True
+        self._safely(found.receiver.changed, Change(found.people, kind, key, entry))
+        return found.people
+
+    async def renew(self, channel: str, keys: Sequence[str]) -> Sequence[str]:
+        """Lease entries anew; return the keys of those that are not there any more."""
+        words = [key.encode() for key in keys]
+        try:
+            lost = await self._line.do(self._asking("renew", channel, *words))
+        except BackplaneDown:
+            return []  # all is made again when it is back
+        return [key.decode() for key in lost]
+
+    async def entries(self, channel: str, found: Channel | None) -> Entries:
+        """Return who is present; while this node is alone, who of its own is."""
+        if found is not None:
+            found.has_people = True
+        try:
+            return forms.listed(await self._line.do(self._asking("entries", channel)))
+        except BackplaneDown:
+            known = Position() if found is None or found.people is None else found.people
+            return Entries(dict(self._own.get(channel, {})), known)
+
+    async def listed(self, link: Link, channel: str) -> Entries:
+        """Return who is present, as one link says it."""
+        return forms.listed(await link.ask(self._asking("entries", channel)))
+
+    async def make_again(self, link: Link, channel: str) -> None:
+        """Tell the store what has changed in a break, and what it has lost."""
+        gone = self._gone.pop(channel, {})
+        own = self._own.get(channel, {})
+        if gone:
+            await link.ask(self._asking("remove", channel, *(key.encode() for key in gone)))
+        if not own:
+            return
+        words = [key.encode() for key in own]
+        for key in map(bytes.decode, await link.ask(self._asking("renew", channel, *words))):
+            entry = own.get(key)
+            if entry is not None:
+                packed = forms.pack(entry)
+                await link.ask(self._asking("add", channel, key.encode(), packed))

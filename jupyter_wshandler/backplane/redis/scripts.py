@@ -1,0 +1,205 @@
+"""What is done in one step where the store is: the scripts, and what they are called by.
+
+Each channel has four keys, whose names share the hash tag `{channel}`, so that a cluster has them
+on one machine:
+
+- `log`, a list: the messages that are kept. The last one has the offset that `logstate` says, and
+  each one before it the next lower one, so that no number is stored with a message.
+- `logstate`, a hash: `e` the epoch, `o` the last offset, `s` the offset at which the epoch began,
+  `b` the bytes in the list, `i` the id of the last publish, `l` the life of the store.
+- `people`, a hash: the entries of presence by key; `leases`, a sorted set: when each is over, in
+  milliseconds of the store's own clock, which is the only one that counts.
+- `peoplestate`, a hash: `e`, `o` and `l` as above, for the changes of presence.
+
+**Epochs tell the truth.** A store that comes back after a crash may have lost the last second of
+what it had acknowledged, and would give its numbers a second time. So an epoch holds for one life
+of the store's process: its `run_id` is written into the scripts. A script of an earlier life is
+unknown to the store (it keeps no scripts on disk), and whoever calls one asks for the new `run_id`
+and loads it anew. So no publish pays for the question, and none is numbered in the wrong epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+_STATE = """
+local life = '%LIFE%'
+local function state(key, epoch, keep)
+  local found = redis.call('HMGET', key, 'e', 'o', 'l')
+  local e, o = found[1], tonumber(found[2] or '0')
+  if not e then
+    if not keep then return '', 0, true end
+    redis.call('HSET', key, 'e', epoch, 'o', 0, 's', 0, 'b', 0, 'l', life)
+    return epoch, 0, true
+  end
+  if found[3] ~= life then
+    redis.call('HSET', key, 'e', epoch, 's', o, 'l', life)
+    return epoch, o, true
+  end
+  return e, o, false
+end
+"""
+
+# The first write of a script decides whether a full store lets the rest pass: here it is none that
+# frees memory. The store checks its limit before, as the script has no flag `allow-oom`.
+_PUBLISH = """#!lua
+%STATE%
+-- KEYS: logstate, log. ARGV: pub/sub channel, a new epoch, id, publication, size, bytes,
+-- ttl in ms, ttl of the numbers in ms, whether it is sent again.
+local e, o, is_new = state(KEYS[1], ARGV[2], true)
+if ARGV[9] == '1' then
+  if redis.call('HGET', KEYS[1], 'i') == ARGV[3] then return {e, o} end
+  local kept = redis.call('LRANGE', KEYS[2], 0, -1)
+  for index = #kept, 1, -1 do
+    local first = string.find(kept[index], ' ', 1, true)
+    if string.sub(kept[index], first + 1, first + #ARGV[3]) == ARGV[3] then
+      return {e, o - #kept + index}
+    end
+  end
+end
+local now = redis.call('TIME')
+local entry = now[1] .. '.' .. string.format('%06d', now[2]) .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]
+o = redis.call('HINCRBY', KEYS[1], 'o', 1)
+local count = redis.call('RPUSH', KEYS[2], entry)
+local total = #entry
+if count > 1 then total = total + tonumber(redis.call('HGET', KEYS[1], 'b')) end
+while count > 0 and (count > tonumber(ARGV[5]) or total > tonumber(ARGV[6])) do
+  total = total - #redis.call('LPOP', KEYS[2])
+  count = count - 1
+end
+redis.call('HSET', KEYS[1], 'b', total, 'i', ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
+redis.call('PEXPIRE', KEYS[1], ARGV[8])
+redis.call('PUBLISH', ARGV[1], 'm' .. e .. ' ' .. o .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
+return {e, o}
+"""
+
+_HISTORY = """#!lua flags=allow-oom
+%STATE%
+-- KEYS: logstate, log. ARGV: a new epoch, offset and epoch of the last message that is known, most
+-- messages that are wanted (-1: none), whether of another epoch only what it began with is wanted.
+-- Returns the epoch, the last offset, where the epoch began, the messages.
+local e, o = state(KEYS[1], ARGV[1], false)
+if e == '' then return {e, 0, 0, {}} end
+local s = tonumber(redis.call('HGET', KEYS[1], 's') or '0')
+local from, limit = tonumber(ARGV[2]), tonumber(ARGV[4])
+if ARGV[3] ~= e then
+  if ARGV[5] == '1' then from = math.min(from, s) else from = 0 end
+elseif from > o then
+  from = 0
+end
+local wanted = math.min(redis.call('LLEN', KEYS[2]), o - from)
+if limit >= 0 then wanted = math.min(wanted, limit) end
+if limit < 0 or wanted == 0 then return {e, o, s, {}} end
+return {e, o, s, redis.call('LRANGE', KEYS[2], -wanted, -1)}
+"""
+
+_PRESENCE = """
+local e, o = state(KEYS[3], ARGV[2], %KEEP%)
+local lease = tonumber(ARGV[3])
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local function tell(kind, key, entry)
+  if e == '' then e, o = state(KEYS[3], ARGV[2], true) end
+  o = redis.call('HINCRBY', KEYS[3], 'o', 1)
+  local what = kind .. ' ' .. #key .. ' ' .. key .. entry
+  redis.call('PUBLISH', ARGV[1], 'c' .. e .. ' ' .. o .. ' ' .. what)
+end
+local till = string.format('%.0f', now)
+local over = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', till, 'LIMIT', 0, 1000)
+for _, key in ipairs(over) do
+  local entry = redis.call('HGET', KEYS[1], key)
+  redis.call('HDEL', KEYS[1], key)
+  redis.call('ZREM', KEYS[2], key)
+  if entry then tell('remove', key, entry) end
+end
+local function keep_on()
+  if lease > 0 then
+    redis.call('PEXPIRE', KEYS[1], 3 * lease)
+    redis.call('PEXPIRE', KEYS[2], 3 * lease)
+  end
+  redis.call('PEXPIRE', KEYS[3], 86400000)
+end
+"""
+
+# KEYS of each: people, leases, peoplestate. ARGV: pub/sub channel, a new epoch, the lease in ms.
+_ADD = """#!lua
+%STATE%%PRESENCE%
+redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+if lease > 0 then redis.call('ZADD', KEYS[2], string.format('%.0f', now + lease), ARGV[4]) end
+tell('add', ARGV[4], ARGV[5])
+keep_on()
+return {e, o}
+"""
+
+_REMOVE = """#!lua flags=allow-oom
+%STATE%%PRESENCE%
+for index = 4, #ARGV do
+  local entry = redis.call('HGET', KEYS[1], ARGV[index])
+  if entry then
+    redis.call('HDEL', KEYS[1], ARGV[index])
+    redis.call('ZREM', KEYS[2], ARGV[index])
+    tell('remove', ARGV[index], entry)
+  end
+end
+return {e, o}
+"""
+
+_RENEW = """#!lua flags=allow-oom
+%STATE%%PRESENCE%
+local lost = {}
+for index = 4, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[index]) == 0 then
+    lost[#lost + 1] = ARGV[index]
+  elseif lease > 0 then
+    redis.call('ZADD', KEYS[2], string.format('%.0f', now + lease), ARGV[index])
+  end
+end
+keep_on()
+return lost
+"""
+
+_ENTRIES = """#!lua flags=allow-oom
+%STATE%%PRESENCE%
+return {e, o, redis.call('HGETALL', KEYS[1])}
+"""
+
+_CLEAR = """#!lua flags=allow-oom
+redis.call('DEL', KEYS[2])
+return 0
+"""
+
+_SOURCES = {
+    "publish": (_PUBLISH, "true"),
+    "history": (_HISTORY, "false"),
+    "add": (_ADD, "true"),
+    "remove": (_REMOVE, "false"),
+    "renew": (_RENEW, "false"),
+    "entries": (_ENTRIES, "false"),
+    "clear": (_CLEAR, "false"),
+}
+
+
+class Script(NamedTuple):
+    """A script, and the name that the store knows it by once it is loaded."""
+
+    source: bytes
+    sha: str
+
+
+def scripts_for(life: str) -> dict[str, Script]:
+    """Return the scripts for one life of a store.
+
+    Args:
+        life: What names it; letters and digits.
+    """
+    if not life.isalnum():
+        raise ValueError("expected the run_id of a store, of letters and digits")
+    found = {}
+    for name, (source, keep) in _SOURCES.items():
+        text = source.replace("%PRESENCE%", _PRESENCE).replace("%STATE%", _STATE)
+        whole = text.replace("%KEEP%", keep).replace("%LIFE%", life).encode()
+        # SHA-1 is what EVALSHA takes; nothing rests on its strength.
+        found[name] = Script(whole, hashlib.sha1(whole, usedforsecurity=False).hexdigest())
+    return found

@@ -1,0 +1,332 @@
+"""A store that is killed, stopped, full or wrong: rooms go on, and everybody is told the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from support.server import free_port
+from support.stores import KINDS, Store, running_store
+
+from jupyter_wshandler.backplane.base import Entry, Keep, Position, Publication
+from jupyter_wshandler.backplane.redis.node import RedisBackplane
+from jupyter_wshandler.errors import BackplaneDown, BackplaneError
+from jupyter_wshandler.testing.backplanes import Heard
+
+KEEP = Keep(size=1000, bytes=1024 * 1024, ttl=60.0)
+
+AOF = ("appendonly yes", "appendfsync everysec")
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A server without any file, which has forgotten everything when it comes back."""
+    with running_store(request.param) as store:
+        yield store
+
+
+@pytest.fixture(params=KINDS)
+def lasting(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A server that writes down what it is told, once a second."""
+    with running_store(request.param, *AOF) as store:
+        yield store
+
+
+@asynccontextmanager
+async def some_nodes(url: str, count: int = 2, patience: float = 60.0) -> AsyncIterator[Any]:
+    found = [RedisBackplane(url, lease=30, patience=patience) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for node in found:
+            await node.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 40.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def texts(heard: Heard) -> list[str]:
+    return [str(text) for text, _ in heard.messages]
+
+
+async def test_a_kill_with_files_loses_nothing_that_is_not_told(lasting):
+    heard = [Heard(), Heard()]
+    async with some_nodes(lasting.url) as nodes:
+        for node, one in zip(nodes, heard, strict=True):
+            await node.subscribe("room", one)
+        before = [await nodes[0].publish("room", Publication(f"a{n}"), KEEP) for n in range(20)]
+        await asyncio.to_thread(lasting.kill)
+        waiting = [
+            asyncio.create_task(nodes[n % 2].publish("room", Publication(f"b{n}"), KEEP))
+            for n in range(10)
+        ]
+        await asyncio.to_thread(lasting.start)
+        after = await asyncio.gather(*waiting)
+        # Another life of the store is another epoch, whether or not it has lost anything.
+        assert {place.epoch for place in after}.isdisjoint({place.epoch for place in before})
+        for one in heard:
+            await until(lambda one=one: set(texts(one)) >= {f"b{n}" for n in range(10)})
+            assert len(texts(one)) == len(set(texts(one))) == 30
+            assert one.gaps
+        late = await nodes[0].history("room", before[3])
+        assert not late.complete
+
+
+async def test_a_kill_without_files_begins_another_epoch_and_tells_everybody(store):
+    heard = [Heard(), Heard()]
+    async with some_nodes(store.url) as nodes:
+        for node, one in zip(nodes, heard, strict=True):
+            await node.subscribe("room", one)
+        before = await nodes[0].publish("room", Publication("a"), KEEP)
+        await until(lambda: all(texts(one) == ["a"] for one in heard))
+        await asyncio.to_thread(store.restart)
+        await until(lambda: all(one.gaps for one in heard))
+        after = await nodes[1].publish("room", Publication("b"), KEEP)
+        assert after.epoch != before.epoch
+        await until(lambda: all(texts(one) == ["a", "b"] for one in heard))
+        assert not (await nodes[0].history("room", before)).complete
+
+
+async def test_presence_is_made_again_by_a_store_that_has_forgotten_it(store):
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].add("room", "c0", Entry("ada"))
+        await nodes[1].subscribe("room", Heard())
+        await nodes[1].add("room", "c1", Entry("bob"))
+        await nodes[0].entries("room")
+        await asyncio.to_thread(store.restart)
+        async with asyncio.timeout(40):
+            while set((await nodes[0].entries("room")).by_key) != {"c0", "c1"}:
+                await asyncio.sleep(0.05)
+        await until(lambda: bool(heard.lists))
+        found: dict[str, Entry] = {}
+
+        def known() -> set[str]:
+            found.clear()
+            found.update(heard.lists[-1].by_key)
+            for change in heard.changes:
+                same = change.position.epoch == heard.lists[-1].position.epoch
+                if same and change.position.offset > heard.lists[-1].position.offset:
+                    found[change.key] = change.entry
+            return set(found)
+
+        await until(lambda: known() == {"c0", "c1"})
+
+
+async def test_a_short_break_is_waited_for_and_each_message_comes_once(lasting):
+    """Stopped in the middle of a hundred messages, and killed: answers are lost on their way."""
+    heard = Heard()
+    async with some_nodes(lasting.url) as nodes:
+        await nodes[1].subscribe("room", heard)
+        await nodes[0].publish("room", Publication("first"), KEEP)
+        said = [
+            asyncio.create_task(nodes[0].publish("room", Publication(f"m{n}"), KEEP))
+            for n in range(100)
+        ]
+        await asyncio.sleep(0.002)
+        lasting.stop()
+        await asyncio.sleep(0.05)
+        lasting.go_on()
+        await asyncio.to_thread(lasting.restart)
+        await asyncio.gather(*said)
+        await until(lambda: set(texts(heard)) >= {f"m{n}" for n in range(100)})
+        past = await nodes[0].history("room")
+        kept = [one.publication.message for one in past.messages]
+        assert len(kept) == len(set(kept))
+
+
+async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(store, caplog):
+    caplog.set_level(logging.INFO)
+    heard = [Heard(), Heard()]
+    async with some_nodes(store.url, patience=0.3) as nodes:
+        for node, one in zip(nodes, heard, strict=True):
+            await node.subscribe("room", one)
+            await node.subscribe("plain", one)
+        await nodes[0].publish("room", Publication("before"), KEEP)
+        await until(lambda: all(texts(one) == ["before"] for one in heard))
+        await asyncio.to_thread(store.kill)
+        place = await nodes[0].publish("room", Publication("kept"), KEEP)
+        assert place == Position()
+        await nodes[0].publish("plain", Publication("plain"))
+        assert texts(heard[0]) == ["before", "kept", "plain"]
+        assert texts(heard[1]) == ["before"]
+        assert all(node.trouble for node in nodes)
+        await nodes[0].add("room", "c0", Entry("ada"))
+        assert [change.key for change in heard[0].changes] == ["c0"]
+        assert set((await nodes[0].entries("room")).by_key) == {"c0"}
+        with pytest.raises(BackplaneDown, match="away"):
+            await nodes[0].history("room")
+        await asyncio.to_thread(store.start)
+        await until(lambda: texts(heard[1]) == ["before", "kept"])
+        await until(lambda: not any(node.trouble for node in nodes))
+        # Nobody gets it a second time, and its own clients are told that something is odd.
+        assert texts(heard[0]) == ["before", "kept", "plain"]
+        assert heard[0].gaps
+        assert set((await nodes[1].entries("room")).by_key) == {"c0"}
+    lines = [one.getMessage() for one in caplog.records if "backplane" in one.getMessage()]
+    assert len([one for one in lines if "cannot be used" in one]) == 2  # one of each node
+    assert len([one for one in lines if "is back after" in one]) == 2
+
+
+async def test_a_store_that_is_not_there_at_the_start_is_used_once_it_is(store):
+    await asyncio.to_thread(store.kill)
+    heard = Heard()
+    async with some_nodes(store.url, patience=0.2) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[1].subscribe("room", Heard())
+        await nodes[0].publish("room", Publication("alone"), KEEP)
+        assert texts(heard) == ["alone"]
+        assert nodes[0].trouble
+        await asyncio.to_thread(store.start)
+        await until(lambda: not any(node.trouble for node in nodes))
+        await nodes[1].publish("room", Publication("together"), KEEP)
+        await until(lambda: texts(heard) == ["alone", "together"])
+
+
+async def test_a_stopped_store_is_noticed_and_used_again(store):
+    """SIGSTOP closes no socket and answers nothing."""
+    heard = Heard()
+    async with some_nodes(store.url, patience=0.2) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await until(lambda: texts(heard) == ["a"])
+        store.stop()
+        await until(lambda: all(node.trouble for node in nodes))
+        await nodes[0].publish("room", Publication("b"), KEEP)
+        assert texts(heard) == ["a", "b"]
+        store.go_on()
+        await until(lambda: not any(node.trouble for node in nodes))
+        await nodes[1].publish("room", Publication("c"), KEEP)
+        await until(lambda: texts(heard) == ["a", "b", "c"])
+
+
+async def test_a_pause_of_all_clients_is_waited_for(store):
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        store.say("CLIENT", "PAUSE", "1500", "ALL")
+        places = await asyncio.gather(
+            *(nodes[1].publish("room", Publication(str(n)), KEEP) for n in range(5))
+        )
+        assert sorted(place.offset for place in places) == [2, 3, 4, 5, 6]
+        await until(lambda: len(heard.messages) == 6)
+
+
+async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeypatch):
+    """The store forgets who subscribes to what, and both sockets live."""
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.DEAF", 1.5)
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await until(lambda: texts(heard) == ["a"])
+        await nodes[0]._line.link._bus_command("UNSUBSCRIBE")
+        await nodes[1].publish("room", Publication("b"), KEEP)
+        await until(lambda: texts(heard) == ["a", "b"])
+        assert nodes[0].counts()["breaks"] == 1
+
+
+async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(store, caplog):
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[1].subscribe("room", heard)
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        store.say("CONFIG", "SET", "maxmemory", "1")
+        for _ in range(3):
+            with pytest.raises(BackplaneError, match="memory is full"):
+                await nodes[0].publish("room", Publication("b"), KEEP)
+        assert "memory is full" in nodes[0].trouble
+        past = await nodes[1].history("room")  # what it has can be read
+        assert [one.publication.message for one in past.messages] == ["a"]
+        store.say("CONFIG", "SET", "maxmemory", "0")
+        await nodes[0].publish("room", Publication("c"), KEEP)
+        assert nodes[0].trouble == ""
+        await until(lambda: texts(heard) == ["a", "c"])
+    lines = [one.getMessage() for one in caplog.records if "refuses" in one.getMessage()]
+    assert len(lines) == 1
+
+
+async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, caplog):
+    caplog.set_level(logging.DEBUG)
+    store.say("CONFIG", "SET", "requirepass", "right-word")
+    heard = Heard()
+    url = store.url.replace("://", "://:wrong-word@")
+    async with some_nodes(url, count=1, patience=0.2) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        assert texts(heard) == ["a"]
+        await until(lambda: "Authentication" in nodes[0].trouble or "pass" in nodes[0].trouble)
+        assert "wrong-word" not in caplog.text + nodes[0].trouble + repr(nodes[0]._line._address)
+
+
+async def test_a_subscriber_whose_buffer_ran_over_gets_what_it_has_missed(store):
+    """The store hangs up on who reads too slowly; the history fills the gap."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[1].publish("room", Publication("first"), KEEP)
+        await until(lambda: texts(heard) == ["first"])
+        store.say("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
+        # The node does not read for a while, as when a callback blocks its event loop.
+        nodes[0]._line.link._bus._reader._transport.pause_reading()
+        keep, broken = Keep(1000, 64 * 1024 * 1024, 60), nodes[0].counts()["breaks"]
+        sent = ["first"]
+        for number in range(40):
+            sent.append(f"{number} " + "x" * 500_000)
+            await nodes[1].publish("room", Publication(sent[-1]), keep)
+        await until(lambda: nodes[0].counts()["breaks"] > broken)
+        await until(lambda: len(heard.messages) >= 41)
+        assert texts(heard) == sent
+        assert nodes[0].counts()["messages_filled"] >= 1
+
+
+async def test_a_node_that_dies_leaves_the_lists_of_the_others_with_its_lease(store):
+    heard = Heard()
+    dead = RedisBackplane(store.url, lease=1.0, patience=60)
+    alive = RedisBackplane(store.url, lease=1.0, patience=60)
+    await alive.subscribe("room", heard)
+    await dead.add("room", "c0", Entry("ada"))
+    await until(lambda: len(heard.changes) == 1)
+    await dead.close()
+    async with asyncio.timeout(20):
+        while (await alive.entries("room")).by_key:
+            await asyncio.sleep(0.1)
+    await until(lambda: [change.kind for change in heard.changes] == ["add", "remove"])
+    await alive.close()
+
+
+async def test_nothing_is_left_running_when_a_node_is_closed_in_an_outage(store):
+    before = {task for task in asyncio.all_tasks() if not task.done()}
+    async with some_nodes(store.url, patience=60) as nodes:
+        await nodes[0].subscribe("room", Heard())
+        await asyncio.to_thread(store.kill)
+        waiting = asyncio.create_task(nodes[0].publish("room", Publication("a"), KEEP))
+        await until(lambda: bool(nodes[0].trouble))
+    with pytest.raises(BackplaneDown):
+        await waiting
+    assert {task for task in asyncio.all_tasks() if not task.done()} == before
+
+
+async def test_what_waits_in_an_outage_is_bounded(monkeypatch):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.MAX_WAITING", 10)
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    async with some_nodes(url, count=1) as nodes:
+        waiting = [
+            asyncio.create_task(nodes[0].publish("room", Publication(str(n)), KEEP))
+            for n in range(15)
+        ]
+        await until(lambda: sum(task.done() for task in waiting) == 5)
+        for task in waiting:
+            if task.done():
+                with pytest.raises(BackplaneError, match="too much waits"):
+                    task.result()
+    await asyncio.gather(*waiting, return_exceptions=True)

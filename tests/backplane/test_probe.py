@@ -1,0 +1,152 @@
+"""`jupyter wshandler check --backplane`: what is wrong with a store is said in words."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.server import free_port
+from support.stores import KINDS, Store, running_store
+
+from jupyter_wshandler.backplane.redis.facts import read_facts
+from jupyter_wshandler.cli.backplane import check_backplane
+from jupyter_wshandler.errors import BackplaneError
+
+RIGHTS = (
+    "~wshandler:* &wshandler:* +@connection +info +script|load +evalsha +publish +subscribe "
+    "+unsubscribe +time +del +hget +hset +hmget +hdel +hexists +hgetall +hincrby +rpush +lpop "
+    "+lrange +llen +pexpire +zadd +zrem +zrangebyscore"
+)
+"""What a user of the store needs; docs/scale.md has the same line."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with running_store(request.param) as store:
+        for name, rights in {
+            "enough": RIGHTS,
+            "deaf": RIGHTS.replace("&wshandler:*", "resetchannels"),
+            "scriptless": RIGHTS.replace("+script|load", ""),
+            "keyless": RIGHTS.replace("~wshandler:*", "~other:*"),
+            "listless": RIGHTS.replace("+rpush", ""),
+        }.items():
+            words = ("ACL", "SETUSER", name, "on", ">pass-word", *rights.split())
+            assert store.say(*words).startswith(b"+OK")
+        yield store
+
+
+def checked(url: str) -> tuple[int, str]:
+    stream = io.StringIO()
+    code = check_backplane(url, stream=stream)
+    return code, stream.getvalue()
+
+
+def as_user(store: Store, name: str, word: str = "pass-word") -> str:
+    return store.url.replace("://", f"://{name}:{word}@")
+
+
+def test_the_docs_name_the_rights_that_are_tried_here():
+    assert RIGHTS in (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+
+
+def test_a_store_that_will_do_is_named_and_measured(store):
+    code, text = checked(store.url)
+    assert code == 0, text
+    assert f"127.0.0.1:{store.port}" in text
+    assert store.kind.title() in text
+    assert "a message comes back after" in text
+
+
+def test_the_rights_that_the_docs_name_are_enough_and_none_is_missing(store):
+    code, text = checked(as_user(store, "enough"))
+    assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("deaf", "SUBSCRIBE"),
+        ("scriptless", "SCRIPT LOAD"),
+        ("keyless", "publish to a room"),
+        ("listless", "publish to a room"),
+        ("nobody", "log in"),
+    ],
+)
+def test_a_right_that_is_missing_is_named_and_the_password_is_not(store, name, words):
+    code, text = checked(as_user(store, name))
+    assert code == 1
+    assert "problem" in text
+    assert words in text
+    assert "pass-word" not in text
+
+
+def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is_secret(store):
+    for url in (
+        as_user(store, "enough", "wrong-word"),
+        f"redis://u:wrong-word@127.0.0.1:{free_port()}/0",
+        "http://u:wrong-word@127.0.0.1/",
+        "redis://u:wrong-word@127.0.0.1:port/0",
+        "redis://u:wrong-word@127.0.0.1/0?protocol=3",
+        "redis://u:wrong/word@127.0.0.1/0",
+        "redis://u:wrong#word@127.0.0.1/0",
+        "redis://u:wrong?word@127.0.0.1/0",
+        "redis://u:wrong@word@127.0.0.1/0",
+        "unix://u:wrong-word@",
+        "wrong-word",
+    ):
+        code, text = checked(url)
+        assert code == 1, url
+        assert "wrong" not in text
+        assert "word" not in text.replace("password", "")
+        assert "Traceback" not in text
+
+
+def test_a_store_that_forgets_rooms_when_it_is_full_is_advised_against(store):
+    store.say("CONFIG", "SET", "maxmemory", "100mb")
+    store.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        code, text = checked(store.url)
+        assert code == 0
+        assert "allkeys-lru" in text
+        assert "noeviction" in text
+    finally:
+        store.say("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        store.say("CONFIG", "SET", "maxmemory", "0")
+
+
+def test_a_replica_is_refused_as_what_it_publishes_reaches_nobody_else(store):
+    with running_store(store.kind, f"replicaof 127.0.0.1 {store.port}") as replica:
+        code, text = checked(replica.url)
+        assert code == 1
+        assert "primary" in text
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ("redis_version:6.2.14\r\nrole:master\r\nrun_id:ab", "Redis 7.0"),
+        ("", "no version"),
+        ("redis_version:7.2.4\r\nvalkey_version:9.1.2\r\nrole:slave\r\nrun_id:ab", "primary"),
+        ("redis_version:7.2.4\r\nrole:master\r\nrun_id:ab\r\ncluster_enabled:1", "cluster"),
+        ("redis_version:7.2.4\r\nrole:master\r\nrun_id:a'b", "run_id"),
+    ],
+)
+def test_a_store_that_will_not_do_is_refused_with_the_reason(info, words):
+    with pytest.raises(BackplaneError, match=words):
+        read_facts(info.encode()).check()
+
+
+def test_the_command_takes_the_url_from_the_environment_where_nobody_sees_it(store):
+    command = [sys.executable, "-m", "jupyter_wshandler", "check", "--backplane", "-"]
+    environment = {**os.environ, "WSHANDLER_BACKPLANE": as_user(store, "enough")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert store.kind.title() in done.stdout
+    nothing = subprocess.run(command[:-2], capture_output=True, text=True, timeout=60)
+    assert nothing.returncode == 2
+    assert "--backplane" in nothing.stderr
