@@ -185,6 +185,19 @@ class Codec(Protocol):
     def encode(self, message: Message) -> Any:
         """Return a message as the transport writes it."""
 
+    def start_afresh(self) -> str:
+        """Forget what was sent before, where that has a say and may be forgotten.
+
+        Returns:
+            The form; still empty where it depends on more.
+        """
+
+    def rest(self) -> bool:
+        """Give away memory, as nothing comes or goes; return whether that cost some time.
+
+        What comes and goes later is the same, except for its compressed bytes.
+        """
+
     def encode_ping(self, payload: bytes = b"") -> Any:
         """Return a ping as the transport writes it."""
 

@@ -25,6 +25,9 @@ from .host import Host
 from .opening import Opening
 from .phase import CLOSED, CLOSING, FORKED, OPEN, OPENING, PEER_CLOSED
 
+REST = 10.0
+"""Seconds without a message after which a connection gives away what compression needs."""
+
 
 class Connection(OutlivingHalf):
     """One open WebSocket, as callbacks see it: their `handler`.
@@ -376,6 +379,18 @@ class Connection(OutlivingHalf):
                 self._begin_ping(now, config.ping_timeout)
         elif phase in (PEER_CLOSED, CLOSING):
             self._tick_closing(now)
+
+    def rest(self, now: float) -> bool:
+        """Give away what compression needs, where nothing has come or gone for a while.
+
+        Args:
+            now: The time that `tick` was called with.
+
+        Returns:
+            Whether that cost some time.
+        """
+        is_idle = self._phase is OPEN and now - self._last_message >= REST
+        return is_idle and not self._active and self._protocol.rest()
 
     def _begin_ping(self, now: float, timeout: float) -> None:
         """Send the ping that is due, and remember what stands before it."""

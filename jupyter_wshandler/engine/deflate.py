@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtocolError
+from .offers import DEFAULTS, FLAGS, MIN_SIZE, Offer, check_options, parse_extensions, read_offer
+from .window import window_of
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
 
     from .assembly import Assembly
 
-__all__ = ["MIN_SIZE", "PerMessageDeflate", "parse_extensions"]
-
-MIN_SIZE = 32
-"""Messages below this many bytes go out as they are: deflate hardly makes them smaller."""
+__all__ = ["MIN_SIZE", "PerMessageDeflate"]
 
 TAIL = b"\x00\x00\xff\xff"
 """End of an empty stored block: the sender strips it, the receiver puts it back (7.2.1)."""
@@ -25,135 +24,23 @@ TAIL = b"\x00\x00\xff\xff"
 WINDOW = 32768
 """Bytes that a deflate stream can refer back to, at most."""
 
+SHORT = 1024
+"""Bytes of messages after which a direction gets a zlib object of its own, of up to 40 KiB. Before,
+what was said is kept as it is, and each message gets an object that begins with it: with so little
+that costs next to nothing."""
+
 SLICE = 256 * 1024
 """Bytes that are decompressed at a time, at most: a whole message would be there twice."""
 
 MAX_FINAL_BLOCKS = 16
 """Blocks with BFINAL in one message: each costs a new inflater, so their number is bounded."""
 
-DEFAULTS = {"compression_level": 6, "mem_level": 5, "max_window_bits": 12}
-RANGES = {"compression_level": (0, 9), "mem_level": (1, 9), "max_window_bits": (9, 15)}
-FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
-
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - the grammar's word
-_PARAMETER = rf'[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?'
-_match_name = re.compile(rf"[ \t]*({_TOKEN})").match
-_match_parameter = re.compile(_PARAMETER).match
-_match_end = re.compile(r"[ \t]*(?:,|$)").match
-_match_empty = re.compile(r"[ \t]*,").match
-_is_token = re.compile(_TOKEN).fullmatch
-_is_bits = re.compile(r"[89]|1[0-5]").fullmatch
-
-Parameters = list[tuple[str, str | None]]
-
-
-def parse_extensions(header: str) -> list[tuple[str, Parameters]]:
-    """Parse one Sec-WebSocket-Extensions value (RFC 6455 section 9.1).
-
-    Args:
-        header: The field's value as received.
-
-    Returns:
-        Name and parameters of each extension, in order; a parameter without value has None.
-
-    Raises:
-        ValueError: The value does not follow the grammar.
-    """
-    found: list[tuple[str, Parameters]] = []
-    at, end = 0, len(header)
-    while at < end:
-        if empty := _match_empty(header, at):
-            at = empty.end()
-            continue
-        name = _match_name(header, at)
-        if name is None:
-            if header[at:].strip(" \t"):
-                raise ValueError(f"expected an extension's name at character {at}")
-            break
-        at = name.end()
-        parameters: Parameters = []
-        while match := _match_parameter(header, at):
-            key, value, quoted = match.groups()
-            if quoted is not None:
-                value = re.sub(r"\\(.)", r"\1", quoted)
-                if not _is_token(value):
-                    raise ValueError(f"parameter {key}: a quoted value must be a token inside")
-            parameters.append((key, value))
-            at = match.end()
-        separator = _match_end(header, at)
-        if separator is None:
-            raise ValueError(f"expected a semicolon, a comma or the end at character {at}")
-        at = separator.end()
-        found.append((name[1], parameters))
-    return found
-
-
-class _Offer(NamedTuple):
-    server_no_context_takeover: bool
-    client_no_context_takeover: bool
-    server_max_window_bits: int | None
-    client_max_window_bits: int | None
-    client_takes_window_bits: bool
-
-
-def _read_offer(parameters: Parameters) -> _Offer | None:
-    # None where the offer must be declined (RFC 7692 section 7.1).
-    given = dict(parameters)
-    if len(given) != len(parameters):
-        return None
-    bits: dict[str, int | None] = {}
-    for name, value in given.items():
-        if name in FLAGS:
-            if value is not None:
-                return None
-        elif name == "client_max_window_bits" and value is None:
-            bits[name] = None
-        elif name in ("server_max_window_bits", "client_max_window_bits"):
-            if value is None or not _is_bits(value):
-                return None
-            bits[name] = int(value)
-        else:
-            return None
-    if bits.get("server_max_window_bits") == 8:
-        # zlib cannot compress with a window of 256 bytes in raw mode.
-        return None
-    return _Offer(
-        server_no_context_takeover="server_no_context_takeover" in given,
-        client_no_context_takeover="client_no_context_takeover" in given,
-        server_max_window_bits=bits.get("server_max_window_bits"),
-        client_max_window_bits=bits.get("client_max_window_bits"),
-        client_takes_window_bits="client_max_window_bits" in given,
-    )
-
-
-def _check_options(options: Mapping[str, Any] | None) -> dict[str, int]:
-    checked = {**DEFAULTS, **dict.fromkeys(FLAGS, False)}
-    for name, value in (options or {}).items():
-        if name in FLAGS:
-            if type(value) is not bool:
-                raise ValueError(
-                    f"compression option {name}: expected True or False, found {value!r}"
-                )
-        elif name in RANGES:
-            low, high = RANGES[name]
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(
-                    f"compression option {name}: expected a whole number from {low} to {high}, "
-                    f"found {value!r}"
-                )
-        else:
-            raise ValueError(
-                f"compression option {name!r} is unknown; expected {', '.join(checked)}"
-            )
-        checked[name] = value
-    return checked
-
 
 class PerMessageDeflate:
     """What compresses and decompresses the messages of one connection.
 
-    The zlib objects are made when the first message needs them, so a connection that was
-    granted compression and stays idle costs nothing more.
+    The zlib objects are made when there is something to say, and `rest` gives them away: a
+    connection that was granted compression and says little costs hardly more than another.
 
     Args:
         server_no_context_takeover: Whether each message sent is compressed on its own.
@@ -162,17 +49,29 @@ class PerMessageDeflate:
         client_max_window_bits: The same for the client's, 8 to 15.
         compression_level: 0 (none) to 9 (slow).
         mem_level: Memory of the compressor, 1 to 9.
+        min_size: Bytes from which a message is compressed.
+
+    Attributes:
+        fresh: A name for what becomes of a message where none was compressed before it.
+        form: The same for the next message; empty where earlier ones have a say.
     """
 
     __slots__ = (
         "_deflater",
         "_final_blocks",
-        "_history",
         "_inflater",
+        "_keeps",
+        "_received",
+        "_seen",
+        "_sent",
+        "_squeezed",
         "client_max_window_bits",
         "client_no_context_takeover",
         "compression_level",
+        "form",
+        "fresh",
         "mem_level",
+        "min_size",
         "server_max_window_bits",
         "server_no_context_takeover",
     )
@@ -186,6 +85,7 @@ class PerMessageDeflate:
         client_max_window_bits: int = 15,
         compression_level: int = DEFAULTS["compression_level"],
         mem_level: int = DEFAULTS["mem_level"],
+        min_size: int = MIN_SIZE,
     ) -> None:
         self.server_no_context_takeover = server_no_context_takeover
         self.client_no_context_takeover = client_no_context_takeover
@@ -193,11 +93,23 @@ class PerMessageDeflate:
         self.client_max_window_bits = client_max_window_bits
         self.compression_level = compression_level
         self.mem_level = mem_level
+        self.min_size = min_size
+        alone = "alone" if server_no_context_takeover else "in turn"
+        settings = f"{server_max_window_bits} {compression_level} {mem_level} {min_size}"
+        # A room has many members of one form: their names are compared by identity first.
+        self.form = self.fresh = sys.intern(f"deflate {settings} {alone} frame")
         self._deflater: _Compress | None = None
+        # What was sent, in bytes, as long as that is little; then the deflater knows it.
+        self._sent = b""
         self._inflater: _Decompress | None = None
+        # What was received, where there is no inflater that knows it; see `_recalled`.
+        self._received = b""
+        self._squeezed = False
+        # Bytes received; from `WINDOW` on it does not matter how many.
+        self._seen = 0
+        # Whether `_received` is there beside an inflater, for a peer that ends blocks with BFINAL.
+        self._keeps = False
         self._final_blocks = 0
-        # What earlier messages held, kept only for a peer that ends blocks with BFINAL.
-        self._history: bytes | None = None
 
     @classmethod
     def negotiate(
@@ -211,7 +123,8 @@ class PerMessageDeflate:
         Args:
             offers: Values of the Sec-WebSocket-Extensions fields, in order.
             options: `compression_level` (0 to 9, default 6), `mem_level` (1 to 9, default 5)
-                and `max_window_bits` (9 to 15, default 12) of the server;
+                and `max_window_bits` (9 to 15, default 12) of the server; `min_size`, the bytes
+                from which a message is compressed (default 32);
                 `server_no_context_takeover` and `client_no_context_takeover` True ask for
                 messages that do not depend on earlier ones, where the client did not.
 
@@ -222,7 +135,7 @@ class PerMessageDeflate:
         Raises:
             ValueError: An option is unknown or out of its range.
         """
-        settings = _check_options(options)
+        settings = check_options(options)
         for header in offers:
             try:
                 extensions = parse_extensions(header)
@@ -230,13 +143,13 @@ class PerMessageDeflate:
                 continue
             for name, parameters in extensions:
                 if name.lower() == "permessage-deflate":
-                    offer = _read_offer(parameters)
+                    offer = read_offer(parameters)
                     if offer is not None:
                         return cls._accept(offer, settings)
         return None, None
 
     @classmethod
-    def _accept(cls, offer: _Offer, settings: dict[str, int]) -> tuple[PerMessageDeflate, str]:
+    def _accept(cls, offer: Offer, settings: dict[str, int]) -> tuple[PerMessageDeflate, str]:
         most = settings["max_window_bits"]
         server_bits = min(offer.server_max_window_bits or 15, most)
         # A client that did not name client_max_window_bits cannot be asked to keep to it.
@@ -263,8 +176,11 @@ class PerMessageDeflate:
             client_max_window_bits=client_bits,
             compression_level=settings["compression_level"],
             mem_level=settings["mem_level"],
+            min_size=settings["min_size"],
         )
         return extension, "; ".join(answer)
+
+    # ---- sending ---------------------------------------------------------------------------
 
     def compress(self, payload: bytes) -> bytes:
         """Return what a frame with RSV1 carries for one message (RFC 7692 section 7.2.1).
@@ -274,15 +190,31 @@ class PerMessageDeflate:
         """
         deflater = self._deflater
         if deflater is None:
-            deflater = zlib.compressobj(
-                self.compression_level,
-                zlib.DEFLATED,
-                -self.server_max_window_bits,
-                self.mem_level,
-            )
+            deflater = self._new_deflater()
             if not self.server_no_context_takeover:
-                self._deflater = deflater
+                self.form = ""
+                if len(self._sent) + len(payload) < SHORT:
+                    self._sent += payload
+                else:
+                    self._sent, self._deflater = b"", deflater
         return (deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def start_afresh(self) -> None:
+        """Forget what was sent: the next message refers to nothing before it.
+
+        Nothing is said of that to the client, as nothing has to be: a sender may refer to what
+        came before, it need not (RFC 7692 section 7.1.1).
+        """
+        self._deflater, self._sent, self.form = None, b"", self.fresh
+
+    def _new_deflater(self) -> _Compress:
+        settings = (self.compression_level, zlib.DEFLATED, -self.server_max_window_bits)
+        if self._sent:
+            # 0 is zlib's Z_DEFAULT_STRATEGY.
+            return zlib.compressobj(*settings, self.mem_level, 0, self._sent)
+        return zlib.compressobj(*settings, self.mem_level)
+
+    # ---- receiving -------------------------------------------------------------------------
 
     def decompress(
         self, data: bytes, message: Assembly, limit: int, *, said: int = 0, final: bool
@@ -301,7 +233,7 @@ class PerMessageDeflate:
         """
         if final:
             data += TAIL
-        inflater = self._inflater or self._new_inflater(b"")
+        inflater = self._inflater or self._new_inflater(self._recalled())
         try:
             while True:
                 room = limit - message.size
@@ -334,7 +266,39 @@ class PerMessageDeflate:
 
     def drop(self) -> None:
         """Forget the state of the receiving side: nothing received matters any more."""
-        self._inflater = self._history = None
+        self._inflater, self._received = None, b""
+        self._squeezed = self._keeps = False
+        self._seen = 0
+
+    def rest(self) -> bool:
+        """Give away the zlib objects; between two messages received, as the connection is idle.
+
+        What a deflater knows is forgotten; what an inflater knows is kept in its shortest form.
+
+        Returns:
+            Whether there was something to do.
+        """
+        inflater, did = self._inflater, self._deflater is not None
+        if did:
+            self.start_afresh()
+        if inflater is None:
+            return did
+        if not self._keeps:
+            bits = max(self.client_max_window_bits, 9)
+            received = window_of(inflater, min(self._seen, 1 << bits))
+            if received is None:  # the peer has not ended its last message as it should
+                return did
+            self._received = received
+        self._inflater = None
+        if len(self._received) > SHORT:
+            self._received, self._squeezed = zlib.compress(self._received, 1), True
+        return True
+
+    def _recalled(self) -> bytes:
+        """Return what was received, where no inflater knows it."""
+        if self._squeezed:
+            self._received, self._squeezed = zlib.decompress(self._received), False
+        return self._received
 
     def _new_inflater(self, window: bytes) -> _Decompress:
         # Old zlib compressed with 9 bits where 8 were asked for; a larger window always reads.
@@ -347,18 +311,30 @@ class PerMessageDeflate:
         self._final_blocks += 1
         if self._final_blocks > MAX_FINAL_BLOCKS:
             raise ProtocolError(1002, f"over {MAX_FINAL_BLOCKS} final deflate blocks")
-        if self._history is None:
-            self._history = b""
+        self._keeps = True
         return self._new_inflater(self._window(message))
 
     def _window(self, message: Assembly) -> bytes:
-        assert self._history is not None
         recent = message.recent(WINDOW)
-        return (self._history + recent)[-WINDOW:] if len(recent) < WINDOW else recent
+        return (self._received + recent)[-WINDOW:] if len(recent) < WINDOW else recent
 
     def _end_message(self, message: Assembly) -> None:
         self._final_blocks = 0
         if self.client_no_context_takeover:
             self.drop()
-        elif self._history is not None:
-            self._history = self._window(message)
+        elif self._keeps:
+            self._received = self._window(message)
+        else:
+            self._settle(message.size)
+
+    def _settle(self, size: int) -> None:
+        # After a message of that size, whose window only the inflater knows.
+        self._seen += size
+        received = None
+        if self._seen < SHORT:
+            assert self._inflater is not None
+            received = window_of(self._inflater, self._seen)
+        if received is None:
+            self._received = b""
+        else:
+            self._received, self._inflater = received, None

@@ -292,6 +292,16 @@ class EnvelopeCodec:
         """Return the envelope that comes before all others, as the transport writes it."""
         return EnvelopeCodec.mark(self, envelope)
 
+    def start_afresh(self) -> str:
+        """Have the other codec start afresh, unless an answer is under way; return the form."""
+        if not (self.of or self.whole):
+            self.inner.start_afresh()
+        return self.form
+
+    def rest(self) -> bool:
+        """Have the other codec give away what compression needs."""
+        return self.inner.rest()
+
     def encode_ping(self, payload: bytes = b"") -> Any:
         """Return a ping."""
         return self.inner.encode_ping(payload)

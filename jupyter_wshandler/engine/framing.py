@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .closestate import CLOSE_CAME, CLOSE_DONE, CLOSE_SENT, FLOWING, CloseState
-from .deflate import MIN_SIZE, PerMessageDeflate
+from .deflate import PerMessageDeflate
 from .frames import (
     BINARY,
     BINARY_HEADERS,
@@ -34,7 +34,7 @@ class Framing:
     def __init__(self, deflate: PerMessageDeflate | None) -> None:
         self.state: CloseState = FLOWING
         self._deflate = deflate
-        self.form = "frame" if deflate is None else ""
+        self.form = "frame" if deflate is None else deflate.form
 
     def _drop_message(self) -> None:
         raise NotImplementedError
@@ -53,13 +53,32 @@ class Framing:
         else:
             payload, first, headers = message, FIN | BINARY, BINARY_HEADERS
         size = len(payload)
-        if self._deflate is not None and size >= MIN_SIZE:
-            payload = self._deflate.compress(payload)
+        deflate = self._deflate
+        if deflate is not None and size >= deflate.min_size:
+            payload = deflate.compress(payload)
+            self.form = deflate.form
             first |= RSV1
             size = len(payload)
         elif size < 126:
             return headers[size] + payload
         return header(first, size) + payload
+
+    def start_afresh(self) -> str:
+        """Have the next message be compressed without what was sent before; return the form."""
+        if self._deflate is not None:
+            self._deflate.start_afresh()
+            self.form = self._deflate.form
+        return self.form
+
+    def rest(self) -> bool:
+        """Give away what compression needs, as nothing comes or goes; return whether it was much.
+
+        Not in the middle of a message.
+        """
+        if self._deflate is None or not self._deflate.rest():
+            return False
+        self.form = self._deflate.form
+        return True
 
     def encode_ping(self, payload: bytes = b"") -> bytes:
         """Return a ping frame.

@@ -126,6 +126,14 @@ class MessageProtocol:
             message.encode()
         return message
 
+    def start_afresh(self) -> str:
+        """Return the form: what was sent before has no say."""
+        return self.form
+
+    def rest(self) -> bool:
+        """Do nothing."""
+        return False
+
     def encode_ping(self, payload: bytes = b"") -> Ping:
         """Return a ping."""
         return Ping(payload)

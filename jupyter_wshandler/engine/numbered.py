@@ -45,6 +45,14 @@ class Unconnected:
         """Return nothing."""
         return b""
 
+    def start_afresh(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def rest(self) -> bool:
+        """Do nothing."""
+        return False
+
     def encode_ping(self, payload: bytes = b"") -> bytes:
         """Return nothing."""
         return b""
@@ -82,6 +90,10 @@ class NumberedCodec(EnvelopeCodec):
     @property
     def form(self) -> str:
         """Nothing: each client's frames have numbers of their own."""
+        return ""
+
+    def start_afresh(self) -> str:
+        """Return nothing, and leave the context as it is: no other client gets the same frames."""
         return ""
 
     def carried_by(self, inner: Codec) -> None:

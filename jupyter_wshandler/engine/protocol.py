@@ -242,6 +242,10 @@ class Protocol(Framing):
         self._clean = clean = self._between_messages()
         return data, clean
 
+    def rest(self) -> bool:
+        """Give away what compression needs, between two messages of the peer."""
+        return self._message is None and super().rest()
+
     def outgoing(self) -> bytes:
         """Return what waits to be sent, and forget it; b"" where nothing does."""
         data = b"".join(self.out)

@@ -18,6 +18,7 @@ class SaidInRoom(SharedMessages):
         messages: The messages.
         positions: The place of each in the room's history, as epoch and offset; offset 0 without.
         epoch: The epoch that the clients know; where another one begins, they are told.
+        clients: How many there are, about.
     """
 
     __slots__ = ("_epoch", "_positions", "_room")
@@ -28,8 +29,9 @@ class SaidInRoom(SharedMessages):
         messages: Sequence[Message],
         positions: Sequence[tuple[str, int]],
         epoch: str,
+        clients: int = 1,
     ) -> None:
-        super().__init__(messages)
+        super().__init__(messages, clients)
         self._room = room
         self._positions = positions
         self._epoch = epoch
@@ -54,12 +56,13 @@ class Envelopes(SharedMessages):
 
     Args:
         envelopes: What each says.
+        clients: How many there are, about.
     """
 
     __slots__ = ("envelopes",)
 
-    def __init__(self, envelopes: Sequence[dict[str, Any]]) -> None:
-        super().__init__(())
+    def __init__(self, envelopes: Sequence[dict[str, Any]], clients: int = 1) -> None:
+        super().__init__((), clients)
         self.envelopes = envelopes
 
     def encoded(self, codec: Codec) -> tuple[Any, ...]:

@@ -7,6 +7,14 @@ from typing import Any, NamedTuple
 
 from ..types import Codec, Message
 
+MANY = 8
+"""Clients from which a message is compressed once for all. For fewer, each one's own context is
+worth its time: what is like the message before becomes much smaller with it."""
+
+MAX_FORMS = 32
+"""Forms of one message that are kept. A client chooses among about ten; a function of a route can
+make any number."""
+
 
 class Frames(NamedTuple):
     """The frames of some messages, as one or as many."""
@@ -26,14 +34,19 @@ def is_joined(form: str) -> bool:
 class SharedMessages:
     """Some messages for many connections, in order, with one encoding for each form of them.
 
+    Where they go to many, they are compressed without what each client was sent before: that saves
+    all but one of the compressions, and costs some bytes on the wire.
+
     Args:
         messages: The messages.
+        clients: How many they go to, about.
     """
 
-    __slots__ = ("by_form", "messages")
+    __slots__ = ("by_form", "many", "messages")
 
-    def __init__(self, messages: Sequence[Message]) -> None:
+    def __init__(self, messages: Sequence[Message], clients: int = 1) -> None:
         self.messages = messages
+        self.many = clients >= MANY
         self.by_form: dict[str, Frames] = {}
         """What was encoded already; see `frames`."""
 
@@ -44,10 +57,14 @@ class SharedMessages:
             codec: The client's.
         """
         form = codec.form
+        if not form and self.many:
+            form = codec.start_afresh()
         if not form:  # what was sent before decides what bytes these become
             return Frames(self.encoded(codec), None, 0)
         found = self.by_form.get(form)
         if found is None:
+            if len(self.by_form) >= MAX_FORMS:
+                return Frames(self.encoded(codec), None, 0)
             each = self.encoded(codec)
             whole = None if not is_joined(form) else each[0] if len(each) == 1 else b"".join(each)
             size = 0 if whole is None else len(whole)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from ..connection.connection import Connection
+from ..connection.connection import REST, Connection
 from ..routes import Route
 
 TICK = 0.5
@@ -15,6 +15,9 @@ TICK = 0.5
 
 MIN_TICK = 0.005
 """Seconds between two looks, at least, however short what a route asks for."""
+
+RESTS = 0.005
+"""Seconds in a tick for the idle connections that give away memory; the others have to wait."""
 
 FLUSH = 0.5
 """Seconds between two savings of changed sessions: they are on disk within a second."""
@@ -75,6 +78,7 @@ class Clock:
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         flush_at = loop.time() + FLUSH
+        rest_at = 0.0
         while True:
             if self._tick_is_old:
                 self._tick_is_old, self._tick = False, self._how_often()
@@ -89,6 +93,8 @@ class Clock:
                     self._give_up(name)
             if active:
                 self._active()
+            if now >= rest_at:
+                rest_at = self.let_rest(now, loop.time)
             if now >= flush_at:
                 flush_at = now + FLUSH
                 try:
@@ -107,6 +113,25 @@ class Clock:
         if connection.work is not None:
             self._check(connection, now)
         return connection.keeps_alive(now)
+
+    def let_rest(self, now: float, clock: Callable[[], float]) -> float:
+        """Let idle connections give away memory, in what time there is for that.
+
+        Args:
+            now: The event loop's time, in seconds.
+            clock: Returns that of now.
+
+        Returns:
+            When to do so again.
+        """
+        until = clock() + RESTS
+        for name, connection in list(self._connections.items()):
+            try:
+                if connection.rest(now) and clock() >= until:
+                    return now
+            except Exception:
+                self._give_up(name)
+        return now + REST / 2
 
     def _how_often(self) -> float:
         """Return the seconds between two looks that the routes of today need."""

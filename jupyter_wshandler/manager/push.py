@@ -160,7 +160,7 @@ def _write(manager: WebSocketManager, meant: Sequence[Connection], message: Mess
         if isinstance(message, str) and not message.isascii():
             message.encode()  # what cannot be sent is told to the caller
         io.deliver_pending()  # what was said in rooms before goes first
-        shared = SharedMessages([message])
+        shared = SharedMessages([message], len(meant))
         return sum(connection.write_shared(shared) for connection in meant)
     sent = 0
     for connection in meant:

@@ -162,7 +162,7 @@ class Room:
         items, self._pending = self._pending, []
         if not items:
             return
-        shared = self._shared(items, self._epoch)
+        shared = self._shared(items, self._epoch, len(self.members))
         self._epoch = items[-1].position.epoch
         excluded = {item.publication.exclude for item in items if item.publication.exclude}
         held = self.waiting
@@ -262,10 +262,11 @@ class Room:
         """Keep what is said from now on from a member, until `release`."""
         self.waiting.setdefault(connection, [])
 
-    def _shared(self, items: list[Item], epoch: str) -> SaidInRoom:
+    def _shared(self, items: list[Item], epoch: str, clients: int = 1) -> SaidInRoom:
         """Return messages as clients get them that know of an epoch of the room's history."""
         messages = [item.publication.message for item in items]
-        return SaidInRoom(self.name, messages, [item.position for item in items], epoch)
+        positions = [item.position for item in items]
+        return SaidInRoom(self.name, messages, positions, epoch, clients)
 
     def forget(self, connection: Connection) -> Answers | None:
         """Forget a member; return what its client is told by that it is out, where it wants to."""

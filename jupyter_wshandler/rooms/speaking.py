@@ -124,8 +124,9 @@ class Speaking(RoomsBase):
 
     def _for_user(self, user: str, publication: Publication) -> None:
         self.io.deliver_pending()
-        shared = SharedMessages([publication.message])
-        for connection in self.connections_of_user(user):
+        meant = self.connections_of_user(user)
+        shared = SharedMessages([publication.message], len(meant))
+        for connection in meant:
             connection.write_shared(shared)
 
     def connections_of_user(self, user: str) -> tuple[Connection, ...]:

@@ -145,7 +145,7 @@ class Telling(Speaking):
             return
         if room.is_pending:
             self.io.deliver_pending()  # it was said before
-        change = Envelopes([change_of(room.name, difference)])
+        change = Envelopes([change_of(room.name, difference)], len(room.by_wire))
         self.io.begin_batch()
         for watch in tuple(room.by_wire.values()):
             if watch is None:

@@ -12,12 +12,8 @@ import pytest
 from support.frames import BINARY, CONT, CUTS, PING, TEXT, close, feed, fragments, frame, text
 
 from jupyter_wshandler.engine.assembly import BinaryAssembly
-from jupyter_wshandler.engine.deflate import (
-    MAX_FINAL_BLOCKS,
-    MIN_SIZE,
-    PerMessageDeflate,
-    parse_extensions,
-)
+from jupyter_wshandler.engine.deflate import MAX_FINAL_BLOCKS, MIN_SIZE, PerMessageDeflate
+from jupyter_wshandler.engine.offers import parse_extensions
 from jupyter_wshandler.engine.protocol import Close, Event, Failure, Protocol
 from jupyter_wshandler.errors import ProtocolError
 
@@ -510,17 +506,6 @@ def test_short_messages_go_out_as_they_are() -> None:
 def test_an_empty_message_compresses_to_one_byte() -> None:
     extension = PerMessageDeflate()
     assert [extension.compress(b"") for _ in range(3)] == [b"\0"] * 3
-
-
-def test_nothing_is_allocated_before_the_first_message() -> None:
-    p = protocol()
-    extension = p._deflate
-    assert extension is not None
-    assert extension._deflater is None
-    assert extension._inflater is None
-    p.encode("x" * 100)
-    assert extension._deflater is not None
-    assert extension._inflater is None
 
 
 def test_a_message_that_is_too_big_raises_with_its_code() -> None:
