@@ -145,6 +145,13 @@ class Courier:
         counts[name] = counts.get(name, 0) + count
         self._confirm_soon()
 
+    def flush(self) -> None:
+        """Send the events that would leave in the next turn of the loop, without that turn."""
+        may = len(self._sent) < self.in_flight and self._not_before <= self._loop.time()
+        if self._events and may and self._timer is not None:
+            self._timer.cancel()
+            self._flush()
+
     def _confirm_soon(self) -> None:
         if self._timer is not None:
             return  # it is not later than that

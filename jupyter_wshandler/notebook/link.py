@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import itertools
 import os
 import time
 import warnings
@@ -252,18 +253,26 @@ class ServerLink:
             return
         try:
             courier.accept(told.n, told.got)
-            if told.n is not None:
-                courier.handled(told.n)
             for name, count in told.taken.items():
                 self._connections.taken(name, count)
-            for event in told.events:
-                if type(event) is Text:
-                    self._do(event, b"")
-                else:
+            for what, events in itertools.groupby(told.events, _text_of):
+                if what is not None:  # at once, as a client has sent them
+                    self._hear(what, [event.text for event in events])  # type: ignore[union-attr]
+                    continue
+                for event in events:
                     buffered = isinstance(event, (Long, Binary, Pong))
                     self._do(event, next(rest) if buffered else b"")
+            if told.n is not None:
+                courier.handled(told.n)
+            courier.flush()
         except (OutOfStep, StopIteration):
             self._detach()
+
+    def _hear(self, name: str, texts: list[str]) -> None:
+        try:
+            self._connections.hear(name, texts)
+        except Exception:
+            self.manager.log.exception("text could not be handled")
 
     def _pipe_ended(self, error: Exception | None) -> None:
         """Take note that the server has ended the pipe, most often with itself."""
@@ -325,9 +334,7 @@ class ServerLink:
     # ---- what the server says --------------------------------------------------------------------
 
     def _handle(self, event: FromServer, buffer: bytes) -> None:
-        if type(event) is Text:
-            self._connections.tell(event, buffer)
-        elif isinstance(event, Open):
+        if isinstance(event, Open):
             self._connections.open(self.loop, event.name, event.details)
         elif isinstance(event, Served):
             self.manager.served.base_url = event.where["base_url"]
@@ -420,6 +427,11 @@ class ServerLink:
 
     def _is_at(self, name: str) -> bool:
         return self.attached and self._claims.is_agreed(name)
+
+
+def _text_of(event: FromServer) -> str | None:
+    """Return whose text an event is; None where it is something else."""
+    return event.name if type(event) is Text else None
 
 
 def _be_quiet() -> None:
