@@ -7,7 +7,7 @@ into Python objects: a batch costs the server's loop a few milliseconds, whateve
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -45,6 +45,8 @@ _PAIRS = re.compile(
 """A pair of escaped surrogates, or (group 2) one that has no other half."""
 
 _NOTHING: Final = msgspec.Raw(b"")
+
+Read = TypeVar("Read")
 
 
 class _About(msgspec.Struct, array_like=True):
@@ -103,6 +105,7 @@ class NotABatch(Exception):
 
 
 _content = msgspec.json.Decoder(_Content)
+_bare = msgspec.json.Decoder(_Batch)
 _said: msgspec.json.Decoder[FromKernel] = msgspec.json.Decoder(FromKernel)
 _about = msgspec.json.Decoder(_About)
 _counts = msgspec.json.Decoder(dict[str, int])
@@ -119,11 +122,33 @@ def read_batch(content: bytes | memoryview) -> Batch:
     Raises:
         NotABatch: It is none, or more than one may be.
     """
+    read = _read(content, _content)
+    return _looked_at(read.data, read.comm_id)
+
+
+def read_bare_batch(content: bytes) -> Batch:
+    """Read a batch that has come on a pipe, with no message around it; see `read_batch`.
+
+    Args:
+        content: The batch, as JSON.
+
+    Raises:
+        NotABatch: It is none, or more than one may be.
+    """
+    return _looked_at(_read(content, _bare), "")
+
+
+def _read(content: bytes | memoryview, decoder: msgspec.json.Decoder[Read]) -> Read:
     if len(content) > MAX_CONTENT:
         raise NotABatch(f"a batch of {len(content)} bytes, where {MAX_CONTENT} are the most")
     try:
-        read = _read_content(content)
-        batch = read.data
+        return _read_content(content, decoder)
+    except (ValueError, RecursionError) as error:
+        raise NotABatch(f"what is no batch: {one_line(str(error))}") from None
+
+
+def _looked_at(batch: _Batch, comm_id: str) -> Batch:
+    try:
         if len(batch.taken) > MAX_TAKEN:
             raise NotABatch(f"counts of {len(batch.taken)} bytes, where {MAX_TAKEN} are the most")
         taken = _counts.decode(batch.taken) if batch.taken else {}
@@ -134,12 +159,12 @@ def read_batch(content: bytes | memoryview) -> Batch:
         events = tuple(e for e in msgspec.structs.astuple(batch.events) if e is not _NOTHING)
     if events and batch.n is None:
         raise NotABatch("a batch without a number")
-    return Batch(read.comm_id, batch.hello, batch.n, batch.got, taken, events)
+    return Batch(comm_id, batch.hello, batch.n, batch.got, taken, events)
 
 
-def _read_content(content: bytes | memoryview) -> _Content:
+def _read_content(content: bytes | memoryview, decoder: msgspec.json.Decoder[Read]) -> Read:
     try:
-        return _content.decode(content)
+        return decoder.decode(content)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
@@ -148,7 +173,7 @@ def _read_content(content: bytes | memoryview) -> _Content:
         content = bytes(content)
         if not 0 < content.count(b"\\ud") + content.count(b"\\uD") <= MAX_SURROGATES:
             raise
-        return _content.decode(_PAIRS.sub(_mark, content))
+        return decoder.decode(_PAIRS.sub(_mark, content))
 
 
 def _mark(found: re.Match[bytes]) -> bytes:

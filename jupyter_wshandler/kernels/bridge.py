@@ -20,7 +20,7 @@ from ..routes import Route
 from ..types import Callback, CloseCode
 from .batches import Batch, NotABatch, one_line, read_claim
 from .connection import KernelConnection
-from .courier import Courier, Transmit
+from .courier import PIPED, Courier, Transmit
 from .delivery import Delivery
 from .details import describe
 from .events import (
@@ -29,6 +29,7 @@ from .events import (
     Away,
     Binary,
     Close,
+    Closed,
     Displaced,
     Event,
     FromKernel,
@@ -142,6 +143,10 @@ class KernelBridge:
         self.busy = False
         """Whether new connections are refused: the kernel has not answered for long."""
 
+    def has_pipe(self) -> None:
+        """Send batches as a pipe takes them, and more than one at a time."""
+        self._courier.in_flight, self._courier.whole = PIPED, True
+
     # ---- from the kernel -----------------------------------------------------------------------
 
     def receive(self, batch: Batch, buffers: Sequence[Any]) -> None:
@@ -172,7 +177,11 @@ class KernelBridge:
             ValueError: It cannot be done.
             NotABatch: No kernel of ours says that.
         """
-        if isinstance(said, Serve):
+        if type(said) is Text:  # nearly all are
+            connection = self._connections.get(said.name)
+            if connection is not None:  # it may have ended meanwhile
+                self._delivery.send(connection, said.text)
+        elif isinstance(said, Serve):
             self._serve(said)
         elif isinstance(said, Withdraw):
             self._routes.withdraw(self, said.name)
@@ -190,8 +199,6 @@ class KernelBridge:
             self._in_rooms.do(said, buffer)
         elif (connection := self._connections.get(said.name)) is None:
             return  # it has ended meanwhile
-        elif isinstance(said, Text):
-            self._delivery.send(connection, said.text)
         elif isinstance(said, Long):
             self._delivery.send(connection, buffer.decode())
         elif isinstance(said, Binary):
@@ -204,7 +211,7 @@ class KernelBridge:
             if said.code != NO_CODE or said.reason:
                 check_close(said.code, said.reason)
             self._delivery.close(connection, said.code, said.reason)
-        else:
+        elif isinstance(said, Closed):
             self._ended(connection, said.dropped)
 
     def _ended(self, connection: KernelConnection, dropped: int) -> None:

@@ -41,6 +41,10 @@ LONG = 64 * 1024
 KERNEL_IN_FLIGHT = 8
 """Batches of a kernel that the server may not have confirmed yet, at most."""
 
+PIPED = 4
+"""Batches of a server that a kernel may not have confirmed yet, at most, where it has a pipe: the
+kernel works on one while the next is written."""
+
 WINDOW = 16 * 1024
 """Messages and pings of one connection that the server may have and not have sent on: as many
 small ones as a socket takes before it is full."""
@@ -68,6 +72,7 @@ class Courier:
         patience: Seconds that a confirmation waits for a batch to travel with.
         dropped: Hears of an event that cannot be written, and why: it alone does not leave.
         pack: Writes a value as `transmit` does, and raises what it raises.
+        whole: Whether `transmit` takes events as they are; else it gets them as lists.
     """
 
     def __init__(
@@ -81,12 +86,16 @@ class Courier:
         burst: int = 1,
         dropped: Callable[[Event, Exception], object] = lambda event, error: None,
         pack: Callable[[Any], object] | None = None,
+        whole: bool = False,
     ) -> None:
         self._loop = loop
         self._transmit = transmit
         self._dropped = dropped
         self._pack = pack or _as_json
-        self._in_flight = in_flight
+        self.in_flight = in_flight
+        """Batches that the other side may not have confirmed yet, at most."""
+        self.whole = whole
+        """Whether events leave as they are, and not as lists."""
         self._rate, self._burst = rate, burst
         self._credit, self._credited = float(burst), loop.time()
         self._patience = patience
@@ -120,7 +129,7 @@ class Courier:
         self._events.append((event, buffer, size))
         self._put += 1
         self.waiting += size
-        if len(self._sent) < self._in_flight:
+        if len(self._sent) < self.in_flight:
             self._flush_at(self._not_before)
 
     def take(self, name: str, count: int = 1) -> None:
@@ -136,7 +145,16 @@ class Courier:
         counts[name] = counts.get(name, 0) + count
         self._confirm_soon()
 
+    def flush(self) -> None:
+        """Send the events that would leave in the next turn of the loop, without that turn."""
+        may = len(self._sent) < self.in_flight and self._not_before <= self._loop.time()
+        if self._events and may and self._timer is not None:
+            self._timer.cancel()
+            self._flush()
+
     def _confirm_soon(self) -> None:
+        if self._timer is not None:
+            return  # it is not later than that
         self._flush_at(max(self._not_before, self._loop.time() + self._patience))
 
     def _flush_at(self, due: float) -> None:
@@ -157,12 +175,12 @@ class Courier:
         now = self._loop.time()
         batch: Batch = {}
         pairs: list[tuple[Event, bytes | None]] = []
-        if self._events and len(self._sent) < self._in_flight:
+        if self._events and len(self._sent) < self.in_flight:
             self._number += 1
             self._sent[self._number] = now
             batch["n"] = self._number
             pairs = self._next_events()
-            batch["events"] = [event.as_list() for event, _ in pairs]
+            batch["events"] = [event if self.whole else event.as_list() for event, _ in pairs]
         if self._handled > self._confirmed:
             batch["got"] = self._confirmed = self._handled
         taken = self._next_taken()
@@ -171,7 +189,7 @@ class Courier:
         if not batch:
             return
         self._not_before = self._spend(now)
-        if self._events and len(self._sent) < self._in_flight:
+        if self._events and len(self._sent) < self.in_flight:
             self._flush_at(self._not_before)
         try:
             self._transmit(batch, _buffers(pairs))

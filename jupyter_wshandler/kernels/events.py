@@ -375,9 +375,31 @@ BUFFERED_FROM_SERVER = frozenset({"long", "binary", "pong"})
 """The same of the server's."""
 
 
+class Told(msgspec.Struct):
+    """A batch of a server that has come on a pipe, read as a whole."""
+
+    n: int | None = None
+    got: int | None = None
+    taken: dict[str, int] = {}
+    events: list[FromServer] = []
+
+
 class _One(msgspec.Struct, array_like=True):
     # What msgspec knows of a struct it keeps; a union alone it would study anew at every event.
     event: FromServer
+
+
+_told = msgspec.json.Decoder(Told)
+
+
+def read_told(content: bytes) -> Told:
+    """Read a batch of the server that has come on a pipe.
+
+    Raises:
+        ValueError: Something in it is no event.
+        RecursionError: It is nested too deeply.
+    """
+    return _told.decode(content)
 
 
 def read_from_server(event: list[Any]) -> FromServer:

@@ -20,7 +20,8 @@ class Comms:
 
     Args:
         kernel: The ipykernel.
-        opened: Gets the id of a comm that a server has opened, in the thread of some shell.
+        opened: Gets the id of a comm that a server has opened, and the pipe that it offers, in the
+            thread of some shell.
         arrived: Gets each batch with the id of its comm, in the thread of some shell.
         closed: Gets the id of a comm that a server has closed for good, and why: that of the
             target where it has opened none.
@@ -30,7 +31,7 @@ class Comms:
     def __init__(
         self,
         kernel: Any,
-        opened: Callable[[str], object],
+        opened: Callable[[str, object], object],
         arrived: Callable[[str, Batch, Sequence[Any]], object],
         closed: Callable[[str, str], object],
         another: Callable[[object], object] = lambda version: None,
@@ -61,6 +62,10 @@ class Comms:
         """Write a value as `publish` does."""
         return bytes(self._kernel.session.pack(value))
 
+    def unpack(self, written: bytes) -> Any:
+        """Read what `pack` has written."""
+        return self._kernel.session.unpack(written)
+
     def _is_ours(self, message: Any) -> bool:
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(content, dict) or "comm_id" not in content:
@@ -69,7 +74,8 @@ class Comms:
 
     def _opened(self, comm: Any, message: dict[str, Any]) -> None:
         content = message["content"]
-        comm_id, asked = str(content["comm_id"]), content.get("data", {}).get("protocol")
+        comm_id, data = str(content["comm_id"]), content.get("data", {})
+        asked = data.get("protocol")
         if asked != PROTOCOL:
             self._tell_another(asked)
             bot_logger().warning(
@@ -82,7 +88,7 @@ class Comms:
         comm._closed = True  # ours takes its place, and the kernel is not to say that it closes
         self._kernel.comm_manager.comms[comm_id] = _Comm(comm_id, self._arrived, self._closed)
         self._comm_id = comm_id
-        self._tell_opened(comm_id)
+        self._tell_opened(comm_id, data.get("pipe"))
 
     def _arrived(self, message: dict[str, Any]) -> None:
         content = message["content"]

@@ -104,6 +104,16 @@ class BotConnections(Observer):
             codec = connection.envelop(codec, confirms=False)
         manager.open(connection, codec, transport, ())
 
+    def hear(self, name: str, texts: list[str]) -> None:
+        """Let a connection hear texts of its client, unless it has ended.
+
+        Args:
+            name: Its id.
+            texts: What the client says, in order.
+        """
+        if name in self._open:
+            self._open[name][1].feed(texts)
+
     def tell(self, event: FromServer, buffer: bytes) -> None:
         """Let a connection hear what the server says of it.
 

@@ -22,18 +22,15 @@ from traitlets import (
     Float,
     Integer,
     List,
-    TraitError,
     Unicode,
     Union,
     default,
-    validate,
 )
 
 from ..callbacks.questions import ANSWER_TIMEOUT
 from ..config.loader import load
 from ..config.logicalpath import absolute
 from ..config.nodes import suggest
-from ..kernels.details import why_not_header
 from ..kernels.routes import KernelRoutes
 from ..manager.manager import WebSocketManager
 from ..manager.served import Watching
@@ -53,6 +50,7 @@ from .guestbook import open_guests
 from .hubservice import is_classic_hub_app
 from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
+from .kernels.traits import KernelTraits
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
 from .roomtraits import RoomTraits
@@ -71,7 +69,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -186,19 +184,6 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
     bots_only_by_command = False
     """The same, where no option or file can undo it."""
 
-    kernel_routes_limit = Integer(
-        200,
-        min=1,
-        help="""Routes that the bots of one kernel may serve; one more is refused in its cell.""",
-    ).tag(config=True)
-
-    kernel_headers = List(
-        Unicode(),
-        help="""Header fields of a visitor's request that bots in kernels see beside the harmless
-        ones, by name. Those that may prove an identity (Cookie, Authorization, ...) cannot be
-        named.""",
-    ).tag(config=True)
-
     config_file = Union(
         [Unicode(), List(Unicode())],
         default_value="",
@@ -210,14 +195,6 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
     @default("session_store")
     def _default_session_store(self) -> str:
         return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
-
-    @validate("kernel_headers")
-    def _check_kernel_headers(self, proposal: Any) -> list[str]:
-        for name in proposal["value"]:
-            reason = why_not_header(name)
-            if reason is not None:
-                raise TraitError(f"The 'kernel_headers' trait: {reason}")
-        return list(proposal["value"])
 
     def files(self) -> list[str]:
         """Return the config files, in order."""
@@ -414,7 +391,10 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, ExtensionApp):
             address=address_for_cells(serverapp, script),
         )
         sharing = KernelSharing(self.services)
-        self.kernels = KernelWatch(serverapp, self.manager, routes, self.thread_patience, sharing)
+        self.kernels = KernelWatch(
+            *(serverapp, self.manager, routes, self.thread_patience, sharing),
+            pipes=self.kernel_pipes,
+        )
         self.kernels.start()
 
     def current_activity(self) -> int:

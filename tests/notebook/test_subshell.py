@@ -27,6 +27,7 @@ told_of_the_end = pytest.mark.skipif(
 )
 
 INSIDE = bot_text("inside")
+NO_PIPES = "--WSHandlerApp.kernel_pipes=False"
 CONFIG = """
 url:
   inside: {pattern: /inside, handler: WebSocketHandler, kwargs: {on_message: inside.kernel}}
@@ -36,7 +37,9 @@ url:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> RunningServer:
     folder = tmp_path_factory.mktemp("server")
-    with running_server(CONFIG, folder=folder, modules={"inside.py": INSIDE}) as running:
+    # Where a kernel has a pipe, its messages need no subshell; see test_pipe.
+    options = {"modules": {"inside.py": INSIDE}, "extra_args": [NO_PIPES]}
+    with running_server(CONFIG, folder=folder, **options) as running:
         yield running
 
 

@@ -31,6 +31,7 @@ class KernelWatch:
         routes: The routes of kernels.
         patience: Seconds that a message waits for a kernel that does not answer.
         sharing: Shares the routes of kernels; None where nobody does.
+        pipes: Whether kernels of this machine may speak to the server on a socket of their own.
     """
 
     def __init__(
@@ -40,7 +41,10 @@ class KernelWatch:
         routes: KernelRoutes,
         patience: float,
         sharing: Sharing | None = None,
+        *,
+        pipes: bool = True,
     ) -> None:
+        self.offers_pipes = pipes
         self._kernels: Any = serverapp.kernel_manager
         self._events: Any = serverapp.event_logger
         self._manager = manager

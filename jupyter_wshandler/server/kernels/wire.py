@@ -12,11 +12,13 @@ import zmq
 from jupyter_core.utils import ensure_async
 
 from ...engine.texts import printable
-from ...kernels.batches import MAX_CONTENT, NotABatch, one_line, read_batch
+from ...kernels.batches import MAX_CONTENT, NotABatch, one_line, read_bare_batch, read_batch
 from ...kernels.bridge import KernelBridge
 from ...kernels.courier import PROTOCOL, TARGET, TOPIC, Batch, OutOfStep
+from ...kernels.pipe import write_batch
 from .control import ControlChannel
 from .messages import KernelMessages, parent_of
+from .pipe import KernelPipe
 from .shell import ShellChannel
 from .unconfirmed import SURE, Sent, Unconfirmed
 
@@ -34,6 +36,9 @@ PROBE = 1.0
 
 BEAT = 3.0
 """Seconds between two messages that tell a kernel that the server is still there."""
+
+SURELY_GONE = 0.5
+"""Seconds after the end of a pipe in which the end of the kernel's process is heard of."""
 
 LOST = "the way to the notebook's kernel was lost"
 
@@ -56,6 +61,10 @@ class WireOwner(Protocol):
     @property
     def spares_connected(self) -> bool:
         """Whether the culler of idle kernels leaves alone those that somebody is connected to."""
+
+    @property
+    def offers_pipes(self) -> bool:
+        """Whether kernels of this machine may speak to the server on a socket of their own."""
 
     def bridge(self, wire: KernelWire) -> KernelBridge:
         """Return a bridge for a kernel that has bots."""
@@ -89,7 +98,8 @@ class KernelWire:
         self._retry_at = 0.0
         self._cut_off = False
         self._untold = ""  # why it was cut off, while there is no way to tell it
-        self._beat_at = 0.0
+        self._beat_at, self._beat_id = 0.0, ""
+        self._pipe = KernelPipe(self._loop, self._piped, self._pipe_ended)
         self._last_word: asyncio.TimerHandle | None = None
         self._unsure = Unconfirmed()
         self._probing = False
@@ -127,12 +137,14 @@ class KernelWire:
             return
         self.bridge.tick()
         self._be_heard()
-        if self.bridge.stalled > PROBE and self._subshell is not None and not self._probing:
+        needs_subshell = self._subshell is not None and not self._pipe.open
+        if self.bridge.stalled > PROBE and needs_subshell and not self._probing:
             self._start(self._probe())
-        if self.bridge.in_use and self._watch.spares_connected:
-            # An open chat is to the culler what an open notebook is. It is not counted as one
-            # of the kernel's connections: where those end, Jupyter keeps what a kernel puts out
-            # for the notebook that comes back, and a chat must not stand in the way of that.
+        if self._pipe.was_used() or (self.bridge.in_use and self._watch.spares_connected):
+            # What comes on a pipe is to the culler what comes on iopub, and an open chat what an
+            # open notebook is. It is not counted as one of the kernel's connections: where those
+            # end, Jupyter keeps what a kernel puts out for the notebook that comes back, and a
+            # chat must not stand in the way of that.
             self._kernel.last_activity = datetime.now(UTC)
 
     def _be_heard(self) -> None:
@@ -141,8 +153,10 @@ class KernelWire:
         if self._subshell is None or now < self._beat_at:
             return
         self._beat_at = now + BEAT
-        # Not kept, as the batches are: nothing is lost with one that does not arrive.
-        self._send("comm_msg", {"comm_id": self._comm_id, "data": {"beat": BEAT}})
+        # Not kept, as the batches are: nothing is lost with one that does not arrive. It does not
+        # go by the pipe: a callback that holds the bots' loop up is not the server's end.
+        content = {"comm_id": self._comm_id, "data": {"beat": BEAT}}
+        self._beat_id = self._send("comm_msg", content)
 
     async def close(self, reason: str) -> None:
         """End the bridge and close the sockets."""
@@ -188,9 +202,28 @@ class KernelWire:
                 return
             self._unsure.confirm(batch.got)
             if batch.comm_id == self._comm_id and self.bridge is not None:
+                self._pipe.close_door()  # it has not come in with its first words, so it never will
                 self.bridge.receive(batch, message["buffers"])
         except (OutOfStep, NotABatch) as error:
             self.lost(error)
+
+    def _piped(self, content: bytes, buffers: list[bytes]) -> None:
+        try:
+            if self.bridge is not None:
+                self.bridge.receive(read_bare_batch(content), buffers)
+        except (OutOfStep, NotABatch) as error:
+            self.lost(error)
+
+    def _pipe_ended(self, error: NotABatch | None) -> None:
+        if error is not None:
+            self.lost(error)
+        else:
+            # Most often the process has ended, which is also heard of elsewhere, and surely.
+            self._loop.call_later(SURELY_GONE, self._pipe_gone, self.bridge)
+
+    def _pipe_gone(self, bridge: KernelBridge | None) -> None:
+        if bridge is not None and self.bridge is bridge:
+            self._open_anew("the kernel has ended the connection")
 
     def lost(self, error: Exception) -> None:
         """End the bridge: nothing that follows can be relied on."""
@@ -283,11 +316,10 @@ class KernelWire:
             self._comm_id = uuid.uuid4().hex
             self._opened_at = self._loop.time()
             self.bridge = self._watch.bridge(self)
-            content = {
-                "comm_id": self._comm_id,
-                "target_name": TARGET,
-                "data": {"protocol": PROTOCOL},
-            }
+            data: dict[str, Any] = {"protocol": PROTOCOL}
+            if self._watch.offers_pipes and subshell is not None:
+                data |= self._pipe.offer_to(self._kernel, self.bridge.has_pipe)
+            content = {"comm_id": self._comm_id, "target_name": TARGET, "data": data}
             self._send_sure(Sent("comm_open", content, [], None))
         finally:
             self._opening = False
@@ -303,6 +335,7 @@ class KernelWire:
         bridge, self.bridge = self.bridge, None
         if bridge is not None:
             bridge.end(reason)
+        self._pipe.close()
         self._comm_id = ""
         self._unsure.clear()
         self._moving = None
@@ -318,7 +351,10 @@ class KernelWire:
         return self._messages.pack(value)
 
     def transmit(self, batch: Batch, buffers: list[bytes]) -> None:
-        """Send a batch to the kernel, as one message of our comm."""
+        """Send a batch to the kernel: on its pipe, or as one message of our comm."""
+        if self._pipe.open:
+            self._pipe.send(write_batch(batch, self.pack), buffers)
+            return
         if self._shell is None:
             return
         self._unsure.forget_old(self._loop.time())
@@ -351,7 +387,13 @@ class KernelWire:
         content, parent = message["content"], parent_of(message)
         if not isinstance(content, dict) or content.get("ename") != "UnknownSubshellError":
             return
-        if not self._unsure.holds(parent) or self._moving is not None or self.bridge is None:
+        if self._moving is not None or self.bridge is None:
+            return
+        if self._pipe.open and parent == self._beat_id:
+            self._subshell, self._moving = None, []  # only that we are there was lost
+            self._start(self._move())
+            return
+        if not self._unsure.holds(parent):
             return
         self._subshell = None  # there is nothing to delete any more
         undelivered = self._unsure.take_from(parent, self._loop.time())
