@@ -22,7 +22,8 @@ class InRooms(Handler):
             The form of what it reads (`types.Codec`), and what carries that.
         """
         form, transport = self._protocol.form, self._transport
-        if isinstance(transport, DirectTransport) and is_joined(form):
+        # Not one of a kind of it: what TLS has begun to send must be offered again as it was.
+        if type(transport) is DirectTransport and is_joined(form):
             return form, transport
         return None
 

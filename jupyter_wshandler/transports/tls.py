@@ -52,13 +52,13 @@ class TLSTransport(DirectTransport):
     @property
     def queued_bytes(self) -> int:
         """Bytes that OpenSSL has not sent yet."""
-        queue, begun = self._queue, self._begun
+        queue, begun = self.queue, self._begun
         return 0 if queue is None else queue.size + (0 if begun is None else len(begun))
 
     @property
     def queued_frames(self) -> int:
         """Frames that wait; a record that is being sent counts as one."""
-        return 0 if self._queue is None else len(self._queue) + (self._begun is not None)
+        return 0 if self.queue is None else len(self.queue) + (self._begun is not None)
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -152,11 +152,11 @@ class TLSTransport(DirectTransport):
         sock = self._sock
         if sock is None or self._ended or not frame:
             return
-        if self._queue is not None:
-            self._queue.append(frame)
+        if self.queue is not None:
+            self.queue.append(frame)
         elif self._io.batching or len(frame) > RECORD:
-            self._queue = FrameQueue()
-            self._queue.append(frame)
+            self.queue = FrameQueue()
+            self.queue.append(frame)
             self._send_queued()
         else:
             try:
@@ -168,9 +168,9 @@ class TLSTransport(DirectTransport):
                 self._loop.call_soon(self.abort)
             else:
                 if count < len(frame):  # as SSL_MODE_ENABLE_PARTIAL_WRITE permits
-                    self._queue = FrameQueue()
-                    self._queue.append(frame)
-                    self._queue.sent(count)
+                    self.queue = FrameQueue()
+                    self.queue.append(frame)
+                    self.queue.sent(count)
                     self._watch_writable()
 
     def write_all(self, frames: Frames) -> bool:
@@ -182,17 +182,17 @@ class TLSTransport(DirectTransport):
         whole = frames.whole
         if self._sock is None or self._ended:
             return False
-        if self._queue is not None:
+        if self.queue is not None:
             for frame in frames.each:
-                self._queue.append(frame)
+                self.queue.append(frame)
         elif whole is not None and frames.size <= RECORD and not self._io.batching:
             self.write(whole)
         else:
-            self._queue = FrameQueue()
+            self.queue = FrameQueue()
             for frame in frames.each:  # each counts, and may be dropped, on its own
-                self._queue.append(frame)
+                self.queue.append(frame)
             self._send_queued()
-        return self._queue is not None
+        return self.queue is not None
 
     def _send_queued(self) -> None:
         """Send what was queued first, at the end of the batch where one is open."""
@@ -204,8 +204,8 @@ class TLSTransport(DirectTransport):
     def _hold(self, data: bytes | memoryview, why: OSError) -> None:
         """Keep what OpenSSL has begun to send, until it can go on."""
         self._begun = data
-        if self._queue is None:
-            self._queue = FrameQueue()
+        if self.queue is None:
+            self.queue = FrameQueue()
         if isinstance(why, SSLWantReadError):
             self._unusual |= WRITE_AWAITS_READ
             self._loop.add_reader(self._fd, self._readable)
@@ -214,7 +214,7 @@ class TLSTransport(DirectTransport):
 
     def flush(self) -> None:
         """Send what is queued, as far as the operating system takes it."""
-        sock, queue = self._sock, self._queue
+        sock, queue = self._sock, self.queue
         if sock is None or queue is None:
             return
         for _ in range(RECORDS_PER_TURN):
@@ -243,12 +243,12 @@ class TLSTransport(DirectTransport):
     def _writable(self) -> None:
         if self._unusual & READ_AWAITS_WRITE:
             self._unusual &= ~READ_AWAITS_WRITE
-            if self._queue is None:
+            if self.queue is None:
                 self._writing = False
                 self._loop.remove_writer(self._fd)
             if self._reading:
                 self._readable()
-        if self._queue is not None:
+        if self.queue is not None:
             self._write_on()
 
     def _write_on(self) -> None:
@@ -257,7 +257,7 @@ class TLSTransport(DirectTransport):
             self._receiver.writing_resumed()
 
     def _drained(self) -> None:
-        self._queue = None
+        self.queue = None
         if self._writing and not self._unusual & READ_AWAITS_WRITE:
             self._writing = False
             self._loop.remove_writer(self._fd)
@@ -269,7 +269,7 @@ class TLSTransport(DirectTransport):
     def close(self) -> None:
         """Send what is queued, tell the peer that nothing follows, and close the socket."""
         if self._sock is not None:
-            if self._queue is None:
+            if self.queue is None:
                 self._say_goodbye()
             else:
                 self._ended = 1
