@@ -181,6 +181,11 @@ bench: $(VENV)/.installed-bench ## measure against other servers, and write docs
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-tls
+bench-tls: $(VENV)/.installed-bench ## measure echo over TLS
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler openssl
+	@$(BIN)/python -m benchmarks.tls $(ARGS)
+
 .PHONY: bench-kernels
 bench-kernels: $(VENV)/.installed-bench ## measure bots in a notebook's kernel
 	@PYTHON=$(PYTHON) .ci/debian-packages compiler

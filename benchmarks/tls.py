@@ -123,9 +123,9 @@ def measure(
     costs: Costs = {}
     memory: dict[str, float] = {}
     try:
-        for server in there:
-            running.append(launch.Running(server, core))
-        for one in running:
+        for server in there:  # one after another: together they would be slow to start
+            one = launch.Running(server, core)
+            running.append(one)
             one.wait()
             found = loadclient.run(one.target, "idle", path="/echo", conns=options.idle)
             grown = found["rss1_kb"] - found["rss0_kb"]

@@ -148,7 +148,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
         TRANSPORTS,
         "auto",
         help="""How bytes travel after the handshake: "auto" uses the socket directly where it
-        can, "stream" always goes through Tornado's stream.""",
+        can, plain or TLS; "stream" always goes through Tornado's stream.""",
     ).tag(config=True)
 
     header_timeout = Float(

@@ -1,4 +1,4 @@
-"""The `stream` transport: Tornado's IOStream, for TLS and for loops without add_reader."""
+"""The `stream` transport: Tornado's IOStream, for loops without add_reader."""
 
 from __future__ import annotations
 

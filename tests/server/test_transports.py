@@ -96,8 +96,8 @@ def endings(frames: list[Frame]) -> list[int]:
 
 
 def test_the_transport_is_the_one_that_was_asked_for(server):
-    expected = "DirectTransport" if server.extra["transport"] == "direct" else "StreamTransport"
-    assert report(server)["transport"] == expected
+    expected = {"direct": "DirectTransport", "stream": "StreamTransport", "tls": "TLSTransport"}
+    assert report(server)["transport"] == expected[server.extra["transport"]]
 
 
 # ---- framing, 5.2 and 5.6 -----------------------------------------------------------------
