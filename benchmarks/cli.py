@@ -71,9 +71,11 @@ def _parts(
             results.notes.append(f"{part.key}: not measured, there is no {part.module}")
             continue
         _progress(f"{part.key}: begins")
-        outcome = parts.run(part, options.quick, folder)
+        outcome = parts.run(part, folder, options.quick, options.check)
         if outcome.code == 2:
             _failed(results, f"{part.key}: {part.module} measured nothing")
+        elif outcome.code and not options.check:
+            _failed(results, f"{part.key}: a measurement failed, see its section")
         _progress(f"{part.key}: done")
         outcomes.append(outcome)
     return outcomes

@@ -92,13 +92,14 @@ class Outcome:
     code: int
 
 
-def run(part: Part, quick: bool, folder: Path) -> Outcome:
+def run(part: Part, folder: Path, quick: bool = False, check: bool = False) -> Outcome:
     """Run one part in a process of its own, with the machine to itself.
 
     Args:
         part: Which.
-        quick: Whether it only shows that it works.
         folder: Where the report goes, and so its page, if it has one.
+        quick: Whether it only shows that it works.
+        check: Whether a goal of its own that is missed is to count.
     """
     options = [*(part.quick if quick else part.whole)]
     command = [sys.executable, "-m", part.module]
@@ -106,7 +107,10 @@ def run(part: Part, quick: bool, folder: Path) -> Outcome:
         options += ["--output", str(folder / part.page)]
     with tempfile.TemporaryDirectory(prefix="wshandler-bench-") as place:
         file = Path(place) / "figures.json"
-        if _knows(command, "--json"):
+        known = _help(command)
+        if check and "--check" in known:
+            options.append("--check")
+        if "--json" in known:
             options += ["--json", str(file)]
         code, text = _output([*command, *options])
         try:
@@ -133,11 +137,11 @@ def section(outcome: Outcome) -> str:
     return "\n".join([*lines, outcome.text]).strip()
 
 
-def _knows(command: Sequence[str], option: str) -> bool:
-    done = subprocess.run(
+def _help(command: Sequence[str]) -> str:
+    """Return what a command says of its options."""
+    return subprocess.run(
         [*command, "--help"], cwd=launch.CHECKOUT, capture_output=True, text=True, timeout=60
-    )
-    return option in done.stdout
+    ).stdout
 
 
 def _output(command: Sequence[str]) -> tuple[int, str]:

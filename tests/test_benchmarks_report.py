@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -282,24 +283,26 @@ def asked(bench, monkeypatch, tmp_path, program, **options):
     (tmp_path / "programofatest.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(bench.parts.Part, "module", "programofatest")
-    return bench.parts.run(bench.parts.Part("x", "X", **options), True, tmp_path)
+    part = bench.parts.Part("x", "X", **options)
+    return bench.parts.run(part, tmp_path, quick=True, check=True)
 
 
 KNOWS = """\
 import argparse, json, pathlib
 parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true")
+parser.add_argument("--check", action="store_true")
 parser.add_argument("--json", type=pathlib.Path)
 options = parser.parse_args()
 bars = {"a": {"name": "A", "values": [1, 2]}}
 options.json.write_text(json.dumps([{"key": "k", "title": "K", "unit": "us", "bars": bars}]))
-print("a table, quick:", options.quick)
+print("a table, quick and checked:", options.quick and options.check)
 """
 
 
 def test_a_benchmark_that_writes_figures_is_asked_for_them(bench, monkeypatch, tmp_path):
     outcome = asked(bench, monkeypatch, tmp_path, KNOWS)
-    assert (outcome.code, outcome.text) == (0, "a table, quick: True")
+    assert (outcome.code, outcome.text) == (0, "a table, quick and checked: True")
     [figure] = outcome.figures
     assert figure.values("a") == [1.0, 2.0]
 
@@ -377,3 +380,48 @@ def test_another_checkout_is_measured_beside_this_one_under_names_of_its_own(ben
     assert server.rows[0].title == "before, `async def`"
     assert [row.path for row in server.rows] == [row.path for row in ours.rows]
     assert replace(server, key=ours.key, rows=ours.rows, tree=ours.tree) == ours
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "words"),
+    [
+        ("print('all is well')", 0, "all is well"),
+        ("raise SystemExit(1)", 1, "- x: a measurement failed, see its section"),
+        ("raise SystemExit(2)", 1, "- x: benchmarks.x measured nothing"),
+    ],
+)
+def test_the_command_fails_where_a_benchmark_fails_and_notes_one_that_is_not_there(
+    bench, monkeypatch, tmp_path, program, status, words
+):
+    from benchmarks import cli
+
+    (tmp_path / "programofatest.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    known = {"x": "programofatest", "missing": "benchmarks.missing"}
+    monkeypatch.setattr(bench.parts.Part, "module", property(lambda part: known[part.key]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    listed = (bench.parts.Part("x", "X"), bench.parts.Part("missing", "Missing"))
+    monkeypatch.setattr(bench.parts, "PARTS", listed)
+    monkeypatch.setattr(cli.loadclient, "build", lambda: None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.main(["--only", "x,missing", "--output", str(tmp_path)]) == status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    page = (tmp_path / "README.md").read_text()
+    assert words.replace("benchmarks.x", "programofatest") in page
+    assert "- missing: not measured, there is no benchmarks.missing" in page
+
+
+def test_only_a_whole_run_replaces_the_published_results(bench, tmp_path):
+    from benchmarks import cli
+
+    options = cli._options
+    assert bench.publish.folder(options([])) == CHECKOUT / "docs" / "benchmarks"
+    partial = CHECKOUT / "benchmarks" / "build" / "partial"
+    for arguments in (["--quick"], ["--only", "echo"], ["--servers", "aiohttp"]):
+        assert bench.publish.folder(options(arguments)) == partial
+    assert bench.publish.folder(options(["--before", str(tmp_path)])) == partial
+    assert bench.publish.folder(options(["--output", str(tmp_path / "x")])) == tmp_path / "x"
+    with pytest.raises(SystemExit):
+        options(["--only", "echo,rooom"])
