@@ -40,8 +40,27 @@ class Publish(WebSocketHandler):
             subscriber.write_message(message)
 
 
+class Packed:
+    def get_compression_options(self):
+        return {}
+
+
+class PackedEcho(Packed, Echo):
+    pass
+
+
+class PackedSubscribe(Packed, Subscribe):
+    pass
+
+
+class PackedPublish(Packed, Publish):
+    pass
+
+
 async def main(port):
     routes = [("/echo", Echo), ("/push", Push), ("/sub", Subscribe), ("/pub", Publish)]
+    routes += [("/packed", PackedEcho), ("/packed_sub", PackedSubscribe)]
+    routes += [("/packed_pub", PackedPublish)]
     Application(routes).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
