@@ -64,11 +64,11 @@ typedef struct {
 static struct {
   const char *host, *path, *pub, *sub, *scenario, *header, *label;
   int port, conns, depth, size, deflate, window, pid, count, slow, tls, each;
-  double duration, warmup, stall, cap;
+  double duration, warmup, stall, cap, rest;
 } opt = {.host = "127.0.0.1", .path = "/echo", .pub = "/pub", .sub = "/sub", .scenario = "echo",
          .header = "", .label = "", .port = 9000, .conns = 32, .depth = 1, .size = 64,
          .window = 4, .count = 100000, .slow = 1, .duration = 2, .warmup = 0.5, .stall = 8,
-         .cap = 60};
+         .cap = 60, .rest = 1};
 
 /* What one measurement begins and ends with. */
 typedef struct {
@@ -386,6 +386,28 @@ static void on_message(Conn *c) {
   }
 }
 
+#ifdef WSLOAD_ZLIB
+/* The first answer refers to nothing before it, so anybody can read it. */
+static void check_packed(const uint8_t *data, size_t n) {
+  z_stream z = {0};
+  uint8_t *o = grow(NULL, payload_len + 1);
+  static const uint8_t tail[4] = {0, 0, 0xFF, 0xFF};
+  if (inflateInit2(&z, -15) != Z_OK) die("zlib does not start");
+  z.next_out = o;
+  z.avail_out = (uInt)payload_len + 1;
+  z.next_in = (uint8_t *)data;
+  z.avail_in = (uInt)n;
+  int first = inflate(&z, Z_SYNC_FLUSH);
+  z.next_in = (uint8_t *)tail;
+  z.avail_in = 4;
+  int last = first == Z_OK || first == Z_BUF_ERROR ? inflate(&z, Z_SYNC_FLUSH) : first;
+  if ((last != Z_OK && last != Z_BUF_ERROR) || z.total_out != payload_len || memcmp(o, payload, payload_len))
+    error_seen("a compressed answer that is something else", (long)z.total_out);
+  inflateEnd(&z);
+  free(o);
+}
+#endif
+
 static void on_control(Conn *c, int op, const uint8_t *data, size_t n) {
   if (op == 8) {
     long code = n >= 2 ? data[0] << 8 | data[1] : 1005;
@@ -434,6 +456,13 @@ static void parse(Conn *c) {
     }
     if (!measuring && !deflate_used && n == payload_len && memcmp(b + p + h, payload, n))
       error_seen("an answer with other bytes", (long)n);
+#ifdef WSLOAD_ZLIB
+    if (!measuring && deflate_used && !c->received && fin) {
+      if (b[p] & 0x40) check_packed(b + p + h, n);
+      else if (n != payload_len || memcmp(b + p + h, payload, n))
+        error_seen("an answer with other bytes", (long)n);
+    }
+#endif
     p += h + n;
     if (fin) on_message(c);
   }
@@ -687,7 +716,7 @@ static void run_idle(Mark *a, Mark *b, long *rss0) {
     answered = 0;
     for (int i = 0; i < opt.conns; i++) answered += conns[first + i].answered;
   }
-  turns_for(1);
+  turns_for(opt.rest);
   *b = mark((uint64_t)answered);
   if (answered < opt.conns) error_seen("connections that got no answer", opt.conns - answered);
 }
@@ -717,7 +746,7 @@ static void read_options(int argc, char **argv) {
     TEXT(host); TEXT(path); TEXT(pub); TEXT(sub); TEXT(scenario); TEXT(header); TEXT(label);
     WHOLE(port); WHOLE(conns); WHOLE(depth); WHOLE(size); WHOLE(deflate); WHOLE(window);
     WHOLE(pid); WHOLE(count); WHOLE(slow); WHOLE(tls); WHOLE(each);
-    REAL(duration); REAL(warmup); REAL(stall); REAL(cap);
+    REAL(duration); REAL(warmup); REAL(stall); REAL(cap); REAL(rest);
     else known = 0;
     if (!known) {
       fprintf(stderr, "wsload: unknown option, or option without a value: %s\n", key);

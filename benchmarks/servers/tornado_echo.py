@@ -45,10 +45,28 @@ class Publish(WebSocketHandler):
             subscriber.write_message(message)
 
 
+class Packed:
+    def get_compression_options(self):
+        return {}
+
+
+class PackedEcho(Packed, Echo):
+    pass
+
+
+class PackedSubscribe(Packed, Subscribe):
+    pass
+
+
+class PackedPublish(Packed, Publish):
+    pass
+
+
 async def main(port, certificate=None, key=None):
     ssl_options = {"certfile": certificate, "keyfile": key} if certificate else None
     routes = [("/echo", Echo), ("/push", Push), ("/sub", Subscribe), ("/pub", Publish)]
-    routes.append(("/echo_deflate", Deflate))
+    routes += [("/echo_deflate", Deflate), ("/packed", PackedEcho)]
+    routes += [("/packed_sub", PackedSubscribe), ("/packed_pub", PackedPublish)]
     Application(routes).listen(port, "127.0.0.1", ssl_options=ssl_options)
     await asyncio.Event().wait()
 

@@ -232,6 +232,60 @@ class KeepEntry(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class CompressionEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """How messages are compressed; the names are those that `get_compression_options` returns."""
+
+    compression_level: Annotated[
+        int | UnsetType,
+        doc(
+            "How much time is spent on what is sent: 0 is none, 1 is fast, 9 is slow.",
+            "a number from 0 to 9",
+            "`6`",
+            minimum=0,
+            maximum=9,
+        ),
+    ] = UNSET
+    mem_level: Annotated[
+        int | UnsetType,
+        doc(
+            "Memory of a compressor beside its window: 1 KiB at 1, 16 KiB at 5, 256 KiB at 9.",
+            "a number from 1 to 9",
+            "`5`",
+            minimum=1,
+            maximum=9,
+        ),
+    ] = UNSET
+    max_window_bits: Annotated[
+        int | UnsetType,
+        doc(
+            "How far back a message may refer to earlier ones, as a power of 2 in bytes, either "
+            "way. What compresses takes four times as much memory, what decompresses once. A "
+            "client that does not offer `client_max_window_bits` sends with 15.",
+            "a number from 9 to 15",
+            "`12`",
+            minimum=9,
+            maximum=15,
+        ),
+    ] = UNSET
+    min_size: Annotated[
+        Quantity | UnsetType,
+        doc("Messages below it go out as they are.", "a size of at most 1GiB", "`32`"),
+    ] = UNSET
+    server_no_context_takeover: Annotated[
+        bool | UnsetType,
+        doc(
+            "Each message that is sent is compressed on its own: larger, without memory between "
+            "messages.",
+            "`true` or `false`",
+            "`false`",
+        ),
+    ] = UNSET
+    client_no_context_takeover: Annotated[
+        bool | UnsetType,
+        doc("The client is told to do the same.", "`true` or `false`", "`false`"),
+    ] = UNSET
+
+
 class ResumeEntry(msgspec.Struct, forbid_unknown_fields=True):
     """How a connection outlives a break: for how long, and with how much that was not delivered."""
 

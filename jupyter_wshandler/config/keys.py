@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from jupyter_wshandler.config.described import Quantity, doc
 from jupyter_wshandler.config.entries import (
     AuthEntry,
+    CompressionEntry,
     ErrorEntry,
     FunctionEntry,
     HistoryEntry,
@@ -123,8 +124,12 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = UNSET
     compression: Annotated[
-        bool | UnsetType,
-        doc("Whether to agree to permessage-deflate (RFC 7692).", "`true` or `false`"),
+        CompressionEntry | bool | UnsetType,
+        doc(
+            "Whether to agree to permessage-deflate (RFC 7692); a mapping does, and says how.",
+            "`true`, `false` or a mapping",
+            "`false`",
+        ),
     ] = UNSET
     page: Annotated[
         str | bool | UnsetType,

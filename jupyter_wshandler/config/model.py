@@ -171,7 +171,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthConfig = AuthConfig()
     xsrf: Literal["origin", "ticket"] = "origin"
     subprotocols: tuple[str, ...] = ()
-    compression: bool = False
+    compression: dict[str, int] | None = None
+    """The options of what compresses, as `get_compression_options` returns them; None for none."""
     page: str | Literal[False] | None = None
     """A file, a folder (with a slash at its end), False for none, or None for the built-in chat."""
     run: Literal["thread", "loop"] = "thread"

@@ -18,6 +18,7 @@ import msgspec
 from jupyter_wshandler.config.described import Key, keys_of
 from jupyter_wshandler.config.entries import (
     AuthEntry,
+    CompressionEntry,
     ErrorEntry,
     FunctionEntry,
     HistoryEntry,
@@ -95,6 +96,7 @@ _SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("A function", FunctionEntry),
     ("`on_error`", ErrorEntry),
     ("`auth`", AuthEntry),
+    ("`compression`", CompressionEntry),
     ("`queue`", QueueEntry),
     ("`max_connections`", MaxConnectionsEntry),
     ("`ratelimit`", RatelimitEntry),

@@ -11,6 +11,7 @@ import msgspec
 
 from jupyter_wshandler.config.auth import AuthChecks
 from jupyter_wshandler.config.checks import READERS, Value, reads
+from jupyter_wshandler.config.compression import CompressionChecks
 from jupyter_wshandler.config.described import keys_of
 from jupyter_wshandler.config.entries import ErrorEntry, QueueEntry
 from jupyter_wshandler.config.functions import parse_function
@@ -43,7 +44,7 @@ MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
 
-class KwargsReader(AuthChecks, LimitChecks, ResumeChecks, RoomChecks):
+class KwargsReader(AuthChecks, CompressionChecks, LimitChecks, ResumeChecks, RoomChecks):
     """What turns the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:
@@ -107,7 +108,7 @@ class KwargsReader(AuthChecks, LimitChecks, ResumeChecks, RoomChecks):
             self._function(name, Value(rest, value.folder))
         return fields
 
-    @reads("xsrf", "compression", "run", "lost", "returns", "keep_alive")
+    @reads("xsrf", "run", "lost", "returns", "keep_alive")
     def _simple(self, name: str, value: Value) -> dict[str, Any] | None:
         typed = self._typed(keys_of(KwargsEntry)[name], value.node)
         return None if typed is msgspec.UNSET else {name: typed}

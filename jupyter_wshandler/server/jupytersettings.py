@@ -9,7 +9,7 @@ OURS = {
     "websocket_ping_interval": ("ping_interval", "in seconds; Jupyter's is in milliseconds"),
     "websocket_ping_timeout": ("ping_timeout", "in seconds; Jupyter's is in milliseconds"),
     "websocket_max_message_size": ("max_message", "in bytes, or as 10MB"),
-    "websocket_compression_options": ("compression", "true or false"),
+    "websocket_compression_options": ("compression", "true, or a mapping of the same options"),
 }
 """A setting of Jupyter's or Tornado's, the key of a route that means it, and what that takes."""
 

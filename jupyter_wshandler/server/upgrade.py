@@ -123,7 +123,7 @@ class UpgradeHandler(ResumingHandler):
         self, connection: Connection, handshake: Handshake
     ) -> tuple[PerMessageDeflate | None, str | None]:
         """Return the compression that client and route agree on, and the header to say so."""
-        options: dict[str, Any] | None = {} if self.route.config.compression else None
+        options: dict[str, Any] | None = self.route.config.compression
         if "get_compression_options" in self.route.callbacks:
             options = await self._ask_about(connection, "get_compression_options")
             if options is not None and type(options) is not dict:

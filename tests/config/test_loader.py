@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import at_least
 
+from jupyter_wshandler.config.compression import RANGES as COMPRESSION_RANGES
 from jupyter_wshandler.config.described import key_names
 from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.loader import load
 from jupyter_wshandler.config.model import Config, RouteConfig
+from jupyter_wshandler.engine.deflate import PerMessageDeflate
+from jupyter_wshandler.engine.offers import RANGES as ENGINE_RANGES
 
 Load = Callable[..., Config]
 
@@ -124,7 +127,7 @@ def test_every_simple_option_arrives_in_seconds_and_bytes() -> None:
         )
     )
     assert route.subprotocols == ("chat.v1", "chat.v2")
-    assert (route.compression, route.run, route.threads) == (True, "loop", 4)
+    assert (route.compression, route.run, route.threads) == ({}, "loop", 4)
     assert (route.timeout, route.returns, route.max_message) == (120.0, "ignore", 65536)
     assert (route.ping_interval, route.ping_timeout) == (0.5, 3.0)
     assert (route.queue.messages, route.queue.bytes, route.queue.slow) == (
@@ -743,6 +746,18 @@ def test_origins_of_a_wrong_kind_are_mistakes(origins: Any) -> None:
         ("compression", "yes"),
         ("compression", 1),
         ("compression", None),
+        ("compression", {}),
+        ("compression", {"level": 1}),
+        ("compression", {"compression_level": 10}),
+        ("compression", {"compression_level": True}),
+        ("compression", {"mem_level": 0}),
+        ("compression", {"max_window_bits": 8}),
+        ("compression", {"max_window_bits": "12"}),
+        ("compression", {"min_size": -1}),
+        ("compression", {"min_size": "2GiB"}),
+        ("compression", {"min_size": True}),
+        ("compression", {"server_no_context_takeover": 1}),
+        ("compression", {"client_no_context_takeover": None}),
         ("run", "process"),
         ("run", True),
         ("threads", 0),
@@ -789,6 +804,30 @@ def test_a_function_and_its_declarative_twin_exclude_each_other() -> None:
     assert "exclude each other" in only_message(both)
     both = load_kwargs(compression=False, get_compression_options="a.b")
     assert "exclude each other" in only_message(both)
+
+
+def test_compression_says_how_in_the_words_of_get_compression_options() -> None:
+    options = {
+        "compression_level": 0,
+        "mem_level": 9,
+        "max_window_bits": 15,
+        "min_size": "1KiB",
+        "server_no_context_takeover": True,
+        "client_no_context_takeover": False,
+    }
+    route = route_of(load_kwargs(on_message="a.b", compression=options))
+    assert route.compression == {**options, "min_size": 1024}
+    offered = ["permessage-deflate; client_max_window_bits; server_max_window_bits=15"]
+    deflate, answer = PerMessageDeflate.negotiate(offered, route.compression)
+    assert deflate is not None
+    assert (deflate.mem_level, deflate.min_size) == (9, 1024)
+    assert answer == "permessage-deflate; server_max_window_bits=15"
+    assert route_of(load_kwargs(on_message="a.b", compression=False)).compression is None
+
+
+def test_the_ranges_of_compression_are_those_of_its_engine() -> None:
+    engine = {name: bounds for name, bounds in ENGINE_RANGES.items() if name != "min_size"}
+    assert engine == COMPRESSION_RANGES
 
 
 @pytest.mark.parametrize("key", ["notebook", "kernel"])

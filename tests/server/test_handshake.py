@@ -35,6 +35,8 @@ url:
                   kwargs: {on_message: bots.who, select_subprotocol: bots.fail}}
   packed: {pattern: /packed, handler: WebSocketHandler,
            kwargs: {on_message: bots.echo, compression: true}}
+  narrow: {pattern: /narrow, handler: WebSocketHandler,
+           kwargs: {on_message: bots.echo, compression: {max_window_bits: 10, min_size: 1KiB}}}
   paged: {pattern: /paged, handler: WebSocketHandler,
           kwargs: {on_message: bots.who, page: page.html}}
   no-page: {pattern: /no-page, handler: WebSocketHandler,
@@ -191,6 +193,18 @@ def test_a_route_compresses_only_where_it_says_so_and_the_client_offers(server):
     assert fields(ask(server, "/packed")[1], "Sec-WebSocket-Extensions") == []
     agreed = fields(ask(server, "/packed", offer)[1], "Sec-WebSocket-Extensions")
     assert agreed[0].startswith("permessage-deflate")
+
+
+def test_a_route_says_how_it_compresses(server):
+    offer = "permessage-deflate; client_max_window_bits; server_max_window_bits=12"
+    agreed = fields(
+        ask(server, "/narrow", [("Sec-WebSocket-Extensions", offer)])[1], "Sec-WebSocket-Extensions"
+    )
+    assert agreed == ["permessage-deflate; server_max_window_bits=10; client_max_window_bits=10"]
+    with server.connect_sync("/narrow", compression="deflate") as socket:
+        for size in (10, 1023, 1024, 5000):
+            socket.send("x" * size)
+            assert socket.recv(timeout=20) == "x" * size
 
 
 # ---- what else a route's address answers --------------------------------------------------

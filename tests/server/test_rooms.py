@@ -96,6 +96,22 @@ def test_routes_of_one_space_share_their_rooms_compressed_or_not(server):
             assert [read(other) for other in opened] == [text] * 4
 
 
+def test_in_a_large_room_compressed_clients_read_what_is_said_to_all_and_to_each(server):
+    words = "something that may refer to what was said before "
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(server.connect_sync("/pressed/large", compression="deflate"))
+            for _ in range(10)
+        ]
+        opened.append(stack.enter_context(server.connect_sync("/plain/large")))
+        for number, one in enumerate(opened):
+            said = f"{number} {words * (number + 1)}"
+            one.send(f"say {said}")
+            assert [read(other) for other in opened] == [said] * len(opened)
+            one.send("join a-room-of-a-rather-long-name")
+            assert read(one) == "in large,a-room-of-a-rather-long-name"
+
+
 def test_a_guest_is_in_the_room_and_is_one_person(server):
     link = share(server, route="talk", path="/talk/party")
     with server.connect_sync("/talk/party") as host:

@@ -1,0 +1,54 @@
+"""The benchmark of compression works. Its numbers are not tested."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the load client needs epoll"),
+    pytest.mark.skipif(
+        not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")),
+        reason="the load client needs a C compiler",
+    ),
+]
+
+
+def packs() -> bool:
+    """Return whether the load client can compress: the headers of zlib may be missing."""
+    from benchmarks import loadclient
+
+    done = subprocess.run(
+        [loadclient.build(), "--scenario", "idle", "--deflate", "1", "--port", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "needs a build with zlib" not in done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_a_short_run_measures_memory_and_time_with_compression_agreed_on():
+    if not packs():
+        pytest.skip("the load client needs the headers of zlib")
+    short = ["--rounds", "1", "--slices", "1", "--seconds", "0.2", "--members", "20"]
+    short += ["--idle", "20", "--rest", "0.2", "--servers", "jupyter_wshandler"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compression", *short],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line]
+    assert rows == ["", "---", "raw Tornado", "jupyter_wshandler"] * 2
+    assert "of raw Tornado; 0.2 " in done.stdout
