@@ -157,7 +157,7 @@ class KernelWire:
         # would not do: a callback that holds the bots' loop up is not the server's end.
         content = {"comm_id": self._comm_id, "data": {"beat": BEAT}}
         self._beat_id = self._send("comm_msg", content)
-        self._pipe.send(b"{}", ())
+        self._pipe.beat()
 
     async def close(self, reason: str) -> None:
         """End the bridge and close the sockets."""
