@@ -153,6 +153,11 @@ class Pipe:
 
     # ---- what goes -------------------------------------------------------------------------
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything that was sent waits for the system to take it."""
+        return bool(self._unsent)
+
     def send(self, content: bytes, buffers: Sequence[bytes] = ()) -> None:
         """Send a message; never blocks and never raises.
 

@@ -176,10 +176,14 @@ class ServerLink:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     # Who makes room is one of many, and a cell is in no hurry.
-                    while self._connections.waiting:  # noqa: ASYNC110
+                    while self._connections.waiting or self._is_sending():  # noqa: ASYNC110
                         await asyncio.sleep(LOOK)
 
         asyncio.run_coroutine_threadsafe(left(), self.loop).result(seconds + 10)
+
+    def _is_sending(self) -> bool:
+        # What a pipe has not written is lost where the process ends; Jupyter's channels keep it.
+        return self._pipe is not None and self._pipe.waits
 
     # ---- the server ----------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from jupyter_wshandler.kernels.events import (
 from jupyter_wshandler.kernels.pipe import Pipe, connect, write_batch
 from jupyter_wshandler.server.kernels import door as doors
 from jupyter_wshandler.server.kernels.door import Door, open_door
+from jupyter_wshandler.server.kernels.pipe import KernelPipe
 
 
 class End:
@@ -315,6 +316,26 @@ async def test_a_door_that_is_closed_leaves_nothing_behind(door, came, tmp_path)
         door.close()
         assert waiting.recv(1) == b""
     assert list(tmp_path.iterdir()) == [] == came
+
+
+async def test_a_kernel_that_is_stopped_for_days_is_sent_no_beats_to_keep(tmp_path, monkeypatch):
+    monkeypatch.setattr(doors.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pipes, "MAX_PARTS", 50)
+    ended: list[object] = []
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    here = SimpleNamespace(transport="tcp", ip="127.0.0.1")
+    way = KernelPipe(loop, lambda content, buffers: None, ended.append)
+    with connect(way.offer_to(here, begun.set)["pipe"]) as kernel:
+        await asyncio.wait_for(begun.wait(), 10)
+        way.beat()
+        kernel.setblocking(True)
+        assert kernel.recv(100) == written(b"{}")
+        way.send(b"x" * 1_000_000, ())
+        for _ in range(200):
+            way.beat()
+        await turns()
+        assert ended == []
+        way.close()
 
 
 def _has_ended(sock: socket.socket) -> bool:

@@ -38,6 +38,9 @@ ATTACKS = {
     "many": "for n in range(2, 3000): say({'n': n, 'events': [['text', 'x', 'y']] * 500})",
     "claims": "for n in range(2, 40): say({'n': n, 'events': [['serve', f'a{n}-{m}', 1, "
     "{'pattern': f'/a/{n}/{m}', 'events': ['on_message']}, ''] for m in range(500)]})",
+    "events on iopub": "publish({'n': 2, 'events': [['text', 'x', 'y']] * 300_000})",
+    "large on iopub": "publish({'n': 2, 'events': [['text', 'x', 'y' * 50_000_000]]})",
+    "empty": "flood(2.5)",
     "wrong": "for n in range(2, 40): say({'n': n, 'events': [['text', 5]] * 500})",
 }
 

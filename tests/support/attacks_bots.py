@@ -90,7 +90,7 @@ RAW = """
 def attack():
     link._courier._number += 1
     batch = {{"n": link._courier._number, "events": {events}}}
-    link._comms.publish(link._comm_id, batch, [])
+    link._transmit(link._comm_id, link._pipe, batch, [])
 threading.Timer(1.0, link.loop.call_soon_threadsafe, (attack,)).start()
 """
 """It comes a second later, when the notebook's page is closed: what a kernel puts out, Jupyter

@@ -66,6 +66,11 @@ class KernelPipe:
         if self._pipe is not None:
             self._pipe.send(content, buffers)
 
+    def beat(self) -> None:
+        """Send a batch that says nothing, unless the kernel has not taken what it was sent."""
+        if self._pipe is not None and not self._pipe.waits:
+            self._pipe.send(b"{}")
+
     def was_used(self) -> bool:
         """Return whether the kernel has said anything on it since the last call."""
         pipe = self._pipe

@@ -153,10 +153,11 @@ class KernelWire:
         if self._subshell is None or now < self._beat_at:
             return
         self._beat_at = now + BEAT
-        # Not kept, as the batches are: nothing is lost with one that does not arrive. It does not
-        # go by the pipe: a callback that holds the bots' loop up is not the server's end.
+        # Not kept, as the batches are: nothing is lost with one that does not arrive. A pipe alone
+        # would not do: a callback that holds the bots' loop up is not the server's end.
         content = {"comm_id": self._comm_id, "data": {"beat": BEAT}}
         self._beat_id = self._send("comm_msg", content)
+        self._pipe.beat()
 
     async def close(self, reason: str) -> None:
         """End the bridge and close the sockets."""
