@@ -63,5 +63,5 @@ bot = wsh.serve(
     on_resume=on_resume,
     on_close=on_close,
     name="nb",
-    resume={"window": "30s", "keep": {"messages": 500}},
+    resume={"window": "90s", "keep": {"messages": 500}},
 )

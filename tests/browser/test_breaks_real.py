@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from support.bots import bot_text
 from support.browser import errors_of, profile, running_chromium, screenshot
 from support.chatpage import answers, say, state
+from support.endurance import sizes
+from support.notebook import notebook
 from support.server import running_server, wait_for
 from support.tcpproxy import tcp_proxy
 
@@ -193,22 +195,58 @@ def test_two_thousand_messages_and_two_hundred_questions_come_once_in_order_thro
 WORDS = "".join(f"w{number} " for number in range(300)).strip()
 
 
-def chat(page: Page, proxy) -> None:
-    page.goto(f"http://127.0.0.1:{proxy.port}/chat")
+CELL = """
+import sys
+sys.path.insert(0, {folder!r})
+import broken
+import jupyter_wshandler as wsh
+
+bot = wsh.serve(
+    "/kernel", open=broken.open, on_message=broken.on_tell, on_resume=broken.on_resume,
+    on_close=broken.on_close, resume=True,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def in_kernel(server):
+    """Serve the same bot from a notebook's kernel."""
+    with notebook(server) as book:
+        cell = book.run(CELL.format(folder=str(server.folder)))
+        assert "Error" not in cell.text, cell.text
+        yield
+
+
+@pytest.fixture(params=["/chat", "/kernel"])
+def place(request):
+    """Where the bot of a chat is: in a module, or in a kernel."""
+    if request.param == "/kernel":
+        request.getfixturevalue("in_kernel")
+    return request.param
+
+
+def chat(page: Page, proxy, place: str = "/chat") -> None:
+    page.goto(f"http://127.0.0.1:{proxy.port}{place}")
     expect(state(page)).to_have_text("connected")
 
 
+@sizes(short=0, full=30)
 def test_an_answer_of_300_tokens_is_shown_once_and_whole_through_a_break_and_a_reload(
-    page, server, proxy
+    page, server, proxy, place, size
 ):
-    chat(page, proxy)
+    """The break takes as many seconds as the size says, and what it takes to see it."""
+    chat(page, proxy, place)
     say(page, "through breaks")
     expect(answers(page)).to_contain_text("w59")
     page.route("**/wshandler/api/tickets", lambda route: route.abort())
     proxy.cut()
     expect(page.locator(".notice.line")).to_have_text(re.compile("Connection lost, trying again"))
     screenshot(page, "break-away")
+    page.wait_for_timeout(1000 * size.number)
+    expect(state(page)).to_have_text("reconnecting…")
     page.unroute_all()
+    # As a browser says that finds its network again; the pauses have grown meanwhile.
+    page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.locator(".notice.line")).to_have_text(re.compile("nothing is missing"))
     screenshot(page, "break-back")
     expect(answers(page)).to_contain_text("w159")
@@ -223,9 +261,9 @@ def test_an_answer_of_300_tokens_is_shown_once_and_whole_through_a_break_and_a_r
 
 
 def test_an_answer_that_is_stopped_behind_a_reload_ends_where_it_is_and_its_generator_is_closed(
-    page, server, proxy
+    page, server, proxy, place
 ):
-    chat(page, proxy)
+    chat(page, proxy, place)
     say(page, "slowly")
     expect(answers(page)).to_contain_text("w10 ")
     page.reload(wait_until="commit")

@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -140,23 +140,40 @@ def test_a_policy_that_forbids_the_ticket_does_not_forbid_the_socket(browser, se
 
 
 @contextmanager
-def in_a_thread(start) -> Iterator[None]:
-    """Run an asyncio server in a thread of its own until the end of the block."""
+def in_a_thread(handle, port: int) -> Iterator[None]:
+    """Have a coroutine function handle what connects to a port, until the end of the block.
+
+    It gets a reader and a writer, as from `asyncio.start_server`; the writer is closed for it.
+    """
     stop = asyncio.Event()
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def handled(reader, writer) -> None:
+        writers.add(writer)
+        try:
+            await handle(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the browser has thought better of it
+        finally:
+            writer.close()
+            await closed(writer)
+            writers.discard(writer)
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        server = await start()
+        server = await asyncio.start_server(handled, "127.0.0.1", port)
         ready.set()
         await stop.wait()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        server.close()
-        await asyncio.sleep(0.1)  # for what they have closed to be so
+        server.close()  # first of all, so that nobody comes meanwhile
+        for writer in writers:
+            writer.transport.abort()  # what nobody reads would keep it open
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*map(closed, tuple(writers)))
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
@@ -169,27 +186,30 @@ def in_a_thread(start) -> Iterator[None]:
         assert not thread.is_alive()
 
 
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Wait until a writer that is closed is so."""
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 @contextmanager
 def ending(frame: bytes) -> Iterator[str]:
     """Serve sockets that are opened and ended at once, as jupyter-server-proxy refuses."""
     port = free_port()
 
     async def end(reader, writer) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            [key] = re.findall(rb"(?i)sec-websocket-key: *(\S+)", head)
-            fields = f"Upgrade: websocket\r\nSec-WebSocket-Accept: {accept_key(key.decode())}"
-            fields += "\r\nSec-WebSocket-Protocol: wsh.v1"
-            writer.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
-                + fields.encode()
-                + b"\r\n\r\n"
-                + frame
-            )
-        finally:
-            writer.close()
+        head = await reader.readuntil(b"\r\n\r\n")
+        [key] = re.findall(rb"(?i)sec-websocket-key: *(\S+)", head)
+        fields = f"Upgrade: websocket\r\nSec-WebSocket-Accept: {accept_key(key.decode())}"
+        fields += "\r\nSec-WebSocket-Protocol: wsh.v1"
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+            + fields.encode()
+            + b"\r\n\r\n"
+            + frame
+        )
 
-    with in_a_thread(lambda: asyncio.start_server(end, "127.0.0.1", port)):
+    with in_a_thread(end, port):
         yield f"ws://127.0.0.1:{port}/bot"
 
 
@@ -268,10 +288,8 @@ def test_a_server_elsewhere_that_answers_something_is_not_said_to_be_the_bots(br
     async def refuse(reader, writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
 
-    with in_a_thread(lambda: asyncio.start_server(refuse, "127.0.0.1", port)):
+    with in_a_thread(refuse, port):
         page = Visit(browser, server).start(f"ws://127.0.0.1:{port}/bot")
         words = page.ended("waiting", "unopened")
     assert "the bot may be down" in words
@@ -313,11 +331,7 @@ def stripping(server) -> Iterator[str]:
             writer.close()
 
     async def pass_on(reader, writer) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
-            writer.close()
-            return
+        head = await reader.readuntil(b"\r\n\r\n")
         method, path, rest = head.split(b" ", 2)
         fields = rest.split(b"\r\n")
         lines = [line for line in fields if not line.lower().startswith(b"connection:")]
@@ -325,10 +339,15 @@ def stripping(server) -> Iterator[str]:
         kept = b"Upgrade" if b"\r\nupgrade:" in rest.lower() else b"close"
         lines[1:1] = [b"Connection: " + kept]
         behind, ahead = await asyncio.open_connection("127.0.0.1", server.port)
-        ahead.write(b" ".join([method, path.removeprefix(PREFIX.encode()), b"\r\n".join(lines)]))
-        await asyncio.gather(relay(reader, ahead), relay(behind, writer))
+        try:
+            path = path.removeprefix(PREFIX.encode())
+            ahead.write(b" ".join([method, path, b"\r\n".join(lines)]))
+            await asyncio.gather(relay(reader, ahead), relay(behind, writer))
+        finally:
+            ahead.transport.abort()
+            await closed(ahead)
 
-    with in_a_thread(lambda: asyncio.start_server(pass_on, "127.0.0.1", port)):
+    with in_a_thread(pass_on, port):
         yield f"http://127.0.0.1:{port}{PREFIX}/"
 
 

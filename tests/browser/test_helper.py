@@ -540,8 +540,7 @@ def test_what_could_not_be_sent_is_given_back(visit):
 
 def test_without_a_queue_nothing_waits(visit):
     page = visit()
-    page.call("start(undefined, {queue: 0})")
-    assert page.call("bot.send('too early')") is False
+    assert page.call("(start(undefined, {queue: 0}), bot.send('too early'))") is False
     page.until("bot.state === 'open'")
     page.echoes("hello")
 

@@ -12,6 +12,7 @@ import pytest
 from support.bots import bot_text
 from support.breaking import SECONDS
 from support.cutting import cutting_proxy
+from support.endurance import sizes
 from support.server import running_server, wait_for
 
 from jupyter_wshandler.client import connect, lifeline
@@ -151,8 +152,11 @@ def test_the_same_without_await(server, proxy):
     assert events(changes) == ["away", "resumed"] * 8 + ["closed"]
 
 
-@pytest.mark.timeout(600)
-async def test_300_tokens_stream_on_through_a_break_and_a_stop_at_100_is_obeyed(server, proxy):
+@sizes(short=1, full=30)
+async def test_300_tokens_stream_on_through_a_break_and_a_stop_at_100_is_obeyed(
+    server, proxy, size
+):
+    """The break takes as many seconds as the size says."""
     ended = server.folder / "ended"
     ended.unlink(missing_ok=True)
     async with open_to(server, proxy, "/tokens") as bot:
@@ -163,7 +167,8 @@ async def test_300_tokens_stream_on_through_a_break_and_a_stop_at_100_is_obeyed(
                 proxy.hold()  # also for those who come back
                 proxy.cut()
                 await until(lambda: bot.state == "away")
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(size.number)
+                assert bot.state == "away"
                 proxy.go_on()
         assert tokens == [f"{number} " for number in range(300)]
         assert ended.read_text() == "299\n"

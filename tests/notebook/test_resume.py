@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 from support.bots import bot_text
+from support.endurance import sizes
 from support.notebook import Notebook, notebook
 from support.resuming import Resumer
 from support.server import RunningServer, running_server, wait_for
@@ -37,7 +39,9 @@ def until(server, name: str, *words: str) -> None:
     wait_for(lambda: heard(server, name) == [*words], 20, f"{words} of {name}", every=0.2)
 
 
-def test_an_answer_of_a_kernels_bot_goes_on_through_a_break_and_comes_once(server, book):
+@sizes(short=0, full=30)
+def test_an_answer_of_a_kernels_bot_goes_on_through_a_break_and_comes_once(server, book, size):
+    """The break takes as many seconds as the size says, and what the bot needs to see it."""
     with Resumer(server, "/nb") as client:
         client.send("tokens 300", ask=1)
         got = [client.recv(20)["piece"] for _ in range(3)]
@@ -47,6 +51,7 @@ def test_an_answer_of_a_kernels_bot_goes_on_through_a_break_and_comes_once(serve
             other.send(f"go {client.id}")
             other.recv(timeout=20)
         until(server, client.id, "open", "sees away", "ended", "away")
+        time.sleep(size.number)
         assert client.connect()["resumed"] is True
         got += [client.recv(20)["piece"] for _ in range(297)]
         assert got == [f"t{number} " for number in range(300)]

@@ -7,9 +7,9 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import few
 
 from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.opening import Opening
@@ -269,7 +269,4 @@ async def _awaited(outcome: Any) -> Any:
 
 
 TestRoomModel = RoomModel.TestCase
-FUZZ = settings().max_examples
-TestRoomModel.settings = settings(
-    max_examples=FUZZ if FUZZ >= 10_000 else 30, stateful_step_count=25
-)
+TestRoomModel.settings = few(30, stateful_step_count=25)

@@ -6,9 +6,9 @@ import asyncio
 import itertools
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import few
 from support.wireclients import Roster, WireClient, serve
 
 from jupyter_wshandler.manager import WebSocketManager
@@ -86,14 +86,14 @@ class Person:
 class WireModel(RuleBasedStateMachine):
     """Clients that join, leave, break and catch up; a list of all that was said is the oracle."""
 
+    OPTIONS: dict[str, Any] = {"history": {"size": SIZE, "replay": REPLAY}, "presence": True}
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.manager = WebSocketManager()
-        options = {"history": {"size": SIZE, "replay": REPLAY}, "presence": True}
-        self.route = serve(
-            self.manager, {"on_message": on_message, "may_join": may_join}, **options
-        )
+        functions = {"on_message": on_message, "may_join": may_join}
+        self.route = serve(self.manager, functions, **self.OPTIONS)
         self.run(self.manager.start)
         self.people = [Person(user) for user in ("ada", "bob", "eve", "ada")]
         self.said: dict[str, list[str]] = {"a": [], "b": []}
@@ -123,8 +123,12 @@ class WireModel(RuleBasedStateMachine):
                 for frame in person.client.news:
                     person.take(frame)
 
+    def is_there(self, person: Person) -> bool:
+        """Whether somebody has a line to the server."""
+        return person.client is not None
+
     def pick(self, data: Any, *, online: bool) -> Person | None:
-        found = [person for person in self.people if (person.client is not None) is online]
+        found = [person for person in self.people if self.is_there(person) is online]
         return data.draw(st.sampled_from(found)) if found else None
 
     # ---- what may happen -----------------------------------------------------------------------
@@ -141,7 +145,12 @@ class WireModel(RuleBasedStateMachine):
         if person is None or person.client is None:
             return
         self.run(person.client.transport.lost)
+        self.forget(person)
+
+    def forget(self, person: Person) -> None:
+        """Take note that a connection is over."""
         self.turns()
+        assert person.client is not None
         for frame in person.client.news:
             person.take(frame)
         person.client, person.rooms = None, set()
@@ -244,7 +253,7 @@ class WireModel(RuleBasedStateMachine):
                     truth[person.user] = truth.get(person.user, 0) + 1
             for person in self.people:
                 seen = person.seen[room]
-                if seen.watches and room in person.rooms:
+                if seen.watches and room in person.rooms and self.is_there(person):
                     assert seen.roster.is_whole
                     assert seen.roster.connections == truth
 
@@ -265,7 +274,4 @@ class WireModel(RuleBasedStateMachine):
 
 
 TestWireModel = WireModel.TestCase
-FUZZ = settings().max_examples
-TestWireModel.settings = settings(
-    max_examples=FUZZ if FUZZ >= 10_000 else 30, stateful_step_count=25
-)
+TestWireModel.settings = few(30, stateful_step_count=25)

@@ -14,7 +14,7 @@ import websockets.exceptions
 
 from support.server import RunningServer, wait_for
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @dataclass
@@ -222,6 +222,6 @@ def notebook(server: RunningServer, **options) -> Iterator[Notebook]:
         opened.close()
 
 
-def eventually(function, what: str = "the condition", seconds: float = 15.0):
+def eventually(function, what: str = "the condition", seconds: float = 60.0):
     """Return the function's first true value; see `support.server.wait_for`."""
     return wait_for(function, seconds, what)

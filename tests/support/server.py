@@ -24,7 +24,7 @@ import websockets.sync.client
 from support.processes import end
 
 TOKEN = "a-token-only-tests-know"
-START_SECONDS = 40
+START_SECONDS = 100
 
 WITHOUT_LAB = (
     "--ServerApp.jpserver_extensions={'jupyterlab': False, 'jupyter_lsp': False, "

@@ -10,7 +10,9 @@ from typing import Any
 
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
+from jupyter_wshandler.engine.clientline import ClientLine
 from jupyter_wshandler.engine.messages import Close, MessageProtocol
+from jupyter_wshandler.engine.resuming import come_back
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.routes import Route
@@ -129,3 +131,89 @@ class Roster:
     def connections(self) -> dict[str, int]:
         """The open connections of each."""
         return {name: member["connections"] for name, member in self.people.items()}
+
+
+class LastingClient(WireClient):
+    """A client whose connection outlives breaks; its end is the one that the Python client has.
+
+    Args:
+        manager: Serves the route, which has `resume`.
+        route: The route.
+        user: Its user's name.
+
+    Attributes:
+        is_away: Whether it has no line to the server that it knows of.
+        swallows: Whether all that travels is lost, as on a line that is dead and looks open.
+    """
+
+    def __init__(self, manager: WebSocketManager, route: Route, user: str) -> None:
+        self.frames = []
+        self.read = 0
+        self.is_away = self.swallows = False
+        self._manager, self._users = manager, (f"user:{user}",)
+        self._end = ClientLine()
+        self._begins = True
+        opening = Opening(Request(), current_user=SimpleNamespace(username=user))
+        self.connection = manager.connection(route, opening)
+        manager.admit(self.connection, user)
+        codec, line = self.connection.outlive(MessageProtocol(), self._way(), "s" * 32, self._users)
+        manager.open(self.connection, codec, line, ())
+
+    def _way(self) -> MessageTransport:
+        self.transport = MessageTransport(
+            asyncio.get_running_loop(), self._deliver, lambda: None, messages=0, size=1 << 30
+        )
+        return self.transport
+
+    def _deliver(self, frame: Any) -> None:
+        if self.swallows or self.is_away:
+            return
+        if self._begins:
+            self.resumed = self._end.begin(frame).resumed
+            self._begins = False
+        elif (counted := self._end.receive(frame, 0.0)) is not None:
+            self.frames.append(json.loads(counted))
+
+    def say(self, *frames: Any) -> None:
+        """Send frames; in a break they wait."""
+        for frame in frames:
+            self._end.say(json.dumps(frame))
+        self._pump()
+
+    def acknowledge(self) -> None:
+        """Tell the server what has come, if that is due."""
+        if (frame := self._end.acknowledgement(1e9)) is not None and not self.is_away:
+            self._feed(frame)
+
+    def _pump(self) -> None:
+        while not self.is_away and (frame := self._end.leaving()) is not None:
+            self._feed(frame)
+
+    def _feed(self, frame: Any) -> None:
+        if not self.swallows:
+            self.transport.feed([frame])
+
+    def cut(self) -> None:
+        """Lose the line, and have the server see that at once, if it has not swallowed all."""
+        if not self.swallows:
+            self.transport.lost()
+        self._end.broke()
+        self.is_away = True
+
+    def come_back(self) -> None:
+        """Come back over another line."""
+        said = come_back(self._end.subprotocols)
+        assert said is not None
+        found = self._manager.resumes.find(said, self.connection, self._users)
+        assert found is self.connection, found
+        assert found.line is not None
+        self.is_away = self.swallows = False
+        self._begins = True
+        found.line.take_up(self._way(), MessageProtocol(), (), said)
+        assert self.resumed
+        self._pump()
+
+    def expire(self) -> None:
+        """Let the server's time for it pass."""
+        assert self.connection.line is not None
+        self.connection.line.expire()
