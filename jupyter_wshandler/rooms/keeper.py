@@ -414,7 +414,7 @@ class Rooms(Telling):
         for watcher in self.watchers:
             watcher(space, name, difference)
         room = self._spaces.get(space, {}).get(name)
-        if room is not None:
+        if room is not None and room.people is not None and not room.people.is_listing:
             self.tell_change(room, difference)
         if connection is not None:
             self._cards.tell(space, name, self.settings(space), difference, connection)

@@ -80,6 +80,7 @@ class People:
         "_left",
         "_linger",
         "_position",
+        "is_listing",
         "own",
     )
 
@@ -101,6 +102,8 @@ class People:
         self._position = Position()
         self._early: list[Change] | None = []  # came before the list was read
         self._by_person: dict[str, dict[str, Entry]] = {}
+        self.is_listing = False
+        """Whether the list is just being taken anew."""
         self.own: dict[str, Own] = {}
         """The connections of this node that are in the list, by id."""
 
@@ -122,6 +125,7 @@ class People:
         """
         if self._early is not None:
             return False  # the first one is still to come, and is whole
+        self.is_listing = True  # who is told of changes gets the list behind them
         known = {key: one for group in self._by_person.values() for key, one in group.items()}
         for key, entry in known.items():
             if key not in entries.by_key and key not in self.own:
@@ -130,6 +134,7 @@ class People:
             if known.get(key) != entry:
                 self.changed(Change(entries.position, "add", key, entry))
         self._position = entries.position
+        self.is_listing = False
         return True
 
     # ---- connections of this node ----------------------------------------------------------------

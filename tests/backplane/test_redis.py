@@ -199,3 +199,41 @@ async def test_a_repeated_publish_is_one_entry_with_one_number(nodes):
     assert [one.publication.message for one in past.messages] == ["a", "b"]
     await until(lambda: len(heard.messages) >= 2)
     assert heard.messages == [("a", 1), ("b", 2)]
+
+
+async def test_a_gap_on_a_link_that_lives_is_filled_in_order_and_once(nodes):
+    """Messages that never came, of the log and of presence at once."""
+    heard = Heard()
+    await nodes[0].subscribe("room", heard)
+    await nodes[0].entries("room")
+    await nodes[1].publish("room", Publication("0"), KEEP)
+    await nodes[1].add("room", "c0", Entry("ada"))
+    await until(lambda: len(heard.messages) == len(heard.changes) == 1)
+    hear, lost = nodes[0]._line._hear, [5]
+
+    def forgetful(channel: bytes, data: bytes) -> None:
+        if lost[0]:
+            lost[0] -= 1
+        else:
+            hear(channel, data)
+
+    nodes[0]._line._hear = forgetful
+    for number in range(1, 4):
+        await nodes[1].publish("room", Publication(str(number)), KEEP)
+        await nodes[1].add("room", f"c{number}", Entry("bob"))
+    await asyncio.gather(
+        *(nodes[1].publish("room", Publication(str(number)), KEEP) for number in range(4, 30)),
+        *(nodes[1].add("room", f"c{number}", Entry("bob")) for number in range(4, 30)),
+    )
+    await until(lambda: len(heard.messages) == 30)
+    assert [offset for _, offset in heard.messages] == list(range(1, 31))
+    assert not heard.gaps
+    assert nodes[0].counts()["messages_filled"] >= 2
+
+    def people() -> set[str]:
+        found = set(heard.lists[-1].by_key) if heard.lists else set()
+        position = heard.lists[-1].position if heard.lists else Position()
+        later = [change for change in heard.changes if change.position.offset > position.offset]
+        return found | {change.key for change in later}
+
+    await until(lambda: people() == {f"c{number}" for number in range(30)})

@@ -46,6 +46,7 @@ class Channel:
         "_changes",
         "_held",
         "_is_shown",
+        "filling",
         "has_people",
         "heard",
         "is_blind",
@@ -73,6 +74,8 @@ class Channel:
         """The link on which it is subscribed."""
         self.is_blind = False
         """Whether something may have been missed that no number tells of."""
+        self.filling: Link | None = None
+        """The link by which its gaps are being filled."""
         self._held: list[Told] | None = None
         self._changes: list[Change] | None = None
 
@@ -118,8 +121,18 @@ class Channel:
         """Keep back what comes, until `fill` and `relist`: there was a break."""
         if self._held is None:
             self._held = []
-        if self.has_people and self._changes is None:
+        if (self.has_people or self.people is not None) and self._changes is None:
             self._changes = []
+
+    @property
+    def lacks_messages(self) -> bool:
+        """Whether messages wait behind a gap."""
+        return self._held is not None
+
+    @property
+    def lacks_people(self) -> bool:
+        """Whether changes of presence wait behind a gap."""
+        return self._changes is not None
 
     @property
     def since(self) -> Position:

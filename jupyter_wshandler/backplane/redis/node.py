@@ -339,29 +339,32 @@ class RedisBackplane(Backplane):
         task.add_done_callback(self._fills.discard)
 
     async def _fill(self, link: Link, channel: Channel) -> None:
-        """Read what a channel has missed, and go on with it."""
+        """Read what a channel has missed, and go on with it, until nothing is missing."""
+        if channel.filling is link:
+            return  # whoever does sees this gap, too
+        channel.filling = link
         try:
-            for _ in range(3):
-                again = await self._fill_once(link, channel)
-                if not again:
-                    return
+            while channel.lacks_messages or channel.lacks_people:
+                if channel.lacks_messages:
+                    await self._fill_messages(link, channel)
+                if channel.lacks_people:
+                    channel.relist(await self._people.listed(link, channel.name))
         except BackplaneDown:
             return  # the next link does it
         except Exception as error:
             link.end(error)
+        finally:
+            if channel.filling is link:
+                channel.filling = None
 
-    async def _fill_once(self, link: Link, channel: Channel) -> bool:
+    async def _fill_messages(self, link: Link, channel: Channel) -> None:
         reading = self._reading(channel.name, channel.since, 1 << 40, begun=True)
         if channel.known is None:
             reading = self._reading(channel.name, Position(), -1)
-        reply = await link.ask(reading)
-        found, is_short = channel.fill(reply)
+        found, is_short = channel.fill(await link.ask(reading))
         self.filled += found
         self.missed += is_short
-        again = channel.go_on()
-        if channel.has_people or channel.people is not None:
-            again = channel.relist(await self._people.listed(link, channel.name)) or again
-        return again
+        channel.go_on()
 
     async def _restore(self, link: Link) -> None:
         """Make everything again on a new link."""
@@ -382,8 +385,7 @@ class RedisBackplane(Backplane):
 
     async def _make_again(self, link: Link, channel: Channel) -> None:
         await self._people.make_again(link, channel.name)
-        if await self._fill_once(link, channel):
-            await self._fill(link, channel)
+        await self._fill(link, channel)
 
     # ---- its end ---------------------------------------------------------------------------------
 

@@ -1,0 +1,228 @@
+"""Two Jupyter servers with one Redis: their rooms are one, and go on when it is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from support.bots import bot_text
+from support.server import RunningServer, free_port, running_server, wait_for
+from support.stores import KINDS, Store, running_store
+
+YAML = """
+url:
+  talk:
+    pattern: /talk/{room}
+    handler: WebSocketHandler
+    kwargs:
+      on_message: rooms.on_message
+      rooms: ["{room}", "user:{user}"]
+      history: {size: 500}
+      presence: {card: rooms.card}
+  plain:
+    pattern: /plain/{room}
+    handler: WebSocketHandler
+    kwargs: {on_message: rooms.on_message, rooms: ["{room}"]}
+"""
+
+BREAKS = "breaks_total"
+
+SECRET = "a-word-that-only-the-store-knows"
+
+
+@contextmanager
+def node(folder: Any, url: str, **options: Any) -> Iterator[RunningServer]:
+    """Start a server with this backplane."""
+    with running_server(
+        YAML,
+        folder=folder,
+        modules={"rooms.py": bot_text("rooms"), "people.py": bot_text("people_by_header")},
+        extra_args=["--ServerApp.identity_provider_class=people.People", "--debug"],
+        env={"PYTHONPATH": str(folder), "WSHANDLER_BACKPLANE": url},
+        **options,
+    ) as server:
+        yield server
+
+
+class Pair(NamedTuple):
+    """Two servers and what joins them."""
+
+    store: Store
+    servers: tuple[RunningServer, RunningServer]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        store = stack.enter_context(running_store(request.param, f"requirepass {SECRET}"))
+        url = store.url.replace("://", f"://:{SECRET}@")
+        servers = [
+            stack.enter_context(node(tmp_path_factory.mktemp(f"node{number}"), url))
+            for number in range(2)
+        ]
+        for server in servers:
+            wait_for(lambda server=server: health(server) == "ok", 30, "a backplane that is up")
+        yield Pair(store, (servers[0], servers[1]))
+        for server in servers:
+            assert SECRET not in server.log_text()
+
+
+def health(server: RunningServer) -> str:
+    return str(json.loads(server.fetch("wshandler/api/health")[2])["status"])
+
+
+def metric(server: RunningServer, name: str) -> float:
+    (line,) = [
+        line
+        for line in server.fetch("metrics")[2].decode().splitlines()
+        if line.startswith(f"wshandler_backplane_{name} ")
+    ]
+    return float(line.split(" ")[1])
+
+
+class Client:
+    """A client that a test drives by hand."""
+
+    def __init__(self, stack: ExitStack, server: RunningServer, path: str, person: str) -> None:
+        options = {"subprotocols": ["wsh.v1"], "token": False}
+        opening = server.connect_sync(path, headers={"X-Person": person}, **options)
+        self.socket = stack.enter_context(opening)
+        self.frames: list[dict[str, Any]] = []
+        # It is in when the store has said so, which is a moment after its socket is open.
+        self.send(join=path.rpartition("/")[2])
+        self.until(lambda frame: "joined" in frame)
+
+    def send(self, **frame: Any) -> None:
+        self.socket.send(json.dumps(frame))
+
+    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 30) -> Any:
+        """Read frames up to the first one that a condition holds for."""
+        while True:
+            frame = json.loads(self.socket.recv(timeout=seconds))
+            self.frames.append(frame)
+            if condition(frame):
+                return frame
+
+    def hears(self, text: str) -> Any:
+        return self.until(lambda frame: frame.get("message") == text)
+
+    def does(self, text: str) -> Any:
+        """Have the bot do something, and return what it answers with."""
+        self.send(message=text)
+        frame = self.until(lambda frame: "message" in frame and "room" not in frame)
+        return json.loads(frame["message"])
+
+    @property
+    def said(self) -> list[str]:
+        return [frame["message"] for frame in self.frames if "room" in frame and "message" in frame]
+
+
+def test_a_room_spans_both_servers_and_so_do_its_history_members_and_users(pair):
+    with ExitStack() as stack:
+        ada = Client(stack, pair.servers[0], "/talk/blue", "ada")
+        bob = Client(stack, pair.servers[1], "/talk/blue", "bob")
+        ada.send(message="say one")
+        first = bob.hears("one")
+        bob.send(message="say two")
+        second = ada.hears("two")
+        assert (first["offset"], second["offset"]) == (1, 2)
+        bob.hears("two")
+        assert ada.does("history blue") == bob.does("history blue") == [[1, "one"], [2, "two"]]
+        members = [["ada", {"name": "ADA"}, 1], ["bob", {"name": "BOB"}, 1]]
+        assert sorted(ada.does("members blue")) == sorted(bob.does("members blue")) == members
+        ada.send(message="pm bob psst")
+        bob.hears("psst")
+
+
+def test_a_client_that_comes_back_to_the_other_server_gets_what_it_has_missed(pair):
+    with ExitStack() as stack:
+        ada = Client(stack, pair.servers[0], "/talk/green", "ada")
+        bob = Client(stack, pair.servers[1], "/talk/green", "bob")
+        ada.send(message="say 0")
+        known = bob.hears("0")
+        bob.socket.close()
+        for number in range(1, 6):
+            ada.send(message=f"say {number}")
+            ada.hears(str(number))
+        again = Client(stack, pair.servers[0], "/talk/green", "bob")
+        again.send(join="green", since={"epoch": known["epoch"], "offset": known["offset"]})
+        joined = again.until(lambda frame: "joined" in frame and "recovered" in frame)
+        assert joined["recovered"] is True
+        again.hears("5")
+        assert again.said == ["1", "2", "3", "4", "5"]
+
+
+def test_who_is_in_the_room_is_told_of_who_comes_and_goes_on_the_other_server(pair):
+    with ExitStack() as stack:
+        ada = Client(stack, pair.servers[0], "/talk/red", "ada")
+        ada.send(join="red", presence=True)
+        ada.until(lambda frame: "members" in frame)
+        bob = Client(stack, pair.servers[1], "/talk/red", "bob")
+
+        def is_bobs(change: str) -> Callable[[dict[str, Any]], bool]:
+            return lambda frame: frame.get("change") == change and frame["member"]["id"] == "bob"
+
+        ada.until(is_bobs("joined"))
+        bob.socket.close()
+        ada.until(is_bobs("left"))
+
+
+def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is_back(pair):
+    store, (one, two) = pair
+    with ExitStack() as stack:
+        ada = Client(stack, one, "/talk/black", "ada")
+        cat = Client(stack, one, "/talk/black", "cat")
+        bob = Client(stack, two, "/talk/black", "bob")
+        ada.send(message="say before")
+        before = bob.hears("before")
+        cat.hears("before")
+        breaks = metric(one, BREAKS)
+        store.kill()
+        wait_for(lambda: health(one) == health(two) == "degraded", 20, "a health that says so")
+        assert metric(one, "up") == 0
+        ada.send(message="say alone")
+        assert "offset" not in cat.hears("alone")
+        late = Client(stack, one, "/talk/black", "dan")  # who comes now is let in
+        ada.send(message="say still alone")
+        late.hears("still alone")
+        store.start()
+        for client in (ada, bob):
+            told = client.until(lambda frame: frame.get("recovered") is False)
+            assert told["epoch"] != before["epoch"]
+        assert bob.hears("still alone")["offset"] == 2
+        wait_for(lambda: health(one) == health(two) == "ok", 30, "a health that says so")
+        bob.send(message="say together")
+        for client in (ada, cat, late):
+            assert client.hears("together")["offset"] == 3
+        assert cat.said == ["before", "alone", "still alone", "together"]
+        people = sorted(member[0] for member in bob.does("members black"))
+        assert people == ["ada", "bob", "cat", "dan"]
+        assert metric(one, "up") == 1
+        assert metric(one, BREAKS) > breaks
+    for server in (one, two):
+        log = server.log_text()
+        assert log.count("Routes stay up") == log.count("is back after") == metric(server, BREAKS)
+
+
+def test_a_server_whose_backplane_was_never_there_serves_its_routes(tmp_path):
+    url = f"redis://:{SECRET}@127.0.0.1:{free_port()}/0"
+    with node(tmp_path, url) as server, ExitStack() as stack:
+        ada = Client(stack, server, "/talk/blue", "ada")
+        bob = Client(stack, server, "/talk/blue", "bob")
+        ada.send(message="say hello")
+        bob.hears("hello")
+        assert health(server) == "degraded"
+        assert server.stop() == 0
+        assert SECRET not in server.log_text()
+        assert "Traceback" not in server.log_text()
+
+
+@pytest.mark.parametrize("scheme", ["redis://:{}@127.0.0.1/0?x=1", "http://u:{}@127.0.0.1/"])
+def test_a_url_that_cannot_be_used_serves_nothing_and_is_not_repeated(tmp_path, scheme):
+    with node(tmp_path, scheme.format(SECRET)) as server:
+        assert server.fetch("wshandler/api/health")[0] == 503
+        assert "No routes are served: c.WSHandlerApp.backplane: " in server.log_text()
+        assert SECRET not in server.log_text()
