@@ -285,10 +285,12 @@ def test_one_person_with_three_tabs_is_one_member() -> None:
         bob = ada.visitor("bob")
         ada.expect("+bob")
         bob.expect("+bob")
+        until(lambda: connections_of(ada, "ada") == 3)  # each has its card made in a thread
         ada.send("members blue")
         ada.expect([["ada", {"name": "ADA"}, 3], ["bob", {"name": "BOB"}, 1]])
         for tab in tabs:
             tab.close()
+        until(lambda: connections_of(ada, "ada") == 1)
         ada.send("members blue")
         ada.expect([["ada", {"name": "ADA"}, 1], ["bob", {"name": "BOB"}, 1]])
         bob.close()
