@@ -69,7 +69,7 @@ class Figure:
         """
         return self.ratios(bar, self.of) if self.of else self.values(bar)
 
-    def plain(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         bars = {key: {"name": bar.name, "values": [*bar.values]} for key, bar in self.bars.items()}
         return {
@@ -88,7 +88,7 @@ def write(path: Path, figures: Sequence[Figure]) -> None:
         path: The file.
         figures: What was measured.
     """
-    text = json.dumps([figure.plain() for figure in figures], indent=1)
+    text = json.dumps([figure.told() for figure in figures], indent=1)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -109,13 +109,22 @@ def read(path: Path) -> list[Figure]:
 
 def _figure(found: dict[str, Any]) -> Figure:
     bars = {
-        str(key): Bar(str(bar["name"]), [None if v is None else float(v) for v in bar["values"]])
+        str(key): Bar(plain(bar["name"]), [None if v is None else float(v) for v in bar["values"]])
         for key, bar in found["bars"].items()
     }
     if len({len(bar.values) for bar in bars.values()}) > 1 and found.get("of"):
         raise ValueError(f"{found['key']}: the bars have different numbers of values")
     key, title = str(found["key"]), str(found["title"])
     return Figure(key, title, str(found.get("unit", "")), bars, str(found.get("of", "")))
+
+
+def plain(title: str) -> str:
+    """Return a row's title without the marks of Markdown.
+
+    Args:
+        title: As a table has it.
+    """
+    return title.replace("*", "").replace("`", "")
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

@@ -69,7 +69,7 @@ PARTS = (
         ("--slices", "3", "--seconds", "1"),
         ("--slices", "1", "--seconds", "0.3", "--idle", "100"),
     ),
-    Part("storm", "A storm after a restart"),
+    Part("storm", "A storm after a restart", ("--rounds", "2")),
     Part(
         "kernels",
         "Bots in a kernel",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from benchmarks.figures import Figure, short, spread
+from benchmarks.figures import MICROSECONDS, Figure, short, spread
 from benchmarks.goals import GOALS
 
 WIDTH, MARGIN, HEAD, ROW, BAR = 400, 14, 58, 38, 12
@@ -79,7 +79,7 @@ def _subtitle(figure: Figure) -> str:
     if not figure.of:
         better = "more" if figure.unit.endswith("/s") else "less"
         return f"{_unit(figure.unit) or 'a ratio'}; {better} is better"
-    what = "" if figure.unit == "KiB" else " of CPU"
+    what = " of CPU" if figure.unit == MICROSECONDS else ""
     values = figure.values(figure.of)
     absolute = f" ({short(spread(values)[0])} {_unit(figure.unit)}{what})" if values else ""
     return f"less is better; {figure.bars[figure.of].name} = 1{absolute}"

@@ -1,7 +1,7 @@
 """Say where the server's time goes: one of the benchmark's servers, under load, sampled.
 
 The server is a process of its own, as in the benchmark, and the load comes from `wsload`. Every few
-milliseconds of its CPU time its stack is noted (servers/sampled.py); nothing else is slower for it.
+milliseconds of its CPU time its stacks are noted (servers/sampled.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmarks.servers import sampled
 
 WARMUP = 1.0
 WINDOW = 3.0
+WRITTEN = 30.0
 PATIENCE = 6
 """How much longer than --seconds it may take where the server gets little of a busy processor."""
 
@@ -34,14 +35,18 @@ FEW = 300
 ROWS = {row.key: (server, row) for server in launch.ALL for row in server.rows}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Profile:
-    """What was seen: the samples, the load client's numbers, and the server's CPU time."""
+    """What was seen: stacks, and how often they were noted; and the server's CPU time in seconds.
 
-    samples: list[stacks.Stack]
-    numbers: dict[str, Any]
-    cpu: float
-    system: float
+    `numbers` are the load client's, `system` is what of the CPU time the kernel used.
+    """
+
+    noted: list[stacks.Stack] = field(default_factory=list)
+    count: int = 0
+    numbers: list[dict[str, Any]] = field(default_factory=list)
+    cpu: float = 0.0
+    system: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(report(found, _title(options), options.top))
     if options.folded:
-        options.folded.write_text(stacks.folded(found.samples), encoding="utf-8")
+        options.folded.write_text(stacks.folded(found.noted), encoding="utf-8")
     return 0
 
 
@@ -85,13 +90,9 @@ def measure(options: argparse.Namespace) -> Profile:
             running.wait()
             # as in the benchmark: a process that has had no load yet is several times slower
             loadclient.run(running.target, "idle", path=row.path, conns=options.grown)
-            numbers, cpu, system = _enough(running.target, row.path, options)
+            return _enough(running.target, notes, row.path, options)
         finally:
             running.stop()
-        samples = stacks.read(notes.read_text(encoding="utf-8", errors="replace"))
-    if not samples:
-        raise BenchmarkError(f"{options.row}: nothing was seen: take more --seconds")
-    return Profile(samples, numbers, cpu, system)
 
 
 def under_sampler(server: launch.Server, notes: Path) -> launch.Server:
@@ -115,23 +116,26 @@ def under_sampler(server: launch.Server, notes: Path) -> launch.Server:
 
 
 def _enough(
-    target: loadclient.Target, path: str, options: argparse.Namespace
-) -> tuple[dict[str, Any], float, float]:
+    target: loadclient.Target, notes: Path, path: str, options: argparse.Namespace
+) -> Profile:
     """Load and sample the server until it has used --seconds of CPU time, if it gets them."""
-    numbers: list[dict[str, Any]] = []
-    user = system = 0.0
+    found = Profile()
     until = time.monotonic() + PATIENCE * options.seconds
-    while not numbers or (user + system < options.seconds and time.monotonic() < until):
-        found, more_user, more_system = _load(target, path, options)
-        numbers.append(found)
-        user, system = user + more_user, system + more_system
-    return median(numbers), user + system, system
+    while not found.noted or (found.cpu < options.seconds and time.monotonic() < until):
+        _load(found, target, notes, path, options)
+        if time.monotonic() > until and not found.noted:
+            raise BenchmarkError(f"{options.row}: nothing was seen: take more --seconds")
+    return found
 
 
 def _load(
-    target: loadclient.Target, path: str, options: argparse.Namespace
-) -> tuple[dict[str, Any], float, float]:
-    """Load the server, and sample it while the load is steady; return its CPU time, too."""
+    found: Profile,
+    target: loadclient.Target,
+    notes: Path,
+    path: str,
+    options: argparse.Namespace,
+) -> None:
+    """Load the server, and sample it while the load is steady."""
     with ThreadPoolExecutor(1) as client:
         # the client goes on for longer than is sampled, so that its beginning and end are not seen
         numbers = client.submit(
@@ -151,7 +155,24 @@ def _load(
         time.sleep(WINDOW)
         os.kill(target.pid, sampled.END)
         user, system = (now - then for then, now in zip(before, _cpu(target.pid), strict=True))
-        return numbers.result(), user, system
+        found.numbers.append(numbers.result())
+    found.cpu += user + system
+    found.system += system
+    noted, count = stacks.read(_written(notes))
+    found.noted += noted
+    found.count += count
+
+
+def _written(notes: Path) -> str:
+    """Return the notes, once the server has written them, and remove the file."""
+    until = time.monotonic() + WRITTEN
+    while not notes.exists():
+        if time.monotonic() > until:
+            raise BenchmarkError(f"the server wrote no notes in {WRITTEN:.0f} s")
+        time.sleep(0.05)
+    text = notes.read_text(encoding="utf-8")
+    notes.unlink()
+    return text
 
 
 def _cpu(pid: int) -> tuple[float, float]:
@@ -169,25 +190,26 @@ def report(found: Profile, title: str, top: int) -> str:
         title: What was done.
         top: Rows of a table.
     """
-    each = found.numbers["cpu_us_per"]
-    main = stacks.on_main_thread(found.samples)
+    numbers = median(found.numbers)
+    each = numbers["cpu_us_per"]
+    main = stacks.on_main_thread(found.noted)
     text = [
-        f"{title}: {each:.1f} us of CPU time each, {found.numbers['rate']:,.0f}/s.",
-        f"{len(found.samples):,} samples in {found.cpu:.1f} s of CPU time; "
+        f"{title}: {each:.1f} us of CPU time each, {numbers['rate']:,.0f}/s.",
+        f"{found.count:,} samples in {found.cpu:.1f} s of CPU time; "
         f"{_share(found.system, found.cpu):.0%} of it in the kernel, "
         f"{main:.0%} on the event loop's thread.",
     ]
-    if len(found.samples) < FEW:
+    if found.count < FEW:
         text.append(f"Few samples: below {FEW} the small shares are chance; take more --seconds.")
     text += ["", "By function", f"{'own':>7} {'us':>7} {'with callees':>14} {'us':>7}"]
-    for name, own, whole in stacks.functions(found.samples)[:top]:
+    for name, own, whole in stacks.functions(found.noted)[:top]:
         text.append(f"{own:>7.1%} {own * each:>7.2f} {whole:>14.1%} {whole * each:>7.2f}  {name}")
     text += ["", "By line, with the functions of C that it calls"]
-    for frame, own in stacks.lines(found.samples)[:top]:
-        where = f"{stacks.short(frame.file)}:{frame.line}"
+    for frame, own in stacks.lines(found.noted)[:top]:
+        where = f"{stacks.short(frame.file)}:{frame.line}" if frame.line else frame.function
         text.append(f"{own:>7.1%} {own * each:>7.2f}  {where}  {stacks.source(frame)}")
     text += ["", "By module"]
-    for name, own in stacks.modules(found.samples)[:top]:
+    for name, own in stacks.modules(found.noted)[:top]:
         text.append(f"{own:>7.1%} {own * each:>7.2f}  {name}")
     return "\n".join(text)
 

@@ -77,7 +77,7 @@ def _image(figure: Figure) -> str:
 def _data(figures: Sequence[Figure], results: report.Results) -> str:
     """Return all numbers as JSON, a line for each figure and for each slice."""
     lists = {
-        "figures": [figure.plain() for figure in figures],
+        "figures": [figure.told() for figure in figures],
         "slices": results.slices,
     }
     parts_of = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.figures import MICROSECONDS, Bar, Figure, short
+from benchmarks.figures import MICROSECONDS, Bar, Figure, plain, short
 from benchmarks.launch import Row
 from benchmarks.scenarios import Scenario
 
@@ -118,7 +118,7 @@ def _figure(
         found = [numbers.get((row.key, scenario.key)) for numbers in results.rounds]
         values = [None if numbers is None else value(numbers) for numbers in found]
         if any(number is not None for number in values):
-            bars[row.key] = Bar(row.title.replace("*", "").replace("`", ""), values)
+            bars[row.key] = Bar(plain(row.title), values)
     return Figure(key or scenario.key, title, unit, bars, of if of in bars else "")
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import linecache
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
-_FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
-_BEGINS = "(most recent call first):"
-_COLLECTING = "  Garbage-collecting"
+T = TypeVar("T")
+
 _LIBRARY = re.compile(r".*/(?:site-packages|lib/python3\.\d+)/")
-_MAIN = "sampled.py"
 
 
 class Frame(NamedTuple):
@@ -30,39 +28,43 @@ class Frame(NamedTuple):
     @property
     def function(self) -> str:
         """Its file and the whole name of its function, as in `direct.py: Direct.read`."""
-        return f"{short(self.file)}: {qualified(self.file, self.line, self.name)}"
+        return f"{short(self.file)}: {self.name}"
 
 
-Stack = tuple[Frame, ...]
-"""The frames of one sample, the innermost first."""
+class Stack(NamedTuple):
+    """Some CPU time, and where it was used: the frames, the innermost first."""
+
+    seconds: float
+    on_main: bool
+    frames: tuple[Frame, ...]
 
 
 class Share(NamedTuple):
-    """What one function or line took of all samples: by itself, and with what it called."""
+    """What one function took of all the time: by itself, and with what it called."""
 
     name: str
     own: float
     whole: float
 
 
-def read(text: str) -> list[Stack]:
-    """Return the stacks in what faulthandler wrote; a sample of no Python code is left out.
+def read(text: str) -> tuple[list[Stack], int]:
+    """Return the stacks of the notes, and how often they were taken.
 
     Args:
-        text: The notes.
+        text: What `servers/sampled.py` has written.
     """
-    stacks: list[Stack] = []
-    frames: list[Frame] = []
-    for line in text.splitlines():
-        if line.endswith(_BEGINS):
-            stacks.append(tuple(frames))
-            frames = []
-        elif line.startswith(_COLLECTING):
-            frames.append(Frame("", 0, "garbage collection"))
-        elif found := _FRAME.fullmatch(line):
-            number = int(found["line"]) if found["line"].isdigit() else 0
-            frames.append(Frame(found["file"], number, found["name"]))
-    return [stack for stack in (*stacks, tuple(frames)) if stack]
+    notes = json.loads(text)
+    stacks = []
+    for seconds, on_main, found in notes["stacks"]:
+        frames = tuple(Frame(*frame) for frame in found)
+        stacks.append(Stack(seconds, on_main, frames if on_main else _thread(frames)))
+    return stacks, notes["count"]
+
+
+def _thread(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Return the function that a thread runs: of those within it, we do not know which worked."""
+    own = [frame for frame in frames if Path(frame.file).name != "threading.py"] or [*frames]
+    return (own[-1]._replace(line=0, name=f"{own[-1].name} (a thread)"),)
 
 
 def functions(stacks: Sequence[Stack]) -> list[Share]:
@@ -71,9 +73,9 @@ def functions(stacks: Sequence[Stack]) -> list[Share]:
     Args:
         stacks: From `read`.
     """
-    own = Counter(stack[0].function for stack in stacks)
-    whole = Counter(name for stack in stacks for name in {frame.function for frame in stack})
-    shares = [Share(name, own[name] / len(stacks), n / len(stacks)) for name, n in whole.items()]
+    own = dict(_shares(stacks, lambda stack: {stack.frames[0].function}))
+    whole = _shares(stacks, lambda stack: {frame.function for frame in stack.frames})
+    shares = [Share(name, own.get(name, 0.0), part) for name, part in whole]
     return sorted(shares, key=lambda share: (-share.own, -share.whole, share.name))
 
 
@@ -83,8 +85,11 @@ def lines(stacks: Sequence[Stack]) -> list[tuple[Frame, float]]:
     Args:
         stacks: From `read`.
     """
-    found = Counter(stack[0]._replace(name="") for stack in stacks)
-    return [(frame, n / len(stacks)) for frame, n in found.most_common()]
+    return _shares(stacks, lambda stack: {_line(stack.frames[0])})
+
+
+def _line(frame: Frame) -> Frame:
+    return frame._replace(name="") if frame.line else frame
 
 
 def modules(stacks: Sequence[Stack]) -> list[tuple[str, float]]:
@@ -93,27 +98,42 @@ def modules(stacks: Sequence[Stack]) -> list[tuple[str, float]]:
     Args:
         stacks: From `read`.
     """
-    found = Counter(short(stack[0].file) for stack in stacks)
-    return [(name, n / len(stacks)) for name, n in found.most_common()]
+    return _shares(stacks, lambda stack: {short(stack.frames[0].file)})
 
 
 def on_main_thread(stacks: Sequence[Stack]) -> float:
-    """Return the share of the samples in which the main thread worked, that of the event loop.
+    """Return the share of the main thread, that of the event loop.
 
     Args:
         stacks: From `read`.
     """
-    return sum(Path(stack[-1].file).name == _MAIN for stack in stacks) / len(stacks)
+    return dict(_shares(stacks, lambda stack: {stack.on_main})).get(True, 0.0)
 
 
 def folded(stacks: Iterable[Stack]) -> str:
-    """Return a line for each stack, outermost first, and how often: as flame graphs are drawn from.
+    """Return a line for each stack, outermost first, and its microseconds.
+
+    That is what programs that draw flame graphs read.
 
     Args:
         stacks: From `read`.
     """
-    found = Counter(";".join(frame.function for frame in reversed(stack)) for stack in stacks)
-    return "".join(f"{stack} {n}\n" for stack, n in found.most_common())
+    found: Counter[str] = Counter()
+    for stack in stacks:
+        name = ";".join(frame.function for frame in reversed(stack.frames))
+        found[name] += round(stack.seconds * 1e6)
+    return "".join(f"{name} {weight}\n" for name, weight in found.most_common())
+
+
+def _shares(stacks: Sequence[Stack], of: Callable[[Stack], set[T]]) -> list[tuple[T, float]]:
+    """Return the share of the time for each thing that a stack counts for, the largest first."""
+    found: dict[T, float] = defaultdict(float)
+    for stack in stacks:
+        for one in of(stack):
+            found[one] += stack.seconds
+    total = sum(stack.seconds for stack in stacks) or 1.0
+    shares = [(one, seconds / total) for one, seconds in found.items()]
+    return sorted(shares, key=lambda share: -share[1])
 
 
 @cache
@@ -123,51 +143,7 @@ def short(file: str) -> str:
     Args:
         file: As Python names it.
     """
-    inside = file.removeprefix(f"{CHECKOUT}/")
-    return _LIBRARY.sub("", inside) or "(the interpreter)"
-
-
-@cache
-def qualified(file: str, line: int, name: str) -> str:
-    """Return a function's name with those of the classes and functions around it.
-
-    Args:
-        file: Where it stands.
-        line: A line of it.
-        name: What it is called.
-    """
-    around = [
-        (first, last, whole) for first, last, whole in _definitions(file) if _ends(whole, name)
-    ]
-    # of nested functions with one name, the innermost is the one that runs
-    inside = [(first, whole) for first, last, whole in around if first <= line <= last]
-    return max(inside)[1] if inside else name
-
-
-def _ends(whole: str, name: str) -> bool:
-    return whole.rpartition(".")[2] == name
-
-
-@cache
-def _definitions(file: str) -> list[tuple[int, int, str]]:
-    try:
-        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return []
-    found: list[tuple[int, int, str]] = []
-
-    def look(node: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            inner = prefix
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                whole = prefix + child.name
-                inner = f"{whole}."
-                if not isinstance(child, ast.ClassDef):
-                    found.append((child.lineno, child.end_lineno or child.lineno, whole))
-            look(child, inner)
-
-    look(tree, "")
-    return found
+    return _LIBRARY.sub("", file.removeprefix(f"{CHECKOUT}/"))
 
 
 def source(frame: Frame) -> str:
@@ -176,4 +152,4 @@ def source(frame: Frame) -> str:
     Args:
         frame: The frame.
     """
-    return linecache.getline(frame.file, frame.line).strip()
+    return linecache.getline(frame.file, frame.line).strip() if frame.line else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -74,85 +75,97 @@ def test_a_program_that_is_not_python_cannot_be_profiled_and_that_is_said(monkey
 
 WORKER = """\
 import os, pathlib, signal, sys, threading, time
-notes = pathlib.Path(sys.argv[1])
+noted = pathlib.Path(sys.argv[1])
 
 def work():
-    until = time.monotonic() + 60
-    while "in work" not in notes.read_text() and time.monotonic() < until:
+    while not noted.exists():
         sum(range(10_000))
 
 def resting():
-    thread.join()
+    thread.join(0.2)
+
+def working():
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        sum(range(10_000))
 
 thread = threading.Thread(target=work)
 os.kill(os.getpid(), signal.SIGRTMIN + 3)
 thread.start()
-resting()
+for _ in range(5):
+    resting()
+    working()
 os.kill(os.getpid(), signal.SIGRTMIN + 4)
+thread.join()
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="real-time signals")
-def test_the_thread_that_works_is_noted_and_not_the_one_that_waits_for_it(stacks, tmp_path):
+def test_what_each_thread_uses_is_noted_and_one_that_waits_uses_nothing(stacks, tmp_path):
     script, notes = tmp_path / "script.py", tmp_path / "notes"
     script.write_text(WORKER)
     sampler = CHECKOUT / "benchmarks" / "servers" / "sampled.py"
     subprocess.run([sys.executable, sampler, notes, script, notes], check=True, timeout=90)
-    samples = stacks.read(notes.read_text())
-    names = [[frame.name for frame in stack] for stack in samples]
-    assert any("work" in stack for stack in names)
-    assert not any("resting" in stack and "work" in stack for stack in names)
-    assert stacks.on_main_thread(samples) < 1
+    samples, count = stacks.read(notes.read_text())
+    assert count > 10
+    shares = {share.name.partition(": ")[2]: share for share in stacks.functions(samples)}
+    assert shares["working"].whole > 0.1
+    assert shares["work (a thread)"].whole > 0.1
+    assert "resting" not in shares or shares["resting"].whole < 0.1
+    assert 0.1 < stacks.on_main_thread(samples) < 0.9
+    assert sum(share.own for share in shares.values()) == pytest.approx(1)
 
 
-NOTES = f"""\
-Stack (most recent call first):
-  File "{TORNADO}", line {line_of("self.write_message(message)")} in on_message
-  File "/nowhere/lib/python3.11/asyncio/events.py", line 80 in _run
-  File "/x/benchmarks/servers/sampled.py", line 40 in <module>
-Stack (most recent call first):
-  Garbage-collecting
-  File "/nowhere/lib/python3.11/asyncio/events.py", line 80 in _run
-  File "/x/benchmarks/servers/sampled.py", line 40 in <module>
-Stack (most recent call first):
-  File "/nowhere/lib/python3.11/asyncio/events.py", line 80 in _run
-  File "/nowhere/lib/python3.11/asyncio/events.py", line 81 in _run
-  File "/x/benchmarks/servers/sampled.py", line 40 in <module>
-Stack (most recent call first):
-  File "/y/site-packages/pool.py", line ??? in work
-  File "/nowhere/lib/python3.11/threading.py", line 1002 in _bootstrap
-Stack (most recent call first):
-"""
+LOOP = ("/nowhere/lib/python3.11/asyncio/events.py", 80, "Handle._run")
+BEGUN = ("/x/benchmarks/servers/sampled.py", 40, "<module>")
+ECHO = (str(TORNADO), line_of("self.write_message(message)"), "Echo.on_message")
+POOL = ("/y/site-packages/pool.py", 7, "Pool.take")
+RUNS = ("/y/site-packages/pool.py", 99, "Pool.run")
+THREAD = ("/nowhere/lib/python3.11/threading.py", 1002, "Thread._bootstrap")
+
+NOTES = json.dumps(
+    {
+        "count": 40,
+        "stacks": [
+            [0.5, True, [ECHO, LOOP, BEGUN]],
+            [0.5, True, [LOOP, LOOP, BEGUN]],
+            [1.0, False, [POOL, RUNS, THREAD]],
+        ],
+    }
+)
 
 
-def test_a_function_is_counted_by_itself_once_and_with_its_callees_once_a_sample(stacks):
-    samples = stacks.read(NOTES)
-    assert len(samples) == 4
+def test_a_function_has_its_own_share_and_one_with_its_callees_however_deep_it_recurs(stacks):
+    samples, count = stacks.read(NOTES)
+    assert count == 40
     shares = {name: (own, whole) for name, own, whole in stacks.functions(samples)}
-    assert shares["asyncio/events.py: _run"] == (0.25, 0.75)
+    assert shares["asyncio/events.py: Handle._run"] == (0.25, 0.5)
     assert shares["benchmarks/servers/tornado_echo.py: Echo.on_message"] == (0.25, 0.25)
-    assert shares["(the interpreter): garbage collection"] == (0.25, 0.25)
     assert sum(own for own, _ in shares.values()) == 1
-    assert stacks.on_main_thread(samples) == 0.75
+    assert stacks.on_main_thread(samples) == 0.5
+
+
+def test_of_a_thread_is_said_what_it_runs_and_not_where_it_waited(stacks):
+    samples, _ = stacks.read(NOTES)
+    names = [name for name, *_ in stacks.functions(samples)]
+    assert names[0] == "pool.py: Pool.run (a thread)"
+    assert not any("Pool.take" in name for name in names)
 
 
 def test_the_modules_and_the_lines_add_up_to_everything(stacks):
-    samples = stacks.read(NOTES)
+    samples, _ = stacks.read(NOTES)
     assert sum(share for _, share in stacks.modules(samples)) == 1
-    assert dict(stacks.modules(samples))["pool.py"] == 0.25
+    assert dict(stacks.modules(samples))["pool.py"] == 0.5
     assert sum(share for _, share in stacks.lines(samples)) == 1
     sources = [stacks.source(frame) for frame, _ in stacks.lines(samples)]
     assert "self.write_message(message)" in sources
 
 
-def test_stacks_are_folded_outermost_first(stacks):
-    lines = stacks.folded(stacks.read(NOTES) * 2).splitlines()
-    assert "threading.py: _bootstrap;pool.py: work 2" in lines
-
-
-def test_a_function_within_a_function_is_named_with_both(stacks, tmp_path):
-    module = tmp_path / "nested.py"
-    module.write_text("class A:\n    def f(self):\n        def f():\n            return 1\n")
-    assert stacks.qualified(str(module), 4, "f") == "A.f.f"
-    assert stacks.qualified(str(module), 2, "f") == "A.f"
-    assert stacks.qualified(str(module), 4, "<listcomp>") == "<listcomp>"
+def test_stacks_are_folded_outermost_first_with_their_microseconds(stacks):
+    samples, _ = stacks.read(NOTES)
+    lines = stacks.folded(samples).splitlines()
+    assert lines[0] == "pool.py: Pool.run (a thread) 1000000"
+    assert (
+        "benchmarks/servers/sampled.py: <module>;asyncio/events.py: Handle._run;"
+        "benchmarks/servers/tornado_echo.py: Echo.on_message 500000"
+    ) in [line.replace("/x/", "") for line in lines]

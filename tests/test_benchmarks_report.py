@@ -190,6 +190,22 @@ def test_a_drawing_shows_each_bar_as_long_as_its_ratio_with_its_number(bench):
     assert root.find(f"{SVG}desc").text.startswith("the tornado: 1.00; the picows: 0.10")
 
 
+def test_times_of_a_storm_are_no_cpu_time_and_names_lose_their_marks(bench, tmp_path):
+    path = tmp_path / "figures.json"
+    bars = {
+        "jupyter-all": {"name": "plain Jupyter, all", "values": [4.0]},
+        "wshandler": {"name": "**ours**, `async def`", "values": [3.0]},
+    }
+    storm = {"key": "storm-p99", "title": "a storm", "unit": "s", "of": "jupyter-all"}
+    path.write_text(json.dumps([storm | {"bars": bars}]))
+    [figure] = bench.figures.read(path)
+    _, texts, _ = drawing(bench.plots.draw(figure))
+    assert ("small", "less is better; plain Jupyter, all = 1 (4.00 s)") in texts
+    assert ("ours", "ours, async def") in texts
+    [verdict] = bench.goals.judge([figure])
+    assert (verdict.value, verdict.met) == (0.75, True)
+
+
 def test_a_goal_is_drawn_in_the_scale_of_the_figure_whatever_it_is_a_ratio_of(bench):
     figure = echo(bench)
     assert bench.plots.goal(figure, "wshandler-def") == 0.25
