@@ -113,6 +113,10 @@ class Pipe:
                     break
         except NotABatch as error:
             self._end(error)
+        except Exception:
+            # The fault is of one message: those behind it are handed over all the same.
+            self._turn = self._loop.call_soon(self._hand_over)
+            raise
         finally:
             del self._came[:at]
 

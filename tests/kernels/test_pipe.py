@@ -145,6 +145,27 @@ async def test_many_messages_leave_the_loop_to_others_in_between():
         pipe.close()
 
 
+async def test_a_message_that_fails_to_be_taken_costs_none_of_those_behind_it():
+    here, there = socket.socketpair()
+    got: list[bytes] = []
+    failed: list[dict] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
+
+    def take(content: bytes, buffers: list[bytes]) -> None:
+        got.append(content)
+        if content == b"bad":
+            raise LookupError("ours")
+
+    pipe = Pipe(loop, here, take, lambda error: None)
+    with there:
+        there.sendall(written(b"bad") + written(b"bad") + written(b"good"))
+        await until(lambda: len(got) == 3)
+        pipe.close()
+    assert got == [b"bad", b"bad", b"good"]
+    assert [type(context["exception"]) for context in failed] == [LookupError, LookupError]
+
+
 # ---- bounds --------------------------------------------------------------------------------------
 
 
