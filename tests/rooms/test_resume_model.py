@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, precondition, rule
 from rooms.test_wire_model import ROOMS, Person, WireModel
 from support.examples import few
 from support.wireclients import LastingClient
+
+somebody_is_away = precondition(
+    lambda self: any(one.client is not None and not self.is_there(one) for one in self.people)
+)
 
 
 class ResumeModel(WireModel):
@@ -44,12 +48,20 @@ class ResumeModel(WireModel):
 
     # ---- what may happen -----------------------------------------------------------------------
 
+    @initialize()
+    def everybody_is_there(self) -> None:
+        for person in self.people:
+            person.client = self.run(LastingClient, self.manager, self.route, person.user)
+            for room in ("a", "b"):
+                self.run(person.client.say, {"join": room, "presence": True})
+                person.seen[room].watches = True
+        self.settle()
+
+    @precondition(lambda self: any(person.client is None for person in self.people))
     @rule(data=st.data())
     def come(self, data: Any) -> None:
-        gone = [person for person in self.people if person.client is None]
-        if gone:
-            person = data.draw(st.sampled_from(gone))
-            person.client = self.run(LastingClient, self.manager, self.route, person.user)
+        person = data.draw(st.sampled_from([one for one in self.people if one.client is None]))
+        person.client = self.run(LastingClient, self.manager, self.route, person.user)
 
     @rule(data=st.data(), swallows=st.booleans())
     def break_off(self, data: Any, swallows: bool) -> None:
@@ -65,6 +77,7 @@ class ResumeModel(WireModel):
         if not swallows:
             self.run(client.cut)
 
+    @somebody_is_away
     @rule(data=st.data(), room=ROOMS)
     def say_in_a_break(self, data: Any, room: str) -> None:
         person = self.away(data)
@@ -73,6 +86,7 @@ class ResumeModel(WireModel):
             self.run(person.client.say, {"message": f"{room} {text}"})
             self.waits[id(person)].append((room, text))
 
+    @somebody_is_away
     @rule(data=st.data())
     def come_back(self, data: Any) -> None:
         person = self.away(data)
@@ -100,6 +114,7 @@ class ResumeModel(WireModel):
                     assert got == []
                     self.missed[id(one)][room] += expected
 
+    @somebody_is_away
     @rule(data=st.data())
     def expire(self, data: Any) -> None:
         person = self.away(data)
@@ -147,4 +162,4 @@ class ResumeModel(WireModel):
 
 
 TestResumeModel = ResumeModel.TestCase
-TestResumeModel.settings = few(30, stateful_step_count=25)
+TestResumeModel.settings = few(20, stateful_step_count=40)
