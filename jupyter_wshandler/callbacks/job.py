@@ -39,8 +39,30 @@ class Keeper(Protocol):
         """Stay on a thread from now on."""
 
 
+class Turn(Protocol):
+    """What runs several calls, one after the other, and says itself what became of them."""
+
+    def run(self, enter: Callable[[], object]) -> None:
+        """Run them in the calling thread; `enter` gives it its event loop before each."""
+
+    def post(self, error: BaseException | None) -> None:
+        """Hand over what has become of them, in the calling thread."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+    def cancelled(self) -> bool:
+        """Whether it need not begin."""
+
+    def cancel(self) -> object:
+        """Wait for it no longer."""
+
+    def set_exception(self, error: BaseException) -> object:
+        """Take note, on the event loop, why no thread has taken it."""
+
+
 class Job:
-    """One call: what to run, and whom to tell."""
+    """One call, or one turn of several: what to run, and whom to tell."""
 
     __slots__ = (
         "args",
@@ -55,6 +77,7 @@ class Job:
         "label",
         "owner",
         "since",
+        "turn",
         "waits",
     )
 
@@ -68,7 +91,9 @@ class Job:
         owner: Owner,
         keeper: Keeper | None,
         clock: Clock | None = None,
+        turn: Turn | None = None,
     ) -> None:
+        self.turn = turn
         self.owner = owner
         self.clock = clock
         self.keeper = keeper
@@ -76,12 +101,28 @@ class Job:
         self.bound: bool | None = None  # whether no other thread may run it, where that is known
         self.waits = False  # in a line
         self.box = box
-        self.future: asyncio.Future[Any] = box.loop.create_future()
+        self.future: asyncio.Future[Any] | Turn = turn or box.loop.create_future()
         self.function = function
         self.args = args
         self.label = label
         self.context = context
         self.since = time.monotonic()
+
+    def run(self) -> Any:
+        """Run it in the calling thread; return what is to be told."""
+        enter = self.box.thread_loop.enter
+        if self.turn is not None:
+            return self.turn.run(enter)
+        enter()
+        return self.context.run(self.function, *self.args)
+
+    def tell(self, result: Any, error: Exception | None) -> None:
+        """Tell what has become of it, in the thread that has run it."""
+        if self.turn is not None:
+            self.turn.post(error)
+        else:
+            assert isinstance(self.future, asyncio.Future)
+            self.box.post(self.future, result, error)
 
     def rest(self) -> None:
         """Take note that it has to wait for a thread."""

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
 from .fairness import NOBODY, Owner
-from .job import Clock, Job, Keeper, Mailbox, Worker, deliverable
+from .job import Clock, Job, Keeper, Mailbox, Turn, Worker, deliverable
 from .waits import Bound, Waits
 from .workers import Workers
 
@@ -104,17 +104,48 @@ class ThreadPool:
         if context is None:
             context = contextvars.copy_context()
         job = Job(box, function, args, label, context, owner, keeper, clock)
+        self._line_up(job, loop)
+        assert isinstance(job.future, asyncio.Future)
+        return job.future
+
+    def run(
+        self,
+        turn: Turn,
+        label: str,
+        context: contextvars.Context,
+        owner: Owner,
+        c: Keeper,
+        work: Clock,
+    ) -> None:
+        """Run a turn in a thread; it is told itself what becomes of it.
+
+        Args:
+            turn: Several calls of one connection, one after the other.
+            label: As for `submit`, like the rest.
+            context: What they run in copies of.
+            owner: For whom they count.
+            c: The connection.
+            work: Told when it has to wait for a thread, and when it begins then.
+        """
+        loop = asyncio.get_running_loop()
+        box = self._box
+        if box is None or box.loop is not loop:
+            box = self._change_loop(loop)
+        self._line_up(Job(box, turn.run, (), label, context, owner, c, work, turn), loop)
+
+    def _line_up(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         workers = self._workers
         if job.home is not None and job.home not in workers.idle:
             self._waits.may_move(job, job.home)
         with self._lock:
-            if workers.stopped:
-                job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
-            elif not workers.take(job):
+            stopped = workers.stopped
+            if not stopped and not workers.take(job):
                 workers.queue(job)
                 job.rest()
                 self._waits.begin(job, loop)
-        return job.future
+        if stopped:  # whoever is told may ask for another thread
+            busy = PoolBusy(f"the threads have ended; {job.label} did not run")
+            job.future.set_exception(busy)
 
     def busy(self) -> list[tuple[str, float]]:
         """Return who holds the threads: label and seconds, the longest first."""
@@ -147,7 +178,7 @@ class ThreadPool:
                     return True
             return all(w.job is None or w.job.future is not future for w in self._workers.threads)
 
-    def abandon(self, future: asyncio.Future[Any]) -> bool:
+    def abandon(self, future: asyncio.Future[Any] | Turn) -> bool:
         """Give up a call: its result is no longer wanted, whatever it may be.
 
         A call that waits is dropped. The thread of one that runs is written off: another may
@@ -239,8 +270,7 @@ class ThreadPool:
             result, error = None, None
             try:
                 if not job.future.cancelled():
-                    job.box.thread_loop.enter()
-                    result = job.context.run(job.function, *job.args)
+                    result = job.run()
             except BaseException as raised:
                 leave_if_copy(process, raised)
                 error = deliverable(raised, job.label)
@@ -249,7 +279,7 @@ class ThreadPool:
             # this thread idle.
             with self._lock:
                 following, is_idle = self._workers.next_for(worker)
-            job.box.post(job.future, result, error)
+            job.tell(result, error)
             # An idle thread must not keep alive what its last call worked on.
             job = result = error = None
             if is_idle:

@@ -18,14 +18,14 @@ import contextvars
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any
 
 from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.observer import Observers
-from ..connection.phase import CLOSED
+from ..connection.phase import CLOSED, OPEN
 from ..connection.turns import begin_work, context_from, end_work, next_message, take_last_turn
 from ..connection.work import Work
 from ..engine.frames import MAX_REASON
@@ -34,16 +34,21 @@ from ..errors import ConnectionClosed, PoolBusy
 from ..forks import leave_if_copy
 from ..guard import is_being_closed, is_interrupt, tamed
 from ..transports.loop import LoopIO
-from ..types import Callback, CloseCode, Question
+from ..types import Callback, CloseCode, Message, Question
 from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
+from .firststep import FirstSteps
+from .inthread import ThreadTurn
 from .questions import ANSWER_TIMEOUT, Questions, look_at
 from .results import Results, ready_to_send, send
 from .threads import CallbackThreads
 
 BURST = 64
 """Messages of one connection that are handled before others get a turn."""
+
+_Waiting = Message | Question | Pong | Timer | None
+"""What may wait for a connection's callbacks."""
 
 _Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -92,31 +97,102 @@ class CallbackRunner:
         self.call = self._questions.call
         self.failed_beside = self._failures.beside
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
+        self._first_steps = FirstSteps(io.loop, context)
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
         self._eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
     def wake(self, connection: Connection) -> None:
         """Start the worker of a connection that has work and no worker."""
         work = begin_work(connection)
-        if work is None:
-            return
-        context = context_from(connection, work.entry.context or self._context)
-        # Its first step, which may be its last, runs within this call, where it starts eagerly:
-        # until that is done there is no task that could be interrupted.
-        work.task = asyncio.Task(
-            self._work(connection, work),
-            loop=self._loop,
-            name=f"wshandler {connection.id}",
-            context=context.copy(),
-            **self._eager,
-        )
+        if work is not None:
+            message = self._hand_over(connection, work)
+            if not isinstance(message, Work):
+                self._step(connection, work, message)
 
-    async def _work(self, c: Connection, work: Work) -> None:
-        task = work.task or asyncio.current_task()
+    def _step(self, c: Connection, work: Work, message: _Waiting) -> None:
+        """Do a connection's work, beginning with a message, where it has been taken already."""
+        context = context_from(c, work.entry.context or self._context).copy()
+        coroutine = self._work(c, work, message)
+        if asyncio.current_task(self._loop) is None:
+            # Its first step, which may be its last, runs within this call: until that is done
+            # there is no task that could be interrupted.
+            work.task = self._first_steps.take(coroutine, context, c.id)
+        else:
+            work.task = self._start(c, coroutine, context, **self._eager)
+
+    def _start(
+        self,
+        c: Connection,
+        coroutine: Coroutine[Any, Any, None],
+        context: contextvars.Context,
+        **eager: Any,
+    ) -> asyncio.Task[None]:
+        name = f"wshandler {c.id}"
+        return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, **eager)
+
+    # ---- what a thread does by itself ---------------------------------------------------------
+
+    def _hand_over(self, c: Connection, work: Work) -> _Waiting | Work:
+        """Let a thread handle the messages of a `def`, and return the work: it is taken care of.
+
+        Returns:
+            Else what is to be handled first, if that has been taken out of the inbox.
+        """
+        if not work.has_opened or work.answers is not None:
+            return None
+        callback = work.entry.callbacks.get("on_message")
+        if callback is None or callback.inline:
+            return None
+        message = next_message(c)
+        if type(message) is not str and type(message) is not bytes:
+            return message
+        callback = work.entry.callbacks.get("on_message")  # of a route that was loaded again
+        if callback is None or callback.inline or work.is_heavy:
+            return message
+        context = context_from(c, work.entry.context or self._context)
+        turn = ThreadTurn(self, self._io, c, work, callback, message, context)
+        work.task = turn
+        work.since = self._loop.time()
+        work.callback = callback
+        self._threads.run(turn, context)
+        return work
+
+    def go_on(self, turn: ThreadTurn) -> None:
+        """Go on with the work of a turn that has ended as it should: the next message is due."""
+        c, work = turn.c, turn.work
+        work.callback = work.task = None
+        message = self._hand_over(c, work)
+        if isinstance(message, Work):
+            return
+        if message is None and c.phase is OPEN:
+            if end_work(c, work):
+                self.wake(c)
+        else:
+            self._step(c, work, message)
+
+    def take_rest(self, turn: ThreadTurn) -> asyncio.Task[None]:
+        """Run the rest of the work in a task; first what became of the turn's last message."""
+        context = context_from(turn.c, turn.work.entry.context or self._context).copy()
+        return self._start(turn.c, self._work(turn.c, turn.work, None, turn), context)
+
+    def give_up(self, turn: ThreadTurn) -> None:
+        """Leave the thread of a turn to itself, or take the turn out of its line."""
+        self._threads.give_up(turn)
+
+    # ---- the work -----------------------------------------------------------------------------
+
+    async def _work(
+        self, c: Connection, work: Work, first: _Waiting = None, turn: ThreadTurn | None = None
+    ) -> None:
+        task = asyncio.current_task()
         assert task is not None
         answers = work.answers
         try:
-            if not work.has_opened:
+            if turn is not None:
+                await self._call(c, work, task, turn.callback, c, turn.message, turn=turn)
+                if work.abandoned:
+                    return
+            elif not work.has_opened:
                 opener = work.entry.callbacks.get("open")
                 if opener is not None:
                     await self._call(c, work, task, opener, c)
@@ -126,7 +202,8 @@ class CallbackRunner:
                         await answers.finish()
                 c.mark_opened()
             handled = 0
-            while (message := next_message(c)) is not None:
+            while (message := next_message(c) if first is None else first) is not None:
+                first = None
                 if work.has_more and not self._io.batching:
                     self._io.begin_batch()
                 if type(message) is Timer:
@@ -184,13 +261,28 @@ class CallbackRunner:
         task: asyncio.Task[Any],
         callback: Callback,
         *args: Any,
+        turn: ThreadTurn | None = None,
     ) -> None:
-        """Run one callback to its end, with all that it yields; never raises."""
+        """Run one callback to its end, with all that it yields; never raises.
+
+        Args:
+            c: The connection.
+            work: Its work.
+            task: What runs it.
+            callback: The callback.
+            args: What it gets.
+            turn: Where a thread has called it already: what has become of that.
+        """
         # Before `callback`, by which other threads know that it runs.
         work.since = self._loop.time()
         work.callback = callback
         try:
-            if callback.inline:
+            if turn is not None:
+                if turn.error is not None:
+                    raise turn.error
+                if turn.result is not None:
+                    await self._results.take(c, work, callback, turn.result, turn.ran_in)
+            elif callback.inline:
                 result = callback.call(*args)
                 if type(result) is CoroutineType:  # the common case: an `async def`
                     result = await result
@@ -335,6 +427,9 @@ class CallbackRunner:
         work = c.work
         if work is None or work.callback is None or work.task is None:
             return
+        if isinstance(work.task, ThreadTurn):
+            work.task.cancel()  # from here on a task stands for it
+        assert isinstance(work.task, asyncio.Task)
         self._leave(c, work, work.callback, work.task)
         if c.chat_answers is not None:
             c.chat_answers.failed()
@@ -374,6 +469,7 @@ class CallbackRunner:
         """
         await self._questions.stop(timeout)
         await self._threads.stop(timeout)
+        await self._first_steps.stop()
 
 
 async def _yield_turn(task: asyncio.Task[Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection
 from ..connection.current import current_connection
@@ -17,6 +17,9 @@ from ..types import Callback
 from .bound import is_bound
 from .fairness import Owner
 from .pool import ThreadPool
+
+if TYPE_CHECKING:
+    from .inthread import ThreadTurn
 
 
 class CallbackThreads:
@@ -68,12 +71,7 @@ class CallbackThreads:
         Raises:
             PoolBusy: No thread became free in time.
         """
-        pool = self._pool_of(c)
-        owner = c.thread_owner
-        if owner is None:
-            owner = Owner(c.route, _visitor(c), c.phase == OPENING)
-            if not owner.asking:
-                c.own_threads_as(owner)
+        pool, owner = self._pool_of(c), _owner_of(c)
         context.run(current_connection.set, c)
         while True:
             future = pool.submit(
@@ -102,17 +100,43 @@ class CallbackThreads:
                         # It runs, and may well end by itself: only after a while its thread is
                         # given up.
                         asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
-                elif pool.abandon(future) and not self._stopping:
-                    self._log.warning(
-                        "Route %s: %s does not come back from its thread; it is left to itself",
-                        c.route,
-                        callback.name,
-                    )
+                else:
+                    self._abandon(pool, future, c, callback)
                 raise
             except Exception:
                 if c.is_crossed:
                     await c.all_crossed()
                 raise
+
+    def run(self, turn: ThreadTurn, context: contextvars.Context) -> None:
+        """Hand a turn over to a thread of its connection's route.
+
+        Args:
+            turn: What to run; it is told what becomes of it.
+            context: What its calls run in copies of; it names the connection.
+        """
+        c = turn.c
+        turn.pool = pool = self._pool_of(c)
+        pool.run(turn, turn.callback.name, context, _owner_of(c), c, turn.work)
+
+    def give_up(self, turn: ThreadTurn) -> None:
+        """Leave the thread of a turn to itself, or take the turn out of its line."""
+        if turn.pool is not None:
+            self._abandon(turn.pool, turn, turn.c, turn.callback)
+
+    def _abandon(
+        self,
+        pool: ThreadPool,
+        call: asyncio.Future[Any] | ThreadTurn,
+        c: Connection,
+        callback: Callback,
+    ) -> None:
+        if pool.abandon(call) and not self._stopping:
+            self._log.warning(
+                "Route %s: %s does not come back from its thread; it is left to itself",
+                c.route,
+                callback.name,
+            )
 
     def _pool_of(self, c: Connection) -> ThreadPool:
         config = c.entry.config
@@ -178,6 +202,15 @@ class CallbackThreads:
         for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
             for label in labels:
                 self._log.warning("%s still ran in a thread when the server stopped", label)
+
+
+def _owner_of(c: Connection) -> Owner:
+    owner: Owner | None = c.thread_owner
+    if owner is None:
+        owner = Owner(c.route, _visitor(c), c.phase == OPENING)
+        if not owner.asking:
+            c.own_threads_as(owner)
+    return owner
 
 
 def _visitor(c: Connection) -> str:
