@@ -76,7 +76,10 @@ class ThreadTurn:
         "_runner",
         "c",
         "callback",
+        "clock",
         "error",
+        "keeper",
+        "label",
         "message",
         "pool",
         "ran_in",
@@ -94,9 +97,10 @@ class ThreadTurn:
         message: Message,
         context: contextvars.Context,
     ) -> None:
-        self.c = c
-        self.work = work
+        self.c = self.keeper = c
+        self.work = self.clock = work
         self.callback = callback
+        self.label = callback.name
         self.message = message
         self.result: Any = None
         self.error: BaseException | None = None
@@ -117,21 +121,21 @@ class ThreadTurn:
         Args:
             enter: Gives the thread its event loop, before each call.
         """
-        c, work, callback = self.c, self.work, self.callback
-        function, given = ready_to_send(work, callback, (c,))
-        entry, is_sent = work.entry, function is not callback.call
-        until = time.monotonic() + STRETCH
+        c, work = self.c, self.work
+        function, given = ready_to_send(work, self.callback, (c,))
+        entry = work.entry
+        now = work.since = time.monotonic()
+        until = now + STRETCH
         while True:
             enter()
             context = self.ran_in = self._context.copy()
             result = context.run(function, *given, self.message)
-            leave_if_copy(self._process)
             if result is not None:
                 kind = type(result)
                 if kind is not str and kind is not bytes and kind is not JsonText:
                     self.result = result
                     return
-                if is_sent:
+                if function is not self.callback.call:  # it is meant to be sent
                     if kind is not bytes and not result.isascii():
                         result.encode()  # what cannot be sent is the callback's fault
                     self._io.call_from_thread(self._send, result)
@@ -141,6 +145,7 @@ class ThreadTurn:
                 return
             if c.entry is not entry or c.phase is not OPEN:
                 return
+            leave_if_copy(self._process)
             following = take_plain(c)
             if following is None:
                 return

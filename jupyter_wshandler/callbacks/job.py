@@ -42,6 +42,18 @@ class Keeper(Protocol):
 class Turn(Protocol):
     """What runs several calls, one after the other, and says itself what became of them."""
 
+    @property
+    def label(self) -> str:
+        """Its name."""
+
+    @property
+    def keeper(self) -> Keeper:
+        """Whose calls they are."""
+
+    @property
+    def clock(self) -> Clock:
+        """What is told when it has to wait for a thread, and when it begins then."""
+
     def run(self, enter: Callable[[], object]) -> None:
         """Run them in the calling thread; `enter` gives it its event loop before each."""
 
@@ -124,6 +136,13 @@ class Job:
             assert isinstance(self.future, asyncio.Future)
             self.box.post(self.future, result, error)
 
+    def go_on_with(self, turn: Turn) -> None:
+        """Become the job of another turn of the same owner, in the same thread."""
+        self.turn = self.future = turn
+        self.keeper, self.label, self.clock = turn.keeper, turn.label, turn.clock
+        self.bound = None
+        self.since = time.monotonic()
+
     def rest(self) -> None:
         """Take note that it has to wait for a thread."""
         if self.clock is not None:
@@ -141,9 +160,11 @@ class Mailbox:
 
     __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, before: Callable[[], object] | None = None
+    ) -> None:
         self.loop = loop
-        self.thread_loop = ThreadLoop(loop)  # type: ignore[abstract] # its refusals are made by a loop
+        self.thread_loop = ThreadLoop(loop, before)  # type: ignore[abstract] # its refusals are made by a loop
         self._results: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
         self._scheduled = False
 
@@ -179,14 +200,29 @@ class Mailbox:
 class Worker:
     """One thread. `job` is what it runs; `wake` is released to give it another one.
 
-    `line` are the calls that wait for it, as those of their connections before.
+    `line` are the calls that wait for it, as those of their connections before. `is_slow` says that
+    its last call took long: it is woken at once. `turns` are done with the job that it has, as they
+    are of the same owner.
     """
 
-    __slots__ = ("abandoned", "fresh", "homed", "job", "line", "own_turn", "thread", "wake")
+    __slots__ = (
+        "abandoned",
+        "fresh",
+        "homed",
+        "is_slow",
+        "job",
+        "line",
+        "own_turn",
+        "thread",
+        "turns",
+        "wake",
+    )
 
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
+        self.is_slow = False
+        self.turns: deque[Turn] = deque()
         self.line: Line[Job] = Line()
         self.fresh = 0.0  # when it was woken, or has last looked who waits
         self.own_turn = False  # whether the last call came from its own line

@@ -10,6 +10,7 @@ long; see `ThreadPool`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import time
@@ -17,12 +18,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import PoolBusy
+from ..errors import ConnectionClosed, PoolBusy
 from ..forks import leave_if_copy
+from .baton import Relay
 from .fairness import NOBODY, Owner
 from .job import Clock, Job, Keeper, Mailbox, Turn, Worker, deliverable
 from .waits import Bound, Waits
-from .workers import Workers
+from .workers import HELD, Workers
+
+_NO_CONTEXT = contextvars.Context()
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -50,6 +54,8 @@ class ThreadPool:
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         bound: Says whether a call is bound to its home; see `waits.Bound`. It is asked only
             where its home is held by another's call.
+        relay: Where threads hold back what they send while they have more to do; None where they
+            send nothing.
     """
 
     def __init__(
@@ -60,16 +66,19 @@ class ThreadPool:
         patience: float = 30.0,
         shared: bool = False,
         bound: Bound = _never_bound,
+        relay: Relay | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
         self.size = size
         self.name = name
-        self._workers = Workers(size, name=name, shared=shared, run=self._run)
+        self._workers = Workers(size, name=name, shared=shared, run=self._run, relay=relay)
+        self._relay = relay
         self._lock = self._workers.lock
         self._waits = Waits(self._workers, patience, bound)
         self._box: Mailbox | None = None
         self._left: asyncio.Event | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def submit(
         self,
@@ -108,30 +117,40 @@ class ThreadPool:
         assert isinstance(job.future, asyncio.Future)
         return job.future
 
-    def run(
-        self,
-        turn: Turn,
-        label: str,
-        context: contextvars.Context,
-        owner: Owner,
-        c: Keeper,
-        work: Clock,
-    ) -> None:
+    def run(self, turn: Turn, owner: Owner) -> None:
         """Run a turn in a thread; it is told itself what becomes of it.
 
         Args:
             turn: Several calls of one connection, one after the other.
-            label: As for `submit`, like the rest.
-            context: What they run in copies of.
             owner: For whom they count.
-            c: The connection.
-            work: Told when it has to wait for a thread, and when it begins then.
         """
         loop = asyncio.get_running_loop()
         box = self._box
         if box is None or box.loop is not loop:
             box = self._change_loop(loop)
-        self._line_up(Job(box, turn.run, (), label, context, owner, c, work, turn), loop)
+        home = turn.keeper.thread_home
+        if home is not None and home.job is not None:
+            with self._lock:
+                comes_along = self._workers.takes_along(turn, home, owner)
+            if comes_along:
+                if self._look is None:
+                    self._look = loop.call_later(HELD, self._look_for_held, loop)
+                return
+        self._line_up(_job_of(turn, owner, box), loop)
+
+    def _look_for_held(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the turns wait in line that came along with a call which takes long."""
+        self._look = None
+        box = self._box
+        if box is None or box.loop is not loop:
+            return
+        with self._lock:
+            held = self._workers.held_up(time.monotonic())
+            others = any(worker.turns for worker in self._workers.threads)
+        for turn, owner in held:
+            self._line_up(_job_of(turn, owner, box), loop)
+        if others:
+            self._look = loop.call_later(HELD, self._look_for_held, loop)
 
     def _line_up(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         workers = self._workers
@@ -192,18 +211,24 @@ class ThreadPool:
             Whether a thread is still running the call.
         """
         future.cancel()
+        workers = self._workers
         with self._lock:
-            for job in self._workers.waiting():
+            for job in workers.waiting():
                 if job.future is future:
-                    self._workers.dequeue(job)
+                    workers.dequeue(job)
                     return False
-            for worker in tuple(self._workers.threads):
-                if worker.job is not None and worker.job.future is future:
-                    if len(self._workers.abandoned) < self.size:
-                        self._workers.write_off(worker)
-                        self._workers.refill()
-                    return True
-        return False
+            if workers.leave_behind(future):
+                return False
+            worker = workers.running(future)
+            if worker is None or len(workers.abandoned) >= self.size:
+                return worker is not None
+            others = workers.others_of(worker)
+            workers.write_off(worker)
+            workers.refill()
+        if self._box is not None:
+            for turn, owner in others:
+                self._line_up(_job_of(turn, owner, self._box), self._box.loop)
+        return True
 
     def retire(self) -> None:
         """End each thread as soon as it has nothing to do; what was submitted still runs."""
@@ -225,16 +250,20 @@ class ThreadPool:
         """
         with self._lock:
             self._workers.stopped = True
-            pending = [*self._workers.waiting()]
+            pending = [(job.future, job.label) for job in self._workers.waiting()]
+            pending += [(turn, turn.label) for w in self._workers.threads for turn in w.turns]
             self._workers.forget_waiting()
             workers = [*self._workers.threads]
             self._left = asyncio.Event()
             self._box = Mailbox(asyncio.get_running_loop())
             self._workers.wake_idle()
+            self._workers.baton.cancel()
         self._waits.cancel()
-        for job in pending:
-            if not job.future.done():
-                job.future.set_exception(PoolBusy(f"the threads end; {job.label} did not run"))
+        if self._look is not None:
+            self._look.cancel()
+        for future, label in pending:
+            if not future.done():
+                future.set_exception(PoolBusy(f"the threads end; {label} did not run"))
         try:
             async with asyncio.timeout(timeout):
                 while self._workers.threads:
@@ -257,8 +286,10 @@ class ThreadPool:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
             self._workers.forget_waiting()
+            self._workers.baton.use(loop)
         self._waits.forget()
-        self._box = Mailbox(loop)
+        self._look = None
+        self._box = Mailbox(loop, None if self._relay is None else self._relay.flush_held)
         return self._box
 
     # ---- in the threads ------------------------------------------------------------------
@@ -266,8 +297,13 @@ class ThreadPool:
     def _run(self, worker: Worker) -> None:
         job = worker.job
         process = os.getpid()
+        baton, relay = self._workers.baton, self._relay
         while job is not None:
             result, error = None, None
+            holds = relay is not None and baton.holder is worker
+            if holds and relay is not None:
+                relay.hold()
+                job.since = time.monotonic()  # it waited for its turn to be woken
             try:
                 if not job.future.cancelled():
                     result = job.run()
@@ -275,11 +311,22 @@ class ThreadPool:
                 leave_if_copy(process, raised)
                 error = deliverable(raised, job.label)
             leave_if_copy(process)
+            told = job.turn is not None
+            if told:
+                job.tell(result, error)
             # Before the result is handed over: a caller that answers it with another call finds
             # this thread idle.
+            is_idle = False
             with self._lock:
-                following, is_idle = self._workers.next_for(worker)
-            job.tell(result, error)
+                following = self._workers.next_turn(worker) if told else None
+                if following is None:
+                    following, is_idle = self._workers.next_for(worker)
+                passed_on = following is None and baton.pass_on(worker)
+            if not told:
+                job.tell(result, error)
+            if holds and following is None and relay is not None:
+                with contextlib.suppress(ConnectionClosed):  # the loop has ended
+                    relay.let_go(not passed_on)
             # An idle thread must not keep alive what its last call worked on.
             job = result = error = None
             if is_idle:
@@ -291,3 +338,7 @@ class ThreadPool:
             box, left = self._box, self._left
         if box is not None and left is not None:
             box.call(left.set)
+
+
+def _job_of(turn: Turn, owner: Owner, box: Mailbox) -> Job:
+    return Job(box, turn.run, (), turn.label, _NO_CONTEXT, owner, turn.keeper, turn.clock, turn)

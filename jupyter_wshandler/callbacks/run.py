@@ -88,7 +88,7 @@ class CallbackRunner:
         self._context = context
         self._finished = finished
         self._process = os.getpid()
-        self._threads = CallbackThreads(log, threads, patience, answer_timeout)
+        self._threads = CallbackThreads(log, threads, patience, answer_timeout, io)
         self._results = Results(io.loop, self._threads)
         self._failures = Failures(io.loop, log, errors, observers)
         self._deadlines = Deadlines(log)
@@ -154,7 +154,7 @@ class CallbackRunner:
         work.task = turn
         work.since = self._loop.time()
         work.callback = callback
-        self._threads.run(turn, context)
+        self._threads.run(turn)
         return work
 
     def go_on(self, turn: ThreadTurn) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import sys
 import threading
@@ -107,10 +108,14 @@ class ThreadLoop(asyncio.AbstractEventLoop):
 
     Args:
         real: The event loop that serves the connections.
+        before: Called in a thread before something is handed over: what it has sent comes first.
     """
 
-    def __init__(self, real: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, real: asyncio.AbstractEventLoop, before: Callable[[], object] | None = None
+    ) -> None:
         self.real = real
+        self._before = before
         self._tornado_knows = False
         self._lock = threading.Lock()
 
@@ -119,6 +124,9 @@ class ThreadLoop(asyncio.AbstractEventLoop):
 
         Called before each call of a pool: `asyncio.run` in a callback takes it away.
         """
+        with contextlib.suppress(RuntimeError):  # there is none
+            if asyncio.get_event_loop_policy().get_event_loop() is self:
+                return
         asyncio.set_event_loop(self)
         if not self._tornado_knows and "tornado.ioloop" in sys.modules:
             with self._lock:  # two threads at once would make two, which Tornado refuses
@@ -133,6 +141,8 @@ class ThreadLoop(asyncio.AbstractEventLoop):
         if get_ident() == getattr(self.real, "_thread_id", None):
             function()
         else:
+            if self._before is not None:
+                self._before()
             self.real.call_soon_threadsafe(function)
 
     # ---- what is handed over ----------------------------------------------------------------

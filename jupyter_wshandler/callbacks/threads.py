@@ -14,6 +14,7 @@ from ..connection.phase import OPENING
 from ..connection.work import Work
 from ..errors import PoolBusy
 from ..types import Callback
+from .baton import Relay
 from .bound import is_bound
 from .fairness import Owner
 from .pool import ThreadPool
@@ -31,6 +32,7 @@ class CallbackThreads:
         patience: Seconds that a callback waits for a free thread.
         linger: Seconds that a function of a handshake may hold its thread after the client has
             gone.
+        relay: Where threads hold back what they send while they have more to do.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class CallbackThreads:
         size: int,
         patience: float,
         linger: float = 20.0,
+        relay: Relay | None = None,
     ) -> None:
         self._log = log
         self._patience = patience
         self._linger = linger
-        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound)
+        self._relay = relay
+        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound, relay=relay)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
         self._warned = False
@@ -108,16 +112,15 @@ class CallbackThreads:
                     await c.all_crossed()
                 raise
 
-    def run(self, turn: ThreadTurn, context: contextvars.Context) -> None:
+    def run(self, turn: ThreadTurn) -> None:
         """Hand a turn over to a thread of its connection's route.
 
         Args:
             turn: What to run; it is told what becomes of it.
-            context: What its calls run in copies of; it names the connection.
         """
         c = turn.c
         turn.pool = pool = self._pool_of(c)
-        pool.run(turn, turn.callback.name, context, _owner_of(c), c, turn.work)
+        pool.run(turn, _owner_of(c))
 
     def give_up(self, turn: ThreadTurn) -> None:
         """Leave the thread of a turn to itself, or take the turn out of its line."""
@@ -152,6 +155,7 @@ class CallbackThreads:
                 name=f"wshandler-{config.name}",
                 patience=self._patience,
                 bound=is_bound,
+                relay=self._relay,
             )
             self._own[config.name] = pool
         return pool

@@ -13,12 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import PoolBusy
-from .fairness import Line, Shares
-from .job import Job, Worker
+from .baton import SLOW, Baton, Relay
+from .fairness import Line, Owner, Shares
+from .job import Job, Turn, Worker
 
 STREAK = 0.02
 """Seconds that a thread takes the calls of its own connections one after the other, which costs no
 wake-up, before it looks who has waited in line for longest; then every second is one of its own."""
+
+
+ALONG = 64
+"""Turns that a thread may have to do with one job, at most."""
+
+HELD = 0.01
+"""Seconds that a call may last for the turns that came along with it to wait for its end."""
 
 
 class Workers:
@@ -31,9 +39,11 @@ class Workers:
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         run: What a thread does from its start to its end.
+        relay: Where threads hold back what they send; see `baton.Baton`.
 
     Attributes:
         lock: Guards all that follows.
+        baton: Wakes the threads, one after the other.
         threads: The threads that count; not those that were written off.
         abandoned: Those that were written off and still run their last call.
         idle: Those that wait for a call, in the order in which they became idle.
@@ -43,10 +53,17 @@ class Workers:
     """
 
     def __init__(
-        self, size: int, *, name: str, shared: bool, run: Callable[[Worker], None]
+        self,
+        size: int,
+        *,
+        name: str,
+        shared: bool,
+        run: Callable[[Worker], None],
+        relay: Relay | None = None,
     ) -> None:
         self.size = size
         self.lock = threading.Lock()
+        self.baton = Baton(self.lock, relay)
         self.threads: set[Worker] = set()
         self.abandoned: set[Worker] = set()
         self.idle: dict[Worker, None] = {}
@@ -99,6 +116,7 @@ class Workers:
         self._starved.clear()
         for worker in self.threads:
             worker.line.clear()
+            worker.turns.clear()
 
     # ---- a thread for a call -------------------------------------------------------------------
 
@@ -143,6 +161,69 @@ class Workers:
                 self.queue(job)
                 return
 
+    def takes_along(self, turn: Turn, home: Worker, owner: Owner) -> bool:
+        """Have a thread do a turn with the job that it has; return False where it cannot.
+
+        That counts for the same owner, and nobody else waits for the thread.
+        """
+        job = home.job
+        if (
+            job is None
+            or job.turn is None
+            or home.abandoned
+            or home.line
+            or self._pending
+            or self.stopped
+            or len(home.turns) >= ALONG
+            or job.owner != owner
+        ):
+            return False
+        home.turns.append(turn)
+        return True
+
+    def next_turn(self, worker: Worker) -> Job | None:
+        """Return a thread's job with the next turn that came along; None where none did."""
+        job = worker.job
+        if not worker.turns or job is None or self.stopped or worker.abandoned:
+            return None
+        self.baton.moved()
+        job.go_on_with(worker.turns.popleft())
+        return job
+
+    def held_up(self, now: float) -> list[tuple[Turn, Owner]]:
+        """Take out the turns that came along with a call which takes long, to wait in line.
+
+        Args:
+            now: The time, in seconds.
+        """
+        found: list[tuple[Turn, Owner]] = []
+        for worker in self.threads:
+            if worker.turns and worker.job is not None and now - worker.job.since >= HELD:
+                found += self.others_of(worker)
+        return found
+
+    def others_of(self, worker: Worker) -> list[tuple[Turn, Owner]]:
+        """Take out the turns that came along with a thread's job."""
+        turns = [(turn, worker.job.owner) for turn in worker.turns if worker.job is not None]
+        worker.turns.clear()
+        return turns
+
+    def leave_behind(self, turn: object) -> bool:
+        """Take out one turn that came along; return whether it did, and has not begun."""
+        for worker in self.threads:
+            for one in worker.turns:
+                if one is turn:
+                    worker.turns.remove(one)
+                    return True
+        return False
+
+    def running(self, future: object) -> Worker | None:
+        """Return the thread that runs a call."""
+        for worker in self.threads:
+            if worker.job is not None and worker.job.future is future:
+                return worker
+        return None
+
     def next_for(self, worker: Worker) -> tuple[Job | None, bool]:
         """End a thread's call; return its next one, and whether the thread is idle instead.
 
@@ -150,11 +231,13 @@ class Workers:
         """
         if worker.job is not None and not worker.abandoned:
             self.shares.give_back(worker.job.owner)
+        now = time.monotonic()
+        worker.is_slow = worker.job is not None and now - worker.job.since > SLOW
         worker.job = None
+        self.baton.moved()
         if self.stopped or worker.abandoned:
             return None, False
         if worker.line or self._pending or self._starved:
-            now = time.monotonic()
             worker.own_turn = not worker.own_turn
             if worker.line and (worker.own_turn or now - worker.fresh < STREAK):
                 job = worker.line.next(self.shares)
@@ -243,7 +326,7 @@ class Workers:
             self._make_home(job, worker)
         if worker is not here:
             worker.fresh = job.since
-            worker.wake.release()
+            self.baton.wake(worker, here)
 
     def _rest(self, worker: Worker) -> None:
         self.idle[worker] = None

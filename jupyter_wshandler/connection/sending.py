@@ -157,7 +157,8 @@ class SendingHalf(Familiar):
         if (kind is not str and kind is not bytes) or binary is not None:
             message = to_message(message, binary)
         if get_ident() != self._io.thread:
-            self._check_open()
+            if not OPEN <= self._phase <= PEER_CLOSED:
+                self._check_open()
             size = len(message)  # type: ignore[arg-type] # str or bytes by now
             if type(message) is str and not message.isascii():
                 # What cannot be sent is told to the caller, not to the loop.
@@ -208,12 +209,12 @@ class SendingHalf(Familiar):
         Raises:
             ConnectionClosed: It has closed meanwhile, or the loop was too slow for its route.
         """
-        crossing, queue = self._crossings(), self._route.config.queue
+        crossing, queue = self._crossing or self._crossings(), self._route.config.queue
         if crossing.ended:
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         # What waits already, unread by the client, is of the same queue.
         room = max(queue.bytes // 4, queue.bytes - self._transport.queued_bytes)
-        entered = crossing.enter(size, queue.messages, room, PATIENCE)
+        entered = crossing.enter(size, queue.messages, room, PATIENCE, self._io.flush_held)
         if not entered and queue.slow == "drop_oldest":
             crossing.drop()
             return
@@ -224,14 +225,15 @@ class SendingHalf(Familiar):
             )
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         try:
-            self._check_open()  # it may have closed while this thread waited
+            if not OPEN <= self._phase <= PEER_CLOSED:
+                self._check_open()  # it has closed while this thread waited
             self._io.call_from_thread(self._arrive, size, function, args)
         except ConnectionClosed:
             crossing.leave(size)
             raise
 
     def _arrive(self, size: int, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        crossing = self._crossings()
+        crossing = self._crossing or self._crossings()
         crossing.leave(size)
         if crossing.dropped:
             self.dropped, crossing.dropped = self.dropped + crossing.dropped, 0
@@ -264,6 +266,8 @@ class SendingHalf(Familiar):
             self._check_open()
         if self._io.pending:
             self._io.deliver_before(self)
+        if self._crossing is not None and self._crossing.under_way:
+            self._io.take_late()  # what a thread has sent before, and holds back
         transport = self._transport
         transport.write(self._protocol.encode(message))
         self._active = True
