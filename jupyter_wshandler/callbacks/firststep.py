@@ -21,6 +21,12 @@ from types import FrameType
 from typing import Any, NoReturn
 from weakref import getweakrefcount
 
+from ..routes import Route
+
+UNTRIED = 32
+"""Times that work of a route which has waited is given to a task at once: to take it over from its
+first step costs more than to begin with it."""
+
 IN_STOCK = "wshandler turn"
 """Name of the task that waits for work which waits."""
 
@@ -135,13 +141,27 @@ class FirstSteps:
         context: What the tasks in stock run in; the work runs in its own.
     """
 
-    __slots__ = ("_context", "_loop", "_task", "_turn")
+    __slots__ = ("_context", "_loop", "_task", "_turn", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
         self._context = context
         self._turn = Turn(loop)
         self._task: asyncio.Task[None] | None = None
+        self._waiting: dict[str, int] = {}  # of which routes it is not tried, how many times more
+
+    def may_take(self, route: Route) -> bool:
+        """Say whether a first step may be the last: work of the route has not waited lately."""
+        if not self._waiting:
+            return True
+        left = self._waiting.get(route.config.name, 0)
+        if left:
+            self._waiting[route.config.name] = left - 1
+        return not left
+
+    def it_waits(self, route: Route) -> None:
+        """Take note that work of a route has waited: such work is given to a task at once."""
+        self._waiting[route.config.name] = UNTRIED
 
     def take(
         self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context, name: str

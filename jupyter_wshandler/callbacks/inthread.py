@@ -16,17 +16,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.phase import OPEN
-from ..connection.turns import take_plain
+from ..connection.turns import context_from, end_work, next_message
 from ..connection.work import Work
 from ..engine.payload import JsonText
+from ..engine.protocol import Pong
 from ..errors import ConnectionClosed
 from ..forks import leave_if_copy
 from ..transports.loop import LoopIO
-from ..types import Callback, Message
+from ..types import Callback, Message, Question
 from .pool import ThreadPool
 from .results import ready_to_send, send
+from .threads import CallbackThreads
 
 STRETCH = 0.001
 """Seconds after which a thread takes no further message of the same connection: others' turn."""
@@ -35,25 +38,95 @@ MANY = 64
 """Messages after which it takes none."""
 
 
+Waiting = Message | Question | Pong | Timer | None
+"""What may wait for a connection's callbacks."""
+
+
 class Runner(Protocol):
-    """Who goes on with what is not plain."""
+    """Who runs what is not plain."""
+
+    def wake(self, connection: Connection) -> None:
+        """Run what waits on a connection, if nothing of it runs already."""
+
+    def step(self, c: Connection, work: Work, message: Waiting) -> None:
+        """Do a connection's work, beginning with a message, where it has been taken already."""
+
+    def take_rest(self, turn: ThreadTurn) -> asyncio.Task[None]:
+        """Run the rest of the work in a task; first what became of a turn's last message."""
+
+
+class Handover:
+    """What hands the messages of a `def` over to threads, and takes the work back.
+
+    Args:
+        runner: Who runs what is not plain.
+        io: The way back to the event loop.
+        threads: The threads.
+        context: What callbacks start from, where their route has no context.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        io: LoopIO,
+        threads: CallbackThreads,
+        context: contextvars.Context,
+    ) -> None:
+        self.io = io
+        self.take_rest = runner.take_rest
+        self._runner = runner
+        self._threads = threads
+        self._context = context
+
+    def offer(self, c: Connection, work: Work) -> Waiting | Work:
+        """Let a thread handle a connection's messages, and return the work: it is taken care of.
+
+        Returns:
+            Else what is to be handled first, if that has been taken out of the inbox.
+        """
+        if not work.has_opened or work.answers is not None:
+            return None
+        callback = work.entry.callbacks.get("on_message")
+        if callback is None or callback.inline:
+            return None
+        message = next_message(c)
+        if type(message) is not str and type(message) is not bytes:
+            return message
+        callback = work.entry.callbacks.get("on_message")  # of a route that was loaded again
+        if callback is None or callback.inline or work.is_heavy:
+            return message
+        context = context_from(c, work.entry.context or self._context)
+        turn = ThreadTurn(self, c, work, callback, message, context)
+        work.task = turn
+        work.since = self.io.loop.time()
+        work.callback = callback
+        turn.pool = self._threads.run(turn, c)
+        return work
 
     def go_on(self, turn: ThreadTurn) -> None:
         """Go on with the work of a turn that has ended as it should: the next message is due."""
-
-    def take_rest(self, turn: ThreadTurn) -> asyncio.Task[None]:
-        """Run the rest of the work in a task."""
+        c, work = turn.c, turn.work
+        work.callback = work.task = None
+        message = self.offer(c, work)
+        if isinstance(message, Work):
+            return
+        if message is None and c.phase is OPEN:
+            if end_work(c, work):
+                self._runner.wake(c)
+        else:
+            self._runner.step(c, work, message)
 
     def give_up(self, turn: ThreadTurn) -> None:
-        """Leave the thread of a turn to itself, or take its call out of the line."""
+        """Leave the thread of a turn to itself, or take the turn out of its line."""
+        if turn.pool is not None:
+            self._threads.abandon(turn.pool, turn, turn.c, turn.callback.name)
 
 
 class ThreadTurn:
     """Some messages of one connection, which a thread handles; it stands for their future and task.
 
     Args:
-        runner: Who goes on with what is not plain.
-        io: The way back to the event loop.
+        handover: Goes on with the work.
         c: The connection.
         work: Its work.
         callback: A `def` that runs in a thread.
@@ -70,10 +143,10 @@ class ThreadTurn:
     __slots__ = (
         "_context",
         "_handled",
+        "_handover",
         "_io",
         "_over",
         "_process",
-        "_runner",
         "c",
         "callback",
         "clock",
@@ -89,8 +162,7 @@ class ThreadTurn:
 
     def __init__(
         self,
-        runner: Runner,
-        io: LoopIO,
+        handover: Handover,
         c: Connection,
         work: Work,
         callback: Callback,
@@ -106,8 +178,8 @@ class ThreadTurn:
         self.error: BaseException | None = None
         self.ran_in = context
         self.pool: ThreadPool | None = None
-        self._runner = runner
-        self._io = io
+        self._handover = handover
+        self._io = handover.io
         self._context = context
         self._over = False
         self._handled = 0
@@ -146,7 +218,7 @@ class ThreadTurn:
             if c.entry is not entry or c.phase is not OPEN:
                 return
             leave_if_copy(self._process)
-            following = take_plain(c)
+            following = c.take_plain()
             if following is None:
                 return
             self.message = following
@@ -175,9 +247,9 @@ class ThreadTurn:
         if not self._over:
             self._over = True
             if self.error is None and self.result is None and self.work.why is None:
-                self._runner.go_on(self)
+                self._handover.go_on(self)
             else:
-                self.work.task = self._runner.take_rest(self)
+                self.work.task = self._handover.take_rest(self)
 
     def done(self) -> bool:
         """Whether nobody waits for it any more."""
@@ -198,5 +270,5 @@ class ThreadTurn:
         if not self._over:
             self._over = True
             self.error = asyncio.CancelledError()
-            self._runner.give_up(self)
-            self.work.task = self._runner.take_rest(self)
+            self._handover.give_up(self)
+            self.work.task = self._handover.take_rest(self)

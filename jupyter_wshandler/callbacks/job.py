@@ -160,11 +160,9 @@ class Mailbox:
 
     __slots__ = ("_results", "_scheduled", "loop", "thread_loop")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, before: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.thread_loop = ThreadLoop(loop, before)  # type: ignore[abstract] # its refusals are made by a loop
+        self.thread_loop = ThreadLoop(loop)  # type: ignore[abstract] # its refusals are made by a loop
         self._results: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
         self._scheduled = False
 
@@ -200,16 +198,14 @@ class Mailbox:
 class Worker:
     """One thread. `job` is what it runs; `wake` is released to give it another one.
 
-    `line` are the calls that wait for it, as those of their connections before. `is_slow` says that
-    its last call took long: it is woken at once. `turns` are done with the job that it has, as they
-    are of the same owner.
+    `line` are the calls that wait for it, as those of their connections before. `turns` are done
+    with the job that it has, as they are of the same owner.
     """
 
     __slots__ = (
         "abandoned",
         "fresh",
         "homed",
-        "is_slow",
         "job",
         "line",
         "own_turn",
@@ -221,7 +217,6 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
-        self.is_slow = False
         self.turns: deque[Turn] = deque()
         self.line: Line[Job] = Line()
         self.fresh = 0.0  # when it was woken, or has last looked who waits

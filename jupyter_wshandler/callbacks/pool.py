@@ -10,7 +10,6 @@ long; see `ThreadPool`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import os
 import time
@@ -18,9 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConnectionClosed, PoolBusy
+from ..errors import PoolBusy
 from ..forks import leave_if_copy
-from .baton import Relay
 from .fairness import NOBODY, Owner
 from .job import Clock, Job, Keeper, Mailbox, Turn, Worker, deliverable
 from .waits import Bound, Waits
@@ -54,8 +52,6 @@ class ThreadPool:
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         bound: Says whether a call is bound to its home; see `waits.Bound`. It is asked only
             where its home is held by another's call.
-        relay: Where threads hold back what they send while they have more to do; None where they
-            send nothing.
     """
 
     def __init__(
@@ -66,14 +62,12 @@ class ThreadPool:
         patience: float = 30.0,
         shared: bool = False,
         bound: Bound = _never_bound,
-        relay: Relay | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
         self.size = size
         self.name = name
-        self._workers = Workers(size, name=name, shared=shared, run=self._run, relay=relay)
-        self._relay = relay
+        self._workers = Workers(size, name=name, shared=shared, run=self._run)
         self._lock = self._workers.lock
         self._waits = Waits(self._workers, patience, bound)
         self._box: Mailbox | None = None
@@ -257,7 +251,6 @@ class ThreadPool:
             self._left = asyncio.Event()
             self._box = Mailbox(asyncio.get_running_loop())
             self._workers.wake_idle()
-            self._workers.baton.cancel()
         self._waits.cancel()
         if self._look is not None:
             self._look.cancel()
@@ -286,10 +279,9 @@ class ThreadPool:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
             self._workers.forget_waiting()
-            self._workers.baton.use(loop)
         self._waits.forget()
         self._look = None
-        self._box = Mailbox(loop, None if self._relay is None else self._relay.flush_held)
+        self._box = Mailbox(loop)
         return self._box
 
     # ---- in the threads ------------------------------------------------------------------
@@ -297,13 +289,8 @@ class ThreadPool:
     def _run(self, worker: Worker) -> None:
         job = worker.job
         process = os.getpid()
-        baton, relay = self._workers.baton, self._relay
         while job is not None:
             result, error = None, None
-            holds = relay is not None and baton.holder is worker
-            if holds and relay is not None:
-                relay.hold()
-                job.since = time.monotonic()  # it waited for its turn to be woken
             try:
                 if not job.future.cancelled():
                     result = job.run()
@@ -321,12 +308,8 @@ class ThreadPool:
                 following = self._workers.next_turn(worker) if told else None
                 if following is None:
                     following, is_idle = self._workers.next_for(worker)
-                passed_on = following is None and baton.pass_on(worker)
             if not told:
                 job.tell(result, error)
-            if holds and following is None and relay is not None:
-                with contextlib.suppress(ConnectionClosed):  # the loop has ended
-                    relay.let_go(not passed_on)
             # An idle thread must not keep alive what its last call worked on.
             job = result = error = None
             if is_idle:

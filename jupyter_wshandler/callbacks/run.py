@@ -25,7 +25,7 @@ from typing import Any
 from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.observer import Observers
-from ..connection.phase import CLOSED, OPEN
+from ..connection.phase import CLOSED
 from ..connection.turns import begin_work, context_from, end_work, next_message, take_last_turn
 from ..connection.work import Work
 from ..engine.frames import MAX_REASON
@@ -34,21 +34,18 @@ from ..errors import ConnectionClosed, PoolBusy
 from ..forks import leave_if_copy
 from ..guard import is_being_closed, is_interrupt, tamed
 from ..transports.loop import LoopIO
-from ..types import Callback, CloseCode, Message, Question
+from ..types import Callback, CloseCode, Question
 from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
 from .firststep import FirstSteps
-from .inthread import ThreadTurn
+from .inthread import Handover, ThreadTurn, Waiting
 from .questions import ANSWER_TIMEOUT, Questions, look_at
 from .results import Results, ready_to_send, send
 from .threads import CallbackThreads
 
 BURST = 64
 """Messages of one connection that are handled before others get a turn."""
-
-_Waiting = Message | Question | Pong | Timer | None
-"""What may wait for a connection's callbacks."""
 
 _Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -88,7 +85,8 @@ class CallbackRunner:
         self._context = context
         self._finished = finished
         self._process = os.getpid()
-        self._threads = CallbackThreads(log, threads, patience, answer_timeout, io)
+        self._threads = CallbackThreads(log, threads, patience, answer_timeout)
+        self._handover = Handover(self, io, self._threads, context)
         self._results = Results(io.loop, self._threads)
         self._failures = Failures(io.loop, log, errors, observers)
         self._deadlines = Deadlines(log)
@@ -105,18 +103,20 @@ class CallbackRunner:
         """Start the worker of a connection that has work and no worker."""
         work = begin_work(connection)
         if work is not None:
-            message = self._hand_over(connection, work)
+            message = self._handover.offer(connection, work)
             if not isinstance(message, Work):
-                self._step(connection, work, message)
+                self.step(connection, work, message)
 
-    def _step(self, c: Connection, work: Work, message: _Waiting) -> None:
+    def step(self, c: Connection, work: Work, message: Waiting) -> None:
         """Do a connection's work, beginning with a message, where it has been taken already."""
         context = context_from(c, work.entry.context or self._context).copy()
         coroutine = self._work(c, work, message)
-        if asyncio.current_task(self._loop) is None:
+        if asyncio.current_task(self._loop) is None and self._first_steps.may_take(work.entry):
             # Its first step, which may be its last, runs within this call: until that is done
             # there is no task that could be interrupted.
             work.task = self._first_steps.take(coroutine, context, c.id)
+            if work.task is not None:
+                self._first_steps.it_waits(work.entry)
         else:
             work.task = self._start(c, coroutine, context, **self._eager)
 
@@ -130,59 +130,15 @@ class CallbackRunner:
         name = f"wshandler {c.id}"
         return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, **eager)
 
-    # ---- what a thread does by itself ---------------------------------------------------------
-
-    def _hand_over(self, c: Connection, work: Work) -> _Waiting | Work:
-        """Let a thread handle the messages of a `def`, and return the work: it is taken care of.
-
-        Returns:
-            Else what is to be handled first, if that has been taken out of the inbox.
-        """
-        if not work.has_opened or work.answers is not None:
-            return None
-        callback = work.entry.callbacks.get("on_message")
-        if callback is None or callback.inline:
-            return None
-        message = next_message(c)
-        if type(message) is not str and type(message) is not bytes:
-            return message
-        callback = work.entry.callbacks.get("on_message")  # of a route that was loaded again
-        if callback is None or callback.inline or work.is_heavy:
-            return message
-        context = context_from(c, work.entry.context or self._context)
-        turn = ThreadTurn(self, self._io, c, work, callback, message, context)
-        work.task = turn
-        work.since = self._loop.time()
-        work.callback = callback
-        self._threads.run(turn)
-        return work
-
-    def go_on(self, turn: ThreadTurn) -> None:
-        """Go on with the work of a turn that has ended as it should: the next message is due."""
-        c, work = turn.c, turn.work
-        work.callback = work.task = None
-        message = self._hand_over(c, work)
-        if isinstance(message, Work):
-            return
-        if message is None and c.phase is OPEN:
-            if end_work(c, work):
-                self.wake(c)
-        else:
-            self._step(c, work, message)
-
     def take_rest(self, turn: ThreadTurn) -> asyncio.Task[None]:
-        """Run the rest of the work in a task; first what became of the turn's last message."""
+        """Run the rest of the work in a task; first what became of a turn's last message."""
         context = context_from(turn.c, turn.work.entry.context or self._context).copy()
         return self._start(turn.c, self._work(turn.c, turn.work, None, turn), context)
-
-    def give_up(self, turn: ThreadTurn) -> None:
-        """Leave the thread of a turn to itself, or take the turn out of its line."""
-        self._threads.give_up(turn)
 
     # ---- the work -----------------------------------------------------------------------------
 
     async def _work(
-        self, c: Connection, work: Work, first: _Waiting = None, turn: ThreadTurn | None = None
+        self, c: Connection, work: Work, first: Waiting = None, turn: ThreadTurn | None = None
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -190,17 +146,10 @@ class CallbackRunner:
         try:
             if turn is not None:
                 await self._call(c, work, task, turn.callback, c, turn.message, turn=turn)
-                if work.abandoned:
-                    return
             elif not work.has_opened:
-                opener = work.entry.callbacks.get("open")
-                if opener is not None:
-                    await self._call(c, work, task, opener, c)
-                    if work.abandoned:
-                        return
-                    if answers is not None:
-                        await answers.finish()
-                c.mark_opened()
+                await self._open(c, work, task)
+            if work.abandoned:
+                return
             handled = 0
             while (message := next_message(c) if first is None else first) is not None:
                 first = None
@@ -244,6 +193,16 @@ class CallbackRunner:
             goes_on = end_work(c, work)
         if goes_on:
             self.wake(c)
+
+    async def _open(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
+        opener = work.entry.callbacks.get("open")
+        if opener is not None:
+            await self._call(c, work, task, opener, c)
+            if work.abandoned:
+                return
+            if work.answers is not None:
+                await work.answers.finish()
+        c.mark_opened()
 
     async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
         closer = c.entry.callbacks.get("on_close")

@@ -108,14 +108,10 @@ class ThreadLoop(asyncio.AbstractEventLoop):
 
     Args:
         real: The event loop that serves the connections.
-        before: Called in a thread before something is handed over: what it has sent comes first.
     """
 
-    def __init__(
-        self, real: asyncio.AbstractEventLoop, before: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, real: asyncio.AbstractEventLoop) -> None:
         self.real = real
-        self._before = before
         self._tornado_knows = False
         self._lock = threading.Lock()
 
@@ -141,8 +137,6 @@ class ThreadLoop(asyncio.AbstractEventLoop):
         if get_ident() == getattr(self.real, "_thread_id", None):
             function()
         else:
-            if self._before is not None:
-                self._before()
             self.real.call_soon_threadsafe(function)
 
     # ---- what is handed over ----------------------------------------------------------------

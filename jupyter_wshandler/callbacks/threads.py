@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.current import current_connection
@@ -14,13 +14,10 @@ from ..connection.phase import OPENING
 from ..connection.work import Work
 from ..errors import PoolBusy
 from ..types import Callback
-from .baton import Relay
 from .bound import is_bound
 from .fairness import Owner
+from .job import Turn
 from .pool import ThreadPool
-
-if TYPE_CHECKING:
-    from .inthread import ThreadTurn
 
 
 class CallbackThreads:
@@ -32,7 +29,6 @@ class CallbackThreads:
         patience: Seconds that a callback waits for a free thread.
         linger: Seconds that a function of a handshake may hold its thread after the client has
             gone.
-        relay: Where threads hold back what they send while they have more to do.
     """
 
     def __init__(
@@ -41,13 +37,11 @@ class CallbackThreads:
         size: int,
         patience: float,
         linger: float = 20.0,
-        relay: Relay | None = None,
     ) -> None:
         self._log = log
         self._patience = patience
         self._linger = linger
-        self._relay = relay
-        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound, relay=relay)
+        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
         self._warned = False
@@ -105,40 +99,43 @@ class CallbackThreads:
                         # given up.
                         asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
                 else:
-                    self._abandon(pool, future, c, callback)
+                    self.abandon(pool, future, c, callback.name)
                 raise
             except Exception:
                 if c.is_crossed:
                     await c.all_crossed()
                 raise
 
-    def run(self, turn: ThreadTurn) -> None:
-        """Hand a turn over to a thread of its connection's route.
+    def run(self, turn: Turn, c: Connection) -> ThreadPool:
+        """Hand a turn over to a thread of its connection's route; it is told what becomes of it.
 
         Args:
-            turn: What to run; it is told what becomes of it.
+            turn: What to run.
+            c: The connection.
+
+        Returns:
+            The threads.
         """
-        c = turn.c
-        turn.pool = pool = self._pool_of(c)
+        pool = self._pool_of(c)
         pool.run(turn, _owner_of(c))
+        return pool
 
-    def give_up(self, turn: ThreadTurn) -> None:
-        """Leave the thread of a turn to itself, or take the turn out of its line."""
-        if turn.pool is not None:
-            self._abandon(turn.pool, turn, turn.c, turn.callback)
-
-    def _abandon(
-        self,
-        pool: ThreadPool,
-        call: asyncio.Future[Any] | ThreadTurn,
-        c: Connection,
-        callback: Callback,
+    def abandon(
+        self, pool: ThreadPool, call: asyncio.Future[Any] | Turn, c: Connection, name: str
     ) -> None:
+        """Leave the thread of a call to itself, or take the call out of its line.
+
+        Args:
+            pool: The threads that it was handed to.
+            call: What stands for it.
+            c: The connection.
+            name: The callback's name.
+        """
         if pool.abandon(call) and not self._stopping:
             self._log.warning(
                 "Route %s: %s does not come back from its thread; it is left to itself",
                 c.route,
-                callback.name,
+                name,
             )
 
     def _pool_of(self, c: Connection) -> ThreadPool:
@@ -155,7 +152,6 @@ class CallbackThreads:
                 name=f"wshandler-{config.name}",
                 patience=self._patience,
                 bound=is_bound,
-                relay=self._relay,
             )
             self._own[config.name] = pool
         return pool

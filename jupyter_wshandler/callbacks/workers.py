@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import PoolBusy
-from .baton import SLOW, Baton, Relay
 from .fairness import Line, Owner, Shares
 from .job import Job, Turn, Worker
 
@@ -39,11 +38,9 @@ class Workers:
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         run: What a thread does from its start to its end.
-        relay: Where threads hold back what they send; see `baton.Baton`.
 
     Attributes:
         lock: Guards all that follows.
-        baton: Wakes the threads, one after the other.
         threads: The threads that count; not those that were written off.
         abandoned: Those that were written off and still run their last call.
         idle: Those that wait for a call, in the order in which they became idle.
@@ -59,11 +56,9 @@ class Workers:
         name: str,
         shared: bool,
         run: Callable[[Worker], None],
-        relay: Relay | None = None,
     ) -> None:
         self.size = size
         self.lock = threading.Lock()
-        self.baton = Baton(self.lock, relay)
         self.threads: set[Worker] = set()
         self.abandoned: set[Worker] = set()
         self.idle: dict[Worker, None] = {}
@@ -186,7 +181,6 @@ class Workers:
         job = worker.job
         if not worker.turns or job is None or self.stopped or worker.abandoned:
             return None
-        self.baton.moved()
         job.go_on_with(worker.turns.popleft())
         return job
 
@@ -231,13 +225,11 @@ class Workers:
         """
         if worker.job is not None and not worker.abandoned:
             self.shares.give_back(worker.job.owner)
-        now = time.monotonic()
-        worker.is_slow = worker.job is not None and now - worker.job.since > SLOW
         worker.job = None
-        self.baton.moved()
         if self.stopped or worker.abandoned:
             return None, False
         if worker.line or self._pending or self._starved:
+            now = time.monotonic()
             worker.own_turn = not worker.own_turn
             if worker.line and (worker.own_turn or now - worker.fresh < STREAK):
                 job = worker.line.next(self.shares)
@@ -326,7 +318,7 @@ class Workers:
             self._make_home(job, worker)
         if worker is not here:
             worker.fresh = job.since
-            self.baton.wake(worker, here)
+            worker.wake.release()
 
     def _rest(self, worker: Worker) -> None:
         self.idle[worker] = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 PATIENCE = 2.0
 """Seconds that a thread waits for the loop: a loop that waits for this thread must go on."""
@@ -41,14 +40,7 @@ class Crossing:
         """Whether the loop has something to take."""
         return self._messages > 0 or self.closing
 
-    def enter(
-        self,
-        size: int,
-        messages: int,
-        limit: int,
-        patience: float,
-        before_waiting: Callable[[], object] | None = None,
-    ) -> bool:
+    def enter(self, size: int, messages: int, limit: int, patience: float) -> bool:
         """Wait until there is room, and take it; return False where there was none in time.
 
         Args:
@@ -56,24 +48,19 @@ class Crossing:
             messages: How many may be on their way, at most.
             limit: Bytes in them, at most.
             patience: Seconds to wait, at most.
-            before_waiting: Called where there is no room.
         """
         with self._lock:  # the bare lock: to enter the condition costs two calls more
-            if self._has_room(size, messages, limit):
-                self._messages += 1
-                self._size += size
-                return True
-            if self._jammed:
-                return False
-        if before_waiting is not None:
-            before_waiting()
-        with self._changed:
-            self._waiting += 1
-            found = self._changed.wait_for(lambda: self._has_room(size, messages, limit), patience)
-            self._waiting -= 1
-            if not found:
-                self._jammed = True
-                return False
+            if not self._has_room(size, messages, limit):
+                if self._jammed:
+                    return False
+                self._waiting += 1
+                room = self._changed.wait_for(
+                    lambda: self._has_room(size, messages, limit), patience
+                )
+                self._waiting -= 1
+                if not room:
+                    self._jammed = True
+                    return False
             self._messages += 1
             self._size += size
             return True

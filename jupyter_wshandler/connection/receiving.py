@@ -296,7 +296,7 @@ class ReceivingHalf(Placed):
                 work.has_message = isinstance(message, (str, bytes, Question))
         return message
 
-    def _take_plain(self) -> Message | None:
+    def take_plain(self) -> Message | None:
         """Return the next message, called in the thread that has handled one; None to go back.
 
         What is large, or no message, is left to `next_message`. The event loop adds to the inbox

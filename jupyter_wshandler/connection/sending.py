@@ -214,7 +214,7 @@ class SendingHalf(Familiar):
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         # What waits already, unread by the client, is of the same queue.
         room = max(queue.bytes // 4, queue.bytes - self._transport.queued_bytes)
-        entered = crossing.enter(size, queue.messages, room, PATIENCE, self._io.flush_held)
+        entered = crossing.enter(size, queue.messages, room, PATIENCE)
         if not entered and queue.slow == "drop_oldest":
             crossing.drop()
             return
@@ -266,8 +266,6 @@ class SendingHalf(Familiar):
             self._check_open()
         if self._io.pending:
             self._io.deliver_before(self)
-        if self._crossing is not None and self._crossing.under_way:
-            self._io.take_late()  # what a thread has sent before, and holds back
         transport = self._transport
         transport.write(self._protocol.encode(message))
         self._active = True

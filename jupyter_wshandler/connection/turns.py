@@ -13,4 +13,3 @@ next_message = Connection._next_message
 context_from = Connection._context_from
 end_work = Connection._end_work
 take_last_turn = Connection._take_last_turn
-take_plain = Connection._take_plain

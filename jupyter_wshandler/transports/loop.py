@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, Protocol
 
 from ..errors import ConnectionClosed
@@ -56,11 +55,9 @@ class LoopIO:
     __slots__ = (
         "_context",
         "_dirty",
-        "_holding",
         "_late",
         "_late_is_due",
         "_late_lock",
-        "_late_runs",
         "_log",
         "batching",
         "buffer",
@@ -85,8 +82,6 @@ class LoopIO:
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
         self._late_is_due = False
-        self._late_runs = False
-        self._holding: set[int] = set()  # threads that wake the loop when they have done all
         self.buffer = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.buffer)
         self.batching = False
@@ -148,12 +143,8 @@ class LoopIO:
         """
         with self._late_lock:
             self._late.append((function, args))
-            if not self._late_is_due and get_ident() not in self._holding:
-                self._wake()
-
-    def _wake(self) -> None:
-        """Have the loop do what threads have asked for; called with the lock held."""
-        if self._late and not self._late_is_due:
+            if self._late_is_due:
+                return
             # Under the lock: another thread that finds its call in line must be able to count
             # on it, or what its callback returns would overtake what it has sent before.
             try:
@@ -165,17 +156,7 @@ class LoopIO:
 
     def _run_late(self) -> None:
         """Do what threads have asked for, in order; after a few milliseconds others get a turn."""
-        self._late_runs = True
-        try:
-            self._do_late(self._late, self.loop)
-        finally:
-            self._late_runs = False
-
-    def _do_late(
-        self,
-        late: deque[tuple[Callable[..., object], tuple[Any, ...]]],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
+        late, loop = self._late, self.loop
         if len(late) > 1:
             self.begin_batch()
         until = loop.time() + LATE
@@ -194,52 +175,7 @@ class LoopIO:
                 loop.call_soon(self._run_late)
                 return
 
-    # A thread that has more to do at once holds its calls back: to wake the loop with each would
-    # have the two of them take turns, at the price of two switches for a call.
-
-    def hold(self) -> None:
-        """Hold back what the calling thread asks for, until `let_go`; or until `take_late`."""
-        with self._late_lock:
-            self._holding.add(get_ident())
-
-    def let_go(self, wake: bool = True) -> None:
-        """Hold back no more of what the calling thread asks for.
-
-        Args:
-            wake: Whether the loop is to do what was held back; False where another thread, which
-                holds back, sees to that.
-
-        Raises:
-            ConnectionClosed: The event loop has ended.
-        """
-        with self._late_lock:
-            self._holding.discard(get_ident())
-            if wake:
-                self._wake()
-
-    def flush_held(self) -> None:
-        """Have done now what the calling thread holds back: it goes on to wait for the loop."""
-        if get_ident() in self._holding:
-            self.let_go()
-
-    def take_late(self) -> None:
-        """Do what threads have asked for and held back, on the event loop."""
-        if self._late_runs:
-            return
-        with self._late_lock:
-            if not self._late or self._late_is_due:
-                return
-            self._late_is_due = True
-        self._run_late()
-
-    def let_all_go(self) -> None:
-        """Do, on the event loop, what threads hold back, and let none of them hold back more."""
-        with self._late_lock:
-            self._holding.clear()
-        self.take_late()
-
     def forget_calls(self) -> None:
         """Let go, in a child process, of what threads have asked for: they are in the parent."""
         self._late_lock = threading.Lock()  # another thread may have held it
-        self._holding.clear()
         self._late.clear()
