@@ -39,8 +39,42 @@ class Keeper(Protocol):
         """Stay on a thread from now on."""
 
 
+class Turn(Protocol):
+    """What runs several calls, one after the other, and says itself what became of them."""
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+
+    @property
+    def keeper(self) -> Keeper:
+        """Whose calls they are."""
+
+    @property
+    def clock(self) -> Clock:
+        """What is told when it has to wait for a thread, and when it begins then."""
+
+    def run(self, enter: Callable[[], object]) -> None:
+        """Run them in the calling thread; `enter` gives it its event loop before each."""
+
+    def post(self, error: BaseException | None) -> None:
+        """Hand over what has become of them, in the calling thread."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+    def cancelled(self) -> bool:
+        """Whether it need not begin."""
+
+    def cancel(self) -> object:
+        """Wait for it no longer."""
+
+    def set_exception(self, error: BaseException) -> object:
+        """Take note, on the event loop, why no thread has taken it."""
+
+
 class Job:
-    """One call: what to run, and whom to tell."""
+    """One call, or one turn of several: what to run, and whom to tell."""
 
     __slots__ = (
         "args",
@@ -55,6 +89,7 @@ class Job:
         "label",
         "owner",
         "since",
+        "turn",
         "waits",
     )
 
@@ -68,7 +103,9 @@ class Job:
         owner: Owner,
         keeper: Keeper | None,
         clock: Clock | None = None,
+        turn: Turn | None = None,
     ) -> None:
+        self.turn = turn
         self.owner = owner
         self.clock = clock
         self.keeper = keeper
@@ -76,11 +113,34 @@ class Job:
         self.bound: bool | None = None  # whether no other thread may run it, where that is known
         self.waits = False  # in a line
         self.box = box
-        self.future: asyncio.Future[Any] = box.loop.create_future()
+        self.future: asyncio.Future[Any] | Turn = turn or box.loop.create_future()
         self.function = function
         self.args = args
         self.label = label
         self.context = context
+        self.since = time.monotonic()
+
+    def run(self) -> Any:
+        """Run it in the calling thread; return what is to be told."""
+        enter = self.box.thread_loop.enter
+        if self.turn is not None:
+            return self.turn.run(enter)
+        enter()
+        return self.context.run(self.function, *self.args)
+
+    def tell(self, result: Any, error: Exception | None) -> None:
+        """Tell what has become of it, in the thread that has run it."""
+        if self.turn is not None:
+            self.turn.post(error)
+        else:
+            assert isinstance(self.future, asyncio.Future)
+            self.box.post(self.future, result, error)
+
+    def go_on_with(self, turn: Turn) -> None:
+        """Become the job of another turn of the same owner, in the same thread."""
+        self.turn = self.future = turn
+        self.keeper, self.label, self.clock = turn.keeper, turn.label, turn.clock
+        self.bound = None
         self.since = time.monotonic()
 
     def rest(self) -> None:
@@ -138,14 +198,26 @@ class Mailbox:
 class Worker:
     """One thread. `job` is what it runs; `wake` is released to give it another one.
 
-    `line` are the calls that wait for it, as those of their connections before.
+    `line` are the calls that wait for it, as those of their connections before. `turns` are done
+    with the job that it has, as they are of the same owner.
     """
 
-    __slots__ = ("abandoned", "fresh", "homed", "job", "line", "own_turn", "thread", "wake")
+    __slots__ = (
+        "abandoned",
+        "fresh",
+        "homed",
+        "job",
+        "line",
+        "own_turn",
+        "thread",
+        "turns",
+        "wake",
+    )
 
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
+        self.turns: deque[Turn] = deque()
         self.line: Line[Job] = Line()
         self.fresh = 0.0  # when it was woken, or has last looked who waits
         self.own_turn = False  # whether the last call came from its own line

@@ -20,9 +20,11 @@ from typing import Any
 from ..errors import PoolBusy
 from ..forks import leave_if_copy
 from .fairness import NOBODY, Owner
-from .job import Clock, Job, Keeper, Mailbox, Worker, deliverable
+from .job import Clock, Job, Keeper, Mailbox, Turn, Worker, deliverable
 from .waits import Bound, Waits
-from .workers import Workers
+from .workers import HELD, Workers
+
+_NO_CONTEXT = contextvars.Context()
 
 _JOIN = 1.0
 """Seconds to wait for a thread that has already said goodbye."""
@@ -70,6 +72,7 @@ class ThreadPool:
         self._waits = Waits(self._workers, patience, bound)
         self._box: Mailbox | None = None
         self._left: asyncio.Event | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def submit(
         self,
@@ -104,17 +107,58 @@ class ThreadPool:
         if context is None:
             context = contextvars.copy_context()
         job = Job(box, function, args, label, context, owner, keeper, clock)
+        self._line_up(job, loop)
+        assert isinstance(job.future, asyncio.Future)
+        return job.future
+
+    def run(self, turn: Turn, owner: Owner) -> None:
+        """Run a turn in a thread; it is told itself what becomes of it.
+
+        Args:
+            turn: Several calls of one connection, one after the other.
+            owner: For whom they count.
+        """
+        loop = asyncio.get_running_loop()
+        box = self._box
+        if box is None or box.loop is not loop:
+            box = self._change_loop(loop)
+        home = turn.keeper.thread_home
+        if home is not None and home.job is not None:
+            with self._lock:
+                comes_along = self._workers.takes_along(turn, home, owner)
+            if comes_along:
+                if self._look is None:
+                    self._look = loop.call_later(HELD, self._look_for_held, loop)
+                return
+        self._line_up(_job_of(turn, owner, box), loop)
+
+    def _look_for_held(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the turns wait in line that came along with a call which takes long."""
+        self._look = None
+        box = self._box
+        if box is None or box.loop is not loop:
+            return
+        with self._lock:
+            held = self._workers.held_up(time.monotonic())
+            others = any(worker.turns for worker in self._workers.threads)
+        for turn, owner in held:
+            self._line_up(_job_of(turn, owner, box), loop)
+        if others:
+            self._look = loop.call_later(HELD, self._look_for_held, loop)
+
+    def _line_up(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         workers = self._workers
         if job.home is not None and job.home not in workers.idle:
             self._waits.may_move(job, job.home)
         with self._lock:
-            if workers.stopped:
-                job.future.set_exception(PoolBusy(f"the threads have ended; {label} did not run"))
-            elif not workers.take(job):
+            stopped = workers.stopped
+            if not stopped and not workers.take(job):
                 workers.queue(job)
                 job.rest()
                 self._waits.begin(job, loop)
-        return job.future
+        if stopped:  # whoever is told may ask for another thread
+            busy = PoolBusy(f"the threads have ended; {job.label} did not run")
+            job.future.set_exception(busy)
 
     def busy(self) -> list[tuple[str, float]]:
         """Return who holds the threads: label and seconds, the longest first."""
@@ -147,7 +191,7 @@ class ThreadPool:
                     return True
             return all(w.job is None or w.job.future is not future for w in self._workers.threads)
 
-    def abandon(self, future: asyncio.Future[Any]) -> bool:
+    def abandon(self, future: asyncio.Future[Any] | Turn) -> bool:
         """Give up a call: its result is no longer wanted, whatever it may be.
 
         A call that waits is dropped. The thread of one that runs is written off: another may
@@ -161,18 +205,24 @@ class ThreadPool:
             Whether a thread is still running the call.
         """
         future.cancel()
+        workers = self._workers
         with self._lock:
-            for job in self._workers.waiting():
+            for job in workers.waiting():
                 if job.future is future:
-                    self._workers.dequeue(job)
+                    workers.dequeue(job)
                     return False
-            for worker in tuple(self._workers.threads):
-                if worker.job is not None and worker.job.future is future:
-                    if len(self._workers.abandoned) < self.size:
-                        self._workers.write_off(worker)
-                        self._workers.refill()
-                    return True
-        return False
+            if workers.leave_behind(future):
+                return False
+            worker = workers.running(future)
+            if worker is None or len(workers.abandoned) >= self.size:
+                return worker is not None
+            others = workers.others_of(worker)
+            workers.write_off(worker)
+            workers.refill()
+        if self._box is not None:
+            for turn, owner in others:
+                self._line_up(_job_of(turn, owner, self._box), self._box.loop)
+        return True
 
     def retire(self) -> None:
         """End each thread as soon as it has nothing to do; what was submitted still runs."""
@@ -194,16 +244,19 @@ class ThreadPool:
         """
         with self._lock:
             self._workers.stopped = True
-            pending = [*self._workers.waiting()]
+            pending = [(job.future, job.label) for job in self._workers.waiting()]
+            pending += [(turn, turn.label) for w in self._workers.threads for turn in w.turns]
             self._workers.forget_waiting()
             workers = [*self._workers.threads]
             self._left = asyncio.Event()
             self._box = Mailbox(asyncio.get_running_loop())
             self._workers.wake_idle()
         self._waits.cancel()
-        for job in pending:
-            if not job.future.done():
-                job.future.set_exception(PoolBusy(f"the threads end; {job.label} did not run"))
+        if self._look is not None:
+            self._look.cancel()
+        for future, label in pending:
+            if not future.done():
+                future.set_exception(PoolBusy(f"the threads end; {label} did not run"))
         try:
             async with asyncio.timeout(timeout):
                 while self._workers.threads:
@@ -227,6 +280,7 @@ class ThreadPool:
         with self._lock:
             self._workers.forget_waiting()
         self._waits.forget()
+        self._look = None
         self._box = Mailbox(loop)
         return self._box
 
@@ -239,17 +293,23 @@ class ThreadPool:
             result, error = None, None
             try:
                 if not job.future.cancelled():
-                    job.box.thread_loop.enter()
-                    result = job.context.run(job.function, *job.args)
+                    result = job.run()
             except BaseException as raised:
                 leave_if_copy(process, raised)
                 error = deliverable(raised, job.label)
             leave_if_copy(process)
+            told = job.turn is not None
+            if told:
+                job.tell(result, error)
             # Before the result is handed over: a caller that answers it with another call finds
             # this thread idle.
+            is_idle = False
             with self._lock:
-                following, is_idle = self._workers.next_for(worker)
-            job.box.post(job.future, result, error)
+                following = self._workers.next_turn(worker) if told else None
+                if following is None:
+                    following, is_idle = self._workers.next_for(worker)
+            if not told:
+                job.tell(result, error)
             # An idle thread must not keep alive what its last call worked on.
             job = result = error = None
             if is_idle:
@@ -261,3 +321,7 @@ class ThreadPool:
             box, left = self._box, self._left
         if box is not None and left is not None:
             box.call(left.set)
+
+
+def _job_of(turn: Turn, owner: Owner, box: Mailbox) -> Job:
+    return Job(box, turn.run, (), turn.label, _NO_CONTEXT, owner, turn.keeper, turn.clock, turn)

@@ -18,7 +18,7 @@ import contextvars
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any
 
@@ -38,6 +38,8 @@ from ..types import Callback, CloseCode, Question
 from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
+from .firststep import FirstSteps
+from .inthread import Handover, ThreadTurn, Waiting
 from .questions import ANSWER_TIMEOUT, Questions, look_at
 from .results import Results, ready_to_send, send
 from .threads import CallbackThreads
@@ -84,6 +86,7 @@ class CallbackRunner:
         self._finished = finished
         self._process = os.getpid()
         self._threads = CallbackThreads(log, threads, patience, answer_timeout)
+        self._handover = Handover(self, io, self._threads, context)
         self._results = Results(io.loop, self._threads)
         self._failures = Failures(io.loop, log, errors, observers)
         self._deadlines = Deadlines(log)
@@ -92,41 +95,64 @@ class CallbackRunner:
         self.call = self._questions.call
         self.failed_beside = self._failures.beside
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
+        self._first_steps = FirstSteps(io.loop, context)
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
         self._eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
     def wake(self, connection: Connection) -> None:
         """Start the worker of a connection that has work and no worker."""
         work = begin_work(connection)
-        if work is None:
-            return
-        context = context_from(connection, work.entry.context or self._context)
-        # Its first step, which may be its last, runs within this call, where it starts eagerly:
-        # until that is done there is no task that could be interrupted.
-        work.task = asyncio.Task(
-            self._work(connection, work),
-            loop=self._loop,
-            name=f"wshandler {connection.id}",
-            context=context.copy(),
-            **self._eager,
-        )
+        if work is not None:
+            message = self._handover.offer(connection, work)
+            if not isinstance(message, Work):
+                self.step(connection, work, message)
 
-    async def _work(self, c: Connection, work: Work) -> None:
-        task = work.task or asyncio.current_task()
+    def step(self, c: Connection, work: Work, message: Waiting) -> None:
+        """Do a connection's work, beginning with a message, where it has been taken already."""
+        context = context_from(c, work.entry.context or self._context).copy()
+        coroutine = self._work(c, work, message)
+        if asyncio.current_task(self._loop) is None and self._first_steps.may_take(work.entry):
+            # Its first step, which may be its last, runs within this call: until that is done
+            # there is no task that could be interrupted.
+            work.task = self._first_steps.take(coroutine, context, c.id)
+            if work.task is not None:
+                self._first_steps.it_waits(work.entry)
+        else:
+            work.task = self._start(c, coroutine, context, **self._eager)
+
+    def _start(
+        self,
+        c: Connection,
+        coroutine: Coroutine[Any, Any, None],
+        context: contextvars.Context,
+        **eager: Any,
+    ) -> asyncio.Task[None]:
+        name = f"wshandler {c.id}"
+        return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, **eager)
+
+    def take_rest(self, turn: ThreadTurn) -> asyncio.Task[None]:
+        """Run the rest of the work in a task; first what became of a turn's last message."""
+        context = context_from(turn.c, turn.work.entry.context or self._context).copy()
+        return self._start(turn.c, self._work(turn.c, turn.work, None, turn), context)
+
+    # ---- the work -----------------------------------------------------------------------------
+
+    async def _work(
+        self, c: Connection, work: Work, first: Waiting = None, turn: ThreadTurn | None = None
+    ) -> None:
+        task = asyncio.current_task()
         assert task is not None
         answers = work.answers
         try:
-            if not work.has_opened:
-                opener = work.entry.callbacks.get("open")
-                if opener is not None:
-                    await self._call(c, work, task, opener, c)
-                    if work.abandoned:
-                        return
-                    if answers is not None:
-                        await answers.finish()
-                c.mark_opened()
+            if turn is not None:
+                await self._call(c, work, task, turn.callback, c, turn.message, turn=turn)
+            elif not work.has_opened:
+                await self._open(c, work, task)
+            if work.abandoned:
+                return
             handled = 0
-            while (message := next_message(c)) is not None:
+            while (message := next_message(c) if first is None else first) is not None:
+                first = None
                 if work.has_more and not self._io.batching:
                     self._io.begin_batch()
                 if type(message) is Timer:
@@ -168,6 +194,16 @@ class CallbackRunner:
         if goes_on:
             self.wake(c)
 
+    async def _open(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
+        opener = work.entry.callbacks.get("open")
+        if opener is not None:
+            await self._call(c, work, task, opener, c)
+            if work.abandoned:
+                return
+            if work.answers is not None:
+                await work.answers.finish()
+        c.mark_opened()
+
     async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
         closer = c.entry.callbacks.get("on_close")
         if closer is not None:
@@ -184,13 +220,28 @@ class CallbackRunner:
         task: asyncio.Task[Any],
         callback: Callback,
         *args: Any,
+        turn: ThreadTurn | None = None,
     ) -> None:
-        """Run one callback to its end, with all that it yields; never raises."""
+        """Run one callback to its end, with all that it yields; never raises.
+
+        Args:
+            c: The connection.
+            work: Its work.
+            task: What runs it.
+            callback: The callback.
+            args: What it gets.
+            turn: Where a thread has called it already: what has become of that.
+        """
         # Before `callback`, by which other threads know that it runs.
         work.since = self._loop.time()
         work.callback = callback
         try:
-            if callback.inline:
+            if turn is not None:
+                if turn.error is not None:
+                    raise turn.error
+                if turn.result is not None:
+                    await self._results.take(c, work, callback, turn.result, turn.ran_in)
+            elif callback.inline:
                 result = callback.call(*args)
                 if type(result) is CoroutineType:  # the common case: an `async def`
                     result = await result
@@ -335,6 +386,9 @@ class CallbackRunner:
         work = c.work
         if work is None or work.callback is None or work.task is None:
             return
+        if isinstance(work.task, ThreadTurn):
+            work.task.cancel()  # from here on a task stands for it
+        assert isinstance(work.task, asyncio.Task)
         self._leave(c, work, work.callback, work.task)
         if c.chat_answers is not None:
             c.chat_answers.failed()
@@ -374,6 +428,7 @@ class CallbackRunner:
         """
         await self._questions.stop(timeout)
         await self._threads.stop(timeout)
+        await self._first_steps.stop()
 
 
 async def _yield_turn(task: asyncio.Task[Any]) -> None:

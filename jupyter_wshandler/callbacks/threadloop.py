@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import sys
 import threading
@@ -119,6 +120,9 @@ class ThreadLoop(asyncio.AbstractEventLoop):
 
         Called before each call of a pool: `asyncio.run` in a callback takes it away.
         """
+        with contextlib.suppress(RuntimeError):  # there is none
+            if asyncio.get_event_loop_policy().get_event_loop() is self:
+                return
         asyncio.set_event_loop(self)
         if not self._tornado_knows and "tornado.ioloop" in sys.modules:
             with self._lock:  # two threads at once would make two, which Tornado refuses

@@ -16,6 +16,7 @@ from ..errors import PoolBusy
 from ..types import Callback
 from .bound import is_bound
 from .fairness import Owner
+from .job import Turn
 from .pool import ThreadPool
 
 
@@ -68,12 +69,7 @@ class CallbackThreads:
         Raises:
             PoolBusy: No thread became free in time.
         """
-        pool = self._pool_of(c)
-        owner = c.thread_owner
-        if owner is None:
-            owner = Owner(c.route, _visitor(c), c.phase == OPENING)
-            if not owner.asking:
-                c.own_threads_as(owner)
+        pool, owner = self._pool_of(c), _owner_of(c)
         context.run(current_connection.set, c)
         while True:
             future = pool.submit(
@@ -102,17 +98,45 @@ class CallbackThreads:
                         # It runs, and may well end by itself: only after a while its thread is
                         # given up.
                         asyncio.get_running_loop().call_later(self._linger, pool.abandon, future)
-                elif pool.abandon(future) and not self._stopping:
-                    self._log.warning(
-                        "Route %s: %s does not come back from its thread; it is left to itself",
-                        c.route,
-                        callback.name,
-                    )
+                else:
+                    self.abandon(pool, future, c, callback.name)
                 raise
             except Exception:
                 if c.is_crossed:
                     await c.all_crossed()
                 raise
+
+    def run(self, turn: Turn, c: Connection) -> ThreadPool:
+        """Hand a turn over to a thread of its connection's route; it is told what becomes of it.
+
+        Args:
+            turn: What to run.
+            c: The connection.
+
+        Returns:
+            The threads.
+        """
+        pool = self._pool_of(c)
+        pool.run(turn, _owner_of(c))
+        return pool
+
+    def abandon(
+        self, pool: ThreadPool, call: asyncio.Future[Any] | Turn, c: Connection, name: str
+    ) -> None:
+        """Leave the thread of a call to itself, or take the call out of its line.
+
+        Args:
+            pool: The threads that it was handed to.
+            call: What stands for it.
+            c: The connection.
+            name: The callback's name.
+        """
+        if pool.abandon(call) and not self._stopping:
+            self._log.warning(
+                "Route %s: %s does not come back from its thread; it is left to itself",
+                c.route,
+                name,
+            )
 
     def _pool_of(self, c: Connection) -> ThreadPool:
         config = c.entry.config
@@ -178,6 +202,15 @@ class CallbackThreads:
         for labels in await asyncio.gather(*(pool.stop(timeout) for pool in pools)):
             for label in labels:
                 self._log.warning("%s still ran in a thread when the server stopped", label)
+
+
+def _owner_of(c: Connection) -> Owner:
+    owner: Owner | None = c.thread_owner
+    if owner is None:
+        owner = Owner(c.route, _visitor(c), c.phase == OPENING)
+        if not owner.asking:
+            c.own_threads_as(owner)
+    return owner
 
 
 def _visitor(c: Connection) -> str:

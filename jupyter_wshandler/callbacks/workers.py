@@ -13,12 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import PoolBusy
-from .fairness import Line, Shares
-from .job import Job, Worker
+from .fairness import Line, Owner, Shares
+from .job import Job, Turn, Worker
 
 STREAK = 0.02
 """Seconds that a thread takes the calls of its own connections one after the other, which costs no
 wake-up, before it looks who has waited in line for longest; then every second is one of its own."""
+
+
+ALONG = 64
+"""Turns that a thread may have to do with one job, at most."""
+
+HELD = 0.01
+"""Seconds that a call may last for the turns that came along with it to wait for its end."""
 
 
 class Workers:
@@ -43,7 +50,12 @@ class Workers:
     """
 
     def __init__(
-        self, size: int, *, name: str, shared: bool, run: Callable[[Worker], None]
+        self,
+        size: int,
+        *,
+        name: str,
+        shared: bool,
+        run: Callable[[Worker], None],
     ) -> None:
         self.size = size
         self.lock = threading.Lock()
@@ -99,6 +111,7 @@ class Workers:
         self._starved.clear()
         for worker in self.threads:
             worker.line.clear()
+            worker.turns.clear()
 
     # ---- a thread for a call -------------------------------------------------------------------
 
@@ -142,6 +155,68 @@ class Workers:
                 job.rest()
                 self.queue(job)
                 return
+
+    def takes_along(self, turn: Turn, home: Worker, owner: Owner) -> bool:
+        """Have a thread do a turn with the job that it has; return False where it cannot.
+
+        That counts for the same owner, and nobody else waits for the thread.
+        """
+        job = home.job
+        if (
+            job is None
+            or job.turn is None
+            or home.abandoned
+            or home.line
+            or self._pending
+            or self.stopped
+            or len(home.turns) >= ALONG
+            or job.owner != owner
+        ):
+            return False
+        home.turns.append(turn)
+        return True
+
+    def next_turn(self, worker: Worker) -> Job | None:
+        """Return a thread's job with the next turn that came along; None where none did."""
+        job = worker.job
+        if not worker.turns or job is None or self.stopped or worker.abandoned:
+            return None
+        job.go_on_with(worker.turns.popleft())
+        return job
+
+    def held_up(self, now: float) -> list[tuple[Turn, Owner]]:
+        """Take out the turns that came along with a call which takes long, to wait in line.
+
+        Args:
+            now: The time, in seconds.
+        """
+        found: list[tuple[Turn, Owner]] = []
+        for worker in self.threads:
+            if worker.turns and worker.job is not None and now - worker.job.since >= HELD:
+                found += self.others_of(worker)
+        return found
+
+    def others_of(self, worker: Worker) -> list[tuple[Turn, Owner]]:
+        """Take out the turns that came along with a thread's job."""
+        turns = [(turn, worker.job.owner) for turn in worker.turns if worker.job is not None]
+        worker.turns.clear()
+        return turns
+
+    def leave_behind(self, turn: object) -> bool:
+        """Take out one turn that came along; return whether it did, and has not begun."""
+        for worker in self.threads:
+            for one in worker.turns:
+                if one is turn:
+                    worker.turns.remove(one)
+                    return True
+        return False
+
+    def running(self, future: object) -> Worker | None:
+        """Return the thread that runs a call."""
+        for worker in self.threads:
+            if worker.job is not None and worker.job.future is future:
+                return worker
+        return None
 
     def next_for(self, worker: Worker) -> tuple[Job | None, bool]:
         """End a thread's call; return its next one, and whether the thread is idle instead.

@@ -9,6 +9,7 @@ ends, and is looked at by a clock.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import get_ident
 from typing import Any
 
@@ -292,9 +293,10 @@ class Connection(OutlivingHalf):
         """
         self._discard = True
         kept = 1 if self._work is not None and self._work.callback is None else 0
-        while len(self._inbox) > kept:
-            if isinstance(self._inbox.pop(), (str, bytes, Question)):
-                self.unhandled += 1
+        with suppress(IndexError):  # a thread that handles messages has taken the last one
+            while len(self._inbox) > kept:
+                if isinstance(self._inbox.pop(), (str, bytes, Question)):
+                    self.unhandled += 1
         if self.unhandled:
             self._host.log.info(
                 "Route %s: %s was lost; %d messages that waited are not handled",

@@ -11,11 +11,24 @@ PATIENCE = 2.0
 class Crossing:
     """What is on its way from threads to the loop, counted so that threads wait for their turn."""
 
-    __slots__ = ("_changed", "_jammed", "_messages", "_size", "closing", "dropped", "ended", "over")
+    __slots__ = (
+        "_changed",
+        "_jammed",
+        "_lock",
+        "_messages",
+        "_size",
+        "_waiting",
+        "closing",
+        "dropped",
+        "ended",
+        "over",
+    )
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._messages = self._size = 0
+        self._waiting = 0  # threads
         self._jammed = False  # a thread has waited in vain, and nothing was taken since
         self.closing = False  # a close is on its way, a second one would change nothing
         self.ended = False  # the loop was too slow for a route that closes then
@@ -36,29 +49,37 @@ class Crossing:
             limit: Bytes in them, at most.
             patience: Seconds to wait, at most.
         """
-
-        def has_room() -> bool:
-            return (
-                not self._messages
-                or self.over  # nobody waits for a connection that has ended
-                or (self._messages < messages and self._size + size <= limit)
-            )
-
-        with self._changed:
-            if not has_room() and (self._jammed or not self._changed.wait_for(has_room, patience)):
-                self._jammed = True
-                return False
+        with self._lock:  # the bare lock: to enter the condition costs two calls more
+            if not self._has_room(size, messages, limit):
+                if self._jammed:
+                    return False
+                self._waiting += 1
+                room = self._changed.wait_for(
+                    lambda: self._has_room(size, messages, limit), patience
+                )
+                self._waiting -= 1
+                if not room:
+                    self._jammed = True
+                    return False
             self._messages += 1
             self._size += size
             return True
 
+    def _has_room(self, size: int, messages: int, limit: int) -> bool:
+        return (
+            not self._messages
+            or self.over  # nobody waits for a connection that has ended
+            or (self._messages < messages and self._size + size <= limit)
+        )
+
     def leave(self, size: int) -> None:
         """Note that the loop has taken something of so many bytes."""
-        with self._changed:
+        with self._lock:
             self._messages -= 1
             self._size -= size
             self._jammed = False
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def end(self) -> None:
         """Wake the threads that wait: the connection takes nothing any more."""

@@ -296,6 +296,25 @@ class ReceivingHalf(Placed):
                 work.has_message = isinstance(message, (str, bytes, Question))
         return message
 
+    def take_plain(self) -> Message | None:
+        """Return the next message, called in the thread that has handled one; None to go back.
+
+        What is large, or no message, is left to `next_message`. The event loop adds to the inbox
+        meanwhile, and may empty it; nobody else takes from its beginning.
+        """
+        inbox = self._inbox
+        try:
+            message = inbox[0]
+            if (type(message) is not str and type(message) is not bytes) or len(message) > LIGHT:
+                return None
+            inbox.pop(0)
+        except IndexError:
+            return None
+        observers = self._host.observers
+        if observers.message_done:  # of the one before
+            self._io.call_from_thread(observers.tell, observers.message_done, self)
+        return message
+
     def _tell_done(self, observers: Observers) -> None:
         work = self._work
         if work is not None and work.has_message:

@@ -157,7 +157,8 @@ class SendingHalf(Familiar):
         if (kind is not str and kind is not bytes) or binary is not None:
             message = to_message(message, binary)
         if get_ident() != self._io.thread:
-            self._check_open()
+            if not OPEN <= self._phase <= PEER_CLOSED:
+                self._check_open()
             size = len(message)  # type: ignore[arg-type] # str or bytes by now
             if type(message) is str and not message.isascii():
                 # What cannot be sent is told to the caller, not to the loop.
@@ -208,7 +209,7 @@ class SendingHalf(Familiar):
         Raises:
             ConnectionClosed: It has closed meanwhile, or the loop was too slow for its route.
         """
-        crossing, queue = self._crossings(), self._route.config.queue
+        crossing, queue = self._crossing or self._crossings(), self._route.config.queue
         if crossing.ended:
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         # What waits already, unread by the client, is of the same queue.
@@ -224,14 +225,15 @@ class SendingHalf(Familiar):
             )
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")
         try:
-            self._check_open()  # it may have closed while this thread waited
+            if not OPEN <= self._phase <= PEER_CLOSED:
+                self._check_open()  # it has closed while this thread waited
             self._io.call_from_thread(self._arrive, size, function, args)
         except ConnectionClosed:
             crossing.leave(size)
             raise
 
     def _arrive(self, size: int, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        crossing = self._crossings()
+        crossing = self._crossing or self._crossings()
         crossing.leave(size)
         if crossing.dropped:
             self.dropped, crossing.dropped = self.dropped + crossing.dropped, 0

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Protocol
 
 import msgspec
 
 from ..routes import Route
 from ..types import Callback
 from .answers import Answers
+
+
+class Interruptible(Protocol):
+    """What runs a connection's work: a task, or what stands for one while a thread has it."""
+
+    def cancel(self) -> object:
+        """Interrupt it."""
 
 
 class Work(msgspec.Struct, eq=False):
@@ -28,7 +35,8 @@ class Work(msgspec.Struct, eq=False):
         entry: The route as it was when the last message was taken; a reload changes it.
         has_more: Whether more messages waited then.
         is_heavy: Whether that message is a large one.
-        task: The task that runs it; None while its first step runs, or where none is needed.
+        task: The task that runs it, or what stands for one (`callbacks.inthread`); None while its
+            first step runs.
         callback: What runs now; None between two callbacks.
         since: When that began, or has yielded last, by the event loop's clock, in seconds;
             `callbacks.job.WAITING` while it waits for a thread.
@@ -47,7 +55,7 @@ class Work(msgspec.Struct, eq=False):
     has_opened: bool = True
     has_more: bool = False
     is_heavy: bool = False
-    task: asyncio.Task[None] | None = None
+    task: Interruptible | None = None
     callback: Callback | None = None
     since: float = 0.0
     streaming: bool = False
