@@ -13,6 +13,7 @@ is keyed by it must not reach the next connection's callback.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from asyncio.tasks import _enter_task, _leave_task  # see "Extending" in asyncio's documentation
 from collections.abc import Coroutine, Generator
@@ -141,13 +142,14 @@ class FirstSteps:
         context: What the tasks in stock run in; the work runs in its own.
     """
 
-    __slots__ = ("_context", "_loop", "_task", "_turn", "_waiting")
+    __slots__ = ("_context", "_known", "_loop", "_task", "_turn", "_waiting", "_weakly_known")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
         self._context = context
         self._turn = Turn(loop)
         self._task: asyncio.Task[None] | None = None
+        self._known = self._weakly_known = 0  # who refers to the task in stock
         self._waiting: dict[str, int] = {}  # of which routes it is not tried, how many times more
 
     def may_take(self, route: Route) -> bool:
@@ -168,13 +170,16 @@ class FirstSteps:
     ) -> asyncio.Task[None] | None:
         """Step a coroutine that has not begun; return the task that goes on with it, if it waits.
 
+        Nobody but the coroutine may hold what `in_stock` has returned.
+
         Args:
-            coroutine: What to run. It raises nothing but what ends the loop, or is a fault of ours.
+            coroutine: What to run, made after a call of `in_stock`. It raises nothing but what ends
+                the loop, or is a fault of ours.
             context: What it runs in.
             name: What the task is called after "wshandler".
         """
-        task = self._task or self._make()
-        known = getrefcount(task), getweakrefcount(task)
+        task = self._task
+        assert task is not None
         loop = self._loop
         _enter_task(loop, task)
         try:
@@ -192,16 +197,19 @@ class FirstSteps:
             return task
         finally:
             _leave_task(loop, task)
-        if known != (getrefcount(task), getweakrefcount(task)):
+        # One more than it was: this function's own.
+        if getrefcount(task) != self._known + 1 or getweakrefcount(task) != self._weakly_known:
             self._let_go()  # somebody has kept it
         return None
 
-    def _make(self) -> asyncio.Task[None]:
+    def in_stock(self) -> asyncio.Task[None]:
+        """Return the task that the next coroutine finds, and that goes on with it."""
+        if self._task is not None:
+            self._known, self._weakly_known = getrefcount(self._task), getweakrefcount(self._task)
+            return self._task
         self._turn = Turn(self._loop)
-        self._task = task = asyncio.Task(
-            self._turn, loop=self._loop, name=IN_STOCK, context=self._context
-        )
-        return task
+        self._task = asyncio.Task(self._turn, loop=self._loop, name=IN_STOCK, context=self._context)
+        return self.in_stock()
 
     def _let_go(self) -> None:
         self._task = None
@@ -213,3 +221,22 @@ class FirstSteps:
         if task is not None:
             self._let_go()
             await asyncio.wait([task])
+
+
+async def yield_turn(task: asyncio.Task[Any]) -> None:
+    """Give others a turn, and take back every request to cancel the worker itself.
+
+    A callback may cancel the task that it runs in, or swallow our cancellation; neither is to
+    hit the connection's next callback.
+    """
+    while task.cancelling():
+        task.uncancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+
+
+def own_task() -> asyncio.Task[Any]:
+    """Return the task that runs."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -6,14 +6,13 @@ message, then `on_close`. An idle connection costs no task. The steps of a turn 
 
 A callback may do with its task whatever it likes: cancel it, swallow our cancellation of it, or
 never end. So the task is asked after each callback whether somebody has cancelled it
-(`_yield_turn`), and one that does not end is left to itself with its `Work`: the connection gets
+(`yield_turn`), and one that does not end is left to itself with its `Work`: the connection gets
 another worker, for its `on_close`, and the old one ends as soon as it sees `work.abandoned`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import os
@@ -38,7 +37,7 @@ from ..types import Callback, CloseCode, Question
 from .deadlines import Deadlines
 from .errorlog import ErrorSink
 from .failures import Failures
-from .firststep import FirstSteps
+from .firststep import FirstSteps, own_task, yield_turn
 from .inthread import Handover, ThreadTurn, Waiting
 from .questions import ANSWER_TIMEOUT, Questions, look_at
 from .results import Results, ready_to_send, send
@@ -103,22 +102,25 @@ class CallbackRunner:
         """Start the worker of a connection that has work and no worker."""
         work = begin_work(connection)
         if work is not None:
-            message = self._handover.offer(connection, work)
-            if not isinstance(message, Work):
+            callback = work.entry.callbacks.get("on_message")
+            if callback is None or callback.inline:
+                self.step(connection, work, None)
+            elif not isinstance(message := self._handover.offer(connection, work), Work):
                 self.step(connection, work, message)
 
     def step(self, c: Connection, work: Work, message: Waiting) -> None:
         """Do a connection's work, beginning with a message, where it has been taken already."""
         context = context_from(c, work.entry.context or self._context).copy()
-        coroutine = self._work(c, work, message)
-        if asyncio.current_task(self._loop) is None and self._first_steps.may_take(work.entry):
+        steps = self._first_steps
+        if asyncio.current_task(self._loop) is None and steps.may_take(work.entry):
             # Its first step, which may be its last, runs within this call: until that is done
             # there is no task that could be interrupted.
-            work.task = self._first_steps.take(coroutine, context, c.id)
+            coroutine = self._work(c, work, message, task=steps.in_stock())
+            work.task = steps.take(coroutine, context, c.id)
             if work.task is not None:
-                self._first_steps.it_waits(work.entry)
+                steps.it_waits(work.entry)
         else:
-            work.task = self._start(c, coroutine, context, **self._eager)
+            work.task = self._start(c, self._work(c, work, message), context, **self._eager)
 
     def _start(
         self,
@@ -138,10 +140,14 @@ class CallbackRunner:
     # ---- the work -----------------------------------------------------------------------------
 
     async def _work(
-        self, c: Connection, work: Work, first: Waiting = None, turn: ThreadTurn | None = None
+        self,
+        c: Connection,
+        work: Work,
+        first: Waiting = None,
+        turn: ThreadTurn | None = None,
+        task: asyncio.Task[Any] | None = None,
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+        task = task or own_task()
         answers = work.answers
         try:
             if turn is not None:
@@ -181,12 +187,12 @@ class CallbackRunner:
                     await answers.finish()
                 if work.is_heavy:
                     # What is large takes its time to be read and answered: others get a turn.
-                    await _yield_turn(task)
+                    await yield_turn(task)
                 # The next one is read when this one is gone: two large ones would be too many.
                 message = argument = None
                 handled += 1
                 if handled % BURST == 0:
-                    await _yield_turn(task)
+                    await yield_turn(task)
             if take_last_turn(c):
                 await self._take_leave(c, work, task)
         finally:
@@ -257,7 +263,7 @@ class CallbackRunner:
                 if result is not None:
                     await self._results.take(c, work, callback, result, context)
         except asyncio.CancelledError as error:
-            await _yield_turn(task)
+            await yield_turn(task)
             if work.abandoned:
                 return
             if work.why is None:  # it is the callback's own doing
@@ -277,7 +283,7 @@ class CallbackRunner:
         if work.abandoned:
             return
         if task.cancelling():  # it asked for its own cancellation, or took ours for its own
-            await _yield_turn(task)
+            await yield_turn(task)
         if work.why is not None:
             self._interrupted(c, work, callback)
 
@@ -429,15 +435,3 @@ class CallbackRunner:
         await self._questions.stop(timeout)
         await self._threads.stop(timeout)
         await self._first_steps.stop()
-
-
-async def _yield_turn(task: asyncio.Task[Any]) -> None:
-    """Give others a turn, and take back every request to cancel the worker itself.
-
-    A callback may cancel the task that it runs in, or swallow our cancellation; neither is to
-    hit the connection's next callback.
-    """
-    while task.cancelling():
-        task.uncancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)
