@@ -333,6 +333,8 @@ class PublicRouteHandler(RouteHandler):
 class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
     """A route that needs a login, for requests with a body: refused before it is read."""
 
+    _may_begin = False  # it waits for what is still in the network
+
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, and refuse those who may, too."""
         await super().prepare()
@@ -343,6 +345,8 @@ class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
 @stream_request_body
 class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
     """A route with ``auth: false``, for requests with a body: refused before it is read."""
+
+    _may_begin = False  # it waits for what is still in the network
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on what is decided for everybody, and refuse."""

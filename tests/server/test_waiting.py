@@ -193,6 +193,10 @@ async def test_all_questions_end_when_the_server_stops():
     end.set()
     await stopping
     assert not asker._open
+    asked = []
+    with pytest.raises(asyncio.CancelledError):
+        await ask(lambda: asked.append(True), asker=asker)
+    assert asked == []
 
 
 async def test_a_request_that_is_cancelled_from_outside_cancels_what_it_waits_for():

@@ -201,6 +201,8 @@ class Asker:
             Unanswered: It has failed, or has said nothing in time.
             ClientGone: `gone` is done.
         """
+        if self._stopped and gone is None:
+            raise asyncio.CancelledError  # nothing is asked about open connections any more
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
         CallContext.set(CallContext.JUPYTER_HANDLER, handler)
