@@ -11,6 +11,13 @@ GRAMEX_KEYS = {"id": "username", "user": "username"}
 """What Gramex calls things of a user, and where they are here."""
 
 
+_HAS_A_SAY = {
+    *("__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__slots__"),
+    *("__new__", "__getnewargs__", "__getnewargs_ex__", "__getattribute__", "__setattr__"),
+}
+"""What a class may have that says how its objects are copied."""
+
+
 def with_keys(user: Any) -> Any:
     """Return a copy of a user whose attributes can be read as keys, too: ``user["name"]``.
 
@@ -23,6 +30,11 @@ def with_keys(user: Any) -> Any:
     if user is None or hasattr(type(user), "__getitem__"):
         return user
     try:
+        kind: Any = type(user)
+        if _is_simple(kind):
+            found: Any = object.__new__(_keyed(kind))
+            found.__dict__.update(user.__dict__)
+            return found
         if isinstance(user, SimpleNamespace):  # as in a kernel; its class cannot be changed
             return _keyed(type(user))(**vars(user))  # type: ignore[arg-type]
         found = copy.copy(user)
@@ -30,6 +42,14 @@ def with_keys(user: Any) -> Any:
     except Exception:  # whatever a class of somebody else's raises; it works without
         return user
     return found
+
+
+@lru_cache(maxsize=64)
+def _is_simple(kind: type) -> bool:
+    """Return whether `copy.copy` would do no more for a class than copy the attributes."""
+    return type(kind) is type and not any(
+        _HAS_A_SAY & base.__dict__.keys() for base in kind.__mro__ if base is not object
+    )
 
 
 @lru_cache(maxsize=64)

@@ -102,12 +102,16 @@ def check_upgrade(method: str, version: str, headers: Headers) -> Handshake:
     """
     if method != "GET":
         raise HandshakeError(405, "a WebSocket is opened with GET", {"Allow": "GET"})
-    number = _match_version(version)
-    if number is None or (int(number[1]), int(number[2])) < (1, 1):
+    number = None if version == "HTTP/1.1" else _match_version(version)
+    if version != "HTTP/1.1" and (number is None or (int(number[1]), int(number[2])) < (1, 1)):
         raise HandshakeError(400, "a WebSocket needs HTTP/1.1 or higher")
     fields: dict[str, list[str]] = {}
     for name, value in headers:
-        fields.setdefault(name.lower(), []).append(value.strip(" \t"))
+        known, value = name.lower(), value.strip(" \t")
+        if known in fields:
+            fields[known].append(value)
+        else:
+            fields[known] = [value]
     _check_request(fields)
     _check_version(fields)
     key = _single(fields, "Sec-WebSocket-Key")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.netutil import is_valid_ip
@@ -42,6 +43,7 @@ def without_port(text: str) -> str:
     return text if found is None else found[1] or found[2]
 
 
+@lru_cache(maxsize=4096)
 def one_spelling(address: str) -> str:
     """Return an address as all spellings of it are written here.
 

@@ -48,6 +48,8 @@ class GuestMatcher(Matcher):
         files: Whether of files of a page that is known, or of all else.
     """
 
+    by_path = True  # all below `sandbox.BELOW` is answered here, and nothing else
+
     def __init__(self, services: Services, base_url: str, *, files: bool) -> None:
         self.services = services
         self.base_url = base_url

@@ -21,7 +21,7 @@ from ..engine.resuming import without_secret
 from ..errors import LimitReached
 from . import pages, sandbox
 from .access.admission import BROKEN
-from .access.identity import session_id, user_key, user_keys
+from .access.identity import session_id, user_key
 from .access.refusals import Refusal
 from .access.refused import GuestRefused, Refused
 from .bodies import UnreadBody
@@ -100,7 +100,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         claim = self.claim
         if claim is not None and claim.card is not None:
             return claim.card.session, not claim.is_known
-        return session_id(self, secure=self.services.secure_cookie)
+        return session_id(self, self.names, secure=self.services.secure_cookie)
 
     async def _upgrade(self, connection: Connection) -> bool:
         """Open the connection; a guest who has not come before counts when it opens."""
@@ -201,7 +201,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         """Return who counts as one for the limits: a user, a token, or an address."""
         if self.current_user is None:
             return f"address:{self.request.remote_ip}"
-        return user_keys(self)[0]
+        return self.names[0]
 
     async def serve_page(self) -> None:
         """Answer with the route's page, or with a file of the folder that it is."""
@@ -282,7 +282,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         if user is None or not isinstance(error, Refused):
             return
         refusal = Refusal(error.status_code, error.sentence, error.cause)
-        for key in user_keys(self):
+        for key in self.names:
             path = normal_path(as_escaped(self.request.path))
             self.services.refusals.recent.put((key, self.get_origin() or "", path), refusal)
 
@@ -333,6 +333,8 @@ class PublicRouteHandler(RouteHandler):
 class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
     """A route that needs a login, for requests with a body: refused before it is read."""
 
+    _may_begin = False  # it waits for what is still in the network
+
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide who may, and refuse those who may, too."""
         await super().prepare()
@@ -343,6 +345,8 @@ class PrivateRouteHandlerWithBody(UnreadBody, PrivateRouteHandler):
 @stream_request_body
 class PublicRouteHandlerWithBody(UnreadBody, PublicRouteHandler):
     """A route with ``auth: false``, for requests with a body: refused before it is read."""
+
+    _may_begin = False  # it waits for what is still in the network
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Decide on what is decided for everybody, and refuse."""

@@ -10,7 +10,7 @@ from ..engine.protocol import Protocol
 from ..engine.resuming import ComeBack, can_resume, come_back
 from ..types import Codec, Transport
 from .access.admission import AdmissionHandler
-from .access.identity import user_key, user_keys
+from .access.identity import user_key
 from .access.refused import Refused
 
 SECRET_BYTES = 24
@@ -40,7 +40,7 @@ class ResumingHandler(AdmissionHandler):
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of who asks; one of them is enough to be the same."""
-        names, claim = user_keys(self), self.claim
+        names, claim = [*self.names], self.claim
         if claim is not None and claim.share is not None and claim.is_explicit:
             # A script keeps no cookie, and is another guest each time that it shows the token.
             names.append(f"share:{claim.share.id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -47,11 +48,16 @@ class RouteMatcher(Matcher):
         public: Match the routes that need no login, or those that do.
     """
 
+    by_path = True
+    """Whether it says the same of every request for a path, while the routes are the same."""
+
     def __init__(self, services: Services, base_url: str, public: bool) -> None:
         self.services = services
         self.manager = services.manager
         self.base_url = base_url
         self.public = public
+        self.found: Callable[[str], object] | None = None
+        """Is told the path of each request that a route is found for."""
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Return what the handler's `initialize` gets, or None."""
@@ -59,9 +65,15 @@ class RouteMatcher(Matcher):
         found = None if path is None else self.manager.table.find(path)
         if found is None or found[0][0].config.auth.required is self.public:
             return None
+        if self.found is not None:
+            self.found(request.path)
         (route, args, kwargs), page_path = found
         here = Found(route, tuple(args), kwargs, page_path)
         return {"target_kwargs": {"services": self.services, "found": here}}
+
+
+class Shortcut(AnyMatches):
+    """A matcher for a router that finds nothing but what the rules behind it would find, too."""
 
 
 class FolderMatcher(RouteMatcher):
@@ -89,7 +101,9 @@ class FolderMatcher(RouteMatcher):
         return None if answered_by(self._application, request.path.rstrip("/")) else matched
 
 
-def insert_rules(application: Application, rules: list[Rule], first: list[Rule]) -> None:
+def insert_rules(
+    application: Application, rules: list[Rule], first: list[Rule], shortcut: Rule | None = None
+) -> None:
     """Put rules just before Jupyter's final 404 rule.
 
     ``add_handlers`` would put them before Jupyter's own rules, where they could shadow /api.
@@ -98,9 +112,12 @@ def insert_rules(application: Application, rules: list[Rule], first: list[Rule])
         application: Jupyter's web application.
         rules: The rules.
         first: Rules that stand before all of Jupyter's.
+        shortcut: Stands before those, with a `Shortcut`; on a server with bots only there are not
+            enough rules for one.
     """
     router = application.wildcard_router
-    router.rules[:0] = [router.process_rule(rule) for rule in first]
+    before = first if shortcut is None else [shortcut, *first]
+    router.rules[:0] = [router.process_rule(rule) for rule in before]
     last = len(router.rules) - 1
     router.rules[last:last] = [router.process_rule(rule) for rule in rules]
     gate = application.settings.get(ONLY)
@@ -148,7 +165,7 @@ def answered_by(application: Application, path: str) -> str | None:
         else:
             inner = getattr(rule.target, "rules", [rule])
         for candidate in inner:
-            if isinstance(candidate.matcher, FolderMatcher):
+            if isinstance(candidate.matcher, (FolderMatcher, Shortcut)):
                 continue
             if isinstance(candidate.matcher, RouteMatcher):
                 return None

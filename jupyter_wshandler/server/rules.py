@@ -25,6 +25,7 @@ from .handlers import (
     PublicRouteHandler,
     PublicRouteHandlerWithBody,
 )
+from .knownpaths import KnownPaths
 from .routing import FolderMatcher, RouteMatcher, insert_rules
 from .services import Services
 
@@ -60,6 +61,13 @@ def install(
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
     )
+    known = KnownPaths(
+        application,
+        [
+            (private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
+            (public, PublicRouteHandler, PublicRouteHandlerWithBody),
+        ],
+    )
     insert_rules(
         application,
         [
@@ -79,4 +87,5 @@ def install(
             *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],
+        known.rule,
     )

@@ -14,7 +14,7 @@ from ..engine.resuming import is_offer
 from ..errors import HandshakeError
 from ..guard import sheltered
 from ..transports.handover import take_over
-from ..types import Codec
+from ..types import Codec, Transport
 from .access.asking import ClientGone
 from .access.refused import Refused, StaleLogin
 from .hints import lost_upgrade
@@ -67,20 +67,10 @@ class UpgradeHandler(ResumingHandler):
         if self.resumed is not None and subprotocol is not None:
             raise Refused(400, "a client that resumes offers no other subprotocols")
         self.refuse_if_gone(connection)
-        self.clear_header("Content-Type")
-        self.set_status(101)
-        self.set_header("Upgrade", "websocket")
-        self.set_header("Connection", "Upgrade")
-        self.set_header("Sec-WebSocket-Accept", handshake.accept)
+        agreed = subprotocol or (SUBPROTOCOL if envelopes else None)
         if subprotocol is not None:
-            self.set_header("Sec-WebSocket-Protocol", subprotocol)
             connection.subprotocol = subprotocol
-        elif envelopes:
-            self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
-        if extensions:
-            self.set_header("Sec-WebSocket-Extensions", extensions)
-        self.finish()
-        taken = take_over(self.detach(), self.services.manager.io, self.services.transport)
+        taken = self.switch(handshake.accept, agreed, extensions)
         if taken is None:
             return False
         transport, early = taken
@@ -94,6 +84,53 @@ class UpgradeHandler(ResumingHandler):
             protocol = connection.envelop(protocol)
         self.services.manager.open(connection, protocol, transport, early)
         return True
+
+    def switch(
+        self, accept: str, subprotocol: str | None, extensions: str | None
+    ) -> tuple[Transport, bytes] | None:
+        """Answer with 101 (RFC 6455 section 4.2.2), and take the byte stream over.
+
+        Args:
+            accept: The answer to the client's key.
+            subprotocol: What was agreed on; None where nothing was.
+            extensions: What was agreed on of those.
+
+        Returns:
+            What `take_over` does: None where the client has left.
+        """
+        self.clear_header("Content-Type")
+        self.set_status(101)
+        self.set_header("Upgrade", "websocket")
+        self.set_header("Connection", "Upgrade")
+        self.set_header("Sec-WebSocket-Accept", accept)
+        if subprotocol is not None:
+            self.set_header("Sec-WebSocket-Protocol", subprotocol)
+        if extensions:
+            self.set_header("Sec-WebSocket-Extensions", extensions)
+        io, kind = self.services.manager.io, self.services.transport
+        if self._transforms:  # somebody's own; Jupyter has none
+            self.finish()
+            return take_over(self.detach(), io, kind)
+        head = self._head()
+        taken = take_over(self.detach(), io, kind)
+        if taken is not None:
+            taken[0].write(head)
+        # As `finish` does, which would go by way of Tornado's stream.
+        self._finished = self._headers_written = True
+        self._log()
+        self.on_finish()
+        self._break_cycles()
+        return taken
+
+    def _head(self) -> bytes:
+        """Return the answer as it is sent (RFC 9112 section 4)."""
+        cookies = (("Set-Cookie", line) for line in self.take_cookies())
+        fields = [*self._headers.get_all(), *cookies]
+        lines = ["HTTP/1.1 101 Switching Protocols", *[f"{n}: {v}" for n, v in fields]]
+        text = "\r\n".join([*lines, "", ""])
+        if not text.count("\n") == text.count("\r") == len(lines) + 1:
+            raise ValueError("a header field of the answer holds a line break")
+        return text.encode("latin-1")
 
     async def choose_subprotocol(self, connection: Connection, offered: list[str]) -> str | None:
         """Return the subprotocol to answer with, or None (RFC 6455 section 4.2.2)."""

@@ -33,6 +33,13 @@ def take_over(
         The transport and the bytes that arrived behind the handshake, or None where the client
         has left already.
     """
+    has_socket = transport != "stream" and _has_socket(stream, io)
+    is_plain = has_socket and not isinstance(stream, SSLIOStream)
+    if is_plain and not stream._read_buffer_size:
+        if stream.closed() or _has_left(stream.socket):
+            stream.close()
+            return None
+        return _alone(stream, io), b""
     # One read tells all: it is done at once with early bytes or with the news that the client
     # has left; otherwise it is pending and nothing is lost when the stream is closed.
     try:
@@ -48,23 +55,33 @@ def take_over(
         early = read.result()
     if stream.closed():  # the client's last bytes and the news that it has left came together
         return None
-    if transport == "stream" or not _has_socket(stream, io):
+    if not has_socket or stream.writing():
         return StreamTransport(stream, io, None if read.done() else read), early
     if isinstance(stream, SSLIOStream):
         secure = _release(stream)
         if not early:
             read.add_done_callback(_retrieve)
         return TLSTransport(secure, io), early
+    return _alone(stream, io), early
+
+
+def _alone(stream: IOStream, io: LoopIO) -> DirectTransport:
+    """Return a transport over a stream's socket; the stream is left to itself.
+
+    To close it would close the socket, too; whoever still has it lets it go in the next turn.
+    """
+    stream.io_loop.remove_handler(stream.socket)
+    return DirectTransport(stream.socket, io)
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Return whether the peer has closed; what it has sent is left to be read."""
     try:
-        sock: socket.socket = stream.socket.dup()
+        return not sock.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
     except OSError:
-        stream.close()
-        return None
-    # Closes the stream's own descriptor and leaves the loop; the duplicate lives on.
-    stream.close()
-    if not early:
-        read.add_done_callback(_retrieve)
-    return DirectTransport(sock, io), early
+        return True
 
 
 def _has_socket(stream: IOStream, io: LoopIO) -> bool:

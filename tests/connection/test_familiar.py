@@ -176,6 +176,31 @@ async def test_a_users_keys_are_there_in_a_kernel_and_for_users_of_any_class() -
     assert with_keys(slots).username == "ada"
 
 
+async def test_a_user_is_copied_as_their_class_says() -> None:
+    class Counted:
+        copies = 0
+
+        def __init__(self, username: str) -> None:
+            self.username = username
+
+        def __copy__(self):
+            type(self).copies += 1
+            found = type(self)(self.username)
+            found.is_copy = True
+            return found
+
+    class Plain:
+        def __init__(self, username: str) -> None:
+            self.username = username
+
+    assert with_keys(Counted("ada"))["is_copy"] is True
+    assert Counted.copies == 1
+    plain = Plain("ada")
+    found = with_keys(plain)
+    found.username = "another"
+    assert (plain.username, found["id"], isinstance(found, Plain)) == ("ada", "another", True)
+
+
 READ_ONLY = sorted(
     {
         name

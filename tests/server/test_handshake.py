@@ -376,6 +376,50 @@ def test_the_same_browser_has_the_same_session_at_each_reconnect(server):
     assert len({one["user"] for one in seen}) == 1
 
 
+@pytest.mark.parametrize("token", [False, True])
+def test_who_comes_back_with_good_cookies_gets_no_new_ones(server, token):
+    visitor = Visitor(server) if token else Visitor(server).log_in(PASSWORD)
+    heads = []
+    for _ in range(3):
+        status, head, sock = visitor.handshake("/echo", token=token)
+        sock.close()
+        assert status == 101
+        heads.append(fields(head, "Set-Cookie"))
+    names = [[cookie.partition("=")[0] for cookie in head] for head in heads]
+    login = [f"username-127-0-0-1-{server.port}"] if token else []
+    assert names == [[*login, f"wshandler-session-{server.port}"], [], []]
+
+
+def test_the_101_has_the_fields_of_jupyters_answers_and_none_of_a_body(server):
+    _, head, _ = ask(server)
+    assert head.startswith("HTTP/1.1 101 Switching Protocols\r\n")
+    assert head.endswith("\r\n\r\n")
+    names = [line.partition(":")[0].lower() for line in head.split("\r\n")[1:-2]]
+    assert sorted(set(names) - {"set-cookie"}) == [
+        "access-control-allow-origin",
+        "connection",
+        "content-security-policy",
+        "date",
+        "sec-websocket-accept",
+        "server",
+        "upgrade",
+        "x-content-type-options",
+    ]
+    assert len(names) == len(set(names)) + 1  # two cookies
+
+
+def test_a_handshake_is_counted_in_jupyters_own_metrics(server):
+    def count():
+        _, _, text = server.fetch("/metrics", token=True)
+        label = r'handler="[^"]*PrivateRouteHandler",method="GET",status_code="101"'
+        found = re.search(rf"http_request_duration_seconds_count{{{label}}} (\S+)", text.decode())
+        return float(found[1]) if found else 0.0
+
+    before = count()
+    ask(server)
+    wait_for(lambda: count() == before + 1, what="one more request in the metrics")
+
+
 def test_another_browser_has_another_session(server):
     first, second = Visitor(server).log_in(PASSWORD), Visitor(server).log_in(PASSWORD)
     assert talk(first)["session"] != talk(second)["session"]

@@ -124,6 +124,17 @@ async def house():
     await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name().startswith("wshandl")])
 
 
+async def test_what_proves_a_login_is_found_out_once_in_a_handshake(house, monkeypatch):
+    connection = Connection("ada", AuthConfig(recheck=PERIOD), "chat")
+    handler = house.recheck._handler(connection)
+    handler.current_user = connection.current_user = User("ada")
+    asked = []
+    monkeypatch.setattr(house.recheck, "proof", asked.append)
+    assert house.recheck.note_login(handler, connection)
+    assert house.recheck.note_login(handler, connection)
+    assert asked == [handler]
+
+
 async def questions(house, count: int) -> None:
     """Wait until the provider has been asked so often from now on."""
     before = house.provider.asked

@@ -538,10 +538,14 @@ async def test_a_batch_may_be_ended_early_and_begun_again() -> None:
 
 @pytest.mark.parametrize("wanted", ["auto", "direct", "stream"])
 @pytest.mark.parametrize("early", [b"", b"early bytes"])
-async def test_the_hand_over_loses_nothing(wanted, early) -> None:
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_the_hand_over_loses_nothing(wanted, early, is_read) -> None:
     ours, peer = make_pair()
     stream = IOStream(ours)
-    if early:
+    if is_read:  # what came with the end of the handshake is in the stream, not in the socket
+        peer.send(b"!" + early)
+        assert await stream.read_until(b"!") == b"!"
+    elif early:
         peer.send(early)
         await turns(3)
     io = LoopIO(asyncio.get_running_loop())
@@ -549,7 +553,7 @@ async def test_the_hand_over_loses_nothing(wanted, early) -> None:
     assert taken is not None
     transport, first = taken
     assert type(transport) is (StreamTransport if wanted == "stream" else DirectTransport)
-    assert first == early
+    assert first == (early if is_read or wanted == "stream" else b"")
     line = Line(transport, peer, io).start(first)
     await line.peer_sends(b" and more")
     await until(lambda: line.seen.data == early + b" and more")
@@ -557,6 +561,27 @@ async def test_the_hand_over_loses_nothing(wanted, early) -> None:
     assert await line.peer_reads(100) == frame(1)
     peer.close()
     await until(lambda: line.seen.lost)
+    assert transport.fileno() == -1
+
+
+async def test_a_stream_that_is_watched_already_leaves_the_loop() -> None:
+    ours, peer = make_pair()
+    stream = IOStream(ours)
+    stream.set_close_callback(lambda: None)  # as Tornado does while a request waits
+    await turns(3)
+    io = LoopIO(asyncio.get_running_loop())
+    taken = take_over(stream, io)
+    assert taken is not None
+    line = Line(taken[0], peer, io).start(taken[1])
+    await line.peer_sends(b"hello")
+    await until(lambda: line.seen.data == b"hello")
+    peer.close()
+    await until(lambda: line.seen.lost)
+    ours, peer = make_pair()  # the descriptors of before are free for others
+    again = IOStream(ours)
+    again.set_close_callback(lambda: None)
+    again.close()
+    peer.close()
 
 
 @pytest.mark.parametrize("wanted", ["auto", "stream"])

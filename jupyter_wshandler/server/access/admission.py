@@ -5,8 +5,11 @@ No code of the user's runs here, but for the function that a route names for dec
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from jupyter_server.auth.authorizer import AllowAllAuthorizer
+from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado.httputil import url_concat
@@ -28,13 +31,22 @@ from ..services import Services
 from .asking import ClientGone, Unanswered
 from .authorize import resource_of
 from .guesthandler import GuestHandler
-from .identity import cookie_name, hub_auth_of, is_allowed, user_key
+from .identity import cookie_name, hub_auth_of, is_allowed, user_key, user_keys
 from .refused import Refused, StaleLogin, WrongOrigin
+from .setcookie import set_cookie_line, signed_value
 from .tickets import ARGUMENT as TICKET
+from .waiting import begin
 
 UNASKED = "the Hub cannot be asked who you are; try again"
 
 BROKEN = "this route is broken; its error is in the server's log"
+
+
+_PROVIDERS = {IdentityProvider, PasswordIdentityProvider}
+_REPLACED = {"get_user", "get_user_token", "get_user_cookie", "is_authorized"}
+_ASKED = {"condition", "may_join", "select_subprotocol", "get_compression_options"}
+"""Jupyter's own who are asked about a request, what may be somebody else's in them, and the
+functions of a route's that take part in a handshake."""
 
 
 class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
@@ -45,6 +57,16 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
 
     page_path: str | None = None
     """What a path names in the folder that is the route's page; None at the route's address."""
+
+    _known_names: tuple[Any, list[str]] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names that a session may be bound to; from `user_keys`, which is asked once."""
+        user = self.current_user
+        if self._known_names is None or self._known_names[0] is not user:
+            self._known_names = (user, user_keys(self))
+        return self._known_names[1]
 
     @property
     def accepted(self) -> list[str]:
@@ -61,7 +83,34 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
         super().initialize(services)
         self.found = found
         self.route = found.route
+        self.cookie_lines: dict[str, str] = {}
         self.page_path = found.page_path
+
+    def _execute(self, transforms: list[Any], *args: bytes, **kwargs: bytes) -> Any:
+        """Answer the request: at once, where nothing that was written for a task of its own runs.
+
+        Args:
+            transforms: Tornado's.
+            args: What its rules have found in the path; ours find nothing.
+            kwargs: The same, by name.
+        """
+        answering = super()._execute(transforms, *args, **kwargs)
+        return begin(answering) if self._may_begin else answering
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether all who are asked about the request are known to answer without waiting."""
+        provider = self.settings.get("identity_provider")
+        authorizer = self.settings.get("authorizer")
+        return (
+            type(provider) in _PROVIDERS
+            and type(authorizer) is AllowAllAuthorizer
+            and _REPLACED.isdisjoint(vars(provider))
+            and _REPLACED.isdisjoint(vars(authorizer))
+            and _ASKED.isdisjoint(self.route.callbacks)
+            and self.route.host is None
+            and self.request.method == "GET"
+        )
 
     # ---- who may -------------------------------------------------------------------------
 
@@ -147,7 +196,35 @@ class AdmissionHandler(GuestHandler, WebSocketMixin, JupyterHandler):
         """
         if self.upgrading and self.services.recheck.hub is not None and name != cookie_name(self):
             return
-        super().set_cookie(name, *args, **kwargs)
+        line = None
+        if self.upgrading and len(args) == 1 and name not in getattr(self, "_new_cookie", ()):
+            line = set_cookie_line(name, args[0], **kwargs)
+        if line is not None:
+            self.cookie_lines[name] = line
+        else:
+            self.cookie_lines.pop(name, None)
+            super().set_cookie(name, *args, **kwargs)
+
+    def create_signed_value(
+        self, name: str, value: str | bytes, version: int | None = None
+    ) -> bytes:
+        """Return a value with its time and its signature."""
+        known = None
+        if version is None:
+            known = signed_value(self.settings.get("cookie_secret"), name, value)
+        return super().create_signed_value(name, value, version) if known is None else known
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Send what there is, and the cookies before it."""
+        if not self._headers_written:
+            for line in self.cookie_lines.values():
+                self.add_header("Set-Cookie", line)
+        return super().flush(include_footers)
+
+    def take_cookies(self) -> list[str]:
+        """Return the values of the Set-Cookie fields that belong to the answer."""
+        others = getattr(self, "_new_cookie", {})
+        return [*self.cookie_lines.values(), *(c.OutputString(None) for c in others.values())]
 
     def redirect_to_login(self) -> None:
         """Send a browser to Jupyter's login page and back."""

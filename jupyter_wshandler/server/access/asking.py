@@ -8,10 +8,11 @@ where their exceptions are caught, so that a fault of ours never reads as an ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from inspect import isawaitable
 from typing import Any, TypeVar
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.httpclient import HTTPClientError
@@ -21,6 +22,7 @@ from tornado.web import Application, Finish, HTTPError
 from ...connection.request import Request
 from ...guard import is_interrupt
 from ..requests import without_client
+from .waiting import GivenUp, Waiting
 
 T = TypeVar("T")
 
@@ -100,6 +102,17 @@ class AskedAgain(JupyterHandler):
     answered = False
     """Whether there was an answer."""
 
+    def is_from(self, user: Any) -> None:
+        """Let the handler know who the request is from.
+
+        Whatever else is asked of it goes by that; without it Jupyter raises. Only its own `prepare`
+        sets the second attribute, which checks more than is asked here.
+
+        Args:
+            user: Jupyter's user, or None.
+        """
+        self.current_user = self._jupyter_current_user = user
+
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Drop what has been written."""
         done = asyncio.get_running_loop().create_future()
@@ -138,7 +151,8 @@ class Asker:
     """The questions that are not answered yet, and the one way to ask more."""
 
     def __init__(self) -> None:
-        self._questions: set[asyncio.Task[tuple[Any, BaseException | None]]] = set()
+        self._open: set[Waiting[Any]] = set()
+        self._left: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     async def who(self, handler: AskedAgain, patience: float = PATIENCE) -> Any:
@@ -162,9 +176,7 @@ class Asker:
         if handler.answered:
             # It has sent the browser elsewhere: to its login.
             user = None
-        # Whatever else is asked of the handler goes by these; without them Jupyter raises. Only its
-        # own `prepare` sets the second one, which checks more than is asked here.
-        handler.current_user = handler._jupyter_current_user = user
+        handler.is_from(user)
         return user
 
     async def ask(
@@ -189,22 +201,23 @@ class Asker:
             Unanswered: It has failed, or has said nothing in time.
             ClientGone: `gone` is done.
         """
-        task = asyncio.get_running_loop().create_task(
-            _outcome(question, handler), name=f"wshandler asks {asked}"
-        )
-        self._questions.add(task)
-        task.add_done_callback(self._questions.discard)
-        ends: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
+        if self._stopped and gone is None:
+            raise asyncio.CancelledError  # nothing is asked about open connections any more
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
+        CallContext.set(CallContext.JUPYTER_HANDLER, handler)
+        raised: BaseException | None = None
         try:
-            await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            task.cancel()
-        if not task.done() or task.cancelled():
-            if gone is not None and (gone.done() or self._stopped):
-                raise ClientGone
-            error = TimeoutError(f"no answer within {patience:g} s")
-            raise Unanswered(asked, error, late=True)
-        answer, raised = task.result()
+            answer = question()
+            waits = isawaitable(answer)  # which looks at what it is given
+        except BaseException as error:  # one that ends a loop, too
+            answer, waits, raised = None, False, error
+        if waits:
+            answer, raised = await self._wait(asked, answer, patience, gone)
+        if task is not None and task.cancelling() > cancelled and not self._stopped:
+            # Nobody else cancels the task of a request, or that of the recheck before it stops.
+            raised = raised or asyncio.CancelledError()
+            await _uncancel(task, cancelled)
         if raised is None:
             return answer
         if isinstance(raised, Unanswered):
@@ -215,14 +228,50 @@ class Asker:
             raise Denied(raised)
         raise Unanswered(asked, raised)
 
+    async def _wait(
+        self,
+        asked: str,
+        answer: Awaitable[Any],
+        patience: float,
+        gone: asyncio.Future[None] | None,
+    ) -> tuple[Any, BaseException | None]:
+        """Return an answer that may take a while, or what was raised instead."""
+        waiting = Waiting(_outcome(answer), patience, gone)
+        self._open.add(waiting)
+        try:
+            return await waiting
+        except GivenUp:
+            self._leave(waiting)
+            if gone is not None and (gone.done() or self._stopped):
+                raise ClientGone from None
+            if self._stopped:
+                raise asyncio.CancelledError from None
+            error = TimeoutError(f"no answer within {patience:g} s")
+            raise Unanswered(asked, error, late=True) from None
+        finally:
+            self._open.discard(waiting)
+
     async def stop(self) -> None:
         """Give up on all questions."""
         self._stopped = True
-        for question in self._questions:
-            question.cancel()
-        if self._questions:
+        given_up = set(self._open)
+        for waiting in given_up:
+            waiting.give_up()
+        while given_up & self._open:  # noqa: ASYNC110 # who asked leaves them in the next turn
+            await asyncio.sleep(0)
+        for left in self._left:
+            left.cancel()
+        if self._left:
             # What does not let itself be cancelled must not keep the server from stopping.
-            await asyncio.wait(set(self._questions), timeout=1.0)
+            await asyncio.wait(set(self._left), timeout=1.0)
+
+    def _leave(self, waiting: Waiting[Any]) -> None:
+        """Let a question that was given up come to its end, with nobody waiting for it."""
+        task = asyncio.get_running_loop().create_task(
+            waiting.leave(), name="wshandler leaves a question"
+        )
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
 
 
 def at_once(asked: str, question: Callable[..., T], *args: Any) -> T:
@@ -250,17 +299,21 @@ def at_once(asked: str, question: Callable[..., T], *args: Any) -> T:
         raise Unanswered(asked, error) from error
 
 
-async def _outcome(
-    question: Callable[[], Any], handler: JupyterHandler
-) -> tuple[Any, BaseException | None]:
-    """Return an answer, or what was raised instead: an exception that ends a loop included."""
-    CallContext.set(CallContext.JUPYTER_HANDLER, handler)
+async def _outcome(answer: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     try:
-        return await ensure_async(question()), None
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        return None, error
+        return await answer, None
     except BaseException as error:
         return None, error
+
+
+async def _uncancel(task: asyncio.Task[Any], cancelled: int) -> None:
+    """Take back that code that was asked has cancelled the task that it was asked in.
+
+    Args:
+        task: This task.
+        cancelled: How often it had been cancelled before.
+    """
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    while task.cancelling() > cancelled:
+        task.uncancel()

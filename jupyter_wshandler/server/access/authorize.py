@@ -7,8 +7,9 @@ again and again while connections are open. What differs is only who waits for t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from inspect import isawaitable
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import JupyterHandler
 
 from ...routes import Route
@@ -59,10 +60,14 @@ async def is_authorized(
     """
     user = handler.current_user
 
-    async def question() -> bool:
+    def question() -> object:
         answer = handler.authorizer.is_authorized(handler, user, action, resource)
         # What it returns is of the Authorizer's making, too: where that has no truth value, it is
         # the Authorizer that has failed.
-        return bool(await ensure_async(answer))
+        return _truth(answer) if isawaitable(answer) else bool(answer)
 
     return bool(await asker.ask(AUTHORIZER, question, handler, patience, gone))
+
+
+async def _truth(answer: Awaitable[object]) -> bool:
+    return bool(await answer)

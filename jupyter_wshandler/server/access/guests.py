@@ -146,7 +146,8 @@ class Guests(Observer):
         """
         if handler.request.method not in ("GET", "HEAD"):
             return False
-        named = cookie_name(handler, path) in handler.request.cookies
+        cookies = handler.request.cookies
+        named = bool(cookies) and cookie_name(handler, path) in cookies
         return named or self.shows_token(handler)
 
     def shows_token(self, handler: JupyterHandler) -> bool:

@@ -44,10 +44,15 @@ def user_keys(handler: JupyterHandler) -> list[str]:
         token = token_of(handler)
         if token:
             digest = hashlib.sha256(f"wshandler:{token}".encode()).hexdigest()
-            cookie = at_once(IDENTITY, provider.get_cookie_name, handler)
-            has_login = handler.get_signed_cookie(cookie) is not None
-            keys.insert(1 if has_login else 0, f"token:{digest}")
+            keys.insert(1 if _has_login(handler) else 0, f"token:{digest}")
     return keys
+
+
+def _has_login(handler: JupyterHandler) -> bool:
+    if not handler.request.cookies:
+        return False
+    cookie = at_once(IDENTITY, handler.identity_provider.get_cookie_name, handler)
+    return handler.get_signed_cookie(cookie) is not None
 
 
 def is_by_token(handler: JupyterHandler) -> bool:
@@ -71,11 +76,13 @@ def token_of(handler: JupyterHandler) -> str | None:
     Raises:
         Unanswered: The identity provider cannot say.
     """
-    provider = handler.identity_provider
-    if not hasattr(provider, "get_token"):
-        return None
-    token: str | None = at_once(IDENTITY, provider.get_token, handler)
-    return token
+    memo: dict[str, str | None] = getattr(handler, "memo", {})
+    if "token" not in memo:
+        provider = handler.identity_provider
+        if not hasattr(provider, "get_token"):
+            return None
+        memo["token"] = at_once(IDENTITY, provider.get_token, handler)
+    return memo["token"]
 
 
 def user_key(user: Any) -> str:
@@ -118,18 +125,20 @@ def is_secure(handler: JupyterHandler, override: bool | None) -> bool:
     return any(hop.strip().lower() in ("https", "wss") for hop in hops)
 
 
-def session_id(handler: JupyterHandler, *, secure: bool | None) -> tuple[str, bool]:
+def session_id(
+    handler: JupyterHandler, keys: list[str], *, secure: bool | None
+) -> tuple[str, bool]:
     """Return the id of the request's session; a new one is set as a cookie on the answer.
 
     Args:
         handler: A handler whose identity is known and whose headers are not written yet.
+        keys: The names that it may be bound to, from `user_keys`.
         secure: Overrides the cookie's Secure attribute.
 
     Returns:
         The id, and whether it is new.
     """
     name = cookie_name(handler)
-    keys = user_keys(handler)
     raw = handler.get_signed_cookie(name, max_age_days=SESSION_DAYS)
     if raw is not None:
         for value in raw.decode("ascii", "replace").split(SEPARATOR):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +18,7 @@ from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import Finish, HTTPError
 
+from ..heard import counted, heard
 from ..services import Services
 from .asking import AUTHORIZER, IDENTITY, ClientGone, Denied, Unanswered, at_once
 from .authorize import ACTION, is_authorized
@@ -55,13 +56,14 @@ class InquiringHandler(JupyterHandler):
         """
         super().initialize(**more)
         self.services = services
+        self.memo: dict[str, str | None] = {}
         # `bodies` knows nothing of the services, and looks for it here.
         self.leftovers = services.leftovers
 
     @property
     def log(self) -> logging.Logger:
         """Where lines about this request go, Jupyter's own included."""
-        return SILENT_LOG if self.silent else super().log
+        return SILENT_LOG if self.silent else heard(super().log)
 
     @property
     def gone(self) -> asyncio.Future[None]:
@@ -85,22 +87,33 @@ class InquiringHandler(JupyterHandler):
         page = self.request.headers.get("Referer", "")
         if self.get_status() >= HTTPStatus.INTERNAL_SERVER_ERROR and "?" in page:
             self.request.headers["Referer"] = page.partition("?")[0]
-        super()._log()
+        upgraded = self.get_status() == HTTPStatus.SWITCHING_PROTOCOLS
+        if not (upgraded and not self.log.isEnabledFor(logging.DEBUG) and counted(self)):
+            super()._log()
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> AbstractContextManager[None]:
         """Answer with 503 where somebody who was asked in here has not.
 
         Raises:
             HTTPError: 503; as `unavailable` makes it.
             Finish: The client has gone.
         """
-        try:
-            yield
-        except Unanswered as unanswered:
-            self.services.recheck.unanswered.request(unanswered, self.named)
-            raise self.unavailable(NO_ANSWER[unanswered.asked]) from None
-        except ClientGone:
+        return _Answering(self)
+
+    def end(self, error: BaseException) -> None:
+        """Raise what a request ends with that has had no answer; without effect for all else.
+
+        Args:
+            error: What was raised.
+
+        Raises:
+            HTTPError: 503.
+            Finish: The client has gone.
+        """
+        if isinstance(error, Unanswered):
+            self.services.recheck.unanswered.request(error, self.named)
+            raise self.unavailable(NO_ANSWER[error.asked]) from None
+        if isinstance(error, ClientGone):
             self.set_status(CLIENT_GONE, "client has gone")
             raise Finish from None
 
@@ -165,6 +178,21 @@ class InquiringHandler(JupyterHandler):
     def skip_check_origin(self) -> bool:
         """Return whether the identity provider says that the request's origin matters not."""
         return not at_once(IDENTITY, self.identity_provider.should_check_origin, self)
+
+
+class _Answering(AbstractContextManager[None]):
+    """See `InquiringHandler.answering`; a generator would cost more than what it does."""
+
+    def __init__(self, handler: InquiringHandler) -> None:
+        self._handler = handler
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say what is said where nobody has answered."""
+        if error is not None:
+            self._handler.end(error)
 
 
 def _check_user(user: Any) -> None:

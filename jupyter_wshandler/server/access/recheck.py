@@ -19,10 +19,11 @@ question that is due. Nothing is held for a connection but the digest of its cre
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -33,6 +34,7 @@ from ...connection.connection import Connection
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from ...types import CloseCode
+from ..heard import heard
 from .asking import PATIENCE, AskedAgain, Asker, Denied, Unanswered, handler_of
 from .authorize import is_authorized, resource_of
 from .credentials import (
@@ -127,33 +129,32 @@ class Recheck:
         clear = getattr(provider, "clear_login_cookie", None)
         if clear is not None and not isinstance(clear, _Logout):
             provider.clear_login_cookie = _Logout(self, clear)  # type: ignore[union-attr]
+        # It writes a line for each token that comes.
+        if isinstance(getattr(provider, "log", None), logging.Logger):
+            provider.log = heard(provider.log)  # type: ignore[union-attr]
 
     async def stop(self) -> None:
         """Stop asking."""
+        # First: a question that does not let itself be cancelled would hold its task up.
+        await self.asker.stop()
         tasks = [*filter(None, [self._task]), *self._asking.values()]
         self._task = None
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self.asker.stop()
         if self.hub is not None:
             await self.hub.stop()
 
     # ---- what is known ------------------------------------------------------------------------
 
-    @contextmanager
-    def fresh(self, seconds: float) -> Iterator[None]:
+    def fresh(self, seconds: float) -> AbstractContextManager[None]:
         """Take no answer about an identity that is older, in this context.
 
         Args:
             seconds: A route's `recheck`; 0 leaves it to the identity provider.
         """
-        if self.hub is None:
-            yield
-            return
-        with self.hub.fresh(seconds):
-            yield
+        return nullcontext() if self.hub is None else self.hub.fresh(seconds)
 
     def proof(self, handler: JupyterHandler) -> str | None:
         """Return the digest of what proved who asks, or None where it was no token nor cookie.
@@ -166,6 +167,9 @@ class Recheck:
     def note_login(self, handler: JupyterHandler, connection: Connection) -> bool:
         """Note a new connection's credential; return whether it is not known to have ended.
 
+        A handshake asks twice: before and after all that takes time. What the credential is, is
+        found out once.
+
         Args:
             handler: The handshake's handler.
             connection: The connection that it opens.
@@ -173,8 +177,10 @@ class Recheck:
         if handler.current_user is None:
             return True
         # What came neither with a token nor with a cookie came with the request as a whole.
-        digest = self.proof(handler) or of_request(connection.request)
-        connection.take_credential(digest)
+        digest = connection.credential
+        if digest is None:
+            digest = self.proof(handler) or of_request(connection.request)
+            connection.take_credential(digest)
         # The period counts from the answer: the Hub may have given it a while before this
         # connection came, and it is no newer for having been used once more.
         answered_at = None if self.hub is None else self.hub.answered_at(digest)
