@@ -185,6 +185,10 @@ class Codec(Protocol):
     def encode(self, message: Message) -> Any:
         """Return a message as the transport writes it."""
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether a frame that waits may be dropped: later ones do not refer to it."""
+
     def start_afresh(self) -> str:
         """Forget what was sent before, where that has a say and may be forgotten.
 

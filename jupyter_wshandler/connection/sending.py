@@ -395,7 +395,10 @@ class SendingHalf(Familiar):
             line.forget_sent()
         if not over or self._phase not in (OPEN, PEER_CLOSED) or not self._full():
             return
-        if self._route.config.queue.slow == "drop_oldest":
+        # Not for a compressed client that was there before a reload brought this: what is there
+        # to drop is what later frames refer to.
+        may_drop = line is not None or self._protocol.may_miss
+        if may_drop and self._route.config.queue.slow == "drop_oldest":
             while self._full() and self._transport.drop_oldest():
                 self.dropped += 1
             if line is None or not self._full():

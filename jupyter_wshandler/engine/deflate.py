@@ -29,6 +29,10 @@ SHORT = 1024
 what was said is kept as it is, and each message gets an object that begins with it: with so little
 that costs next to nothing."""
 
+FEW = 32
+"""Messages received after which there is an inflater, too: empty ones never make a KiB, and each
+would cost a new one."""
+
 SLICE = 256 * 1024
 """Bytes that are decompressed at a time, at most: a whole message would be there twice."""
 
@@ -58,6 +62,7 @@ class PerMessageDeflate:
 
     __slots__ = (
         "_deflater",
+        "_few",
         "_final_blocks",
         "_inflater",
         "_keeps",
@@ -107,6 +112,8 @@ class PerMessageDeflate:
         self._squeezed = False
         # Bytes received; from `WINDOW` on it does not matter how many.
         self._seen = 0
+        # Messages received, up to `FEW`.
+        self._few = 0
         # Whether `_received` is there beside an inflater, for a peer that ends blocks with BFINAL.
         self._keeps = False
         self._final_blocks = 0
@@ -330,11 +337,12 @@ class PerMessageDeflate:
     def _settle(self, size: int) -> None:
         # After a message of that size, whose window only the inflater knows.
         self._seen += size
-        received = None
-        if self._seen < SHORT:
+        if self._seen < SHORT and self._few < FEW:
+            self._few += 1
             assert self._inflater is not None
             received = window_of(self._inflater, self._seen)
-        if received is None:
+            if received is not None:
+                self._received, self._inflater = received, None
+                return
+        if self._received:
             self._received = b""
-        else:
-            self._received, self._inflater = received, None

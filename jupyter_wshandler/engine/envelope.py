@@ -292,6 +292,11 @@ class EnvelopeCodec:
         """Return the envelope that comes before all others, as the transport writes it."""
         return EnvelopeCodec.mark(self, envelope)
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether a frame of the other codec may be dropped."""
+        return self.inner.may_miss
+
     def start_afresh(self) -> str:
         """Have the other codec start afresh, unless an answer is under way; return the form."""
         if not (self.of or self.whole):

@@ -53,15 +53,21 @@ class Framing:
         else:
             payload, first, headers = message, FIN | BINARY, BINARY_HEADERS
         size = len(payload)
-        deflate = self._deflate
-        if deflate is not None and size >= deflate.min_size:
-            payload = deflate.compress(payload)
-            self.form = deflate.form
-            first |= RSV1
-            size = len(payload)
-        elif size < 126:
+        if self._deflate is not None and size >= self._deflate.min_size:
+            return self._compressed(self._deflate, first | RSV1, payload)
+        if size < 126:
             return headers[size] + payload
         return header(first, size) + payload
+
+    def _compressed(self, deflate: PerMessageDeflate, first: int, payload: bytes) -> bytes:
+        packed = deflate.compress(payload)
+        self.form = deflate.form
+        return header(first, len(packed)) + packed
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether the peer reads later frames without an earlier one."""
+        return self._deflate is None or self._deflate.server_no_context_takeover
 
     def start_afresh(self) -> str:
         """Have the next message be compressed without what was sent before; return the form."""

@@ -59,6 +59,8 @@ class MessageProtocol:
 
     form = "message"
     """A name for what becomes of a message: nothing."""
+    may_miss = True
+    """Whether a message may be dropped."""
 
     @property
     def pending(self) -> bool:

@@ -28,6 +28,7 @@ class Unconnected:
     __slots__ = ()
 
     form, state, answered, pending = "", FLOWING, None, False
+    may_miss = True
     pings, out = 0, ()
 
     def limit(self, max_message: int, said: int = 0) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import logging
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from support.memory import Host, Visitor, own_tasks, route, running_manager, tur
 from jupyter_wshandler.config.model import QueueConfig
 from jupyter_wshandler.connection.phase import CLOSING, OPEN
 from jupyter_wshandler.connection.sending import SENT, to_message
+from jupyter_wshandler.engine.deflate import PerMessageDeflate
 from jupyter_wshandler.engine.frames import check_close
+from jupyter_wshandler.engine.protocol import Protocol
 from jupyter_wshandler.errors import ConnectionClosed
 
 pytestmark = pytest.mark.timeout(20)
@@ -316,6 +319,34 @@ async def test_drop_oldest_spares_pings_and_what_has_begun_to_leave() -> None:
     assert [f.opcode for f in visitor.frames] == [TEXT, PING, TEXT]
     assert numbers(visitor) == [0, 19]
     assert visitor.connection.dropped == 18
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_reload_to_drop_oldest_takes_nothing_that_later_frames_refer_to(alone) -> None:
+    visitor = Visitor(Host(), route(options={"queue": QueueConfig(messages=5)}), room=0)
+    deflate = PerMessageDeflate(server_no_context_takeover=alone)
+    visitor.protocol = Protocol(max_message=0, deflate=deflate)
+    connection = visitor.open().connection
+    connection.write_message(message(0))
+    connection.adopt(route(options={"queue": QueueConfig(messages=5, slow="drop_oldest")}))
+    said = 1
+    while said < 100 and connection.phase == OPEN:
+        connection.write_message(message(said))
+        said += 1
+    visitor.transport.take()
+    inflater, found, at = zlib.decompressobj(-15), [], 0
+    while (data := visitor.transport.data[at:]) and data[0] == 0xC1:
+        size = data[1]
+        if alone:
+            inflater = zlib.decompressobj(-15)
+        found.append(int(inflater.decompress(data[2 : 2 + size] + b"\0\0\xff\xff")))
+        at += 2 + size
+    if alone:
+        assert found[-1] == said - 1 == 99
+        assert connection.dropped > 50
+    else:
+        assert connection.close_code == 1013
+        assert found == list(range(len(found)))
 
 
 # ---- from threads ------------------------------------------------------------------------

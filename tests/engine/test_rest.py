@@ -14,7 +14,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate as Oracle
 from websockets.frames import Frame as OracleFrame
 from websockets.frames import Opcode
 
-from jupyter_wshandler.engine.deflate import SHORT, PerMessageDeflate
+from jupyter_wshandler.engine.deflate import FEW, SHORT, PerMessageDeflate
 from jupyter_wshandler.engine.envelope import EnvelopeCodec
 from jupyter_wshandler.engine.messages import MessageProtocol
 from jupyter_wshandler.engine.numbered import UNCONNECTED
@@ -246,6 +246,26 @@ def test_after_a_rest_a_connection_holds_what_it_received_in_its_shortest_form()
     busy, idle = memory_of(lambda: spoken(*long)), memory_of(lambda: spoken(*long, rests=True))
     assert busy > 60_000
     assert idle < 18_000
+
+
+def test_messages_that_hold_nothing_do_not_cost_a_new_inflater_each() -> None:
+    made, new_inflater = [], PerMessageDeflate._new_inflater
+
+    class Counting(PerMessageDeflate):
+        __slots__ = ()
+
+        def _new_inflater(self, window: bytes) -> Any:
+            made.append(window)
+            return new_inflater(self, window)
+
+    ours = Protocol(max_message=0, deflate=Counting())
+    flood = frame(BINARY, b"\0", rsv=4) * 50
+    for _ in range(20):
+        assert ours.receive(flood) == [b""] * 50
+    assert len(made) == FEW + 1
+    assert ours.rest()
+    assert feed(ours, flood) == [b""] * 50
+    assert len(made) == FEW + 2
 
 
 def test_a_short_past_makes_messages_as_small_as_a_context_does() -> None:
