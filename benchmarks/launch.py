@@ -20,7 +20,7 @@ from benchmarks.smallmessages import connected
 
 SERVERS = Path(__file__).with_name("servers")
 CHECKOUT = Path(__file__).resolve().parents[1]
-START = 20.0
+START = 60.0
 STOP = 8.0
 
 
