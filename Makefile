@@ -178,7 +178,7 @@ picture: $(VENV)/.installed-dev ## film the README's cells in a real JupyterLab,
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other servers, and write docs/benchmarks/
-	@PYTHON=$(PYTHON) .ci/debian-packages compiler
+	@PYTHON=$(PYTHON) .ci/debian-packages compiler openssl
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-tls
