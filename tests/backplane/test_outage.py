@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,9 +38,17 @@ def lasting(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def some_nodes(url: str, count: int = 2, patience: float = 60.0) -> AsyncIterator[Any]:
-    found = [RedisBackplane(url, lease=30, patience=patience) for _ in range(count)]
+async def some_nodes(
+    url: str, count: int = 2, patience: float = 60.0, is_there: bool = True
+) -> AsyncIterator[Any]:
+    found = [
+        RedisBackplane(url, lease=30, patience=60 if is_there else patience) for _ in range(count)
+    ]
     try:
+        for node in found if is_there else ():
+            await node.history("nothing")  # on a busy machine the first link takes its time
+            await until(lambda node=node: node._line.is_up)
+            node._line._seconds = patience
         yield found
     finally:
         for node in found:
@@ -179,7 +188,7 @@ async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(stor
 async def test_a_store_that_is_not_there_at_the_start_is_used_once_it_is(store):
     await asyncio.to_thread(store.kill)
     heard = Heard()
-    async with some_nodes(store.url, patience=0.2) as nodes:
+    async with some_nodes(store.url, patience=0.2, is_there=False) as nodes:
         await nodes[0].subscribe("room", heard)
         await nodes[1].subscribe("room", Heard())
         await nodes[0].publish("room", Publication("alone"), KEEP)
@@ -223,7 +232,7 @@ async def test_a_pause_of_all_clients_is_waited_for(store):
 
 async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeypatch):
     """The store forgets who subscribes to what, and both sockets live."""
-    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.DEAF", 1.5)
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.DEAF", 2)
     heard = Heard()
     async with some_nodes(store.url) as nodes:
         await nodes[0].subscribe("room", heard)
@@ -260,7 +269,7 @@ async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, capl
     store.say("CONFIG", "SET", "requirepass", "right-word")
     heard = Heard()
     url = store.url.replace("://", "://:wrong-word@")
-    async with some_nodes(url, count=1, patience=0.2) as nodes:
+    async with some_nodes(url, count=1, patience=0.2, is_there=False) as nodes:
         await nodes[0].subscribe("room", heard)
         await nodes[0].publish("room", Publication("a"), KEEP)
         assert texts(heard) == ["a"]
@@ -319,7 +328,7 @@ async def test_nothing_is_left_running_when_a_node_is_closed_in_an_outage(store)
 async def test_what_waits_in_an_outage_is_bounded(monkeypatch):
     monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.MAX_WAITING", 10)
     url = f"redis://127.0.0.1:{free_port()}/0"
-    async with some_nodes(url, count=1) as nodes:
+    async with some_nodes(url, count=1, is_there=False) as nodes:
         waiting = [
             asyncio.create_task(nodes[0].publish("room", Publication(str(n)), KEEP))
             for n in range(15)
@@ -330,3 +339,16 @@ async def test_what_waits_in_an_outage_is_bounded(monkeypatch):
                 with pytest.raises(BackplaneError, match="too much waits"):
                     task.result()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_an_event_loop_that_was_blocked_is_not_taken_for_a_deaf_link(store):
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await asyncio.sleep(0.1)
+        time.sleep(6)
+        for number in range(10):
+            await nodes[1].publish("room", Publication(str(number)), KEEP)
+        await until(lambda: len(heard.messages) == 11)
+        assert [node.counts()["breaks"] for node in nodes] == [0, 0]

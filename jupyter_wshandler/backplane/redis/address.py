@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-CONNECT = 3.0
+CONNECT = 5.0
 """Seconds for a connection, its TLS and its login."""
 
 OPTIONS = frozenset(

@@ -30,8 +30,9 @@ PATIENCE = 3.0
 BEAT = 1.0
 """Seconds between two messages of the link to itself."""
 
-DEAF = 4.0
-"""Seconds without hearing one of them, after which the link is given up."""
+DEAF = 4
+"""Beats of which none was heard, after which the link is given up. Beats are counted, and not
+seconds: an event loop that was blocked for ten has not listened meanwhile."""
 
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts, at most."""
@@ -75,7 +76,7 @@ class Lifeline:
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
-        self._heard_at = 0.0
+        self._unheard = 0  # beats since one was heard
         self._down_since: float | None = None
         self._told = ""
         self.settled = asyncio.Event()
@@ -141,7 +142,7 @@ class Lifeline:
     async def _use(self, link: Link) -> None:
         """Make everything again, and then wait for the link's end."""
         loop = asyncio.get_running_loop()
-        self._heard_at = loop.time()
+        self._unheard = 0
         watch = loop.create_task(self._watch(link), name="wshandler backplane watch")
         try:
             await link.subscribe([self._beat])
@@ -156,21 +157,21 @@ class Lifeline:
     async def _watch(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            now = loop.time()
-            if link.is_late(now):
+            if link.is_late():
                 link.end(TimeoutError("no answer has come for seconds"))
-            elif now - self._heard_at > DEAF:
+            elif self._unheard >= DEAF:
                 link.end(TimeoutError("its own messages do not come back to it: it is deaf"))
-            beat = Request(["PUBLISH", self._beat, str(now)])
+            self._unheard += 1
+            beat = Request(["PUBLISH", self._beat, str(loop.time())])
             beat.future.add_done_callback(_ignore)
             link.send(beat)
             await asyncio.sleep(BEAT)
 
     def _take(self, channel: bytes, data: bytes) -> None:
         if channel == self._beat:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._unheard = 0
             with contextlib.suppress(ValueError):
-                self.lag = max(0.0, self._heard_at - float(data))
+                self.lag = max(0.0, asyncio.get_running_loop().time() - float(data))
         else:
             self._hear(channel, data)
 

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
     from .address import Address
 
-PATIENCE = 3.0
-"""Seconds for an answer of the store; a link that is owed one for longer is given up."""
+LATE = 3
+"""Looks at a link, a second apart, at which it may owe the same answer; then it is given up."""
+
+PATIENCE = 10.0
+"""Seconds for a subscription to be confirmed, and for a look at the store at the beginning."""
 
 AT_ONCE = 500
 """Channels that are subscribed to by one command."""
@@ -72,11 +75,11 @@ class Request:
         self.size = 100 + sum(len(word) for word in words if isinstance(word, bytes))
         self.is_sent = False
         self.loads = 0
-        self.at = 0.0
+        self.at = 0
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def mark_sent(self, now: float) -> None:
-        """Take note that it is being sent."""
+    def mark_sent(self, now: int) -> None:
+        """Take note that it is being sent, at the link's so many-th look."""
         if self.is_sent and self.marks:
             self.words[-1] = b"1"
         self.is_sent, self.at = True, now
@@ -145,6 +148,7 @@ class Link:
         self._confirms: dict[bytes, list[_Batch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._scripts: dict[str, Script] = {}
+        self._looks = 0
         self.facts = Facts()
         self.was_up = False
         """Whether everything was made again on it."""
@@ -170,7 +174,7 @@ class Link:
             raise
         link = cls(commands, bus, hear)
         try:
-            async with asyncio.timeout(2 * PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 link.start()
                 await link.look()
         except BaseException:
@@ -235,11 +239,11 @@ class Link:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            now, sent = self._loop.time(), []
+            sent = []
             while self._queue:
                 request = self._queue.popleft()
                 if not request.future.done():
-                    request.mark_sent(now)
+                    request.mark_sent(self._looks)
                     self._owed.append(request)
                     sent.append(request.packed(self._scripts))
             # It would connect anew by itself, to a store that may be another one by now.
@@ -317,9 +321,13 @@ class Link:
 
     # ---- its end ---------------------------------------------------------------------------------
 
-    def is_late(self, now: float) -> bool:
-        """Return whether an answer is owed for too long."""
-        return bool(self._owed) and now - self._owed[0].at > PATIENCE
+    def is_late(self) -> bool:
+        """Return whether an answer is owed for too long; asked once a second.
+
+        Looks are counted, and not seconds: an event loop that was blocked has not read meanwhile.
+        """
+        self._looks += 1
+        return bool(self._owed) and self._looks - self._owed[0].at > LATE
 
     def end(self, error: BaseException) -> None:
         """Take note that it is over, and why."""
