@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import compiled
 from benchmarks.compiled import BUILD as BUILD
-from benchmarks.machine import BenchmarkError
+from benchmarks.machine import BenchmarkError, NothingMeasured
 
 SOURCE = Path(__file__).with_name("wsload.c")
 
@@ -77,4 +77,4 @@ def check(numbers: dict[str, Any]) -> None:
     if numbers["stalled"]:
         raise BenchmarkError(f"{name}: deliveries stopped")
     if not numbers["n"] or not numbers["seconds"]:
-        raise BenchmarkError(f"{name}: nothing was measured")
+        raise NothingMeasured(f"{name}: nothing was measured")

@@ -16,6 +16,10 @@ class BenchmarkError(Exception):
     """Say why a measurement cannot be made or cannot be trusted."""
 
 
+class NothingMeasured(BenchmarkError):
+    """Say that no message came back in the time of a measurement."""
+
+
 def require_linux() -> None:
     """Raise BenchmarkError where the load client (epoll, /proc) cannot work."""
     if not sys.platform.startswith("linux"):

@@ -41,11 +41,11 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        **{"timeout": 60, **options},
+        **{"timeout": 170, **options},
     )
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_quick_run_prints_a_table_with_a_number_in_every_cell(tmp_path):
     tables = "echo,fairness,fanout,connect,idle,small,active,compression"
     measured = ["--servers", "tornado", "--only", tables]
@@ -212,12 +212,10 @@ def test_a_cell_is_marked_where_the_load_client_was_the_bottleneck(report):
     assert "95% of one core" in text
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_how_long_others_wait_beside_blocked_callbacks_is_a_goal_and_a_column(tmp_path):
-    done = run(
-        *("--quick", "--servers", "wshandler", "--only", "blocked", "--output", str(tmp_path)),
-        timeout=110,
-    )
+    chosen = ("--servers", "wshandler", "--only", "blocked")
+    done = run("--quick", *chosen, "--output", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
         r"beside ten blocked callbacks: p99 \| at most 10 ms \| [\d.]+ ms", done.stdout

@@ -441,3 +441,25 @@ def test_only_a_whole_run_replaces_the_published_results(bench, tmp_path):
     assert bench.publish.folder(options(["--output", str(tmp_path / "x")])) == tmp_path / "x"
     with pytest.raises(SystemExit):
         options(["--only", "echo,rooom"])
+
+
+@pytest.mark.parametrize(("empty", "measured"), [(3, True), (4, False)])
+def test_a_slice_for_which_a_busy_machine_left_no_time_is_measured_again(bench, empty, measured):
+    from benchmarks import cli
+    from benchmarks.scenarios import Scenario
+
+    asked = []
+
+    def measure(target, row):
+        asked.append(row)
+        if len(asked) <= empty:
+            raise bench.machine.NothingMeasured("echo: nothing was measured")
+        return {"cpu_us_per": 1.0}
+
+    scenario = Scenario("echo-64-1", "echo", "echo", measure)
+    if measured:
+        assert cli._patiently(scenario, None, "row") == {"cpu_us_per": 1.0}
+    else:
+        with pytest.raises(bench.machine.NothingMeasured):
+            cli._patiently(scenario, None, "row")
+    assert len(asked) == 4
