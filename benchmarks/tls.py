@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import launch, loadclient, machine
+from benchmarks import figures, launch, loadclient, machine
+from benchmarks.figures import Bar, Figure
 from benchmarks.machine import BenchmarkError
 
 REFERENCE = "tornado"
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     text, met = report(there, costs, memory, options.connections)
     print(text)
+    if options.json:
+        figures.write(options.json, drawn(there, costs))
     return int(options.check and not met)
 
 
@@ -188,6 +191,26 @@ def report(
     return "\n".join(lines), met
 
 
+def drawn(there: Sequence[launch.Server], costs: Costs) -> list[Figure]:
+    """Return what was measured as figures.
+
+    Args:
+        there: The servers.
+        costs: From `measure`.
+    """
+    rows = [server.rows[0] for server in there]
+    return [
+        Figure(
+            f"tls-{way.size}-{way.depth}{'-each' if way.each else ''}",
+            f"TLS: echo {way.title}",
+            figures.MICROSECONDS,
+            {row.key: Bar(figures.plain(row.title), costs[row.key, way.title]) for row in rows},
+            of=REFERENCE,
+        )
+        for way in WAYS
+    ]
+
+
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tls", description=__doc__)
     parser.add_argument("--slices", type=int, default=5)
@@ -195,6 +218,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--idle", type=int, default=1000, help="connections that each begins with")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args(argv)
 
 
