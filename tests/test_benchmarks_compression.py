@@ -38,7 +38,7 @@ def packs() -> bool:
 def test_a_short_run_measures_memory_and_time_with_compression_agreed_on():
     if not packs():
         pytest.skip("the load client needs the headers of zlib")
-    short = ["--rounds", "1", "--slices", "1", "--seconds", "0.2", "--members", "20"]
+    short = ["--rounds", "1", "--slices", "1", "--seconds", "0.5", "--members", "20"]
     short += ["--idle", "20", "--rest", "0.2", "--servers", "jupyter_wshandler"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.compression", *short],
