@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.phase import OPEN
+from ..connection.receiving import LIGHT
 from ..connection.turns import context_from, end_work, next_message
 from ..connection.work import Work
 from ..engine.payload import JsonText
@@ -202,6 +203,7 @@ class ThreadTurn:
             enter()
             context = self.ran_in = self._context.copy()
             result = context.run(function, *given, self.message)
+            leave_if_copy(self._process)
             if result is not None:
                 kind = type(result)
                 if kind is not str and kind is not bytes and kind is not JsonText:
@@ -211,13 +213,14 @@ class ThreadTurn:
                     if kind is not bytes and not result.isascii():
                         result.encode()  # what cannot be sent is the callback's fault
                     self._io.call_from_thread(self._send, result)
+                    if len(result) > LIGHT:
+                        return  # it is gone before there is another
             now = time.monotonic()
             self._handled += 1
             if now >= until or self._handled >= MANY or self._over:
                 return
             if c.entry is not entry or c.phase is not OPEN:
                 return
-            leave_if_copy(self._process)
             following = c.take_plain()
             if following is None:
                 return

@@ -53,6 +53,22 @@ async def test_many_messages_of_one_connection_cost_few_jobs_of_the_pool(
     await visitor.leave()
 
 
+async def test_of_large_answers_one_is_gone_before_the_next_is_asked_for(
+    manager, monkeypatch
+) -> None:
+    handed = []
+    real = ThreadPool.run
+    monkeypatch.setattr(
+        ThreadPool, "run", lambda self, turn, owner: handed.append(1) or real(self, turn, owner)
+    )
+    monkeypatch.setattr("jupyter_wshandler.callbacks.inthread.STRETCH", 10.0)
+    visitor = await opened(manager, route(on_message=lambda handler, message: "x" * 20_000))
+    visitor.send(*(str(n) for n in range(20)))
+    await until(lambda: len(visitor.messages) == 20)
+    assert len(handed) == 20
+    await visitor.leave()
+
+
 @pytest.mark.parametrize("result", [{"a": 1}, [1], 7, b"bytes", "", "grüß"])
 async def test_what_it_returns_is_sent_as_before(manager, result) -> None:
     visitor = await opened(manager, route(on_message=lambda handler, message: result))
