@@ -26,6 +26,7 @@ from jupyter_wshandler.transports.tls import RECORD, TLSTransport
 pytestmark = pytest.mark.timeout(60)
 
 VERSIONS = ["tls-1.2", "tls-1.3"]
+FUZZ = settings().max_examples
 
 
 class Whims(ssl.SSLSocket):
@@ -136,7 +137,7 @@ async def dial() -> AsyncIterator[Callable[..., Line]]:
 # ---- any split -------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=FUZZ if FUZZ >= 10_000 else 30)
 @given(
     version=st.sampled_from(VERSIONS),
     sent=st.lists(st.integers(1, 40_000), max_size=8),
