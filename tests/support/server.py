@@ -26,6 +26,9 @@ from support.processes import end
 TOKEN = "a-token-only-tests-know"
 START_SECONDS = 100
 
+HANDSHAKE_SECONDS = 60
+"""Seconds that a handshake may take on a machine that has much else to do."""
+
 WITHOUT_LAB = (
     "--ServerApp.jpserver_extensions={'jupyterlab': False, 'jupyter_lsp': False, "
     "'notebook_shim': False, 'notebook': False}"
@@ -96,6 +99,7 @@ class RunningServer:
             sent |= self.headers(None if token is True else token)
         options.setdefault("compression", None)
         options.setdefault("proxy", None)
+        options.setdefault("open_timeout", HANDSHAKE_SECONDS)
         return websockets.asyncio.client.connect(self.ws(path), additional_headers=sent, **options)
 
     def connect_sync(self, path: str, *, token: str | bool = True, headers=None, **options):
@@ -104,6 +108,7 @@ class RunningServer:
             sent |= self.headers(None if token is True else token)
         options.setdefault("compression", None)
         options.setdefault("proxy", None)
+        options.setdefault("open_timeout", HANDSHAKE_SECONDS)
         return websockets.sync.client.connect(self.ws(path), additional_headers=sent, **options)
 
     def fetch(self, path: str, *, method="GET", token: str | bool = True, headers=None, data=None):
