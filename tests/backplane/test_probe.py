@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.server import free_port
+from support.need import need
+from support.server import free_port, wait_for
 from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.redis.facts import read_facts
@@ -150,3 +151,24 @@ def test_the_command_takes_the_url_from_the_environment_where_nobody_sees_it(sto
     nothing = subprocess.run(command[:-2], capture_output=True, text=True, timeout=60)
     assert nothing.returncode == 2
     assert "--backplane" in nothing.stderr
+
+
+def test_tls_checks_the_certificate_of_the_store(tmp_path):
+    """What another one shows is refused, before a password goes there."""
+    for name in ("store", "other"):
+        command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+        command += ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        command += ["-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", "/CN=127.0.0.1"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    port = free_port()
+    lines = [f"tls-port {port}", f"tls-cert-file {tmp_path}/store.pem", "tls-auth-clients no"]
+    with running_store("redis", *lines, f"tls-key-file {tmp_path}/store.key") as store:
+        wait_for(lambda: store.say("PING") == b"+PONG\r\n")
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path}"
+        code, text = checked(f"{url}/store.pem")
+        assert code == 0, text
+        for wrong in (f"{url}/other.pem", url.partition("?")[0]):
+            code, text = checked(wrong)
+            assert code == 1, wrong
+            assert str(tmp_path) not in text
