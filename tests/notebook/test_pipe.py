@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.bots import bot_text
-from support.notebook import Notebook, eventually, notebook
+from support.notebook import Notebook, eventually, notebook, told_of_the_end
 from support.server import RunningServer, running_server
 from websockets.exceptions import ConnectionClosed
 
@@ -72,6 +72,7 @@ def test_messages_come_back_as_they_were_and_nothing_of_them_goes_to_the_noteboo
     assert list(folder.glob("wshandler-*")) == []
 
 
+@told_of_the_end
 def test_a_bot_answers_where_the_subshell_is_deleted_and_the_server_makes_a_new_one(server, book):
     with server.connect_sync("/bot") as socket:
         before = inside(server, f"delete {book.kernel_id}")

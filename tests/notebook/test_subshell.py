@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from importlib.metadata import version
 
 import pytest
 from support.bots import bot_text
-from support.notebook import Notebook, eventually, notebook
+from support.notebook import Notebook, eventually, notebook, told_of_the_end
 from support.server import RunningServer, running_server
 from websockets.exceptions import ConnectionClosed
 
@@ -20,11 +19,6 @@ async def on_message(handler, message):
     return f'{handler.state.count} {message}'
 bot = wsh.serve('/bot', on_message=on_message)
 """
-
-IPYKERNEL = tuple(int(part) for part in version("ipykernel").split(".")[:2])
-told_of_the_end = pytest.mark.skipif(
-    IPYKERNEL < (7, 4), reason="before 7.4 ipykernel answers nothing for a deleted subshell"
-)
 
 INSIDE = bot_text("inside")
 NO_PIPES = "--WSHandlerApp.kernel_pipes=False"

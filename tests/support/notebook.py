@@ -9,12 +9,19 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
+import pytest
 import websockets.exceptions
 
 from support.server import RunningServer, wait_for
 
 SECONDS = 60.0
+
+_IPYKERNEL = tuple(int(part) for part in version("ipykernel").split(".")[:2])
+told_of_the_end = pytest.mark.skipif(
+    _IPYKERNEL < (7, 4), reason="before 7.4 ipykernel answers nothing for a deleted subshell"
+)
 
 
 @dataclass
