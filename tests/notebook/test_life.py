@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.bots import bot_text
@@ -104,6 +105,13 @@ class Traffic:
 
 def restart(book: Notebook) -> None:
     book.restart()
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether each thread of a process stands still, which none does at once."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    stats = [(thread / "stat").read_text() for thread in threads]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def kill(book: Notebook) -> None:
@@ -272,6 +280,7 @@ def test_a_kernel_that_does_not_answer_costs_its_clients_1013_and_nobody_else_an
             ask(quiet, "1")
             os.kill(pid, signal.SIGSTOP)
             try:
+                eventually(lambda: is_stopped(pid), "a kernel that stands still")
                 began = time.monotonic()
                 for _ in range(200):
                     socket.send("x")
