@@ -219,8 +219,8 @@ class ThreadTurn:
             self._handled += 1
             if now >= until or self._handled >= MANY or self._over:
                 return
-            if c.entry is not entry or c.phase is not OPEN:
-                return
+            if c.entry is not entry or c.phase is not OPEN or work.why is not None:
+                return  # why: the client has stopped this one, and not the next
             following = c.take_plain()
             if following is None:
                 return

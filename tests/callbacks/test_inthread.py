@@ -219,6 +219,27 @@ async def test_of_those_behind_a_callback_none_is_handled_where_the_client_is_lo
     assert visitor.connection.unhandled == 2
 
 
+async def test_a_client_that_stops_one_answer_gets_the_next_one_whole(
+    manager, gate, monkeypatch
+) -> None:
+    monkeypatch.setattr("jupyter_wshandler.callbacks.inthread.STRETCH", 10.0)
+
+    def on_message(handler, message):
+        if message == "plain":
+            gate.wait()
+            return message
+        return (str(number) for number in range(4))
+
+    bot = route(on_message=on_message, options={"stop_message": "STOP"})
+    visitor = await opened(manager, bot)
+    visitor.send("plain", "stream")
+    await until(lambda: gate.entered)
+    visitor.send("STOP")
+    gate.open()
+    await visitor.received("plain", "0", "1", "2", "3")
+    await visitor.leave()
+
+
 async def test_a_timeout_leaves_the_thread_to_itself_and_closes(manager, gate, caplog) -> None:
     def on_message(handler, message):
         gate.wait()
