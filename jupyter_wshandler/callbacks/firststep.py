@@ -6,8 +6,8 @@ was woken; only where it waits for something a task goes on with it.
 
 Code that asks for its task before that (`asyncio.timeout`, `TaskGroup`, anyio) has to find one, and
 the one that will go on: a task that was made beforehand, in stock, and whose coroutine is a `Turn`.
-It stays in stock where the work has ended within its first step, unless somebody has kept it: what
-is keyed by it must not reach the next connection's callback.
+It stays in stock where the work has ended within its first step, unless somebody has kept it, named
+it, or waits for its end: what is keyed by it must not reach the next connection's callback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 from asyncio.tasks import _enter_task, _leave_task  # see "Extending" in asyncio's documentation
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from sys import getrefcount
 from types import FrameType
 from typing import Any, NoReturn
@@ -134,6 +134,38 @@ def _cancel(waits_for: Any) -> bool:
     return waits_for is not None and bool(waits_for.cancel())
 
 
+class StockTask(asyncio.Task[None]):
+    """The task in stock, which notes what a callback leaves with it: the next must not find it.
+
+    Attributes:
+        is_used: Whether somebody has named it, or has something done at its end.
+    """
+
+    __slots__ = ("is_used",)
+
+    def __init__(
+        self, turn: Turn, loop: asyncio.AbstractEventLoop, context: contextvars.Context
+    ) -> None:
+        super().__init__(turn, loop=loop, name=IN_STOCK, context=context)
+        self.is_used = False
+
+    def set_name(self, value: object) -> None:
+        """Name it."""
+        self.is_used = True
+        super().set_name(value)
+
+    def add_done_callback(
+        self,
+        function: Callable[[Any], object],
+        /,
+        *,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        """Have a function called at its end."""
+        self.is_used = True
+        super().add_done_callback(function, context=context)
+
+
 class FirstSteps:
     """Takes the first step of work, and gives what waits then to a task.
 
@@ -142,18 +174,32 @@ class FirstSteps:
         context: What the tasks in stock run in; the work runs in its own.
     """
 
-    __slots__ = ("_context", "_known", "_loop", "_task", "_turn", "_waiting", "_weakly_known")
+    __slots__ = (
+        "_context",
+        "_known",
+        "_loop",
+        "_stepping",
+        "_task",
+        "_turn",
+        "_waiting",
+        "_weakly_known",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
         self._context = context
         self._turn = Turn(loop)
-        self._task: asyncio.Task[None] | None = None
+        self._task: StockTask | None = None
+        # Whether the one in stock is some callback's now: within its first step an event loop may
+        # be run that lets itself be run by its own callbacks (nest_asyncio's), and other work come.
+        self._stepping = False
         self._known = self._weakly_known = 0  # who refers to the task in stock
         self._waiting: dict[str, int] = {}  # of which routes it is not tried, how many times more
 
     def may_take(self, route: Route) -> bool:
         """Say whether a first step may be the last: work of the route has not waited lately."""
+        if self._stepping:
+            return False
         if not self._waiting:
             return True
         left = self._waiting.get(route.config.name, 0)
@@ -182,6 +228,7 @@ class FirstSteps:
         assert task is not None
         loop = self._loop
         _enter_task(loop, task)
+        self._stepping = True
         try:
             waits_for = context.run(coroutine.send, None)
         except StopIteration:
@@ -196,9 +243,14 @@ class FirstSteps:
             self._turn.take_over(coroutine, context, waits_for)
             return task
         finally:
+            self._stepping = False
             _leave_task(loop, task)
         # One more than it was: this function's own.
-        if getrefcount(task) != self._known + 1 or getweakrefcount(task) != self._weakly_known:
+        if (
+            task.is_used
+            or getrefcount(task) != self._known + 1
+            or getweakrefcount(task) != self._weakly_known
+        ):
             self._let_go()  # somebody has kept it
         return None
 
@@ -208,7 +260,7 @@ class FirstSteps:
             self._known, self._weakly_known = getrefcount(self._task), getweakrefcount(self._task)
             return self._task
         self._turn = Turn(self._loop)
-        self._task = asyncio.Task(self._turn, loop=self._loop, name=IN_STOCK, context=self._context)
+        self._task = StockTask(self._turn, self._loop, self._context)
         return self.in_stock()
 
     def _let_go(self) -> None:

@@ -194,7 +194,7 @@ class ThreadTurn:
         Args:
             enter: Gives the thread its event loop, before each call.
         """
-        c, work = self.c, self.work
+        c, work, io = self.c, self.work, self._io
         function, given = ready_to_send(work, self.callback, (c,))
         entry = work.entry
         now = work.since = time.monotonic()
@@ -202,6 +202,7 @@ class ThreadTurn:
         while True:
             enter()
             context = self.ran_in = self._context.copy()
+            changes = io.changes
             result = context.run(function, *given, self.message)
             leave_if_copy(self._process)
             if result is not None:
@@ -212,15 +213,17 @@ class ThreadTurn:
                 if function is not self.callback.call:  # it is meant to be sent
                     if kind is not bytes and not result.isascii():
                         result.encode()  # what cannot be sent is the callback's fault
-                    self._io.call_from_thread(self._send, result)
+                    io.call_from_thread(self._send, result)
                     if len(result) > LIGHT:
                         return  # it is gone before there is another
             now = time.monotonic()
             self._handled += 1
             if now >= until or self._handled >= MANY or self._over:
                 return
-            if c.entry is not entry or c.phase is not OPEN:
-                return
+            if c.entry is not entry or c.phase is not OPEN or work.why is not None:
+                return  # why: the client has stopped this one, and not the next
+            if io.changes != changes:
+                return  # it may have closed the connection, or joined a room
             following = c.take_plain()
             if following is None:
                 return

@@ -136,7 +136,7 @@ class Connection(OutlivingHalf):
             crossing = self._crossings()
             if not crossing.closing:
                 crossing.closing = True
-                self._io.call_from_thread(self._close_late, code, reason or "")
+                self._io.change_from_thread(self._close_late, code, reason or "")
         else:
             self.end(code, reason or "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.shared import Frames, SharedMessages, is_joined
+from ..engine.shared import Frames, SharedMessages, is_lasting
 from ..transports.direct import DirectTransport
 from ..types import Sendable
 from .face import Handler
@@ -23,7 +23,7 @@ class InRooms(Handler):
         """
         form, transport = self._protocol.form, self._transport
         # Not one of a kind of it: what TLS has begun to send must be offered again as it was.
-        if type(transport) is DirectTransport and is_joined(form):
+        if type(transport) is DirectTransport and is_lasting(form):
             return form, transport
         return None
 

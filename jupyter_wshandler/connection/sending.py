@@ -220,7 +220,7 @@ class SendingHalf(Familiar):
             return
         if not entered:
             crossing.ended = True
-            self._io.call_from_thread(
+            self._io.change_from_thread(
                 self.end, CloseCode.TRY_AGAIN_LATER, "too slow: messages are waiting unsent"
             )
             raise ConnectionClosed(f"connection {self.id} is closing: its queue was full")

@@ -31,6 +31,15 @@ def is_joined(form: str) -> bool:
     return form.endswith("frame")
 
 
+def is_lasting(form: str) -> bool:
+    """Return whether a codec of a form reads frames of that form whatever was sent before.
+
+    One that compresses in turn does not: it counts back over all that it has sent, so that it must
+    know of each frame.
+    """
+    return is_joined(form) and " in turn " not in form
+
+
 class SharedMessages:
     """Some messages for many connections, in order, with one encoding for each form of them.
 

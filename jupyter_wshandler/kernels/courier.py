@@ -293,8 +293,8 @@ class Courier:
                 self._flush_at(self._not_before)
 
     def handled(self, number: int) -> None:
-        """Confirm a batch, so that the other side may send one more."""
-        self._handled = number
+        """Confirm a batch, so that the other side may send one more; and those before it."""
+        self._handled = max(self._handled, number)
         self._confirm_soon()
 
     def stalled(self) -> float:

@@ -70,6 +70,7 @@ class Pipe:
         self._largest = largest
         self._buffer = memoryview(bytearray(READ))
         self._came = bytearray()
+        self._at = 0  # what of that has been handed over
         self._unsent: deque[bytes | memoryview] = deque()
         self._turn: asyncio.Handle | None = None
         self._closed = False
@@ -98,15 +99,17 @@ class Pipe:
         """Hand over the messages that are complete, for a few milliseconds at a time."""
         self._turn = None
         until = time.monotonic() + AT_ONCE
-        at = 0
         try:
             while not self._closed:
-                content, buffers, end = self._next(at)
+                content, buffers, end = self._next(self._at)
                 if content is None:
                     break
-                at = end
+                # Before it is handed over: a bot may run this event loop within a callback (as
+                # nest_asyncio lets it), and what follows is then handed over from in there.
+                self._at = end
                 self._received(content, buffers)
-                if time.monotonic() >= until and at < len(self._came) and not self._closed:
+                late = time.monotonic() >= until
+                if late and self._at < len(self._came) and not self._closed:
                     # Nothing is read meanwhile: the other side waits, and nothing piles up here.
                     self._loop.remove_reader(self._sock)
                     self._turn = self._loop.call_soon(self._go_on)
@@ -118,7 +121,8 @@ class Pipe:
             self._turn = self._loop.call_soon(self._hand_over)
             raise
         finally:
-            del self._came[:at]
+            del self._came[: self._at]
+            self._at = 0
 
     def _go_on(self) -> None:
         self._loop.add_reader(self._sock, self._readable)

@@ -13,6 +13,7 @@ import itertools
 import os
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -122,6 +123,7 @@ class ServerLink:
         self._beat = 0.0
         self._courier: Courier | None = None
         self._pipe: Pipe | None = None
+        self._due: deque[Callable[[], object]] = deque()  # what has come on it
         self._hello: asyncio.TimerHandle | None = None
         atexit.register(_be_quiet)
         self._thread.start()
@@ -261,13 +263,17 @@ class ServerLink:
                 self._connections.taken(name, count)
             for what, events in itertools.groupby(told.events, _text_of):
                 if what is not None:  # at once, as a client has sent them
-                    self._hear(what, [event.text for event in events])  # type: ignore[union-attr]
+                    texts = [event.text for event in events]  # type: ignore[union-attr]
+                    self._due.append(partial(self._hear, what, texts))
                     continue
                 for event in events:
                     buffered = isinstance(event, (Long, Binary, Pong))
-                    self._do(event, next(rest) if buffered else b"")
+                    self._due.append(partial(self._do, event, next(rest) if buffered else b""))
             if told.n is not None:
-                courier.handled(told.n)
+                self._due.append(partial(courier.handled, told.n))
+            # In order, also where a callback runs this loop, and the next batch comes in there.
+            while self._due:
+                self._due.popleft()()
             courier.flush()
         except (OutOfStep, StopIteration):
             self._detach()
@@ -327,6 +333,7 @@ class ServerLink:
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
+        self._due.clear()
 
     def _let_go(self) -> None:
         self.attached = False

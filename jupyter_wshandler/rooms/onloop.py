@@ -34,7 +34,7 @@ class OnLoop(Observer):
 
         Args:
             function: What to do; on the loop the caller gets what it raises.
-            size: Bytes that it counts for on its way.
+            size: Bytes that it counts for on its way; 0 for what is no message.
 
         Raises:
             TimeoutError: It was called in a thread, and too much of threads is on its way.
@@ -43,11 +43,16 @@ class OnLoop(Observer):
         if get_ident() == self.io.thread:
             outcome.set(function())
             return outcome
-        self.cross(partial(_resolve, outcome, function), size)
+        self.cross(partial(_resolve, outcome, function), size, changes=not size)
         return outcome
 
-    def cross(self, function: Callable[[], object], size: int) -> None:
+    def cross(self, function: Callable[[], object], size: int, *, changes: bool = False) -> None:
         """Call a function on the event loop, from a thread, which waits while too much is waiting.
+
+        Args:
+            function: What to call.
+            size: Bytes that it counts for on its way.
+            changes: Whether the caller's next callback has to find it done.
 
         Raises:
             TimeoutError: The event loop has taken nothing for too long.
@@ -56,7 +61,8 @@ class OnLoop(Observer):
         if not crossing.enter(size, CROSSING_MESSAGES, CROSSING_BYTES, PATIENCE):
             raise TimeoutError("the server's event loop takes no more messages to rooms now")
         try:
-            self.io.call_from_thread(_arrive, crossing, size, function)
+            call = self.io.change_from_thread if changes else self.io.call_from_thread
+            call(_arrive, crossing, size, function)
         except ConnectionClosed:
             crossing.leave(size)
             raise

@@ -90,7 +90,9 @@ class Room:
         self.name = name
         self.channel = channel
         self.people = people
-        self.members: dict[Connection, None] = {}
+        self.members: dict[Connection, tuple[str, DirectTransport] | None] = {}
+        """Who is in, each with its place in `_ways`, if it has one: where it was put, it is found,
+        whatever has become of it since."""
         # By the form of what they read: members who are sent it by `transports.many`.
         self._ways: dict[str, dict[DirectTransport, Connection]] = {}
         self._marked = 0.0
@@ -152,8 +154,8 @@ class Room:
 
     def add(self, connection: Connection) -> None:
         """Make a connection a member."""
-        self.members[connection] = None
         way = connection.way_of_many()
+        self.members[connection] = way
         if way is not None:
             self._ways.setdefault(way[0], {})[way[1]] = connection
 
@@ -270,9 +272,8 @@ class Room:
 
     def forget(self, connection: Connection) -> Answers | None:
         """Forget a member; return what its client is told by that it is out, where it wants to."""
-        self.members.pop(connection, None)
-        way = connection.way_of_many()
-        if way is not None and way[0] in self._ways:
+        way = self.members.pop(connection, None)
+        if way is not None:
             self._ways[way[0]].pop(way[1], None)
             if not self._ways[way[0]]:
                 del self._ways[way[0]]

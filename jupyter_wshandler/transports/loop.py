@@ -50,6 +50,7 @@ class LoopIO:
 
     Attributes:
         thread: Identity of the thread that the event loop runs in.
+        changes: Grows with each call of `change_from_thread`.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class LoopIO:
         "_log",
         "batching",
         "buffer",
+        "changes",
         "loop",
         "pending",
         "thread",
@@ -82,6 +84,7 @@ class LoopIO:
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
         self._late_is_due = False
+        self.changes = 0
         self.buffer = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.buffer)
         self.batching = False
@@ -153,6 +156,20 @@ class LoopIO:
                 self._late.clear()
                 raise ConnectionClosed("the server has stopped") from None
             self._late_is_due = True
+
+    def change_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Call what changes more than what was sent: the next callback has to find it done.
+
+        Args:
+            function: What to call.
+            args: What it gets.
+
+        Raises:
+            ConnectionClosed: The event loop has ended.
+        """
+        with self._late_lock:
+            self.changes += 1
+        self.call_from_thread(function, *args)
 
     def _run_late(self) -> None:
         """Do what threads have asked for, in order; after a few milliseconds others get a turn."""

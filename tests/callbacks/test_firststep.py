@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+from asyncio.tasks import _enter_task, _leave_task
 
 import pytest
 from support.memory import Visitor, own_tasks, route, turns, until
@@ -224,6 +225,60 @@ async def test_a_task_that_somebody_has_kept_is_not_the_next_callbacks(manager, 
     loop.call_soon(bob.send, "again")
     await bob.received("False", "False")
     await asyncio.gather(ada.leave(), bob.leave())
+
+
+async def test_the_name_of_a_task_and_who_waits_for_its_end_are_of_one_callback_only(
+    manager,
+) -> None:
+    """Else a log line names another connection's user, and the end never comes."""
+    names, ended = [], []
+
+    async def on_message(handler, message):
+        task = asyncio.current_task()
+        names.append(task.get_name())
+        if message == "named":
+            task.set_name("a secret")
+        else:
+            task.add_done_callback(lambda task: ended.append(message))
+
+    visitor = Visitor(manager, route(on_message=on_message)).open()
+    await turns()
+    for message in ("named", "1", "2"):
+        asyncio.get_running_loop().call_soon(visitor.send, message)
+        await turns()
+    assert names == [IN_STOCK] * 3
+    assert ended == ["1", "2"]
+    await visitor.leave()
+
+
+@pytest.mark.parametrize("inner_waits", [False, True])
+async def test_an_event_loop_that_is_run_within_a_first_step_runs_others_to_their_end(
+    manager, inner_waits
+) -> None:
+    """With nest_asyncio a callback may do that; the task that it has found is its own."""
+    tasks = {}
+
+    async def on_message(handler, message):
+        tasks[message] = asyncio.current_task()
+        if message == "outer":
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            _leave_task(loop, task)
+            inner.send("inner")
+            _enter_task(loop, task)
+            await asyncio.sleep(0)
+        elif inner_waits:
+            await asyncio.sleep(0)
+        assert asyncio.current_task() is tasks[message]
+        handler.write_message(message)
+
+    bot = route(on_message=on_message)
+    outer, inner = Visitor(manager, bot).open(), Visitor(manager, bot).open()
+    await turns()
+    asyncio.get_running_loop().call_soon(outer.send, "outer")
+    await outer.received("outer")
+    await inner.received("inner")
+    assert tasks["outer"] is not tasks["inner"]
+    await asyncio.gather(outer.leave(), inner.leave())
 
 
 async def test_in_a_task_of_anothers_a_callback_gets_a_task_of_its_own(manager) -> None:

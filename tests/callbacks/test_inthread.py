@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 
 import pytest
 from support.memory import Visitor, look_late, route, turns, until, warnings_in
@@ -188,13 +187,28 @@ async def test_after_a_close_of_its_own_no_further_message_is_handled(manager) -
     def on_message(handler, message):
         seen.append(message)
         handler.close(4000, "enough")
-        time.sleep(0.01)  # the loop closes it meanwhile
 
-    visitor = await opened(manager, route(on_message=on_message))
-    visitor.send("1", "2", "3")
-    await visitor.closed_by_server()
-    assert seen[0] == "1"
-    assert len(seen) < 3
+    for _ in range(20):
+        visitor = await opened(manager, route(on_message=on_message))
+        visitor.send("1", "2", "3")
+        await visitor.closed_by_server()
+    assert seen == ["1"] * 20
+
+
+async def test_the_next_message_finds_the_rooms_that_one_has_joined_and_left(manager) -> None:
+    def on_message(handler, message):
+        if message == "say":
+            handler.broadcast("said")  # to the only room that it is in
+        elif message == "leave":
+            handler.leave(handler.rooms[0])
+        else:
+            handler.join(message)
+
+    for _ in range(20):
+        visitor = await opened(manager, route(on_message=on_message))
+        visitor.send("hall", "say", "leave", "yard", "say")
+        await visitor.received("said", "said")
+        await visitor.leave()
 
 
 async def test_of_those_behind_a_callback_none_is_handled_where_the_client_is_lost(
@@ -217,6 +231,27 @@ async def test_of_those_behind_a_callback_none_is_handled_where_the_client_is_lo
     await visitor.gone()
     assert seen == ["1", "closed"]
     assert visitor.connection.unhandled == 2
+
+
+async def test_a_client_that_stops_one_answer_gets_the_next_one_whole(
+    manager, gate, monkeypatch
+) -> None:
+    monkeypatch.setattr("jupyter_wshandler.callbacks.inthread.STRETCH", 10.0)
+
+    def on_message(handler, message):
+        if message == "plain":
+            gate.wait()
+            return message
+        return (str(number) for number in range(4))
+
+    bot = route(on_message=on_message, options={"stop_message": "STOP"})
+    visitor = await opened(manager, bot)
+    visitor.send("plain", "stream")
+    await until(lambda: gate.entered)
+    visitor.send("STOP")
+    gate.open()
+    await visitor.received("plain", "0", "1", "2", "3")
+    await visitor.leave()
 
 
 async def test_a_timeout_leaves_the_thread_to_itself_and_closes(manager, gate, caplog) -> None:

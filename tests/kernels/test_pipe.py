@@ -169,6 +169,27 @@ async def test_a_message_that_fails_to_be_taken_costs_none_of_those_behind_it():
 # ---- bounds --------------------------------------------------------------------------------------
 
 
+async def test_who_runs_the_event_loop_while_a_message_is_handed_over_gets_each_once_and_in_order():
+    async with ends() as (one, other):
+        got, take = [], other.pipe._received
+
+        def received(content: bytes, buffers: list[bytes]) -> None:
+            got.append(content)
+            take(content, buffers)
+            if content == b"0":  # as a bot does with nest_asyncio, whose callback runs in here
+                one.pipe.send(b"3")
+                other.pipe._readable()
+
+        other.pipe._received = received
+        for number in range(3):
+            one.pipe.send(b"%d" % number)
+        await until(lambda: len(got) >= 4)
+        one.pipe.send(b"4")
+        await until(lambda: got[-1] == b"4")
+        assert got == [b"0", b"1", b"2", b"3", b"4"]
+        assert other.ended == []
+
+
 async def test_a_message_that_says_it_is_too_large_ends_the_pipe_before_it_comes():
     async with raw_end(largest=MAX_CONTENT) as (end, there):
         there.sendall(struct.pack("!II", MAX_CONTENT + 1, 0))

@@ -8,12 +8,15 @@ import zlib
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.observer import Observer
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
-from jupyter_wshandler.engine.deflate import PerMessageDeflate
+from jupyter_wshandler.engine.deflate import SHORT, PerMessageDeflate
 from jupyter_wshandler.engine.protocol import Protocol
+from jupyter_wshandler.engine.shared import MANY
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.transports.direct import DirectTransport
@@ -178,6 +181,50 @@ async def test_members_that_read_in_other_ways_get_the_same(manager: WebSocketMa
     inflater = zlib.decompressobj(wbits=-15)
     assert inflater.decompress(found[2 : 2 + size] + b"\0\0\xff\xff") == text.encode()
     members.end()
+
+
+@pytest.mark.parametrize("count", [2, MANY + 2])
+@pytest.mark.parametrize("size", [10, SHORT])
+async def test_what_a_compressed_member_is_sent_alone_and_with_all_can_be_read(
+    manager: WebSocketManager, count: int, size: int
+) -> None:
+    """Both refer to what was sent before: to forget what went to all would garble what follows."""
+    members = Members(manager)
+    everyone = [await members.open(PerMessageDeflate()) for _ in range(count)]
+    alone = [f"only for {number} " * size for number in range(count)]
+    inflaters = {member: zlib.decompressobj(wbits=-15) for member in everyone}
+    for text in ("to all " * size, "again " * size):
+        for member, own in zip(everyone[::2], alone[::2], strict=True):
+            member.write_message(own)
+        await everyone[0].broadcast(text)
+        for member, own in zip(everyone, alone, strict=True):
+            member.write_message(own)
+        for number, member in enumerate(everyone):
+            got = [
+                inflaters[member].decompress(payload + b"\0\0\xff\xff").decode()
+                for payload in payloads(members.read(member))
+            ]
+            before = [alone[number]] if number % 2 == 0 else []
+            assert got == [*before, text, alone[number]]
+    for member in everyone:
+        member.leave("hall")
+    await asyncio.sleep(0)
+    await everyone[0].broadcast("nobody hears", room="hall")
+    assert [members.read(member) for member in everyone] == [b""] * count
+    members.end()
+
+
+def payloads(data: bytes) -> list[bytes]:
+    """Return the payloads of frames that are compressed texts."""
+    found, at = [], 0
+    while at < len(data):
+        assert data[at] == 0xC1
+        size, at = data[at + 1], at + 2
+        if size == 126:
+            size, at = int.from_bytes(data[at : at + 2], "big"), at + 2
+        found.append(data[at : at + size])
+        at += size
+    return found
 
 
 async def test_an_observer_hears_of_each_message_to_each_member(manager: WebSocketManager) -> None:
