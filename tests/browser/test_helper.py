@@ -737,7 +737,7 @@ def knows_nobody(route: Route) -> None:
 
 
 def answer_all(page: Visit, tell) -> None:
-    page.page.unroute_all()
+    """Answer from now on; the last word counts, and none in between is left to the server."""
     for pattern in (TICKETS, ME):
         page.page.route(pattern, tell)
 
