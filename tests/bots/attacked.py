@@ -50,13 +50,20 @@ def malloc_bytes():
     return now.field_7 + now.field_4
 
 
+def others_tasks(handler):
+    """Return the names of all tasks but this connection's: the first step of work may need none."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return sorted(n for n in names if n not in ("wshandler turn", f"wshandler {handler.id}"))
+
+
 async def report(handler, message):
     gc.collect()
+    names = others_tasks(handler)
     return {
         "blocks": sys.getallocatedblocks(),
         "malloc": malloc_bytes(),
-        "names": sorted(task.get_name() for task in asyncio.all_tasks()),
-        "tasks": len(asyncio.all_tasks()),
+        "names": names,
+        "tasks": len(names),
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "connections": len(wsh.connections()),

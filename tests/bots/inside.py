@@ -32,6 +32,7 @@ async def server(handler, message):
         await app.kernels.stop()
         app.kernels.start()
     names = [task.get_name() for task in asyncio.all_tasks()]
+    names = [name for name in names if name != "wshandler turn"]  # the one in stock, if there is
     return {
         "tasks": sorted(name for name in names if "wshandler" in name and handler.id not in name),
         "connections": len(app.manager.connections),
