@@ -42,6 +42,7 @@ from .inthread import Handover, ThreadTurn, Waiting
 from .questions import ANSWER_TIMEOUT, Questions, look_at
 from .results import Results, ready_to_send, send
 from .threads import CallbackThreads
+from .woken import Woken
 
 BURST = 64
 """Messages of one connection that are handled before others get a turn."""
@@ -93,6 +94,7 @@ class CallbackRunner:
         self.ask = self._questions.ask
         self.call = self._questions.call
         self.failed_beside = self._failures.beside
+        self._woken = Woken[tuple[Connection, Work]](io.loop, lambda woken: self.step(*woken, None))
         self._left: set[asyncio.Task[Any]] = set()  # written off; see `write_off`
         self._first_steps = FirstSteps(io.loop, context)
         # Python 3.12 can run a task's first step at once, which saves a turn of the loop.
@@ -104,7 +106,7 @@ class CallbackRunner:
         if work is not None:
             callback = work.entry.callbacks.get("on_message")
             if callback is None or callback.inline:
-                self.step(connection, work, None)
+                self._woken.add((connection, work))
             elif not isinstance(message := self._handover.offer(connection, work), Work):
                 self.step(connection, work, message)
 

@@ -17,19 +17,30 @@ pytestmark = pytest.mark.timeout(30)
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-async def test_an_async_callback_that_waits_for_nothing_answers_within_the_turn_that_reads_it(
-    manager,
-) -> None:
+async def test_what_one_turn_reads_is_answered_together_in_the_next(manager) -> None:
+    """With one turn for each, many connections cost many turns of the loop."""
+    seen = []
+
     async def on_message(handler, message):
+        seen.append(f"handles {message}")
         handler.write_message(message)
 
-    visitor = Visitor(manager, route(on_message=on_message)).open()
+    def read() -> None:
+        for visitor, message in zip(visitors, "abc", strict=True):
+            visitor.send(message)
+            seen.append(f"reads {message}")
+
+    visitors = [Visitor(manager, route(on_message=on_message)).open() for _ in range(3)]
     await turns()
-    asyncio.get_running_loop().call_soon(visitor.send, "x")
-    await asyncio.sleep(0)
-    assert visitor.messages == ["x"]
-    assert visitor.connection.work is None
-    await visitor.leave()
+    loop = asyncio.get_running_loop()
+    loop.call_soon(read)
+    loop.call_soon(loop.call_soon, seen.append, "the turn after that")
+    await turns()
+    reads, handles = [f"reads {name}" for name in "abc"], [f"handles {name}" for name in "abc"]
+    assert seen == [*reads, *handles, "the turn after that"]
+    assert [visitor.messages for visitor in visitors] == [["a"], ["b"], ["c"]]
+    assert [visitor.connection.work for visitor in visitors] == [None, None, None]
+    await asyncio.gather(*(visitor.leave() for visitor in visitors))
 
 
 async def test_of_callbacks_that_wait_for_nothing_none_makes_a_task(manager) -> None:
@@ -43,7 +54,7 @@ async def test_of_callbacks_that_wait_for_nothing_none_makes_a_task(manager) -> 
     before = asyncio.all_tasks()
     for n in range(50):
         asyncio.get_running_loop().call_soon(visitor.send, str(n))
-        await asyncio.sleep(0)
+        await turns()
     assert seen == [IN_STOCK] * 50
     assert len(asyncio.all_tasks() - before) <= 1  # the one in stock
     await visitor.leave()
@@ -263,7 +274,9 @@ async def test_an_event_loop_that_is_run_within_a_first_step_runs_others_to_thei
         if message == "outer":
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             _leave_task(loop, task)
-            inner.send("inner")
+            while "inner" not in tasks:
+                loop.call_soon(int)  # it waits for nothing
+                loop._run_once()
             _enter_task(loop, task)
             await asyncio.sleep(0)
         elif inner_waits:
@@ -274,7 +287,9 @@ async def test_an_event_loop_that_is_run_within_a_first_step_runs_others_to_thei
     bot = route(on_message=on_message)
     outer, inner = Visitor(manager, bot).open(), Visitor(manager, bot).open()
     await turns()
+    # Both have their turn at once: the inner one would come behind the outer one's.
     asyncio.get_running_loop().call_soon(outer.send, "outer")
+    asyncio.get_running_loop().call_soon(inner.send, "inner")
     await outer.received("outer")
     await inner.received("inner")
     assert tasks["outer"] is not tasks["inner"]
