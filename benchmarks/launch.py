@@ -165,6 +165,9 @@ ALL = (
     ),
 )
 
+BARE = Server("bare", (), _script("bare_room.py"), ())
+"""Members and publishers only; what it has to say is in the benchmark of rooms."""
+
 
 def before(tree: Path) -> Server:
     """Return our server with the package of another checkout, to be measured beside this one.
