@@ -41,7 +41,7 @@ url:
 """
 
 FLOODED = 1.0
-"""Seconds after which a thread without a bound has written some hundred MiB: 960 take it three."""
+"""Seconds in which a thread without a bound writes hundreds of MiB: 960 take it under three."""
 
 
 def test_a_thread_waits_until_the_loop_has_taken_what_is_on_its_way() -> None:
