@@ -182,7 +182,7 @@ class People:
             return
         if own.leaves is not None:
             own.leaves.cancel()
-        going = self.own[key] = own._replace(leaves=None, is_going=True)
+        going = self.own[key] = Own(own.connection, own.entry, None, is_going=True)
         self._done(self._backplane.remove(self._channel, key), lambda _: self._forget(key, going))
 
     def _forget(self, key: str, own: Own) -> None:
