@@ -50,11 +50,13 @@ class Way(NamedTuple):
     nodes: str
     sub: str
     pub: str
+    warmup: float = 0.5
+    """Seconds until it is measured; with presence each who comes in is told of first."""
 
 
 WAYS = (
     Way("room", "room", "wshandler", "/room_sub", "/room_pub"),
-    Way("kept", "room with history and presence", "wshandler", "/kept_sub", "/kept_pub"),
+    Way("kept", "room with history and presence", "wshandler", "/kept_sub", "/kept_pub", 2.0),
     Way("socketio", "python-socketio on uvicorn", "uvicorn", f"{PATH}sub", f"{PATH}pub"),
     Way("socketio-aiohttp", "python-socketio on aiohttp", "aiohttp", f"{PATH}sub", f"{PATH}pub"),
 )
@@ -228,7 +230,7 @@ def _slice(
         size=size,
         window=window,
         duration=seconds,
-        warmup=0.3,
+        warmup=way.warmup,
         socketio=int(way.nodes != "wshandler"),
         **joined,
     )

@@ -13,7 +13,8 @@ import socketio
 
 sio = socketio.AsyncServer(
     async_mode="asgi" if sys.argv[2] == "uvicorn" else "aiohttp",
-    client_manager=socketio.AsyncRedisManager(os.environ["STORE_URL"]),
+    # both kinds run at once, on one store, and must not hear each other
+    client_manager=socketio.AsyncRedisManager(os.environ["STORE_URL"], channel=sys.argv[2]),
 )
 
 
