@@ -33,6 +33,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from .measures import Histogram, State
+
 T = TypeVar("T")
 
 PREFIX = "wshandler"
@@ -157,9 +159,19 @@ class Backplane(ABC):
         """What is wrong with it now, in words for an administrator; empty where nothing is."""
         return ""
 
+    @property
+    def state(self) -> State:
+        """How this node stands to the others."""
+        return "single"
+
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics, by name; a node alone has none."""
         return {}
+
+    @property
+    def publish_times(self) -> Histogram | None:
+        """How many seconds publishing has taken; None where it takes none."""
+        return None
 
     @abstractmethod
     def publish(

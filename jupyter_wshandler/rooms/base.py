@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from ..backplane.base import Answer, Backplane, Keep, answered
+from ..backplane.measures import Histogram, State
 from ..config.model import PresenceConfig
 from ..errors import BackplaneError
 from ..routes import Route
@@ -78,6 +79,20 @@ class RoomsBase(ManagersRooms):
     def trouble(self) -> str:
         """What is wrong with the backplane; empty where nothing is."""
         return self.backplane.trouble
+
+    @property
+    def state(self) -> State:
+        """How this server stands to the others that the backplane joins."""
+        return self.backplane.state
+
+    @property
+    def publish_times(self) -> Histogram | None:
+        """How many seconds publishing has taken."""
+        return self.backplane.publish_times
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many rooms of each space have members on this server."""
+        return {space: len(rooms) for space, rooms in tuple(self._spaces.items())}
 
     def counts(self) -> dict[str, float]:
         """Return the backplane's numbers; none where the server is alone."""

@@ -24,6 +24,8 @@ MARK = 0.02
 """Seconds in which it is noted at most once of each member that something was sent to it: the
 clock that asks for it looks a few times a second."""
 
+BEGINNING = Position()
+
 
 class Published(NamedTuple):
     """What has become of a message to a room."""
@@ -101,7 +103,7 @@ class Room:
         self.by_wire: dict[Connection, Watch | None] = {}
         """Members whose clients have asked for it in `wsh.v1`: they hear of the room's end, and
         with a `Watch` of who is in."""
-        self.position = Position()
+        self.position = BEGINNING
         self._epoch = ""  # of what was delivered last
         self._pending: list[Item] = []
         self._put_off = put_off

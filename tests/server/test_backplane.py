@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import pytest
-from support.bots import bot_text
-from support.server import RunningServer, free_port, running_server, wait_for
+from support.nodes import health, metric, node, told_of_health
+from support.server import RunningServer, free_port, wait_for
 from support.stores import KINDS, Store, running_store
-
-YAML = """
-url:
-  talk:
-    pattern: /talk/{room}
-    handler: WebSocketHandler
-    kwargs:
-      on_message: rooms.on_message
-      rooms: ["{room}", "user:{user}"]
-      history: {size: 500}
-      presence: {card: rooms.card}
-  plain:
-    pattern: /plain/{room}
-    handler: WebSocketHandler
-    kwargs: {on_message: rooms.on_message, rooms: ["{room}"]}
-"""
 
 BREAKS = "breaks_total"
 
 SECRET = "a-word-that-only-the-store-knows"
-
-
-@contextmanager
-def node(folder: Any, url: str, **options: Any) -> Iterator[RunningServer]:
-    """Start a server with this backplane."""
-    with running_server(
-        YAML,
-        folder=folder,
-        modules={"rooms.py": bot_text("rooms"), "people.py": bot_text("people_by_header")},
-        extra_args=["--ServerApp.identity_provider_class=people.People", "--debug"],
-        env={"PYTHONPATH": str(folder), "WSHANDLER_BACKPLANE": url},
-        **options,
-    ) as server:
-        yield server
 
 
 class Pair(NamedTuple):
@@ -68,19 +38,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pair
         yield Pair(store, (servers[0], servers[1]))
         for server in servers:
             assert SECRET not in server.log_text()
-
-
-def health(server: RunningServer) -> str:
-    return str(json.loads(server.fetch("wshandler/api/health")[2])["status"])
-
-
-def metric(server: RunningServer, name: str) -> float:
-    (line,) = [
-        line
-        for line in server.fetch("metrics")[2].decode().splitlines()
-        if line.startswith(f"wshandler_backplane_{name} ")
-    ]
-    return float(line.split(" ")[1])
 
 
 class Client:
@@ -180,11 +137,17 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         before = bob.hears("before")
         cat.hears("before")
         breaks = metric(one, BREAKS)
+        again, anew = metric(one, "resubscriptions_total"), metric(one, "epochs_changed_total")
+        assert told_of_health(one)["backplane"] == {"state": "up"}
         store.kill()
         wait_for(lambda: health(one) == health(two) == "degraded", 20, "a health that says so")
         assert metric(one, "up") == 0
+        wait_for(lambda: told_of_health(one)["backplane"] == {"state": "alone"}, 20, "it alone")
         ada.send(message="say alone")
         assert "offset" not in cat.hears("alone")
+        assert metric(one, "outbox_messages") >= 1
+        assert metric(one, "outbox_bytes") > 0
+        assert metric(one, 'state{state="alone"}') == 1
         late = Client(stack, one, "/talk/black", "dan")  # who comes now is let in
         ada.send(message="say still alone")
         late.hears("still alone")
@@ -202,6 +165,15 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         assert people == ["ada", "bob", "cat", "dan"]
         assert metric(one, "up") == 1
         assert metric(one, BREAKS) > breaks
+        assert metric(one, "resubscriptions_total") >= again + 3
+        assert metric(one, "epochs_changed_total") > anew
+        assert metric(one, "channels") == 4  # the room, and those of three users
+        count = metric(one, "publish_seconds_count")
+        assert count == metric(one, 'publish_seconds_bucket{le="+Inf"}') >= 3
+        assert 0 < metric(one, "publish_seconds_sum") < 60 * count
+        assert metric(one, "outbox_messages") == metric(one, "outbox_bytes") == 0
+        assert metric(one, 'state{state="up"}') == 1
+        assert metric(one, 'state{state="alone"}') == 0
     for server in (one, two):
         log = server.log_text()
         assert log.count("Routes stay up") == log.count("is back after") == metric(server, BREAKS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,16 +24,19 @@ from ..base import (
     Receiver,
     UserReceiver,
 )
+from ..measures import Histogram, State
 from . import keys as forms
 from .address import Address
 from .channel import Channel
+from .counts import Counts
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
 from .link import Link, Request
 from .people import Presence
 
-LEASE = 30.0
-"""Seconds after which a node that has died is in no list of members any more."""
+LEASE = 20.0
+"""Seconds after which an entry is over that its node has not renewed. With the time until somebody
+looks (`rooms.leases`), a node that has died is in no list of members after 30 s."""
 
 STATE_TTL = 24 * 3600 * 1000
 """Milliseconds for which the numbers of a log are known after its messages are over."""
@@ -83,11 +87,13 @@ class RedisBackplane(Backplane):
         # Ids of messages on their way, with the place that each was heard at.
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
+        self._is_shown = self._shown.__contains__  # once for all channels
         self._fills: set[asyncio.Task[None]] = set()
         self._had_garbage = False
         self.gaps = 0
         self.filled = 0
         self.missed = 0
+        self._counts = Counts()
         beat = self._keys.beat(self.node)
         address = Address(url)
         self._line = Lifeline(address, patience, beat, self._hear, self._restore, self._log)
@@ -100,9 +106,14 @@ class RedisBackplane(Backplane):
         """What is wrong; empty where nothing is."""
         return self._line.trouble
 
+    @property
+    def state(self) -> State:
+        """How it stands to the other nodes."""
+        return self._line.state
+
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics."""
-        line = self._line
+        line, counts = self._line, self._counts
         return {
             "up": float(line.is_up),
             "lag_seconds": line.lag,
@@ -111,7 +122,18 @@ class RedisBackplane(Backplane):
             "messages_filled": self.filled,
             "rooms_missed": self.missed,
             "messages_lost": line.lost,
+            "channels": len(self._channels),
+            "resubscriptions": counts.resubscribed,
+            "epochs_changed": counts.epochs,
+            "publishing": len(self._saying),
+            "outbox_messages": line.waiting,
+            "outbox_bytes": line.waiting_bytes,
         }
+
+    @property
+    def publish_times(self) -> Histogram:
+        """How long publishing has taken."""
+        return self._counts.publishing
 
     # ---- messages --------------------------------------------------------------------------------
 
@@ -129,6 +151,7 @@ class RedisBackplane(Backplane):
         else:
             request = self._kept(channel, heard, name, packed, keep)
         self._saying[name] = None
+        began = time.monotonic()
         try:
             reply = await self._line.do(request)
         except BackplaneDown:
@@ -141,6 +164,7 @@ class RedisBackplane(Backplane):
             heard_at = self._saying.pop(name)
         if reply is ALONE:
             return self._show(channel, name, publication) if heard_at is None else heard_at
+        self._counts.publishing.add(time.monotonic() - began)
         return Position() if keep is None else Position(reply[0].decode(), reply[1])
 
     def _kept(self, channel: str, heard: bytes, name: bytes, packed: bytes, keep: Keep) -> Request:
@@ -255,7 +279,7 @@ class RedisBackplane(Backplane):
             found.receiver = receiver
             return
         heard = self._keys.heard(channel)
-        found = Channel(channel, heard, receiver, self._shown.__contains__)
+        found = Channel(channel, heard, receiver, self._is_shown, self._counts)
         self._channels[channel] = self._by_heard[heard] = found
         link = self._line.link
         if link is None:
@@ -374,6 +398,7 @@ class RedisBackplane(Backplane):
             if not some:
                 break
             for channel in some:
+                self._counts.resubscribed += channel.link is not None
                 channel.hold()
                 channel.link = link
             await link.subscribe([channel.heard for channel in some])
