@@ -96,6 +96,7 @@ def document(capsys, folder: Path, *more: str) -> dict:
     return json.loads(printed(capsys, folder / "wshandler.yaml", "--allow-public-routes", *more))
 
 
+@pytest.mark.timeout(300)
 def test_the_reference_parser_finds_nothing_wrong(capsys, folder, tmp_path):
     packages = installed(PARSER)
     script = packages.parent / "parse.mjs"
@@ -113,7 +114,7 @@ def test_the_reference_parser_finds_nothing_wrong(capsys, folder, tmp_path):
         [str(need("node")), str(script), *(str(tmp_path / name) for name in made)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     every, example, broken = json.loads(done.stdout)
@@ -244,6 +245,7 @@ export {ask, code, every, frame, vote};
 """
 
 
+@pytest.mark.timeout(300)
 def test_the_declaration_is_typescript_and_tells_right_from_wrong(capsys, folder, tmp_path):
     compiler = installed() / ".bin" / "tsc"
     made = printed(capsys, folder / "wshandler.yaml", "--allow-public-routes", "--ts")
@@ -255,7 +257,7 @@ def test_the_declaration_is_typescript_and_tells_right_from_wrong(capsys, folder
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
     wrong = [line.partition("(")[0] for line in done.stdout.splitlines() if "error TS" in line]
     assert wrong == ["wrong.ts"] * 5, done.stdout
