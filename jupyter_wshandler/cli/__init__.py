@@ -17,6 +17,7 @@ examples:
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
   jupyter wshandler check wshandler.yaml
+  jupyter wshandler types wshandler.yaml --ts
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
@@ -29,6 +30,10 @@ examples:
   jupyter wshandler share --list
   jupyter wshandler share --revoke 3f9a
 """
+
+TYPES = """\
+Print what the bots of YAML files take and answer, as the annotations of their functions say: an
+AsyncAPI 3.0 document. The callback modules are imported."""
 
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
@@ -75,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_share(commands)
     _add_send(commands)
+    _describe_types(
+        commands.add_parser(
+            "types",
+            help="describe what the bots of a file take and answer, for other programs",
+            description=TYPES,
+        )
+    )
     _add_routes(commands)
     add_conformance(
         commands.add_parser(
@@ -99,11 +111,7 @@ def _describe_check(check: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what the names of its keys begin with, as c.WSHandlerApp.backplane_prefix says",
     )
-    check.add_argument(
-        "--allow-public-routes",
-        action="store_true",
-        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
-    )
+    _add_public(check)
 
 
 def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -213,6 +221,29 @@ def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_server(routes)
 
 
+def _describe_types(types: argparse.ArgumentParser) -> None:
+    types.add_argument("files", metavar="FILE", nargs="+", help="a YAML file with routes")
+    instead = types.add_mutually_exclusive_group()
+    instead.add_argument("--ts", action="store_true", help="a declaration for TypeScript instead")
+    instead.add_argument("--schema", action="store_true", help="a JSON schema instead (draft 07)")
+    types.add_argument(
+        "--route",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="describe this route only; may be there more than once",
+    )
+    _add_public(types)
+
+
+def _add_public(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-public-routes",
+        action="store_true",
+        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
+    )
+
+
 def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON for programs")
 
@@ -271,6 +302,18 @@ def _check(arguments: argparse.Namespace) -> int:
             url = os.environ.get("WSHANDLER_BACKPLANE", "")
         code = check_backplane(url, arguments.backplane_prefix or "") or code
     return code
+
+
+def _types(arguments: argparse.Namespace) -> int:
+    """Run `types`."""
+    from .types import types
+
+    return types(
+        arguments.files,
+        "ts" if arguments.ts else "schema" if arguments.schema else "asyncapi",
+        names=arguments.route,
+        allow_public_routes=arguments.allow_public_routes,
+    )
 
 
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
@@ -350,6 +393,8 @@ def _run(argv: Sequence[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
         return _check(arguments)
+    if arguments.command == "types":
+        return _types(arguments)
     if arguments.command == "serve":
         from .serve import serve
 

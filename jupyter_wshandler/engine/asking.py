@@ -31,6 +31,8 @@ UNKNOWN: Final = "unknown"
 
 _HOWS = ("done", "stopped", "failed", "refused")
 
+_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
+
 
 class NotSpoken(ValueError):
     """A frame that no server sends that speaks `wsh.v1`."""
@@ -114,6 +116,13 @@ class Asked:
             )
         if self.how == "stopped":
             raise AnswerFailed("the answer was stopped", "stopped")
+        if self.how == "refused" and problem.get("error") == "message":
+            raise AnswerFailed(
+                f"the message was refused: {problem.get('path')}: expected "
+                f"{problem.get('expected')}, found {problem.get('found')}",
+                "refused",
+                path=str(problem.get("path", "")),
+            )
         if self.how == "refused":
             wait = problem.get("retry_after")
             hint = f"; try again in {wait:g} s" if isinstance(wait, (int, float)) else ""
@@ -219,7 +228,7 @@ class ClientEnd:
             return
         asked.how = said["how"]
         asked.streamed = said.get("streamed") is True
-        asked.problem = {key: said[key] for key in ("error", "id", "retry_after") if key in said}
+        asked.problem = {key: said[key] for key in _PROBLEM if key in said}
 
     def settle(self, asked: Asked, how: Ending) -> None:
         """End a question of which the server says nothing more.

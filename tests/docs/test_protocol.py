@@ -33,6 +33,7 @@ YAML = "url:\n" + "".join(
     for name, function, more in (
         ("bot", "on_message", ""),
         ("count", "on_count", ""),
+        ("double", "on_double", ""),
         ("lasting", "on_message", "resume: true"),
         ("strict", "on_message", f"ratelimit: {LIMIT}"),
         (
