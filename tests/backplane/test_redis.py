@@ -184,6 +184,18 @@ async def test_nothing_that_was_kept_stays_in_the_store_for_ever(store, nodes):
         assert left == -2 or 0 < left <= 24 * 3600 * 1000 + 50
 
 
+async def test_an_id_that_begins_as_another_is_no_repetition(nodes):
+    await nodes[0].subscribe("room", Heard())
+    heard_as, packed = nodes[0]._keys.heard("room"), pack(Publication("a"))
+    for later in (b"id-10", b"id-1f", b"id-2"):  # they came while the answer to the first was lost
+        await nodes[0]._line.do(nodes[0]._kept("room", heard_as, later, packed, KEEP))
+    first = nodes[0]._kept("room", heard_as, b"id-1", packed, KEEP)
+    first.is_sent = True
+    _, offset = await nodes[0]._line.do(first)
+    assert offset == 4
+    assert len((await nodes[0].history("room")).messages) == 4
+
+
 async def test_a_repeated_publish_is_one_entry_with_one_number(nodes):
     """What is sent again after a break was done before, perhaps: the store knows its id."""
     heard = Heard()

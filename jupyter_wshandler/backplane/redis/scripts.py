@@ -53,7 +53,7 @@ if ARGV[9] == '1' then
   local kept = redis.call('LRANGE', KEYS[2], 0, -1)
   for index = #kept, 1, -1 do
     local first = string.find(kept[index], ' ', 1, true)
-    if string.sub(kept[index], first + 1, first + #ARGV[3]) == ARGV[3] then
+    if string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
       return {e, o - #kept + index}
     end
   end
