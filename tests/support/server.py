@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import websockets.asyncio.client
 import websockets.sync.client
 
+from support.forkserver import Forked, can_fork, fork_server
 from support.processes import end
 
 TOKEN = "a-token-only-tests-know"
@@ -68,7 +69,7 @@ class RunningServer:
     base_url: str
     token: str
     folder: Path
-    process: subprocess.Popen
+    process: subprocess.Popen | Forked
     log_path: Path
     scheme: str = "http"
     host: str = "127.0.0.1"
@@ -238,29 +239,33 @@ def running_server(
     }
     state.mkdir(exist_ok=True)
     log_path = folder / "server.log"
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [
-                *(command or [sys.executable, "-m", "jupyter_server"]),
-                *arguments,
-                *([] if command or "jpserver_extensions" in str(extra_args) else [WITHOUT_LAB]),
-                f"--ServerApp.port={port}",
-                "--ServerApp.port_retries=0",
-                f"--ServerApp.ip={host}",
-                f"--ServerApp.base_url={base_url}",
-                f"--IdentityProvider.token={token}",
-                "--ServerApp.open_browser=False",
-                "--ServerApp.allow_root=True",
-                f"--ServerApp.root_dir={folder}",
-                *extra_args,
-            ],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    words = [
+        *arguments,
+        *([] if command or "jpserver_extensions" in str(extra_args) else [WITHOUT_LAB]),
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.ip={host}",
+        f"--ServerApp.base_url={base_url}",
+        f"--IdentityProvider.token={token}",
+        "--ServerApp.open_browser=False",
+        "--ServerApp.allow_root=True",
+        f"--ServerApp.root_dir={folder}",
+        *extra_args,
+    ]
+    process: subprocess.Popen | Forked
+    if command is None and can_fork(environment):
+        process = fork_server.start("jupyter_server", words, folder, environment, log_path)
+    else:
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [*(command or [sys.executable, "-m", "jupyter_server"]), *words],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
     server = RunningServer(port, base_url, token, folder, process, log_path, scheme, host)
     try:
         wait_until_up(server, wait_path)
