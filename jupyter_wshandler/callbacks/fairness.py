@@ -169,6 +169,23 @@ class Shares:
         self._owners[owner] = of_owner + 1
         return True
 
+    def pass_on(self, owner: Owner, following: Owner) -> bool:
+        """Count a thread for another owner than before; return False where that may not hold it.
+
+        Args:
+            owner: Who holds the thread; no handshake, like the other.
+            following: Who is to hold it.
+        """
+        self.give_back(owner)
+        if self.take(following):
+            return True
+        if self._counts and owner.route:  # it holds it still, whatever it might take now
+            self._held += 1
+            self._routes[owner.route] = self._routes.get(owner.route, 0) + 1
+            self._users[owner.user] = self._users.get(owner.user, 0) + 1
+            self._owners[owner] = self._owners.get(owner, 0) + 1
+        return False
+
     def give_back(self, owner: Owner) -> None:
         """Count one thread less."""
         route, user, asking = owner

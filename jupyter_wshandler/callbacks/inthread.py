@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from ..connection.background import Timer
 from ..connection.connection import Connection
 from ..connection.phase import OPEN
@@ -28,6 +30,7 @@ from ..errors import ConnectionClosed
 from ..forks import leave_if_copy
 from ..transports.loop import LoopIO
 from ..types import Callback, Message, Question
+from .fairness import NOBODY, Owner
 from .pool import ThreadPool
 from .results import ready_to_send, send
 from .threads import CallbackThreads
@@ -74,6 +77,7 @@ class Handover:
         context: contextvars.Context,
     ) -> None:
         self.io = io
+        self.process = os.getpid()
         self.take_rest = runner.take_rest
         self._runner = runner
         self._threads = threads
@@ -123,7 +127,7 @@ class Handover:
             self._threads.abandon(turn.pool, turn, turn.c, turn.callback.name)
 
 
-class ThreadTurn:
+class ThreadTurn(msgspec.Struct, eq=False):
     """Some messages of one connection, which a thread handles; it stands for their future and task.
 
     Args:
@@ -139,52 +143,38 @@ class ThreadTurn:
         error: What it has raised, or why no thread has taken it; the messages before are done.
         ran_in: The context of the last call, which has ended.
         pool: The threads that it was handed to.
+        owner: For whom its calls count.
+        over: Whether nobody waits for it any more.
     """
 
-    __slots__ = (
-        "_context",
-        "_handled",
-        "_handover",
-        "_io",
-        "_over",
-        "_process",
-        "c",
-        "callback",
-        "clock",
-        "error",
-        "keeper",
-        "label",
-        "message",
-        "pool",
-        "ran_in",
-        "result",
-        "work",
-    )
+    # A msgspec struct, as the work is: there is one for nearly each message.
+    handover: Handover
+    c: Connection
+    work: Work
+    callback: Callback
+    message: Message
+    context: contextvars.Context
+    result: Any = None
+    error: BaseException | None = None
+    ran_in: contextvars.Context | None = None
+    pool: ThreadPool | None = None
+    owner: Owner = NOBODY
+    over: bool = False
 
-    def __init__(
-        self,
-        handover: Handover,
-        c: Connection,
-        work: Work,
-        callback: Callback,
-        message: Message,
-        context: contextvars.Context,
-    ) -> None:
-        self.c = self.keeper = c
-        self.work = self.clock = work
-        self.callback = callback
-        self.label = callback.name
-        self.message = message
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.ran_in = context
-        self.pool: ThreadPool | None = None
-        self._handover = handover
-        self._io = handover.io
-        self._context = context
-        self._over = False
-        self._handled = 0
-        self._process = os.getpid()
+    @property
+    def keeper(self) -> Connection:
+        """Whose calls they are."""
+        return self.c
+
+    @property
+    def clock(self) -> Work:
+        """What is told since when they run."""
+        return self.work
+
+    @property
+    def label(self) -> str:
+        """The callback's name."""
+        return self.callback.name
 
     # ---- in the thread ---------------------------------------------------------------------------
 
@@ -194,17 +184,17 @@ class ThreadTurn:
         Args:
             enter: Gives the thread its event loop, before each call.
         """
-        c, work, io = self.c, self.work, self._io
+        c, work, io = self.c, self.work, self.handover.io
         function, given = ready_to_send(work, self.callback, (c,))
-        entry = work.entry
+        entry, process, handled = work.entry, self.handover.process, 0
         now = work.since = time.monotonic()
         until = now + STRETCH
         while True:
             enter()
-            context = self.ran_in = self._context.copy()
+            context = self.ran_in = self.context.copy()
             changes = io.changes
             result = context.run(function, *given, self.message)
-            leave_if_copy(self._process)
+            leave_if_copy(process)
             if result is not None:
                 kind = type(result)
                 if kind is not str and kind is not bytes and kind is not JsonText:
@@ -213,12 +203,12 @@ class ThreadTurn:
                 if function is not self.callback.call:  # it is meant to be sent
                     if kind is not bytes and not result.isascii():
                         result.encode()  # what cannot be sent is the callback's fault
-                    io.call_from_thread(self._send, result)
+                    io.send_from_thread(self._send, result)
                     if len(result) > LIGHT:
                         return  # it is gone before there is another
             now = time.monotonic()
-            self._handled += 1
-            if now >= until or self._handled >= MANY or self._over:
+            handled += 1
+            if now >= until or handled >= MANY or self.over:
                 return
             if c.entry is not entry or c.phase is not OPEN or work.why is not None:
                 return  # why: the client has stopped this one, and not the next
@@ -238,43 +228,45 @@ class ThreadTurn:
         """
         if error is not None:
             self.error = error
-        with contextlib.suppress(ConnectionClosed):  # the loop has ended
-            self._io.call_from_thread(self._ended)
+        try:
+            self.handover.io.send_from_thread(self._ended)
+        except ConnectionClosed:  # the loop has ended
+            return
 
     # ---- on the event loop -----------------------------------------------------------------------
 
     def _send(self, result: Message) -> None:
-        if not self._over:
+        if not self.over:
             with contextlib.suppress(ConnectionClosed):  # the client has left meanwhile
                 send(self.c, self.work, self.callback, result)
 
     def _ended(self) -> None:
         # The next message, or what was not plain.
-        if not self._over:
-            self._over = True
+        if not self.over:
+            self.over = True
             if self.error is None and self.result is None and self.work.why is None:
-                self._handover.go_on(self)
+                self.handover.go_on(self)
             else:
-                self.work.task = self._handover.take_rest(self)
+                self.work.task = self.handover.take_rest(self)
 
     def done(self) -> bool:
         """Whether nobody waits for it any more."""
-        return self._over
+        return self.over
 
     def cancelled(self) -> bool:
         """Whether its thread need not begin it."""
-        return self._over
+        return self.over
 
     def set_exception(self, error: BaseException) -> None:
         """Take note why no thread has taken it."""
-        if not self._over:
+        if not self.over:
             self.error = error
             self._ended()
 
     def cancel(self) -> None:
         """Interrupt it: its thread cannot be, and is left to itself; a task sees to the rest."""
-        if not self._over:
-            self._over = True
+        if not self.over:
+            self.over = True
             self.error = asyncio.CancelledError()
-            self._handover.give_up(self)
-            self.work.task = self._handover.take_rest(self)
+            self.handover.give_up(self)
+            self.work.task = self.handover.take_rest(self)

@@ -40,7 +40,13 @@ class Keeper(Protocol):
 
 
 class Turn(Protocol):
-    """What runs several calls, one after the other, and says itself what became of them."""
+    """What runs several calls, one after the other, and says itself what became of them.
+
+    Attributes:
+        owner: For whom they count.
+    """
+
+    owner: Owner
 
     @property
     def label(self) -> str:
@@ -137,8 +143,9 @@ class Job:
             self.box.post(self.future, result, error)
 
     def go_on_with(self, turn: Turn) -> None:
-        """Become the job of another turn of the same owner, in the same thread."""
+        """Become the job of another turn, in the same thread."""
         self.turn = self.future = turn
+        self.owner = turn.owner
         self.keeper, self.label, self.clock = turn.keeper, turn.label, turn.clock
         self.bound = None
         self.since = time.monotonic()
@@ -204,11 +211,15 @@ class Worker:
 
     __slots__ = (
         "abandoned",
+        "ended",
         "fresh",
+        "gathers",
+        "held_at",
         "homed",
         "job",
         "line",
         "own_turn",
+        "seen_at",
         "thread",
         "turns",
         "wake",
@@ -217,6 +228,9 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.abandoned = False
+        self.ended = 0  # turns
+        self.seen_at = self.held_at = -1  # after how many; see `is_held`
+        self.gathers = False  # connections of a route begin here; see `gathering`
         self.turns: deque[Turn] = deque()
         self.line: Line[Job] = Line()
         self.fresh = 0.0  # when it was woken, or has last looked who waits
@@ -225,6 +239,11 @@ class Worker:
         self.wake = threading.Lock()
         self.wake.acquire()
         self.thread: threading.Thread
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a turn was seen to take long, and takes longer."""
+        return self.held_at == self.ended
 
 
 def deliverable(error: BaseException, label: str) -> Exception:

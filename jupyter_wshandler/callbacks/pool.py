@@ -21,8 +21,12 @@ from ..errors import PoolBusy
 from ..forks import leave_if_copy
 from .fairness import NOBODY, Owner
 from .job import Clock, Job, Keeper, Mailbox, Turn, Worker, deliverable
+from .rousing import Relay
 from .waits import Bound, Waits
 from .workers import HELD, Workers
+
+LOOK = HELD / 2
+"""Seconds after which it is looked again at threads whose calls others wait for."""
 
 _NO_CONTEXT = contextvars.Context()
 
@@ -52,6 +56,7 @@ class ThreadPool:
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         bound: Says whether a call is bound to its home; see `waits.Bound`. It is asked only
             where its home is held by another's call.
+        relay: Where threads hold back what they send; see `rousing`.
     """
 
     def __init__(
@@ -62,12 +67,20 @@ class ThreadPool:
         patience: float = 30.0,
         shared: bool = False,
         bound: Bound = _never_bound,
+        relay: Relay | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"expected a pool of at least 1 thread, found {size}")
         self.size = size
         self.name = name
-        self._workers = Workers(size, name=name, shared=shared, run=self._run)
+        self._workers = Workers(
+            size,
+            name=name,
+            shared=shared,
+            run=self._run,
+            line_up=self._line_up_turn,
+            relay=relay,
+        )
         self._lock = self._workers.lock
         self._waits = Waits(self._workers, patience, bound)
         self._box: Mailbox | None = None
@@ -122,29 +135,44 @@ class ThreadPool:
         box = self._box
         if box is None or box.loop is not loop:
             box = self._change_loop(loop)
-        home = turn.keeper.thread_home
+        workers, keeper = self._workers, turn.keeper
+        turn.owner = owner
+        workers.rousing.count += 1
+        home = keeper.thread_home
+        if home is None:
+            home = workers.gathering.home_of(owner.route)
+            if home is not None:
+                keeper.keep_to_thread(home)
         if home is not None and home.job is not None:
             with self._lock:
-                comes_along = self._workers.takes_along(turn, home, owner)
+                comes_along = workers.takes_along(turn, home)
             if comes_along:
                 if self._look is None:
-                    self._look = loop.call_later(HELD, self._look_for_held, loop)
+                    self._look = loop.call_later(LOOK, self._look_for_held, loop)
                 return
-        self._line_up(_job_of(turn, owner, box), loop)
+        self._line_up(_job_of(turn, box), loop)
+        if home is None and keeper.thread_home is not None:
+            workers.gathering.begin(owner.route, keeper.thread_home)
 
     def _look_for_held(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the turns wait in line that came along with a call which takes long."""
-        self._look = None
+        look, self._look = self._look, None
         box = self._box
-        if box is None or box.loop is not loop:
+        if look is None or box is None or box.loop is not loop:
             return
+        late = loop.time() - look.when() > LOOK / 2
         with self._lock:
-            held = self._workers.held_up(time.monotonic())
+            held = self._workers.held_up(time.monotonic(), late=late)
             others = any(worker.turns for worker in self._workers.threads)
-        for turn, owner in held:
-            self._line_up(_job_of(turn, owner, box), loop)
+        for turn in held:
+            self._line_up(_job_of(turn, box), loop)
         if others:
-            self._look = loop.call_later(HELD, self._look_for_held, loop)
+            self._look = loop.call_later(LOOK, self._look_for_held, loop)
+
+    def _line_up_turn(self, turn: Turn) -> None:
+        """Put a turn in line that its thread could not do: its owner holds too many already."""
+        if self._box is not None and not turn.done():
+            self._line_up(_job_of(turn, self._box), self._box.loop)
 
     def _line_up(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         workers = self._workers
@@ -220,8 +248,8 @@ class ThreadPool:
             workers.write_off(worker)
             workers.refill()
         if self._box is not None:
-            for turn, owner in others:
-                self._line_up(_job_of(turn, owner, self._box), self._box.loop)
+            for turn in others:
+                self._line_up(_job_of(turn, self._box), self._box.loop)
         return True
 
     def retire(self) -> None:
@@ -251,6 +279,7 @@ class ThreadPool:
             self._left = asyncio.Event()
             self._box = Mailbox(asyncio.get_running_loop())
             self._workers.wake_idle()
+        self._workers.rousing.end()
         self._waits.cancel()
         if self._look is not None:
             self._look.cancel()
@@ -279,6 +308,7 @@ class ThreadPool:
         """Work for another event loop; what the one before still waited for is dropped."""
         with self._lock:
             self._workers.forget_waiting()
+        self._workers.rousing.end()
         self._waits.forget()
         self._look = None
         self._box = Mailbox(loop)
@@ -297,10 +327,12 @@ class ThreadPool:
             except BaseException as raised:
                 leave_if_copy(process, raised)
                 error = deliverable(raised, job.label)
-            leave_if_copy(process)
             told = job.turn is not None
-            if told:
+            if not told:
+                leave_if_copy(process)
+            else:  # a turn looks for that itself, after each call
                 job.tell(result, error)
+                worker.ended += 1
             # Before the result is handed over: a caller that answers it with another call finds
             # this thread idle.
             is_idle = False
@@ -308,6 +340,8 @@ class ThreadPool:
                 following = self._workers.next_turn(worker) if told else None
                 if following is None:
                     following, is_idle = self._workers.next_for(worker)
+            if following is None or following.turn is None:
+                self._workers.rousing.done(worker)
             if not told:
                 job.tell(result, error)
             # An idle thread must not keep alive what its last call worked on.
@@ -323,5 +357,7 @@ class ThreadPool:
             box.call(left.set)
 
 
-def _job_of(turn: Turn, owner: Owner, box: Mailbox) -> Job:
-    return Job(box, turn.run, (), turn.label, _NO_CONTEXT, owner, turn.keeper, turn.clock, turn)
+def _job_of(turn: Turn, box: Mailbox) -> Job:
+    return Job(
+        box, turn.run, (), turn.label, _NO_CONTEXT, turn.owner, turn.keeper, turn.clock, turn
+    )

@@ -85,7 +85,7 @@ class CallbackRunner:
         self._context = context
         self._finished = finished
         self._process = os.getpid()
-        self._threads = CallbackThreads(log, threads, patience, answer_timeout)
+        self._threads = CallbackThreads(log, threads, patience, answer_timeout, io)
         self._handover = Handover(self, io, self._threads, context)
         self._results = Results(io.loop, self._threads)
         self._failures = Failures(io.loop, log, errors, observers)

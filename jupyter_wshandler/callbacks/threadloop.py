@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import sys
 import threading
@@ -120,9 +119,12 @@ class ThreadLoop(asyncio.AbstractEventLoop):
 
         Called before each call of a pool: `asyncio.run` in a callback takes it away.
         """
-        with contextlib.suppress(RuntimeError):  # there is none
-            if asyncio.get_event_loop_policy().get_event_loop() is self:
-                return
+        try:
+            is_there = asyncio.get_event_loop_policy().get_event_loop() is self
+        except RuntimeError:  # there is none
+            is_there = False
+        if is_there:
+            return
         asyncio.set_event_loop(self)
         if not self._tornado_knows and "tornado.ioloop" in sys.modules:
             with self._lock:  # two threads at once would make two, which Tornado refuses

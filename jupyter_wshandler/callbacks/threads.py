@@ -18,6 +18,7 @@ from .bound import is_bound
 from .fairness import Owner
 from .job import Turn
 from .pool import ThreadPool
+from .rousing import Relay
 
 
 class CallbackThreads:
@@ -29,6 +30,7 @@ class CallbackThreads:
         patience: Seconds that a callback waits for a free thread.
         linger: Seconds that a function of a handshake may hold its thread after the client has
             gone.
+        relay: Where threads hold back what they send to the event loop.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class CallbackThreads:
         size: int,
         patience: float,
         linger: float = 20.0,
+        relay: Relay | None = None,
     ) -> None:
         self._log = log
         self._patience = patience
         self._linger = linger
-        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound)
+        self._relay = relay
+        self._shared = ThreadPool(size, patience=patience, shared=True, bound=is_bound, relay=relay)
         self._own: dict[str, ThreadPool] = {}
         self._retired: list[ThreadPool] = []
         self._warned = False
@@ -152,6 +156,7 @@ class CallbackThreads:
                 name=f"wshandler-{config.name}",
                 patience=self._patience,
                 bound=is_bound,
+                relay=self._relay,
             )
             self._own[config.name] = pool
         return pool

@@ -75,7 +75,11 @@ class Waits:
     def may_move(self, job: Job, home: Worker) -> None:
         """Free a new call whose home is held by an old call of another's."""
         running = home.job
-        if running is not None and job.since - running.since >= YOUNG and not self._binds(job):
+        if running is None or (
+            job.since - running.since < YOUNG and not (home.gathers and home.is_held)
+        ):
+            return
+        if not self._binds(job):
             job.home = None
 
     def _binds(self, job: Job) -> bool:

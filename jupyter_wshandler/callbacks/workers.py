@@ -11,10 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ..errors import PoolBusy
 from .fairness import Line, Owner, Shares
+from .gathering import Gathering
 from .job import Job, Turn, Worker
+from .rousing import Relay, Rousing
 
 STREAK = 0.02
 """Seconds that a thread takes the calls of its own connections one after the other, which costs no
@@ -24,8 +27,14 @@ wake-up, before it looks who has waited in line for longest; then every second i
 ALONG = 64
 """Turns that a thread may have to do with one job, at most."""
 
+FRESH = 0.005
+"""Seconds after it was woken in which a thread takes turns along of others than its job's owner."""
+
 HELD = 0.01
 """Seconds that a call may last for the turns that came along with it to wait for its end."""
+
+HELD_IF_LATE = 0.1
+"""Seconds where the event loop is late itself: the process gets little of the processor."""
 
 
 class Workers:
@@ -38,6 +47,8 @@ class Workers:
         name: Threads are called ``<name>-1``, ``<name>-2``, and so on.
         shared: Whether one route, or one user, may hold only a share; see `fairness.Shares`.
         run: What a thread does from its start to its end.
+        line_up: Puts a turn in line, on the event loop.
+        relay: Where threads hold back what they send; see `rousing`.
 
     Attributes:
         lock: Guards all that follows.
@@ -56,6 +67,8 @@ class Workers:
         name: str,
         shared: bool,
         run: Callable[[Worker], None],
+        line_up: Callable[[Turn], object],
+        relay: Relay | None = None,
     ) -> None:
         self.size = size
         self.lock = threading.Lock()
@@ -65,8 +78,11 @@ class Workers:
         self.shares = Shares(size, shared=shared)
         self.stopped = False
         self.retired = False
+        self.rousing = Rousing(relay)
+        self.gathering = Gathering(self.threads)
         self._name = name
         self._run = run
+        self._line_up = line_up
         self._pending: Line[Job] = Line()  # calls that any thread may run
         # Idle threads, with calls in their own lines that wait for a share. Every other idle
         # thread has an empty line, so that `refill` need not look at all of them.
@@ -156,49 +172,75 @@ class Workers:
                 self.queue(job)
                 return
 
-    def takes_along(self, turn: Turn, home: Worker, owner: Owner) -> bool:
+    def takes_along(self, turn: Turn, home: Worker) -> bool:
         """Have a thread do a turn with the job that it has; return False where it cannot.
 
-        That counts for the same owner, and nobody else waits for the thread.
+        Nobody else waits for the thread; and others than the owner of its job come along only
+        where it was idle a moment ago, as of those that wait in line the owners come in turn.
         """
         job = home.job
         if (
             job is None
             or job.turn is None
             or home.abandoned
+            or home.is_held
             or home.line
             or self._pending
             or self.stopped
             or len(home.turns) >= ALONG
-            or job.owner != owner
+            or (job.owner != turn.owner and not self._takes_others(home, turn.owner))
         ):
             return False
         home.turns.append(turn)
         return True
 
+    def _takes_others(self, home: Worker, owner: Owner) -> bool:
+        return time.monotonic() - home.fresh < FRESH and self.shares.allow(owner)
+
     def next_turn(self, worker: Worker) -> Job | None:
         """Return a thread's job with the next turn that came along; None where none did."""
-        job = worker.job
-        if not worker.turns or job is None or self.stopped or worker.abandoned:
+        job, turns = worker.job, worker.turns
+        if not turns or job is None or self.stopped or worker.abandoned:
             return None
-        job.go_on_with(worker.turns.popleft())
+        turn = turns.popleft()
+        while turn.owner is not job.owner and turn.owner != job.owner:
+            if self.shares.pass_on(job.owner, turn.owner):
+                break
+            job.box.call(partial(self._line_up, turn))
+            if not turns:
+                return None
+            turn = turns.popleft()
+        job.go_on_with(turn)
         return job
 
-    def held_up(self, now: float) -> list[tuple[Turn, Owner]]:
+    def held_up(self, now: float, *, late: bool = False) -> list[Turn]:
         """Take out the turns that came along with a call which takes long, to wait in line.
+
+        A call does so that was seen twice by a loop that was in time: a thread that waits for the
+        processor, or collects garbage, is no slower than the event loop then.
 
         Args:
             now: The time, in seconds.
+            late: Whether the event loop has come late to this.
         """
-        found: list[tuple[Turn, Owner]] = []
+        limit = HELD_IF_LATE if late else HELD
+        found: list[Turn] = []
         for worker in self.threads:
-            if worker.turns and worker.job is not None and now - worker.job.since >= HELD:
+            job = worker.job
+            if not worker.turns or job is None or now - job.since < HELD / 2:
+                continue
+            if worker.seen_at != worker.ended:
+                worker.seen_at = worker.ended
+            elif now - job.since >= limit:
+                worker.held_at = worker.ended
+                if worker.gathers:
+                    self.gathering.spread(job.owner.route, worker, now)
                 found += self.others_of(worker)
         return found
 
-    def others_of(self, worker: Worker) -> list[tuple[Turn, Owner]]:
+    def others_of(self, worker: Worker) -> list[Turn]:
         """Take out the turns that came along with a thread's job."""
-        turns = [(turn, worker.job.owner) for turn in worker.turns if worker.job is not None]
+        turns = [*worker.turns]
         worker.turns.clear()
         return turns
 
@@ -318,7 +360,10 @@ class Workers:
             self._make_home(job, worker)
         if worker is not here:
             worker.fresh = job.since
-            worker.wake.release()
+            if here is None and job.turn is not None:
+                self.rousing.wake(worker, job.box.loop)
+            else:
+                worker.wake.release()
 
     def _rest(self, worker: Worker) -> None:
         self.idle[worker] = None

@@ -312,7 +312,7 @@ class ReceivingHalf(Placed):
             return None
         observers = self._host.observers
         if observers.message_done:  # of the one before
-            self._io.call_from_thread(observers.tell, observers.message_done, self)
+            self._io.send_from_thread(observers.tell, observers.message_done, self)
         return message
 
     def _tell_done(self, observers: Observers) -> None:

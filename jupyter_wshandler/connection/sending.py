@@ -227,7 +227,7 @@ class SendingHalf(Familiar):
         try:
             if not OPEN <= self._phase <= PEER_CLOSED:
                 self._check_open()  # it has closed while this thread waited
-            self._io.call_from_thread(self._arrive, size, function, args)
+            self._io.send_from_thread(self._arrive, size, function, args)
         except ConnectionClosed:
             crossing.leave(size)
             raise

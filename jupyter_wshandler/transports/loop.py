@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Protocol
 
 from ..errors import ConnectionClosed
@@ -56,8 +57,11 @@ class LoopIO:
     __slots__ = (
         "_context",
         "_dirty",
+        "_holding",
+        "_is_plain",
         "_late",
         "_late_is_due",
+        "_late_is_known",
         "_late_lock",
         "_log",
         "batching",
@@ -76,14 +80,18 @@ class LoopIO:
         log: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
         self.loop = loop
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self._context = contextvars.Context() if context is None else context
         self._log = log or logging.getLogger("jupyter_wshandler")
         # Calls of threads wait in one line, and the loop is woken once for all that are in it: to
         # wake a loop costs a system call, and a thread may ask for thousands of things at once.
         self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._late_lock = threading.Lock()
-        self._late_is_due = False
+        self._late_is_due = False  # in the loop's line
+        self._late_is_known = False  # and the loop was woken for it
+        self._holding: set[int] = set()
+        # Another thread may put into the line of asyncio's own loops; of others that is not known.
+        self._is_plain = getattr(type(loop), "call_soon", None) is asyncio.BaseEventLoop.call_soon
         self.changes = 0
         self.buffer = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.buffer)
@@ -146,16 +154,30 @@ class LoopIO:
         """
         with self._late_lock:
             self._late.append((function, args))
-            if self._late_is_due:
+            if not self._late_is_known:
+                self._tell_loop()
+
+    def send_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function as `call_from_thread` does; soon, where the calling thread holds back.
+
+        Args:
+            function: What to call.
+            args: What it gets.
+
+        Raises:
+            ConnectionClosed: The event loop has ended.
+        """
+        with self._late_lock:
+            self._late.append((function, args))
+            if self._late_is_known:
                 return
-            # Under the lock: another thread that finds its call in line must be able to count
-            # on it, or what its callback returns would overtake what it has sent before.
-            try:
-                self.loop.call_soon_threadsafe(self._run_late, context=self._context.copy())
-            except RuntimeError:  # a thread that was left to itself has outlived the loop
-                self._late.clear()
-                raise ConnectionClosed("the server has stopped") from None
-            self._late_is_due = True
+            if get_ident() not in self._holding:
+                self._tell_loop()
+            elif not self._late_is_due:
+                # It is in the loop's own line, before all that others put there later, and done as
+                # soon as the loop does anything.
+                self._put_in_line(self.loop.call_soon)
+                self._late_is_due = True
 
     def change_from_thread(self, function: Callable[..., object], *args: Any) -> None:
         """Call what changes more than what was sent: the next callback has to find it done.
@@ -171,6 +193,50 @@ class LoopIO:
             self.changes += 1
         self.call_from_thread(function, *args)
 
+    def hold(self, thread: int) -> None:
+        """Let a thread hold back what it sends until it has done all that it was woken for.
+
+        Args:
+            thread: Its identity. Whoever calls this calls `let_go` when it does not come back soon.
+        """
+        if self._is_plain and not self.loop.get_debug():
+            with self._late_lock:
+                self._holding.add(thread)
+
+    def holds(self, thread: int) -> bool:
+        """Say whether a thread holds back what it sends."""
+        return thread in self._holding
+
+    def let_go(self, thread: int) -> None:
+        """Let a thread hold back no more; the last of them has the loop woken for all.
+
+        Args:
+            thread: Its identity.
+
+        Raises:
+            ConnectionClosed: The event loop has ended.
+        """
+        with self._late_lock:
+            self._holding.discard(thread)
+            if self._late_is_due and not self._late_is_known and not self._holding:
+                self._tell_loop()
+
+    def _tell_loop(self) -> None:
+        """Wake the loop; with the lock held.
+
+        Another thread that finds its call in line must be able to count on it, or what its callback
+        returns would overtake what it has sent before.
+        """
+        self._put_in_line(self.loop.call_soon_threadsafe)
+        self._late_is_due = self._late_is_known = True
+
+    def _put_in_line(self, call_soon: Callable[..., object]) -> None:
+        try:
+            call_soon(self._run_late, context=self._context.copy())
+        except RuntimeError:  # a thread that was left to itself has outlived the loop
+            self._late.clear()
+            raise ConnectionClosed("the server has stopped") from None
+
     def _run_late(self) -> None:
         """Do what threads have asked for, in order; after a few milliseconds others get a turn."""
         late, loop = self._late, self.loop
@@ -181,7 +247,7 @@ class LoopIO:
             if not late:
                 with self._late_lock:
                     if not late:
-                        self._late_is_due = False
+                        self._late_is_due = self._late_is_known = False
                         return
             function, args = late.popleft()
             try:
@@ -196,3 +262,4 @@ class LoopIO:
         """Let go, in a child process, of what threads have asked for: they are in the parent."""
         self._late_lock = threading.Lock()  # another thread may have held it
         self._late.clear()
+        self._holding.clear()
