@@ -5,6 +5,9 @@ loop's system calls, and gives it back: two switches a message, of which each co
 messages. So threads are woken when a turn of the loop has read nothing more. And what they send
 waits until the last of them has done all that it was woken for; see `LoopIO.hold`. A callback that
 blocks delays nobody by that: whatever else wakes the loop has it sent, as does a timer.
+
+That is for threads in which connections are gathered (`gathering`). Of those that are spread each
+has little to do, and holds one of few shares meanwhile, so it is woken at once.
 """
 
 from __future__ import annotations

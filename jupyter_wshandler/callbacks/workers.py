@@ -360,7 +360,7 @@ class Workers:
             self._make_home(job, worker)
         if worker is not here:
             worker.fresh = job.since
-            if here is None and job.turn is not None:
+            if here is None and job.turn is not None and worker.gathers:
                 self.rousing.wake(worker, job.box.loop)
             else:
                 worker.wake.release()
