@@ -9,6 +9,10 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
+from .drain import DESCRIPTION as DRAIN
+from .drain import add_drain, drain
+from .publish import add_backplane, publish
+from .publish import why_not as why_not_by_backplane
 
 EPILOG = """\
 examples:
@@ -16,6 +20,7 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
+  jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
   jupyter wshandler types wshandler.yaml --ts
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0
@@ -88,6 +93,14 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_routes(commands)
+    emptied = commands.add_parser(
+        "drain",
+        help="empty a running server of its clients, before it is stopped",
+        description=DRAIN,
+    )
+    add_drain(emptied)
+    _add_json(emptied)
+    _add_server(emptied)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -207,6 +220,7 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="send to this room of the bot's space; BOT may be the space's name",
     )
     send.add_argument("--binary", action="store_true", help="send the bytes as a binary frame")
+    add_backplane(send)
     _add_json(send)
     _add_server(send)
 
@@ -282,6 +296,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command == "drain":
+        return drain(arguments, token)
     return _share(arguments, token)
 
 
@@ -318,6 +334,12 @@ def _types(arguments: argparse.Namespace) -> int:
 
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `send`."""
+    why = why_not_by_backplane(arguments)
+    if why:
+        print(f"jupyter wshandler send: {why}", file=sys.stderr)
+        return 2
+    if arguments.backplane is not None:
+        return publish(arguments)
     words, is_name = list(arguments.words), arguments.route is not None
     if is_name:
         words.insert(0, arguments.route)
@@ -401,7 +423,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes"):
+    if arguments.command in ("chat", "share", "send", "routes", "drain"):
         return _ask_server(arguments)
     from .demo import demo
 

@@ -287,6 +287,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
             backplane=self.open_backplane(),
         )
         self.settings["wshandler_manager"] = self.manager
+        self.manager.drain.tells = True
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"

@@ -45,18 +45,20 @@ class HealthHandler(UnreadBody):
         """Answer ``{"status": "ok", "backplane": {"state": "up"}}``, or "degraded" for "ok".
 
         It is where a route is broken, the backplane is in trouble, or no route is served. The
-        last is a 503: no use to send anybody here. A server alone has the state "single"; see
-        `backplane.measures.State` for the others.
+        last is a 503: no use to send anybody here. So is "draining", of a server that takes nobody
+        new. A server alone has the state "single"; see `backplane.measures.State` for the others.
         """
         nothing_served = bool(self.settings["wshandler"].misconfigured)
         broken = any(route.error for route in self._manager.served.configured)
         rooms = self._manager.rooms
         broken = broken or bool(rooms.trouble)
-        if nothing_served:
+        status = "degraded" if nothing_served or broken else "ok"
+        if self._manager.drain.is_on or self._manager.stopping:
+            status = "draining"
+        if nothing_served or status == "draining":
             self.set_status(503)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        status = "degraded" if nothing_served or broken else "ok"
         self.finish(json.dumps({"status": status, "backplane": {"state": rooms.state}}))
 
     @allow_unauthenticated
