@@ -25,10 +25,11 @@ from ..base import (
 )
 from . import keys as forms
 from .address import Address
+from .catchup import CatchUp
 from .channel import Channel
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
-from .link import Link, Request
+from .link import Request
 from .people import Presence
 
 LEASE = 30.0
@@ -36,9 +37,6 @@ LEASE = 30.0
 
 STATE_TTL = 24 * 3600 * 1000
 """Milliseconds for which the numbers of a log are known after its messages are over."""
-
-AT_ONCE = 200
-"""Channels that are made again at a time."""
 
 MAX_SHOWN = 10_000
 """Messages that are remembered as delivered here while this node was alone."""
@@ -83,15 +81,19 @@ class RedisBackplane(Backplane):
         # Ids of messages on their way, with the place that each was heard at.
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
-        self._fills: set[asyncio.Task[None]] = set()
         self._had_garbage = False
-        self.gaps = 0
-        self.filled = 0
-        self.missed = 0
         beat = self._keys.beat(self.node)
         address = Address(url)
-        self._line = Lifeline(address, patience, beat, self._hear, self._restore, self._log)
+        self._line = Lifeline(
+            address,
+            patience,
+            beat,
+            self._hear,
+            lambda link: self._catchup.restore(link),
+            self._log,
+        )
         self._people = Presence(self._line, self._keys, lease, self._safely)
+        self._catchup = CatchUp(lambda: self._line, self._keys, self._people, self._channels)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -107,9 +109,9 @@ class RedisBackplane(Backplane):
             "up": float(line.is_up),
             "lag_seconds": line.lag,
             "breaks": line.breaks,
-            "gaps": self.gaps,
-            "messages_filled": self.filled,
-            "rooms_missed": self.missed,
+            "gaps": self._catchup.gaps,
+            "messages_filled": self._catchup.filled,
+            "rooms_missed": self._catchup.missed,
             "messages_lost": line.lost,
         }
 
@@ -186,22 +188,8 @@ class RedisBackplane(Backplane):
     async def _log_after(
         self, channel: str, since: Position, limit: int, is_all: bool = False
     ) -> list[Any]:
-        reply: list[Any] = await self._do(self._reading(channel, since, limit, is_all))
+        reply: list[Any] = await self._do(self._catchup.reading(channel, since, limit, is_all))
         return reply
-
-    def _reading(
-        self, channel: str, since: Position, limit: int, is_all: bool = True, begun: bool = False
-    ) -> Request:
-        after = "-" if is_all and not since.epoch else since.epoch
-        words = [
-            *self._keys.log(channel),
-            forms.new_epoch(),
-            since.offset,
-            after,
-            limit,
-            int(begun),
-        ]
-        return Request(words, script="history", keys=2, again=True)
 
     async def clear(self, channel: str) -> None:
         """Forget what a channel's log holds; its numbers go on."""
@@ -266,7 +254,7 @@ class RedisBackplane(Backplane):
         found.link = link
         try:
             await link.subscribe([heard])
-            reply = await self._line.do(self._reading(channel, Position(), -1))
+            reply = await self._line.do(self._catchup.reading(channel, Position(), -1))
         except (BackplaneDown, TimeoutError):
             return  # the next link does it
         if found.known is None:
@@ -303,7 +291,7 @@ class RedisBackplane(Backplane):
             if data[:1] == b"m":
                 self._hear_message(channel, forms.message(data))
             elif channel.hear_change(forms.change(data)):
-                self._look_again(channel)
+                self._catchup.look_again(channel)
         except Exception as error:
             if not self._had_garbage:
                 self._had_garbage = True
@@ -317,75 +305,13 @@ class RedisBackplane(Backplane):
         if told.id in self._saying:
             self._saying[told.id] = told.position
         if channel.hear(told):
-            self._look_again(channel)
+            self._catchup.look_again(channel)
 
     def _safely(self, function: Callable[..., object], *args: Any) -> None:
         try:
             function(*args)
         except Exception:
             self._log.exception("What came from the backplane could not be delivered")
-
-    # ---- gaps ------------------------------------------------------------------------------------
-
-    def _look_again(self, channel: Channel) -> None:
-        """Fill a gap that was seen on a link that lives."""
-        self.gaps += 1
-        link = self._line.link
-        if link is None or channel.link is not link:
-            return  # the next link does it
-        work = self._fill(link, channel)
-        task = asyncio.get_running_loop().create_task(work, name="wshandler backplane gap")
-        self._fills.add(task)
-        task.add_done_callback(self._fills.discard)
-
-    async def _fill(self, link: Link, channel: Channel) -> None:
-        """Read what a channel has missed, and go on with it, until nothing is missing."""
-        if channel.filling is link:
-            return  # whoever does sees this gap, too
-        channel.filling = link
-        try:
-            while channel.lacks_messages or channel.lacks_people:
-                if channel.lacks_messages:
-                    await self._fill_messages(link, channel)
-                if channel.lacks_people:
-                    channel.relist(await self._people.listed(link, channel.name))
-        except BackplaneDown:
-            return  # the next link does it
-        except Exception as error:
-            link.end(error)
-        finally:
-            if channel.filling is link:
-                channel.filling = None
-
-    async def _fill_messages(self, link: Link, channel: Channel) -> None:
-        reading = self._reading(channel.name, channel.since, 1 << 40, begun=True)
-        if channel.known is None:
-            reading = self._reading(channel.name, Position(), -1)
-        found, is_short = channel.fill(await link.ask(reading))
-        self.filled += found
-        self.missed += is_short
-        channel.go_on()
-
-    async def _restore(self, link: Link) -> None:
-        """Make everything again on a new link."""
-        await link.subscribe([self._keys.users])
-        while True:
-            some = [one for one in self._channels.values() if one.link is not link]
-            if not some:
-                break
-            for channel in some:
-                channel.hold()
-                channel.link = link
-            await link.subscribe([channel.heard for channel in some])
-        self._line.take_commands(link)
-        channels = list(self._channels.values())
-        for start in range(0, len(channels), AT_ONCE):
-            part = channels[start : start + AT_ONCE]
-            await asyncio.gather(*(self._make_again(link, channel) for channel in part))
-
-    async def _make_again(self, link: Link, channel: Channel) -> None:
-        await self._people.make_again(link, channel.name)
-        await self._fill(link, channel)
 
     # ---- its end ---------------------------------------------------------------------------------
 
@@ -395,10 +321,7 @@ class RedisBackplane(Backplane):
     async def close(self) -> None:
         """Let go of everything of this node."""
         await self._line.close()
-        for task in tuple(self._fills):
-            task.cancel()
-        if self._fills:
-            await asyncio.wait(tuple(self._fills))
+        await self._catchup.close()
         self._channels.clear()
         self._by_heard.clear()
         self._users = None
