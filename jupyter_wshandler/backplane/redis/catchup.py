@@ -11,8 +11,9 @@ from . import keys as forms
 from .channel import Channel
 from .keys import Keys
 from .lifeline import Lifeline
-from .link import Link, Request
+from .link import Link
 from .people import Presence
+from .request import Request
 
 AT_ONCE = 200
 """Channels that are made again at a time."""

@@ -22,7 +22,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from ...errors import BackplaneDown, BackplaneError
 from .address import Address
-from .link import Link, Request, reason
+from .link import Link, reason
+from .request import Request
 
 PATIENCE = 3.0
 """Seconds of a break in which what is asked for waits; then this node goes on alone."""

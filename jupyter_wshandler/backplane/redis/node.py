@@ -29,8 +29,8 @@ from .catchup import CatchUp
 from .channel import Channel
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
-from .link import Request
 from .people import Presence
+from .request import Request
 
 LEASE = 30.0
 """Seconds after which a node that has died is in no list of members any more."""

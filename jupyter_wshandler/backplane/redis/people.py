@@ -11,7 +11,8 @@ from . import keys as forms
 from .channel import Channel
 from .keys import Keys
 from .lifeline import Lifeline
-from .link import Link, Request
+from .link import Link
+from .request import Request
 
 
 class Presence:

@@ -16,7 +16,8 @@ from ..base import Entry, Publication
 from . import keys as forms
 from .address import Address
 from .keys import Keys
-from .link import PATIENCE, Link, Request, reason
+from .link import PATIENCE, Link, reason
+from .request import Request
 
 T = TypeVar("T")
 
