@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections import OrderedDict
@@ -24,13 +23,16 @@ from ..base import (
     UserReceiver,
 )
 from . import keys as forms
-from .address import Address
 from .catchup import CatchUp
 from .channel import Channel
+from .cluster import Cluster
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
+from .link import Finder
 from .people import Presence
+from .places import place_of
 from .request import Request
+from .router import ClusterRouter, Router
 
 LEASE = 30.0
 """Seconds after which a node that has died is in no list of members any more."""
@@ -45,10 +47,10 @@ Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
 class RedisBackplane(Backplane):
-    """A node whose store is a Redis or Valkey server.
+    """A node whose store is a Redis or Valkey server, or a cluster of them.
 
     Args:
-        url: Where it is; see `address.Address`.
+        url: Where it is; see `places.place_of`.
         prefix: What the names of all keys and pub/sub channels of the deployment begin with.
         lease: Seconds of a lease; 0 for none.
         log: Where changes of its state go.
@@ -82,37 +84,47 @@ class RedisBackplane(Backplane):
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
         self._had_garbage = False
-        beat = self._keys.beat(self.node)
-        address = Address(url)
-        self._line = Lifeline(
-            address,
-            patience,
-            beat,
+        self._patience = patience
+        self._lines_made = 0
+        self._router = self._route(url)
+        self._people = Presence(self._router, self._keys, lease, self._safely)
+        self._catchup = CatchUp(self._router, self._keys, self._people, self._channels)
+
+    def _route(self, url: str) -> Router:
+        place = place_of(url)
+        if isinstance(place, Cluster):
+            return ClusterRouter(place, self._make_line, lambda: self._catchup.rehome())
+        return Router(self._make_line(place))
+
+    def _make_line(self, place: Finder) -> Lifeline:
+        self._lines_made += 1
+        return Lifeline(
+            place,
+            self._patience,
+            self._keys.beat(f"{self.node}-{self._lines_made}"),
             self._hear,
-            lambda link: self._catchup.restore(link),
+            lambda line, link: self._catchup.restore(line, link),
             self._log,
         )
-        self._people = Presence(self._line, self._keys, lease, self._safely)
-        self._catchup = CatchUp(lambda: self._line, self._keys, self._people, self._channels)
 
     # ---- state -----------------------------------------------------------------------------------
 
     @property
     def trouble(self) -> str:
         """What is wrong; empty where nothing is."""
-        return self._line.trouble
+        return next((line.trouble for line in self._router.lines if line.trouble), "")
 
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics."""
-        line = self._line
+        lines = self._router.lines
         return {
-            "up": float(line.is_up),
-            "lag_seconds": line.lag,
-            "breaks": line.breaks,
+            "up": float(all(line.is_up for line in lines)),
+            "lag_seconds": max(line.lag for line in lines),
+            "breaks": sum(line.breaks for line in lines),
             "gaps": self._catchup.gaps,
             "messages_filled": self._catchup.filled,
             "rooms_missed": self._catchup.missed,
-            "messages_lost": line.lost,
+            "messages_lost": sum(line.lost for line in lines),
         }
 
     # ---- messages --------------------------------------------------------------------------------
@@ -121,23 +133,24 @@ class RedisBackplane(Backplane):
         self, channel: str, publication: Publication, keep: Keep | None = None
     ) -> Position:
         """Number a message, keep it, and give it to all who have subscribed."""
-        self._line.start()
+        self._router.start()
         packed = self._pack(publication)
         self._serial += 1
         name = f"{self.node}-{self._serial:x}".encode()
         heard = self._keys.heard(channel)
         if keep is None:
-            request = Request(["PUBLISH", heard, forms.plain(name, packed)])
+            request = Request([self._router.publish, heard, forms.plain(name, packed)])
         else:
             request = self._kept(channel, heard, name, packed, keep)
         self._saying[name] = None
         try:
-            reply = await self._line.do(request)
+            reply = await self._router.do(request)
         except BackplaneDown:
-            if self._line.is_closed:
+            line = self._router.line(heard)
+            if line.is_closed:
                 raise
-            if keep is not None and self._line.is_alone:
-                self._line.keep(request.copied())
+            if keep is not None and line.is_alone:
+                line.keep(request.copied())
             reply = ALONE
         finally:
             heard_at = self._saying.pop(name)
@@ -197,47 +210,47 @@ class RedisBackplane(Backplane):
 
     async def send_to_user(self, user: str, publication: Publication) -> None:
         """Give a message to the node of every connection of a user."""
-        self._line.start()
+        self._router.start()
         self._pack(publication)
         packed = forms.pack((user, publication))
         try:
-            await self._line.do(Request(["PUBLISH", self._keys.users, packed]))
+            await self._router.do(Request([self._router.publish, self._keys.users, packed]))
         except BackplaneDown:
-            if not self._line.is_alone or self._users is None:
+            if not self._router.line(self._keys.users).is_alone or self._users is None:
                 raise
             self._safely(self._users, user, publication)
 
     async def _do(self, request: Request) -> Any:
-        self._line.start()
-        return await self._line.do(request)
+        self._router.start()
+        return await self._router.do(request)
 
     # ---- presence --------------------------------------------------------------------------------
 
     async def add(self, channel: str, key: str, entry: Entry) -> Position:
         """Add an entry of presence, or put another in its place; it is leased from now on."""
-        self._line.start()
+        self._router.start()
         return await self._people.add(channel, self._channels.get(channel), key, entry)
 
     async def remove(self, channel: str, key: str) -> None:
         """Remove an entry; without effect, and without a change, where there is none."""
-        self._line.start()
+        self._router.start()
         await self._people.remove(channel, self._channels.get(channel), key)
 
     async def renew(self, channel: str, keys: Sequence[str]) -> Sequence[str]:
         """Lease entries anew; return the keys of those that are not there any more."""
-        self._line.start()
+        self._router.start()
         return await self._people.renew(channel, keys)
 
     async def entries(self, channel: str) -> Entries:
         """Return who is present."""
-        self._line.start()
+        self._router.start()
         return await self._people.entries(channel, self._channels.get(channel))
 
     # ---- what is heard ---------------------------------------------------------------------------
 
     async def subscribe(self, channel: str, receiver: Receiver) -> None:
         """Hear of a channel from now on."""
-        self._line.start()
+        self._router.start()
         found = self._channels.get(channel)
         if found is not None:
             found.receiver = receiver
@@ -245,20 +258,7 @@ class RedisBackplane(Backplane):
         heard = self._keys.heard(channel)
         found = Channel(channel, heard, receiver, self._shown.__contains__)
         self._channels[channel] = self._by_heard[heard] = found
-        link = self._line.link
-        if link is None:
-            await self._line.settled.wait()
-            # Where there is no link it is subscribed when there is one.
-            found.is_blind = found.link is None
-            return
-        found.link = link
-        try:
-            await link.subscribe([heard])
-            reply = await self._line.do(self._catchup.reading(channel, Position(), -1))
-        except (BackplaneDown, TimeoutError):
-            return  # the next link does it
-        if found.known is None:
-            found.fill(reply)
+        await self._catchup.attach(found)
 
     async def unsubscribe(self, channel: str) -> None:
         """Hear of a channel no more."""
@@ -266,17 +266,17 @@ class RedisBackplane(Backplane):
         if found is None:
             return
         del self._by_heard[found.heard]
-        if self._line.link is not None:
+        if found.link is not None:
             try:
-                await self._line.link.unsubscribe(found.heard)
+                await found.link.unsubscribe(found.heard)
             except BackplaneDown:
                 return  # the next link knows nothing of it
 
     async def receive_for_users(self, receiver: UserReceiver) -> None:
         """Hear of the messages that are sent to users."""
         self._users = receiver
-        self._line.start()
-        await self._line.settled.wait()
+        self._router.start()
+        await self._catchup.receive_for_users()
 
     def _hear(self, heard: bytes, data: bytes) -> None:
         """Take what is published; it was written by another node, or by anybody with the URL."""
@@ -320,7 +320,7 @@ class RedisBackplane(Backplane):
 
     async def close(self) -> None:
         """Let go of everything of this node."""
-        await self._line.close()
+        await self._router.close()
         await self._catchup.close()
         self._channels.clear()
         self._by_heard.clear()

@@ -10,9 +10,9 @@ from ..base import Change, Entries, Entry, Position
 from . import keys as forms
 from .channel import Channel
 from .keys import Keys
-from .lifeline import Lifeline
 from .link import Link
 from .request import Request
+from .router import Router
 
 
 class Presence:
@@ -21,16 +21,16 @@ class Presence:
     While the node is alone its own people come and go here; the store learns of it afterwards.
 
     Args:
-        line: The way to the store.
+        router: The ways to the store.
         keys: What things are called there.
         lease: Seconds of a lease; 0 for none.
         safely: Calls a function, and writes to the log what it raises.
     """
 
     def __init__(
-        self, line: Lifeline, keys: Keys, lease: float, safely: Callable[..., object]
+        self, router: Router, keys: Keys, lease: float, safely: Callable[..., object]
     ) -> None:
-        self._line = line
+        self._router = router
         self._keys = keys
         self._lease = int(lease * 1000)
         self._safely = safely
@@ -55,7 +55,7 @@ class Presence:
         self._own.setdefault(channel, {})[key] = entry
         self._gone.get(channel, {}).pop(key, None)
         try:
-            reply = await self._line.do(self._asking("add", channel, key.encode(), packed))
+            reply = await self._router.do(self._asking("add", channel, key.encode(), packed))
         except BackplaneDown:
             return self._change_here("add", found, key, entry)
         return Position(reply[0].decode(), reply[1])
@@ -67,7 +67,7 @@ class Presence:
         if not own:
             self._own.pop(channel, None)
         try:
-            await self._line.do(self._asking("remove", channel, key.encode()))
+            await self._router.do(self._asking("remove", channel, key.encode()))
         except BackplaneDown:
             self._gone.setdefault(channel, {})[key] = None
             if entry is not None:
@@ -90,7 +90,7 @@ class Presence:
         """Lease entries anew; return the keys of those that are not there any more."""
         words = [key.encode() for key in keys]
         try:
-            lost = await self._line.do(self._asking("renew", channel, *words))
+            lost = await self._router.do(self._asking("renew", channel, *words))
         except BackplaneDown:
             return []  # all is made again when it is back
         return [key.decode() for key in lost]
@@ -100,10 +100,13 @@ class Presence:
         if found is not None:
             found.has_people = True
         try:
-            return forms.listed(await self._line.do(self._asking("entries", channel)))
+            entries = forms.listed(await self._router.do(self._asking("entries", channel)))
         except BackplaneDown:
             known = Position() if found is None or found.people is None else found.people
             return Entries(dict(self._own.get(channel, {})), known)
+        if found is not None and found.people is None:
+            found.people = entries.position  # what is told while this node is alone comes after it
+        return entries
 
     async def listed(self, link: Link, channel: str) -> Entries:
         """Return who is present, as one link says it."""
@@ -111,10 +114,11 @@ class Presence:
 
     async def make_again(self, link: Link, channel: str) -> None:
         """Tell the store what has changed in a break, and what it has lost."""
-        gone = self._gone.pop(channel, {})
+        gone = tuple(self._gone.get(channel, ()))
         own = self._own.get(channel, {})
         if gone:
             await link.ask(self._asking("remove", channel, *(key.encode() for key in gone)))
+            self._gone.pop(channel, None)
         if not own:
             return
         words = [key.encode() for key in own]

@@ -29,8 +29,10 @@ class Request:
         "keys",
         "loads",
         "marks",
+        "roams",
         "script",
         "size",
+        "strayed_at",
         "words",
     )
 
@@ -50,9 +52,18 @@ class Request:
         self.marks = marks
         self.size = 100 + sum(len(word) for word in words if isinstance(word, bytes))
         self.is_sent = False
+        self.roams = False
+        """Whether it may be answered by another server than the one that it was sent to."""
+        self.strayed_at = 0.0
+        """When a server said first that its keys are elsewhere; 0 where none has."""
         self.loads = 0
         self.at = 0
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def key(self) -> bytes:
+        """What says where it belongs: its first key, or the channel that it publishes to."""
+        return bytes(self.words[0] if self.script else self.words[1])
 
     def mark_sent(self, now: int) -> None:
         """Take note that it is being sent, at the link's so many-th look."""
@@ -65,7 +76,7 @@ class Request:
         other = Request(
             self.words, script=self.script, keys=self.keys, again=self.again, marks=self.marks
         )
-        other.is_sent = self.is_sent
+        other.is_sent, other.roams = self.is_sent, self.roams
         other.future.add_done_callback(seen)
         return other
 
@@ -81,6 +92,7 @@ class Request:
             return
         if isinstance(reply, BaseException):
             self.future.set_exception(reply)
+            self.future.exception()  # whoever has asked may have gone
         else:
             self.future.set_result(reply)
 
