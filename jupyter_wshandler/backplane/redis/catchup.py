@@ -5,15 +5,18 @@ cluster has them now.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from ...errors import BackplaneDown, BackplaneError
-from ..base import Position
+from ..base import Keep, Position
 from . import keys as forms
 from .channel import Channel
+from .counts import Counts
 from .keys import Keys
 from .lifeline import Lifeline
 from .link import Link, Strayed
 from .people import Presence
+from .publishing import spaces_request
 from .request import Request
 from .router import MOVING, PAUSES, Router
 
@@ -29,26 +32,33 @@ class CatchUp:
         keys: What things are called there.
         people: Who of this node is present.
         channels: What the node hears, by name.
+        counts: What the node counts.
     """
 
     def __init__(
-        self, router: Router, keys: Keys, people: Presence, channels: dict[str, Channel]
+        self,
+        router: Router,
+        keys: Keys,
+        people: Presence,
+        channels: dict[str, Channel],
+        counts: Counts,
     ) -> None:
         self._router = router
         self._keys = keys
         self._people = people
         self._channels = channels
+        self._counts = counts
         self._users: Link | None = None  # where messages to users are heard
+        self._spaces: dict[str, Keep | None] = {}
+        self._max = 0
+        self._told_spaces: Link | None = None  # where was said what the spaces keep
         self._fills: set[asyncio.Task[None]] = set()
-        self.gaps = 0
-        self.filled = 0
-        self.missed = 0
 
     # ---- gaps ------------------------------------------------------------------------------------
 
     def look_again(self, channel: Channel) -> None:
         """Fill a gap that was seen on a link that lives."""
-        self.gaps += 1
+        self._counts.gaps += 1
         link = self._router.line(channel.heard).link
         if link is None or channel.link is not link:
             return  # the next link does it
@@ -83,8 +93,8 @@ class CatchUp:
         if channel.known is None:
             reading = self.reading(channel.name, Position(), -1)
         found, is_short = channel.fill(await link.ask(reading))
-        self.filled += found
-        self.missed += is_short
+        self._counts.filled += found
+        self._counts.missed += is_short
         channel.go_on()
 
     def reading(
@@ -183,6 +193,7 @@ class CatchUp:
             if not some or not await self._move(link, some):
                 break
         line.take_commands(link)
+        self._tell_spaces()
         await self._make_all_again(link, [one for one in self._of(line) if one.link is link])
         self._router.unsettle()  # of a cluster something may have moved meanwhile
 
@@ -202,6 +213,8 @@ class CatchUp:
     async def _move(self, link: Link, channels: list[Channel]) -> bool:
         """Hear of channels on a link, and hold what comes; return whether it is the right one."""
         for channel in channels:
+            # One that was let go of has no link, and was heard before nevertheless.
+            self._counts.resubscribed += channel.link is not None or channel.known is not None
             channel.hold()
             channel.link = link
         try:
@@ -239,6 +252,7 @@ class CatchUp:
 
     async def rehome(self) -> bool:
         """Have each channel heard where it belongs; return whether all are."""
+        self._tell_spaces()
         by_line: dict[Lifeline, list[Channel]] = {}
         for channel in self._channels.values():
             line = self._router.line(channel.heard)
@@ -266,6 +280,27 @@ class CatchUp:
             link.end(error)
             return True
         return all(one.link is link for one in channels)
+
+    # ---- for those who publish from outside ------------------------------------------------------
+
+    def announce(self, spaces: Mapping[str, Keep | None], most: int) -> None:
+        """Say how much is kept in the rooms of each space, now and on each new link.
+
+        Args:
+            spaces: The spaces, with what is kept of each of their rooms.
+            most: Bytes of a message.
+        """
+        self._spaces, self._max, self._told_spaces = dict(spaces), most, None
+        self._tell_spaces()
+
+    def _tell_spaces(self) -> None:
+        """Say it where it belongs, unless it was said there."""
+        line = self._router.line(self._keys.spaces)
+        if self._spaces and line.link is not None and line.link is not self._told_spaces:
+            self._told_spaces = line.link
+            line.post(spaces_request(self._keys, self._spaces, self._max))
+
+    # ---- its end ---------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Fill nothing any more."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import BackplaneDown, BackplaneError
+from ...errors import BackplaneDown
 from ..base import (
     MAX_MESSAGE,
     PREFIX,
@@ -22,26 +23,30 @@ from ..base import (
     Receiver,
     UserReceiver,
 )
+from ..measures import Histogram, State
 from . import keys as forms
 from .catchup import CatchUp
 from .channel import Channel
 from .cluster import Cluster
+from .counts import Counts
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
 from .link import Finder
 from .people import Presence
 from .places import place_of
+from .publishing import packed_within, publish_request
 from .request import Request
 from .router import ClusterRouter, Router
 
-LEASE = 30.0
-"""Seconds after which a node that has died is in no list of members any more."""
-
-STATE_TTL = 24 * 3600 * 1000
-"""Milliseconds for which the numbers of a log are known after its messages are over."""
+LEASE = 20.0
+"""Seconds after which an entry is over that its node has not renewed. With the time until somebody
+looks (`rooms.leases`), a node that has died is in no list of members after 30 s."""
 
 MAX_SHOWN = 10_000
 """Messages that are remembered as delivered here while this node was alone."""
+
+WORSE: tuple[State, ...] = ("up", "refusing", "away", "alone")
+"""The states of the ways to a store; where there are several, the last of these counts."""
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -83,12 +88,16 @@ class RedisBackplane(Backplane):
         # Ids of messages on their way, with the place that each was heard at.
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
+        self._is_shown = self._shown.__contains__  # once for all channels
         self._had_garbage = False
+        self._counts = Counts()
         self._patience = patience
         self._lines_made = 0
         self._router = self._route(url)
         self._people = Presence(self._router, self._keys, lease, self._safely)
-        self._catchup = CatchUp(self._router, self._keys, self._people, self._channels)
+        self._catchup = CatchUp(
+            self._router, self._keys, self._people, self._channels, self._counts
+        )
 
     def _route(self, url: str) -> Router:
         place = place_of(url)
@@ -112,20 +121,40 @@ class RedisBackplane(Backplane):
     @property
     def trouble(self) -> str:
         """What is wrong; empty where nothing is."""
-        return next((line.trouble for line in self._router.lines if line.trouble), "")
+        return self._worst_line.trouble
+
+    @property
+    def state(self) -> State:
+        """How it stands to the other nodes."""
+        return self._worst_line.state
+
+    @property
+    def _worst_line(self) -> Lifeline:
+        return max(self._router.lines, key=lambda line: WORSE.index(line.state))
 
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics."""
-        lines = self._router.lines
+        lines, counts = self._router.lines, self._counts
         return {
             "up": float(all(line.is_up for line in lines)),
             "lag_seconds": max(line.lag for line in lines),
             "breaks": sum(line.breaks for line in lines),
-            "gaps": self._catchup.gaps,
-            "messages_filled": self._catchup.filled,
-            "rooms_missed": self._catchup.missed,
+            "gaps": counts.gaps,
+            "messages_filled": counts.filled,
+            "rooms_missed": counts.missed,
             "messages_lost": sum(line.lost for line in lines),
+            "channels": len(self._channels),
+            "resubscriptions": counts.resubscribed,
+            "epochs_changed": counts.epochs,
+            "publishing": len(self._saying),
+            "outbox_messages": sum(line.waiting for line in lines),
+            "outbox_bytes": sum(line.waiting_bytes for line in lines),
         }
+
+    @property
+    def publish_times(self) -> Histogram:
+        """How long publishing has taken."""
+        return self._counts.publishing
 
     # ---- messages --------------------------------------------------------------------------------
 
@@ -134,19 +163,17 @@ class RedisBackplane(Backplane):
     ) -> Position:
         """Number a message, keep it, and give it to all who have subscribed."""
         self._router.start()
-        packed = self._pack(publication)
+        packed = packed_within(publication, self._max)
         self._serial += 1
         name = f"{self.node}-{self._serial:x}".encode()
-        heard = self._keys.heard(channel)
-        if keep is None:
-            request = Request([self._router.publish, heard, forms.plain(name, packed)])
-        else:
-            request = self._kept(channel, heard, name, packed, keep)
+        verb = self._router.publish
+        request = publish_request(self._keys, channel, name, packed, keep, verb=verb)
         self._saying[name] = None
+        began = time.monotonic()
         try:
             reply = await self._router.do(request)
         except BackplaneDown:
-            line = self._router.line(heard)
+            line = self._router.line(request.key)
             if line.is_closed:
                 raise
             if keep is not None and line.is_alone:
@@ -156,22 +183,8 @@ class RedisBackplane(Backplane):
             heard_at = self._saying.pop(name)
         if reply is ALONE:
             return self._show(channel, name, publication) if heard_at is None else heard_at
+        self._counts.publishing.add(time.monotonic() - began)
         return Position() if keep is None else Position(reply[0].decode(), reply[1])
-
-    def _kept(self, channel: str, heard: bytes, name: bytes, packed: bytes, keep: Keep) -> Request:
-        ttl = max(1, int(keep.ttl * 1000))
-        words: list[Any] = [*self._keys.log(channel), heard, forms.new_epoch(), name, packed]
-        words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"0"]
-        return Request(words, script="publish", keys=2, again=True, marks=True)
-
-    def _pack(self, publication: Publication) -> bytes:
-        packed = forms.pack(publication)
-        if len(packed) > self._max:
-            raise BackplaneError(
-                f"expected a message of at most {self._max} bytes for several servers, found "
-                f"{len(packed)}; an administrator sets it with c.WSHandlerApp.backplane_max_message"
-            )
-        return packed
 
     def _show(self, channel: str, name: bytes, publication: Publication) -> Position:
         """Deliver a message on this node, which is alone; nothing numbers it."""
@@ -211,7 +224,7 @@ class RedisBackplane(Backplane):
     async def send_to_user(self, user: str, publication: Publication) -> None:
         """Give a message to the node of every connection of a user."""
         self._router.start()
-        self._pack(publication)
+        packed_within(publication, self._max)
         packed = forms.pack((user, publication))
         try:
             await self._router.do(Request([self._router.publish, self._keys.users, packed]))
@@ -256,7 +269,7 @@ class RedisBackplane(Backplane):
             found.receiver = receiver
             return
         heard = self._keys.heard(channel)
-        found = Channel(channel, heard, receiver, self._shown.__contains__)
+        found = Channel(channel, heard, receiver, self._is_shown, self._counts)
         self._channels[channel] = self._by_heard[heard] = found
         await self._catchup.attach(found)
 
@@ -312,6 +325,13 @@ class RedisBackplane(Backplane):
             function(*args)
         except Exception:
             self._log.exception("What came from the backplane could not be delivered")
+
+    # ---- for those who publish from outside ------------------------------------------------------
+
+    def announce(self, spaces: Mapping[str, Keep | None]) -> None:
+        """Say how much is kept in the rooms of each space that is served here."""
+        self._router.start()
+        self._catchup.announce(spaces, self._max)
 
     # ---- its end ---------------------------------------------------------------------------------
 
