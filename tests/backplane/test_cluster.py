@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -107,6 +108,47 @@ async def test_rooms_are_on_all_primaries_and_a_link_to_each_is_enough(cluster, 
     for store in cluster.primaries:
         assert int(store.say("DBSIZE")[1:-2]) > 10
         assert store.say("CLIENT", "LIST").count(b" ssub=") >= 1
+
+
+async def test_what_the_spaces_keep_is_said_where_it_belongs_and_again_on_a_new_link(
+    cluster, nodes
+):
+    nodes[0].announce({"chat": KEEP, "plain": None})
+    key = nodes[0]._keys.spaces
+    store = cluster.owner(key_slot(key))
+    await until(lambda: store.say("HLEN", key.decode()) == b":2\r\n")
+    store.say("DEL", key.decode())
+    store.say("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: store.say("HLEN", key.decode()) == b":2\r\n")
+
+
+async def test_the_worst_of_the_ways_counts_and_the_numbers_of_all_are_added(cluster, nodes):
+    names = [f"r{number}" for number in range(30)]
+    for name in names:
+        await nodes[0].subscribe(name, Heard())
+    await until(lambda: nodes[0].state == "up")
+    assert nodes[0].trouble == ""
+    store = cluster.primaries[1]
+    store.say("CONFIG", "SET", "maxmemory", "1")
+    try:
+        for name in names:
+            with contextlib.suppress(BackplaneError):
+                await nodes[0].publish(name, Publication("a"), KEEP)
+        assert nodes[0].state == "refusing"
+        assert "memory is full" in nodes[0].trouble
+    finally:
+        store.say("CONFIG", "SET", "maxmemory", "0")
+    for name in names:
+        await nodes[0].publish(name, Publication("b"), KEEP)
+    assert nodes[0].state == "up"
+    for store in cluster.primaries:
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: nodes[0].counts()["breaks"] == len(cluster.primaries))
+    await until(lambda: nodes[0].counts()["up"])
+    counts = nodes[0].counts()
+    assert counts["resubscriptions"] >= counts["channels"] == len(names)
+    assert counts["publishing"] == counts["outbox_messages"] == counts["outbox_bytes"] == 0
+    assert sum(nodes[0].publish_times.counts) >= len(names)
 
 
 @pytest.mark.parametrize("name", ["a}b", "}", "{x}", "{}x", "", "%7D", "ü😀", 'q"\\', " "])

@@ -17,6 +17,8 @@ from jupyter_wshandler.backplane.redis.node import RedisBackplane
 from jupyter_wshandler.backplane.redis.places import place_of
 from jupyter_wshandler.backplane.redis.sentinel import Sentinels
 from jupyter_wshandler.cli.backplane import check_backplane
+from jupyter_wshandler.manager.publish import Publisher
+from jupyter_wshandler.rooms.names import channel_of
 from jupyter_wshandler.testing.backplanes import BackplaneContract, Heard
 
 SLOWER = 3.0
@@ -152,23 +154,30 @@ def test_what_is_shown_of_a_url_holds_no_secret():
 
 async def test_after_a_failover_rooms_stand_on_the_new_primary_in_another_epoch(service):
     heard = [Heard(), Heard()]
-    prefix = next(prefixes)
+    prefix, room = next(prefixes), channel_of("chat", "room")
     nodes = [RedisBackplane(service.url, prefix=prefix, patience=60) for _ in range(2)]
+    outside = Publisher(service.url, prefix=prefix)
     try:
         for node, one in zip(nodes, heard, strict=True):
-            await node.subscribe("room", one)
-        before = await nodes[0].publish("room", Publication("a"), KEEP)
+            node.announce({"chat": KEEP})
+            await node.subscribe(room, one)
+        before = await nodes[0].publish(room, Publication("a"), KEEP)
+        sent = await outside.publish("chat", "room", "b")
+        assert sent.offset == 2
         old = await asyncio.to_thread(service.kill_primary)
-        after = await nodes[1].publish("room", Publication("b"), KEEP)
+        after = await nodes[1].publish(room, Publication("c"), KEEP)
         assert service.primary is not old
         assert after.epoch != before.epoch
+        sent = await outside.publish("chat", "room", "d", timeout=40)
+        assert (sent.epoch, sent.offset) == (after.epoch, after.offset + 1)
         for one in heard:
-            await until(lambda one=one: [text for text, _ in one.messages] == ["a", "b"])
+            await until(lambda one=one: [text for text, _ in one.messages] == ["a", "b", "c", "d"])
             assert one.gaps
-        past = await nodes[0].history("room", before)
-        assert [one.publication.message for one in past.messages] == ["a", "b"]
+        past = await nodes[0].history(room, before)
+        assert [one.publication.message for one in past.messages] == ["a", "b", "c", "d"]
         assert not past.complete
     finally:
+        await outside.close()
         for node in nodes:
             await node.close()
         await asyncio.to_thread(service.mend)
@@ -177,20 +186,25 @@ async def test_after_a_failover_rooms_stand_on_the_new_primary_in_another_epoch(
 async def test_a_primary_that_is_made_a_replica_by_hand_is_left(service, monkeypatch):
     """Its connections live, and what is published there reaches nobody else."""
     monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.LOOK", 0.1)
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.publisher.FRESH", 0)
     heard = Heard()
-    prefix = next(prefixes)
+    prefix, room = next(prefixes), channel_of("plain", "room")
     nodes = [RedisBackplane(service.url, prefix=prefix, patience=60) for _ in range(2)]
+    outside = Publisher(service.url, prefix=prefix)
     try:
-        await nodes[1].subscribe("plain", heard)
-        await nodes[0].publish("plain", Publication("a"))
+        nodes[1].announce({"plain": None})
+        await nodes[1].subscribe(room, heard)
+        await outside.publish("plain", "room", "a")
         await until(lambda: len(heard.messages) == 1)
         old = service.primary
         assert service.sentinels[0].say("SENTINEL", "FAILOVER", SERVICE)[:1] == b"+"
         await asyncio.to_thread(service.wait_for_other, old)
         await until(lambda: all(node.counts()["breaks"] and not node.trouble for node in nodes))
-        await nodes[0].publish("plain", Publication("b"))
-        await until(lambda: [text for text, _ in heard.messages] == ["a", "b"])
+        await nodes[0].publish(room, Publication("b"))
+        assert (await outside.publish("plain", "room", "c")).nodes == 1
+        await until(lambda: [text for text, _ in heard.messages] == ["a", "b", "c"])
     finally:
+        await outside.close()
         for node in nodes:
             await node.close()
         await asyncio.to_thread(service.wait)

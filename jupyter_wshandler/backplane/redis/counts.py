@@ -10,7 +10,7 @@ class Counts:
 
     Attributes:
         resubscribed: Channels that were subscribed to again, after a break.
-    gaps: Gaps that were seen on a link that lived.
+        gaps: Gaps that were seen on a link that lived.
         filled: Messages that were read again.
         missed: Times that messages of a channel were missed that are not there any more.
         epochs: Times that the log of a channel turned out to have begun another life.
