@@ -261,7 +261,7 @@ async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeyp
         await nodes[0].subscribe("room", heard)
         await nodes[1].publish("room", Publication("a"), KEEP)
         await until(lambda: texts(heard) == ["a"])
-        await nodes[0]._router.lines[0].link._bus_command("UNSUBSCRIBE")
+        await nodes[0]._router.lines[0].link._bus_commands(["UNSUBSCRIBE"])
         await nodes[1].publish("room", Publication("b"), KEEP)
         await until(lambda: texts(heard) == ["a", "b"])
         assert nodes[0].counts()["breaks"] == 1
