@@ -253,6 +253,7 @@ async def test_messages_to_users_come_wherever_their_slot_is(cluster, nodes):
     await asyncio.to_thread(cluster.move, slot, source)
 
 
+@pytest.mark.endurance
 async def test_each_message_comes_once_or_its_client_is_told_while_slots_move(cluster):
     prefix = next(prefixes)
     node = RedisBackplane(cluster.url, prefix=prefix)
@@ -411,6 +412,7 @@ async def test_a_slot_that_is_on_its_way_for_too_long_is_told_to_the_sender(
     await asyncio.to_thread(cluster.move, slot, source)
 
 
+@pytest.mark.endurance
 async def test_each_message_comes_once_or_its_client_is_told_over_a_failover(cluster):
     """The last test of this file: one of the primaries does not come back."""
     prefix = next(prefixes)

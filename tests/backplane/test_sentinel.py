@@ -194,15 +194,16 @@ async def test_a_primary_that_is_made_a_replica_by_hand_is_left(service, monkeyp
     try:
         nodes[1].announce({"plain": None})
         await nodes[1].subscribe(room, heard)
-        await outside.publish("plain", "room", "a")
-        await until(lambda: len(heard.messages) == 1)
+        await nodes[0].publish(room, Publication("a"))
+        await outside.publish("plain", "room", "b")
+        await until(lambda: len(heard.messages) == 2)
         old = service.primary
         assert service.sentinels[0].say("SENTINEL", "FAILOVER", SERVICE)[:1] == b"+"
         await asyncio.to_thread(service.wait_for_other, old)
         await until(lambda: all(node.counts()["breaks"] and not node.trouble for node in nodes))
-        await nodes[0].publish(room, Publication("b"))
-        assert (await outside.publish("plain", "room", "c")).nodes == 1
-        await until(lambda: [text for text, _ in heard.messages] == ["a", "b", "c"])
+        await nodes[0].publish(room, Publication("c"))
+        assert (await outside.publish("plain", "room", "d")).nodes == 1
+        await until(lambda: [text for text, _ in heard.messages] == ["a", "b", "c", "d"])
     finally:
         await outside.close()
         for node in nodes:
@@ -210,6 +211,7 @@ async def test_a_primary_that_is_made_a_replica_by_hand_is_left(service, monkeyp
         await asyncio.to_thread(service.wait)
 
 
+@pytest.mark.endurance
 async def test_each_message_comes_once_or_its_client_is_told_over_a_failover(service):
     old = service.primary
     await held_under_load(
