@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
+from .looking import LOOKING, add_looking, look
 
 EPILOG = """\
 examples:
@@ -16,6 +18,8 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
+  jupyter wshandler connections /pingbot
+  jupyter wshandler tail --traceback
   jupyter wshandler check wshandler.yaml
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
@@ -32,6 +36,9 @@ examples:
 
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What commands are added to; argparse gives it no public name."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _add_share(commands)
     _add_send(commands)
     _add_routes(commands)
+    add_looking(commands.add_parser, _add_json, _add_server)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -106,7 +114,7 @@ def _describe_check(check: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser(
         "chat",
         help="talk to a bot in the terminal",
@@ -122,7 +130,7 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_server(chat)
 
 
-def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_share(commands: Commands) -> None:
     share = commands.add_parser(
         "share",
         help="let others talk to one bot of a running server, by a link",
@@ -174,7 +182,7 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_server(share)
 
 
-def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_send(commands: Commands) -> None:
     send = commands.add_parser(
         "send",
         help="send a message to all who are connected to a bot",
@@ -203,7 +211,7 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_server(send)
 
 
-def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_routes(commands: Commands) -> None:
     routes = commands.add_parser(
         "routes",
         help="list the bots of a running server, and how many are connected",
@@ -251,6 +259,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command in LOOKING:
+        return look(arguments, token)
     return _share(arguments, token)
 
 
@@ -356,7 +366,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes"):
+    if arguments.command in ("chat", "share", "send", "routes", *LOOKING):
         return _ask_server(arguments)
     from .demo import demo
 
