@@ -12,7 +12,7 @@ import websockets.exceptions
 from jsonschema import Draft202012Validator
 from support import rules
 from support.bots import bot_text
-from support.server import running_server, wait_for
+from support.server import WITHOUT_LAB, running_server, wait_for
 from support.sharing import ask, share
 from support.visitor import Visitor
 
@@ -42,7 +42,7 @@ url:
                   page: false, secret_of_a_bot: another-secret-of-a-bot}}
 """
 
-SECRETS = ("a-secret-of-a-bot", "another-secret-of-a-bot", "hunter2")
+SECRETS = ("a-secret-of-a-bot", "another-secret-of-a-bot")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def server(tmp_path_factory):
             "--ServerApp.authorizer_class=published.Keeper",
             "--WSHandlerApp.publishers=named",
             "--WSHandlerApp.publishers=*",
-            "--WSHandlerApp.directory_url=http://hub:hunter2@127.0.0.1:9/dir?token=hunter2",
+            WITHOUT_LAB,
         ],
         env={"PYTHONPATH": str(folder)},
     ) as running:
@@ -391,7 +391,6 @@ def test_the_configuration_is_told_without_its_secrets(server):
     assert found["base_url"] == "/me/"
     assert found["files"] == [str(server.folder / "wshandler.yaml")]
     assert found["settings"]["publishers"] == ["named", "*"]
-    assert found["settings"]["directory_url"] == "http://***@127.0.0.1:9/dir?***"
     assert "threads" not in found["settings"]  # as by default
     route = found["routes"]["fails"]
     assert route["functions"] == {"on_message": "looked_at.answer"}
