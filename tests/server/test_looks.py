@@ -24,7 +24,7 @@ url:
   fails:
     pattern: /fails
     handler: WebSocketHandler
-    kwargs: {on_message: looked_at.answer, on_error: {close: false}, ratelimit: 500/s}
+    kwargs: {on_message: looked_at.answer, on_error: {close: false}, ratelimit: {messages: 500/s}}
   other: {pattern: /other, handler: WebSocketHandler, kwargs: {on_message: looked_at.answer}}
   staff: {pattern: /staff, handler: WebSocketHandler,
           kwargs: {on_message: looked_at.answer, auth: {users: [ada]}}}
@@ -39,10 +39,10 @@ url:
   broken: {pattern: /broken, handler: WebSocketHandler, kwargs: {on_message: looked_at.no_such}}
   told: {pattern: /told, handler: WebSocketHandler,
          kwargs: {on_message: {function: looked_at.answer, kwargs: {api_key: a-secret-of-a-bot}},
-                  page: false, secret_of_a_bot: another-secret-of-a-bot}}
+                  page: false}}
 """
 
-SECRETS = ("a-secret-of-a-bot", "another-secret-of-a-bot")
+SECRETS = ("a-secret-of-a-bot",)
 
 
 @pytest.fixture(scope="module")
