@@ -57,7 +57,7 @@ def _actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def _commands(main: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     [found] = [action for action in _actions(main) if action.dest == "command"]
-    return dict(found.choices or {})  # type: ignore[call-overload, no-any-return]
+    return dict(found.choices or {})
 
 
 def _arguments(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:

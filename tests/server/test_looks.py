@@ -609,6 +609,7 @@ def test_what_the_server_answers_has_the_shape_that_is_described(server):
             "/errors/{error}": f"errors/{error_id}",
             "/events": f"events?since={place}",
             "/config": "config",
+            "/drain": "drain",
             "/health": "health",
             "/openapi.json": "openapi.json",
         }.items():

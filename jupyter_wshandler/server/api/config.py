@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from jupyter_server.auth.decorator import ws_authenticated
+from traitlets import HasTraits
 
 from ... import __version__
 from ...config.model import FunctionSpec, RouteConfig
@@ -76,7 +77,11 @@ def settings_of(app: Any) -> dict[str, Any]:
     Args:
         app: The `WSHandlerApp`, or another object with traits.
     """
-    classes = [c for c in type(app).__mro__ if c.__module__.startswith("jupyter_wshandler.")]
+    classes: list[type[HasTraits]] = [
+        c
+        for c in type(app).__mro__
+        if issubclass(c, HasTraits) and c.__module__.startswith("jupyter_wshandler.")
+    ]
     found = {}
     for name in sorted({name for c in classes for name in c.class_own_traits(config=True)}):
         value = getattr(app, name)

@@ -78,7 +78,9 @@ def test_of_all_routes_together_so_many_are_kept_and_the_oldest_goes_first():
 
 def test_a_fault_that_comes_again_at_once_is_not_shown_anew(monkeypatch):
     made = []
-    monkeypatch.setattr(errors, "shown", lambda error, users: made.append(error) or f"shown {len(made)}")
+    monkeypatch.setattr(
+        errors, "shown", lambda error, users: made.append(error) or f"shown {len(made)}"
+    )
     book, error = ErrorBook(), raised(ValueError("wrong"))
     for number in range(1000):
         fail(book, error=error, at=100.0 + number / 500, number=number)
