@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -66,11 +67,13 @@ def test_what_curl_prints_on_the_page_is_what_a_server_answers(server):
     page = PAGE.read_text()
     commands = curls.commands_of(page)
     assert len(commands) > 15
-    people = [
-        server.connect_sync(path, token=f"person-{name}", user_agent_header=None)
-        for name, path in (("ada", "/chat/blue"), ("bob", "/chat/blue"), ("bob", "/divide"))
-    ]
-    try:
+    with ExitStack() as stack:
+        people = [
+            stack.enter_context(
+                server.connect_sync(path, token=f"person-{name}", user_agent_header=None)
+            )
+            for name, path in (("ada", "/chat/blue"), ("bob", "/chat/blue"), ("bob", "/divide"))
+        ]
         people[2].send("1/0")
         assert "internal error" in people[2].recv(timeout=5)
         status, _, body = server.fetch("/wshandler/api/connections?user=bob&route=chat")
@@ -81,9 +84,6 @@ def test_what_curl_prints_on_the_page_is_what_a_server_answers(server):
             {"TOKEN": TOKEN, "BOB": bob},
             API=f"http://127.0.0.1:{server.port}/wshandler/api",
         )
-    finally:
-        for one in people:
-            one.close()
     secrets = {
         str(server.folder): "/home/ada/bots",
         f"127.0.0.1:{server.port}": "localhost:8888",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
@@ -151,8 +152,10 @@ def test_what_waits_for_a_callback_is_counted(server):
 
 
 def test_connections_come_in_pages_that_lose_and_double_nobody(server):
-    opened = [joined(server, "/other", f"u{number}") for number in range(7)]
-    try:
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(joined(server, "/other", f"u{number}")) for number in range(7)
+        ]
         for one in opened:
             answered(one)
         seen, after, pages = [], "", 0
@@ -170,9 +173,6 @@ def test_connections_come_in_pages_that_lose_and_double_nobody(server):
             "total": 7,
             "next": None,
         }
-    finally:
-        for one in opened:
-            one.close()
 
 
 def test_a_connection_whose_client_is_away_is_listed_as_such(server):
@@ -232,8 +232,8 @@ def test_a_close_that_cannot_be_is_refused_and_closes_nothing(server):
 
 def test_spaces_and_their_rooms_are_listed_in_pages(server):
     paths = [f"/talk/r{number}" for number in range(3)] + ["/talk/a%20b", "/talk/r0"]
-    opened = [joined(server, path, "bob") for path in paths]
-    try:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(joined(server, path, "bob")) for path in paths]
         for one in opened:
             answered(one)
         spaces = {one["space"]: one for one in told(server, "spaces")["spaces"]}
@@ -259,9 +259,6 @@ def test_spaces_and_their_rooms_are_listed_in_pages(server):
         assert rest["next"] is None
         own = told(server, "spaces/talk/rooms?after=s", "bob")
         assert own["rooms"] == [{"room": "user:bob", "connections": 5}]
-    finally:
-        for one in opened:
-            one.close()
     assert get(server, "spaces/guarded/rooms")[0] == 403
     assert get(server, "spaces/nowhere/rooms") == (
         404,
@@ -415,6 +412,23 @@ def test_a_stranger_and_who_may_not_read_are_told_nothing(server, path):
         assert (status, set(json.loads(answer))) == (403, {"message", "reason"})
     if path != "nothing":
         assert get(server, path, "blind")[0] == 403
+
+
+def test_a_guest_of_a_share_is_told_nothing(server):
+    made = share(server, route="push")
+    headers = {"Authorization": "Bearer " + made["url"].partition("share_token=")[2]}
+    with server.connect_sync("/push", token=False, headers=headers) as guest:
+        assert answered(guest) == "hello"
+        for path in LOOKS:
+            status, _, answer = server.fetch(f"{API}/{path}", token=False, headers=headers)
+            assert (status, set(json.loads(answer))) == (403, {"message", "reason"})
+        query = "?" + made["url"].partition("?")[2]
+        assert server.fetch(f"{API}/connections{query}", token=False)[0] == 403
+
+
+def test_the_configuration_is_for_who_may_execute(server):
+    assert get(server, "config", "viewer")[0] == 403
+    assert get(server, "connections", "viewer")[0] == 200
 
 
 def test_a_route_that_somebody_may_not_use_is_not_told_of(server):

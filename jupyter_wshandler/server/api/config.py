@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from jupyter_server.auth.decorator import ws_authenticated
+from tornado.web import HTTPError
 from traitlets import HasTraits
 
 from ... import __version__
@@ -24,6 +25,11 @@ PACKAGES = ("jupyter_server", "tornado", "msgspec", "traitlets", "ipykernel", "j
 SECRET = re.compile(r"token|passw|secret|credential|api_?key|private_?key|cookie|auth(?:oriz|enti)")
 """What the name of a value has in it that is not shown."""
 
+NOT_EXECUTE = (
+    "the configuration is for who may execute wshandler; the Authorizer does not let this user"
+)
+"""What others are told."""
+
 HIDDEN = "***"
 """Stands in the place of what is not shown."""
 
@@ -33,7 +39,17 @@ file has them, with what is meant for the bot alone."""
 
 
 class ConfigHandler(LookingHandler):
-    """The address where versions, settings and the options of routes are told."""
+    """The address where versions, settings and the options of routes are told.
+
+    Names of files and lines, and what is wrong in them, are for those who may see where code has
+    failed.
+    """
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Decide who may."""
+        await super().prepare()
+        if not self._finished and not await self.may_execute():
+            raise HTTPError(403, NOT_EXECUTE)
 
     @ws_authenticated
     async def get(self) -> None:

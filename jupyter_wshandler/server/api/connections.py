@@ -12,6 +12,7 @@ from ...callbacks.errorlog import username
 from ...config.nodes import shorten
 from ...connection.connection import Connection
 from ...connection.phase import OPEN
+from ...engine.asking import SUBPROTOCOL
 from ...engine.frames import check_close
 from ...kernels.batches import one_line
 from ...rooms.names import user_of
@@ -156,6 +157,7 @@ def described(connection: Connection, since: float) -> dict[str, Any]:
         since: When it has opened, in seconds since 1970.
     """
     user, request, counts = connection.current_user, connection.request, connection.queue_counts()
+    has_envelopes = connection.chat_answers is not None
     return {
         "id": connection.id,
         "route": connection.route,
@@ -166,7 +168,7 @@ def described(connection: Connection, since: float) -> dict[str, Any]:
         "address": request.remote_ip,
         "opened": since,
         "state": state_of(connection),
-        "protocol": connection.subprotocol or None,
+        "protocol": connection.subprotocol or (SUBPROTOCOL if has_envelopes else None),
         "rooms": list(connection.rooms),
         "waiting": counts.waiting,
         "queued": {"messages": counts.frames, "bytes": counts.bytes},
