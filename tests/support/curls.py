@@ -103,6 +103,9 @@ def fixed(value: Any, key: str = "") -> Any:
         return "8d1f0c62a5b94e37"[: len(value)]
     if key == "epoch":
         return "5c1e"
+    if key == "traceback" and isinstance(value, str):
+        # Not every Python marks where in a line it was.
+        return re.sub(r"\n[ ~^]+(?=\n)", "", value)
     if isinstance(value, str):
         return re.sub(r"share_token=[\w-]+", "share_token=...", value)
     return value
