@@ -43,11 +43,11 @@ TYPES = """\
 Print what the bots of YAML files take and answer, as the annotations of their functions say: an
 AsyncAPI 3.0 document. The callback modules are imported."""
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What commands are added to."""
+
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What commands are added to; argparse gives it no public name."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,15 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "exit with 1 if there is any. The callback modules are imported.",
     )
     _describe_check(check)
-    demo = commands.add_parser(
-        "demo",
-        help="serve two example bots, talk to one, and show its page",
-        description="Start a server on loopback with two example bots, hold a conversation "
-        "with one, and serve its chat page until Ctrl-C.",
-    )
-    demo.add_argument("--once", action="store_true", help="end after the conversation")
-    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
-    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    _add_demo(commands)
     _add_chat(commands)
     _add_share(commands)
     _add_send(commands)
@@ -109,6 +101,18 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     return main
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="serve two example bots, talk to one, and show its page",
+        description="Start a server on loopback with two example bots, hold a conversation "
+        "with one, and serve its chat page until Ctrl-C.",
+    )
+    demo.add_argument("--once", action="store_true", help="end after the conversation")
+    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
+    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
 def _describe_check(check: argparse.ArgumentParser) -> None:
