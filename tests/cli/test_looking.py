@@ -157,7 +157,7 @@ def test_a_line_for_each_that_comes_and_goes_and_for_each_failure(server):
         first = line_with(tail, before)
         assert re.match(r"\d\d:\d\d:\d\d  failed   fails  \w+  \w{16} ValueError in ", first)
         assert line_with(tail, "its message") == "  its message, of 11: fail before"
-        assert line_with(tail, "ValueError: ") == "  ValueError: this cannot be done"
+        assert line_with(tail, "ValueError: ") == "    ValueError: this cannot be done"
         with server.connect_sync("/fails") as one:
             opened = line_with(tail, "opened")
             assert opened.endswith("from 127.0.0.1")
