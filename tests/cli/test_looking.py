@@ -163,7 +163,7 @@ def test_a_line_for_each_that_comes_and_goes_and_for_each_failure(server):
             assert opened.endswith("from 127.0.0.1")
             error_id = json.loads(answered(one, "fail\x1b[2J now"))["id"]
             assert f"error {error_id}" in line_with(tail, "failed")
-            assert line_with(tail, "its message") == "  its message, of 13: fail\\x1b[2J now"
+            assert line_with(tail, "its message") == "  its message, of 12: fail\\x1b[2J now"
             assert re.fullmatch(r"  .*File .*looked_at\.py.*", line_with(tail, "looked_at.py"))
         assert re.search(r"\w{16} with 1000 after \d+ s$", line_with(tail, "closed"))
 
