@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from .base import MAX_MESSAGE, PREFIX, Backplane
 from .memory import MemoryBackplane
@@ -14,6 +13,12 @@ if TYPE_CHECKING:
 
 MEMORY = "memory://"
 """The URL of a server that is alone."""
+
+SCHEMES = frozenset(
+    {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"}
+    | {"redis+cluster", "rediss+cluster"}
+)
+"""Those of the stores that there are; the second s is for TLS."""
 
 EXTRA = 'redis-py is not installed, which a backplane needs: pip install "jupyter_wshandler[redis]"'
 
@@ -28,7 +33,7 @@ def open_backplane(
     """Return the backplane that a URL means; nothing is connected yet.
 
     Args:
-        url: memory://, redis://, rediss:// or unix://.
+        url: memory://, redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.
         prefix: What the names of all keys of this deployment begin with.
         max_message: Bytes of a message between servers, at most.
         log: Where changes of its state go.
@@ -51,7 +56,8 @@ def open_publisher(url: str, prefix: str = PREFIX) -> RedisPublisher:
     """Return what publishes to the rooms that a URL means; nothing is connected yet.
 
     Args:
-        url: redis://, rediss:// or unix://, as `open_backplane` takes it.
+        url: redis://, rediss://, unix:// or redis+sentinel://, as `open_backplane` takes it; a
+            cluster is not published to yet.
         prefix: What the names of all keys of the deployment begin with.
 
     Raises:
@@ -72,11 +78,12 @@ def open_publisher(url: str, prefix: str = PREFIX) -> RedisPublisher:
 
 
 def _check_scheme(url: str) -> None:
-    scheme = urlsplit(url).scheme if url.isprintable() and "://" in url else ""
-    if scheme not in ("redis", "rediss", "unix"):
+    scheme = url.partition("://")[0].lower() if url.isprintable() and "://" in url else ""
+    if scheme not in SCHEMES:
         raise ValueError(
-            "expected memory://, redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, found "
-            f"{'another scheme' if scheme else 'no URL'}"
+            "expected memory://, redis://HOST:PORT, rediss://HOST:PORT, unix:///PATH, "
+            "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or redis+cluster://HOST:PORT,HOST:PORT, "
+            f"found {'another scheme' if scheme else 'no URL'}"
         )
 
 

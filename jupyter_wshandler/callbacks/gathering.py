@@ -44,20 +44,24 @@ class Gathering:
             return None
         return worker
 
-    def begin(self, route: str, worker: Worker) -> None:
+    def begin(self, route: str, worker: Worker) -> bool:
         """Gather connections of a route in a thread from now on, unless its calls take long.
 
         Args:
             route: Its name.
             worker: The thread that was given the first of them.
+
+        Returns:
+            Whether they are gathered.
         """
         since = self._slow.get(route)
         if since is not None:
             if time.monotonic() - since < SPREAD:
-                return
+                return False
             del self._slow[route]
         self._homes[route] = worker
         worker.gathers = True
+        return True
 
     def spread(self, route: str, worker: Worker, now: float) -> None:
         """Gather nobody any more in a thread: a call takes long there.

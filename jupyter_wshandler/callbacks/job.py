@@ -35,7 +35,11 @@ class Keeper(Protocol):
     def thread_home(self) -> Any:
         """Its thread; None as long as it has had none."""
 
-    def keep_to_thread(self, worker: Any) -> None:
+    @property
+    def is_gathered(self) -> bool:
+        """Whether it came there with the others of its route; see `gathering`."""
+
+    def keep_to_thread(self, worker: Any, gathered: bool = False) -> None:
         """Stay on a thread from now on."""
 
 

@@ -142,7 +142,7 @@ class ThreadPool:
         if home is None:
             home = workers.gathering.home_of(owner.route)
             if home is not None:
-                keeper.keep_to_thread(home)
+                keeper.keep_to_thread(home, gathered=True)
         if home is not None and home.job is not None:
             with self._lock:
                 comes_along = workers.takes_along(turn, home)
@@ -151,8 +151,9 @@ class ThreadPool:
                     self._look = loop.call_later(LOOK, self._look_for_held, loop)
                 return
         self._line_up(_job_of(turn, box), loop)
-        if home is None and keeper.thread_home is not None:
-            workers.gathering.begin(owner.route, keeper.thread_home)
+        begun = keeper.thread_home
+        if home is None and begun is not None and workers.gathering.begin(owner.route, begun):
+            keeper.keep_to_thread(begun, gathered=True)
 
     def _look_for_held(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the turns wait in line that came along with a call which takes long."""

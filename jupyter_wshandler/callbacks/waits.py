@@ -73,11 +73,17 @@ class Waits:
         self._timer = self._look = None
 
     def may_move(self, job: Job, home: Worker) -> None:
-        """Free a new call whose home is held by an old call of another's."""
+        """Free a new call whose home is held by an old call of another's.
+
+        Who came there with the others of its route need not wait for `YOUNG` behind a call that
+        was seen to take long; who came by itself may have made something there, and is told that
+        it stays while calls are short.
+        """
         running = home.job
-        if running is None or (
-            job.since - running.since < YOUNG and not (home.gathers and home.is_held)
-        ):
+        if running is None:
+            return
+        is_parted = job.keeper is not None and job.keeper.is_gathered and home.is_held
+        if job.since - running.since < YOUNG and not is_parted:
             return
         if not self._binds(job):
             job.home = None

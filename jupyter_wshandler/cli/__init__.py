@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
-from .drain import DESCRIPTION as DRAIN
 from .drain import add_drain, drain
+from .looking import LOOKING, add_looking, look
 from .publish import add_backplane, publish
 from .publish import why_not as why_not_by_backplane
 
@@ -21,6 +21,8 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
+  jupyter wshandler connections /pingbot
+  jupyter wshandler tail --traceback
   jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
   jupyter wshandler types wshandler.yaml --ts
@@ -89,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_routes(commands)
-    _add_drain(commands)
+    add_looking(commands.add_parser, _add_json, _add_server)
+    add_drain(commands.add_parser, _add_json, _add_server)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -110,17 +113,6 @@ def _add_demo(commands: Commands) -> None:
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
-
-
-def _add_drain(commands: Commands) -> None:
-    emptied = commands.add_parser(
-        "drain",
-        help="empty a running server of its clients, before it is stopped",
-        description=DRAIN,
-    )
-    add_drain(emptied)
-    _add_json(emptied)
-    _add_server(emptied)
 
 
 def _describe_check(check: argparse.ArgumentParser) -> None:
@@ -308,6 +300,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command in LOOKING:
+        return look(arguments, token)
     if arguments.command == "drain":
         return drain(arguments, token)
     return _share(arguments, token)
@@ -435,7 +429,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes", "drain"):
+    if arguments.command in ("chat", "share", "send", "routes", "drain", *LOOKING):
         return _ask_server(arguments)
     from .demo import demo
 

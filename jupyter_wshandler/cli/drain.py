@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from typing import Any
 
 LOOK = 0.5
@@ -17,12 +18,20 @@ DESCRIPTION = (
 )
 
 
-def add_drain(drain: ArgumentParser) -> None:
-    """Add the options of the command.
+def add_drain(
+    new: Callable[..., ArgumentParser], *options: Callable[[ArgumentParser], object]
+) -> None:
+    """Add the command to those of the command line.
 
     Args:
-        drain: Its parser.
+        new: Makes the parser of one more command.
+        options: Add what it has besides.
     """
+    drain = new(
+        "drain",
+        help="empty a running server of its clients, before it is stopped",
+        description=DESCRIPTION,
+    )
     drain.add_argument(
         "--seconds",
         metavar="N",
@@ -34,6 +43,8 @@ def add_drain(drain: ArgumentParser) -> None:
     drain.add_argument(
         "--undo", action="store_true", help="take new clients again, where that has begun"
     )
+    for option in options:
+        option(drain)
 
 
 def drain(arguments: Namespace, token: str | None) -> int:

@@ -102,7 +102,7 @@ def publish(arguments: Namespace) -> int:
 
 def _tell(arguments: Namespace, sent: PutInRoom) -> None:
     """Print what has become of a message."""
-    from ..config.summary import printable
+    from ..config.printing import printable
     from .asking import print_json
 
     if arguments.json:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from ..config.summary import printable
+from ..config.printing import printable
 from .asking import Asking, print_json
 
 STDIN = "-"
@@ -47,7 +47,7 @@ def send(
     ask = Asking("send", f"--route {asked} MESSAGE" if is_name else f"{asked} MESSAGE", url, token)
 
     def work() -> None:
-        name = bot if is_name or not bot.startswith("/") else _name_of(ask, bot)
+        name = bot if is_name or not bot.startswith("/") else name_of(ask, bot)
         address = f"routes/{quote(name, safe='/')}"
         if room is not None:
             address = f"spaces/{quote(name, safe='')}/rooms/{quote(room, safe='')}"
@@ -60,7 +60,7 @@ def send(
     return ask.run(work)
 
 
-def _name_of(ask: Asking, pattern: str) -> str:
+def name_of(ask: Asking, pattern: str) -> str:
     """Return the name of the route with a pattern.
 
     Raises:

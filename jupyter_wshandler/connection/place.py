@@ -22,7 +22,7 @@ class Placed(InRooms):
         id: Unique name of the connection.
     """
 
-    __slots__ = ("_home", "_meter", "_owner", "_seat")
+    __slots__ = ("_home", "_is_gathered", "_meter", "_owner", "_seat")
 
     def __init__(self, host: Host, route: Route, opening: Opening, *, id: str) -> None:
         super().__init__(host, route, opening, id=id)
@@ -30,6 +30,7 @@ class Placed(InRooms):
         self._meter: Meter | None = None
         self._owner: Any = None  # for whom its calls in threads count
         self._home: Any = None  # the thread that they keep to
+        self._is_gathered = False  # there with the others of its route; see `callbacks.gathering`
 
     def take_seat(self, seat: Seat) -> None:
         """Take a place in the route's limits.
@@ -63,6 +64,16 @@ class Placed(InRooms):
         """The thread that its calls keep to, a `callbacks.job.Worker`; None as long as none has."""
         return self._home
 
-    def keep_to_thread(self, worker: Any) -> None:
-        """Keep to a thread from now on."""
-        self._home = worker
+    @property
+    def is_gathered(self) -> bool:
+        """Whether it came to its thread as all connections of its route do."""
+        return self._is_gathered
+
+    def keep_to_thread(self, worker: Any, gathered: bool = False) -> None:
+        """Keep to a thread from now on.
+
+        Args:
+            worker: The thread, a `callbacks.job.Worker`.
+            gathered: Whether all connections of its route begin there.
+        """
+        self._home, self._is_gathered = worker, gathered

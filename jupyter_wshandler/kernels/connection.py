@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.answers import Answers
+from ..connection.breaks import QueueCounts
 from ..connection.connection import Connection
 from ..connection.phase import PEER_CLOSED
 from ..connection.sending import Sent
@@ -126,6 +127,11 @@ class KernelConnection(Connection):
             return self._send(message)
         finally:
             codec.whole = False
+
+    def queue_counts(self) -> QueueCounts:
+        """Return what waits on it; what the kernel has and has not handled waits, too."""
+        waiting, frames, size = super().queue_counts()
+        return QueueCounts(waiting + len(self.untaken), frames, size)
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""

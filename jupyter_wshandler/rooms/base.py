@@ -98,6 +98,10 @@ class RoomsBase(ManagersRooms):
         """Return the backplane's numbers; none where the server is alone."""
         return self.backplane.counts()
 
+    def there(self, space: str) -> dict[str, int]:
+        """Return the rooms of a space that have members here, each with how many connections."""
+        return {name: len(room.members) for name, room in self._spaces.get(space, {}).items()}
+
     def do(self, work: Any, name: str) -> None:
         """Run a coroutine as a task of the rooms'.
 

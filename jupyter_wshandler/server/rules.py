@@ -12,6 +12,7 @@ from . import guestpages
 from .api import base as api
 from .api.drain import DrainHandler
 from .api.health import health_rules
+from .api.looks import look_rules
 from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
 from .api.spaces import RoomHandler
@@ -59,6 +60,7 @@ def install(
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
     spaces = re.escape(url_path_join(base_url, "wshandler", "api", "spaces"))
+    looks, others = look_rules(services, base_url)
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -81,7 +83,9 @@ def install(
             *api.rules(PathMatches(routes + "$"), RoutesHandler, services),
             *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
             *api.rules(PathMatches(spaces + r"/([^/]+)/rooms/(.+)$"), RoomHandler, services),
+            *looks,
             *by_name,
+            *others,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

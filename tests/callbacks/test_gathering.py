@@ -76,6 +76,33 @@ async def test_those_whose_open_runs_in_a_thread_are_spread(manager) -> None:
     await leave(there)
 
 
+async def test_who_came_to_such_a_thread_by_its_open_waits_there_while_the_call_is_young(
+    manager, gate, monkeypatch
+) -> None:
+    monkeypatch.setattr("jupyter_wshandler.callbacks.waits.YOUNG", 20.0)  # 0.1 s, as docs say
+
+    def sometimes_long(handler, message):
+        if message == "block":
+            gate.wait()
+        return ident(handler, message)
+
+    one = await visitors(manager, route("one", on_message=sometimes_long), 3)
+    (home,) = {*await ask(one)}
+    bot = route("two", open=lambda handler: None, on_message=ident)
+    two = await visitors(manager, bot, 48, 48)
+    mine = [v for v, at in zip(two, await ask(two), strict=True) if at == home]
+    assert mine
+    one[0].send("block")
+    await until(lambda: gate.entered)
+    # Who is gathered there goes on elsewhere, as the thread is seen to be held; the other stays.
+    assert home not in await ask(one[1:])
+    answers = asyncio.create_task(ask(mine))
+    await ask(one[1:])
+    gate.open()
+    assert {*await answers} == {home}
+    await leave(one + two)
+
+
 async def test_what_one_turn_reads_costs_one_wake_up_of_the_loop(manager, monkeypatch) -> None:
     monkeypatch.setattr("jupyter_wshandler.callbacks.rousing.STALL", 20.0)
     loop = asyncio.get_running_loop()
@@ -167,10 +194,10 @@ async def test_on_a_loop_that_is_debugged_threads_hold_nothing_back(manager, mon
 
 class Keeper:
     def __init__(self) -> None:
-        self.thread_home = None
+        self.thread_home, self.is_gathered = None, False
 
-    def keep_to_thread(self, worker) -> None:
-        self.thread_home = worker
+    def keep_to_thread(self, worker, gathered=False) -> None:
+        self.thread_home, self.is_gathered = worker, gathered
 
 
 class Call:

@@ -174,11 +174,11 @@ class Keeper:
     """A connection, as far as the pool looks at one."""
 
     def __init__(self, is_bound: bool = False) -> None:
-        self.thread_home = None
+        self.thread_home, self.is_gathered = None, False
         self.is_bound = is_bound
 
-    def keep_to_thread(self, worker) -> None:
-        self.thread_home = worker
+    def keep_to_thread(self, worker, gathered=False) -> None:
+        self.thread_home, self.is_gathered = worker, gathered
 
 
 @pytest.fixture

@@ -6,14 +6,16 @@ import asyncio
 import secrets
 from typing import Any, NamedTuple
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 
 from ...errors import BackplaneDown, BackplaneError
 from ..base import PREFIX, Position, Publication
-from .address import Address
+from .cluster import Cluster
 from .keys import Keys
-from .link import Link, Request, reason
+from .link import Finder, Link, reason
+from .places import place_of
 from .publishing import SpaceFacts, packed_within, publish_request, read_spaces
+from .request import Request
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts after a break: doubled each time."""
@@ -41,7 +43,7 @@ class RedisPublisher:
     first attempt is an error at once.
 
     Args:
-        url: Where the store is; see `address.Address`.
+        url: Where the store is; see `places.place_of`. A cluster is not published to yet.
         prefix: What the names of the deployment begin with.
 
     Raises:
@@ -49,7 +51,13 @@ class RedisPublisher:
     """
 
     def __init__(self, url: str, *, prefix: str = PREFIX) -> None:
-        self._address = Address(url)
+        place = place_of(url)
+        if isinstance(place, Cluster):
+            raise ValueError(
+                "a cluster cannot be published to with its URL alone yet: ask a server of the "
+                "deployment, with `jupyter wshandler send` without --backplane, or from a route"
+            )
+        self._address: Finder = place
         self._keys = Keys(prefix)
         self._link: Link | None = None
         self._spaces: dict[str, SpaceFacts] = {}
@@ -95,6 +103,7 @@ class RedisPublisher:
         """Return what the nodes say of a space now."""
         now = asyncio.get_running_loop().time()
         if space not in self._spaces or now - self._read_at > FRESH:
+            await self._follow()
             request = Request(["HGETALL", self._keys.spaces], again=True)
             self._spaces, self._read_at = read_spaces(await self._ask(request)), now
         if space not in self._spaces:
@@ -104,6 +113,14 @@ class RedisPublisher:
                 f"{self._address.shown} has the space {space!r}; there are: {known}"
             )
         return self._spaces[space]
+
+    async def _follow(self) -> None:
+        """Hang up where the store is elsewhere by now.
+
+        A primary that was replaced takes what is published, and tells it to nobody.
+        """
+        if self._link is not None and await self._address.moved():
+            await self.close()
 
     async def _ask(self, request: Request) -> Any:
         """Have a command done, over another link where one breaks."""
@@ -118,6 +135,10 @@ class RedisPublisher:
                     raise BackplaneDown(
                         f"{error}; whether the message has arrived is not known"
                     ) from None
+            except ReadOnlyError:
+                # It is a replica now, and has not done it; who is the primary is asked for anew.
+                await self.close()
+                request = request.copied()
             except RedisError as refusal:
                 raise self._refused(refusal) from None
             while self._link is None:
@@ -133,7 +154,7 @@ class RedisPublisher:
             self._link = await Link.open(self._address, _hear_nothing)
         except AuthenticationError as error:
             raise self._refused(error) from None
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, BackplaneError) as error:
             raise BackplaneDown(
                 f"the backplane {self._address.shown} cannot be used: {reason(error)}"
             ) from None

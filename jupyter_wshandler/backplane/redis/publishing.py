@@ -7,7 +7,6 @@ space that it serves, whenever it comes and whenever its routes change.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from ...errors import BackplaneError
 from ..base import Keep, Publication
 from . import keys as forms
 from .keys import Keys
-from .link import Request
+from .request import Request, seen
 
 STATE_TTL = 24 * 3600 * 1000
 """Milliseconds for which the numbers of a log are known after its messages are over."""
@@ -59,7 +58,14 @@ def packed_within(publication: Publication, most: int) -> bytes:
 
 
 def publish_request(
-    keys: Keys, channel: str, name: bytes, packed: bytes, keep: Keep | None, *, again: bool = False
+    keys: Keys,
+    channel: str,
+    name: bytes,
+    packed: bytes,
+    keep: Keep | None,
+    *,
+    verb: str = "PUBLISH",
+    again: bool = False,
 ) -> Request:
     """Return the command that publishes a message.
 
@@ -70,11 +76,12 @@ def publish_request(
         packed: What `packed_within` returned.
         keep: How much of the log is kept from now on; None numbers and keeps nothing, and the
             command is not sent a second time.
+        verb: The command that publishes to a channel; a script knows its own.
         again: Whether the store may have it already, and is to look.
     """
     heard = keys.heard(channel)
     if keep is None:
-        return Request(["PUBLISH", heard, forms.plain(name, packed)])
+        return Request([verb, heard, forms.plain(name, packed)])
     ttl = max(1, int(keep.ttl * 1000))
     words: list[Any] = [*keys.log(channel), heard, forms.new_epoch(), name, packed]
     words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"1" if again else b"0"]
@@ -94,7 +101,7 @@ def spaces_request(keys: Keys, spaces: Mapping[str, Keep | None], most: int) -> 
         kept = (0, 0, 0.0) if keep is None else keep
         words += [space.encode(), _writer.encode((*kept, most))]
     request = Request(words, again=True)
-    request.future.add_done_callback(_seen)
+    request.future.add_done_callback(seen)
     return request
 
 
@@ -106,9 +113,3 @@ def read_spaces(flat: list[bytes]) -> dict[str, SpaceFacts]:
         keep = Keep(size, most_bytes, ttl) if size else None
         found[name.decode()] = SpaceFacts(keep, most)
     return found
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Have nobody wonder that nobody has waited for an answer."""
-    if not future.cancelled():
-        future.exception()

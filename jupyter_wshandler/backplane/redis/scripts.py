@@ -15,10 +15,11 @@ One key is of the whole deployment: `spaces`, a hash by the names of spaces, in 
 much of their rooms is kept, for those who publish from outside (`publishing`).
 
 **Epochs tell the truth.** A store that comes back after a crash may have lost the last second of
-what it had acknowledged, and would give its numbers a second time. So an epoch holds for one life
-of the store's process: its `run_id` is written into the scripts. A script of an earlier life is
-unknown to the store (it keeps no scripts on disk), and whoever calls one asks for the new `run_id`
-and loads it anew. So no publish pays for the question, and none is numbered in the wrong epoch.
+what it had acknowledged, and would give its numbers a second time; so may a replica that was made
+the primary. So an epoch holds for one life of the store (`facts.Facts.life`), which is written into
+the scripts. A script of an earlier life is unknown to the store (it keeps no scripts on disk), and
+whoever calls one asks for the new life and loads it anew. So no publish pays for the question, and
+none is numbered in the wrong epoch.
 """
 
 from __future__ import annotations
@@ -192,17 +193,21 @@ class Script(NamedTuple):
     sha: str
 
 
-def scripts_for(life: str) -> dict[str, Script]:
+def scripts_for(life: str, is_sharded: bool = False) -> dict[str, Script]:
     """Return the scripts for one life of a store.
 
     Args:
         life: What names it; letters and digits.
+        is_sharded: Whether the store is one of a cluster, which tells what it publishes to those
+            who are connected to it, and to no other server.
     """
     if not life.isalnum():
         raise ValueError("expected the run_id of a store, of letters and digits")
     found = {}
     for name, (source, keep) in _SOURCES.items():
         text = source.replace("%PRESENCE%", _PRESENCE).replace("%STATE%", _STATE)
+        if is_sharded:
+            text = text.replace("call('PUBLISH'", "call('SPUBLISH'")
         whole = text.replace("%KEEP%", keep).replace("%LIFE%", life).encode()
         # SHA-1 is what EVALSHA takes; nothing rests on its strength.
         found[name] = Script(whole, hashlib.sha1(whole, usedforsecurity=False).hexdigest())

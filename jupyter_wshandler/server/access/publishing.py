@@ -120,13 +120,26 @@ class Publishers:
             user: Somebody with a login.
             route: The route.
         """
+        why = self.why_no_look(user, route)
+        if why or self.names(user):
+            return why
+        return ASKS_ITSELF if route.config.auth.condition is not None else ""
+
+    def why_no_look(self, user: Any, route: Route) -> str:
+        """Return why a user may not see who is connected to a route; empty where they may.
+
+        A function of the route's own decides who may use it, and not who may look at it: whoever is
+        here has a login, and is let by the Authorizer.
+
+        Args:
+            user: Somebody with a login.
+            route: The route.
+        """
         if self.names(user):
             return ""
         if not self.others:
             return NOT_NAMED
-        if not is_allowed(user, route.config.auth):
-            return NOT_ALLOWED
-        return ASKS_ITSELF if route.config.auth.condition is not None else ""
+        return "" if is_allowed(user, route.config.auth) else NOT_ALLOWED
 
     def why_not_in_rooms(self, user: Any, route: Route) -> str:
         """Return why a user may not use the rooms of a route's; empty where they may.

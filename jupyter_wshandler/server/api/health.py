@@ -12,6 +12,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..bodies import UnreadBody, has_body, rules_for
 from ..services import Services
+from .base import error_body
 
 
 class HealthHandler(UnreadBody):
@@ -67,9 +68,9 @@ class HealthHandler(UnreadBody):
         self.get()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with one plain sentence."""
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")
+        """Answer as all of the API does."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(error_body(responses.get(status_code, "refused")))
 
 
 @stream_request_body
