@@ -332,10 +332,10 @@ async def test_a_blocked_callback_delays_none_of_those_that_share_its_thread_for
 
 class Keeper:
     def __init__(self) -> None:
-        self.thread_home = None
+        self.thread_home, self.is_gathered = None, False
 
-    def keep_to_thread(self, worker) -> None:
-        self.thread_home = worker
+    def keep_to_thread(self, worker, gathered=False) -> None:
+        self.thread_home, self.is_gathered = worker, gathered
 
 
 class Call:
