@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -238,6 +238,14 @@ class Backplane(ABC):
     @abstractmethod
     def receive_for_users(self, receiver: UserReceiver) -> Answer[None]:
         """Hear of the messages that are sent to users."""
+
+    def announce(self, spaces: Mapping[str, Keep | None]) -> Answer[None]:
+        """Say what is served here, for those who publish from outside; nobody does to one alone.
+
+        Args:
+            spaces: How much is kept in the rooms of each space; None for nothing.
+        """
+        return None
 
     @abstractmethod
     def sweep(self) -> Answer[None]:

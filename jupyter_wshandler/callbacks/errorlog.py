@@ -170,17 +170,18 @@ def on_one_line(text: str, limit: int = 100) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
-def shown(error: BaseException) -> str:
+def shown(error: BaseException, *, users: bool = False) -> str:
     """Return an exception's traceback for the log: bounded in every direction.
 
     Args:
         error: Any exception; also one that cannot be printed, or a group of thousands.
+        users: Whether it begins where the user's own code does, if it has any.
     """
     try:
         found = tracebacks.TracebackException(
             type(error),
             error,
-            error.__traceback__,
+            (users_part(error.__traceback__) if users else None) or error.__traceback__,
             limit=-FRAMES,
             max_group_width=5,
             max_group_depth=3,

@@ -6,9 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
+from .drain import add_drain, drain
+from .looking import LOOKING, add_looking, look
+from .publish import add_backplane, publish
+from .publish import why_not as why_not_by_backplane
 
 EPILOG = """\
 examples:
@@ -16,6 +21,9 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
+  jupyter wshandler connections /pingbot
+  jupyter wshandler tail --traceback
+  jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
   jupyter wshandler types wshandler.yaml --ts
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0
@@ -34,6 +42,9 @@ examples:
 TYPES = """\
 Print what the bots of YAML files take and answer, as the annotations of their functions say: an
 AsyncAPI 3.0 document. The callback modules are imported."""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What commands are added to."""
 
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
@@ -68,15 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "exit with 1 if there is any. The callback modules are imported.",
     )
     _describe_check(check)
-    demo = commands.add_parser(
-        "demo",
-        help="serve two example bots, talk to one, and show its page",
-        description="Start a server on loopback with two example bots, hold a conversation "
-        "with one, and serve its chat page until Ctrl-C.",
-    )
-    demo.add_argument("--once", action="store_true", help="end after the conversation")
-    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
-    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    _add_demo(commands)
     _add_chat(commands)
     _add_share(commands)
     _add_send(commands)
@@ -88,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_routes(commands)
+    add_looking(commands.add_parser, _add_json, _add_server)
+    add_drain(commands.add_parser, _add_json, _add_server)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -96,6 +101,18 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     return main
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="serve two example bots, talk to one, and show its page",
+        description="Start a server on loopback with two example bots, hold a conversation "
+        "with one, and serve its chat page until Ctrl-C.",
+    )
+    demo.add_argument("--once", action="store_true", help="end after the conversation")
+    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
+    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
 def _describe_check(check: argparse.ArgumentParser) -> None:
@@ -114,7 +131,7 @@ def _describe_check(check: argparse.ArgumentParser) -> None:
     _add_public(check)
 
 
-def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser(
         "chat",
         help="talk to a bot in the terminal",
@@ -130,7 +147,7 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_server(chat)
 
 
-def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_share(commands: Commands) -> None:
     share = commands.add_parser(
         "share",
         help="let others talk to one bot of a running server, by a link",
@@ -182,7 +199,7 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_server(share)
 
 
-def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_send(commands: Commands) -> None:
     send = commands.add_parser(
         "send",
         help="send a message to all who are connected to a bot",
@@ -207,11 +224,12 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="send to this room of the bot's space; BOT may be the space's name",
     )
     send.add_argument("--binary", action="store_true", help="send the bytes as a binary frame")
+    add_backplane(send)
     _add_json(send)
     _add_server(send)
 
 
-def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_routes(commands: Commands) -> None:
     routes = commands.add_parser(
         "routes",
         help="list the bots of a running server, and how many are connected",
@@ -282,6 +300,10 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command in LOOKING:
+        return look(arguments, token)
+    if arguments.command == "drain":
+        return drain(arguments, token)
     return _share(arguments, token)
 
 
@@ -318,6 +340,12 @@ def _types(arguments: argparse.Namespace) -> int:
 
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `send`."""
+    why = why_not_by_backplane(arguments)
+    if why:
+        print(f"jupyter wshandler send: {why}", file=sys.stderr)
+        return 2
+    if arguments.backplane is not None:
+        return publish(arguments)
     words, is_name = list(arguments.words), arguments.route is not None
     if is_name:
         words.insert(0, arguments.route)
@@ -401,7 +429,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes"):
+    if arguments.command in ("chat", "share", "send", "routes", "drain", *LOOKING):
         return _ask_server(arguments)
     from .demo import demo
 

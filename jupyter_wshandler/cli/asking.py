@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..client.addresses import Server
-from ..client.rest import request
+from ..client.rest import TIMEOUT, request
 from ..client.running import running_servers
 from ..client.servers import find_server
 from ..errors import ConnectError, RequestRefused, ServerNotFound
@@ -32,11 +32,22 @@ class Asking:
         self._token = token
         self._server: Server | None = None
 
-    def __call__(self, method: str, path: str, body: Any = None) -> Any:
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, timeout: float = TIMEOUT
+    ) -> Any:
         """Ask for one thing; see `client.rest.request`."""
+        return request(self.server, method, path, body, token=self._token, timeout=timeout)
+
+    @property
+    def server(self) -> Server:
+        """The server, found when it is asked first."""
         if self._server is None:
             self._server = find_server(self._url or None)
-        return request(self._server, method, path, body, token=self._token)
+        return self._server
+
+    def look_again(self) -> None:
+        """Look for the server again at the next question: it may have been started anew."""
+        self._server = None
 
     def run(self, work: Callable[[], object]) -> int:
         """Do what the command is for, and return its exit code.

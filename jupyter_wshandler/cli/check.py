@@ -19,8 +19,9 @@ from jupyter_wshandler.config.model import (
     RouteConfig,
 )
 from jupyter_wshandler.config.origins import parse_entry
+from jupyter_wshandler.config.printing import printable
 from jupyter_wshandler.config.reserved import unreachable
-from jupyter_wshandler.config.summary import printable, route_table
+from jupyter_wshandler.config.summary import route_table
 from jupyter_wshandler.errors import CallbackError
 from jupyter_wshandler.types import Callback
 

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..config.summary import printable
+from ..config.printing import printable
 from .asking import Asking, print_json
+from .tables import aligned
 
 HEADINGS = ("NAME", "HERE", "STATE", "SERVED BY", "PATTERN")
 
@@ -45,20 +46,7 @@ def routes(*, as_json: bool = False, url: str = "", token: str | None = None) ->
 
 def _table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the lines of a table; the pattern comes last, as it may be of any width."""
-    rows = [HEADINGS, *(_row(route) for route in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
-    return [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                row[1].rjust(widths[1]),
-                row[2].ljust(widths[2]),
-                row[3].ljust(widths[3]),
-                row[4],
-            ]
-        )
-        for row in rows
-    ]
+    return aligned([HEADINGS, *(_row(route) for route in found)], right=(1,))
 
 
 def _row(route: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from ..config.summary import printable
+from ..config.printing import printable
 from .asking import Asking, print_json
 
 STDIN = "-"
@@ -47,7 +47,7 @@ def send(
     ask = Asking("send", f"--route {asked} MESSAGE" if is_name else f"{asked} MESSAGE", url, token)
 
     def work() -> None:
-        name = bot if is_name or not bot.startswith("/") else _name_of(ask, bot)
+        name = bot if is_name or not bot.startswith("/") else name_of(ask, bot)
         address = f"routes/{quote(name, safe='/')}"
         if room is not None:
             address = f"spaces/{quote(name, safe='')}/rooms/{quote(room, safe='')}"
@@ -60,7 +60,7 @@ def send(
     return ask.run(work)
 
 
-def _name_of(ask: Asking, pattern: str) -> str:
+def name_of(ask: Asking, pattern: str) -> str:
     """Return the name of the route with a pattern.
 
     Raises:
@@ -85,17 +85,26 @@ def _body(message: str, binary: bool, user: str | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {} if user is None else {"user": user}
     if binary:
-        data = (
-            sys.stdin.buffer.read()
-            if message == STDIN
-            else message.encode(errors="surrogateescape")
-        )
-        return {**found, "binary": base64.b64encode(data).decode()}
+        return {**found, "binary": base64.b64encode(bytes_of(message)).decode()}
+    return {**found, "message": text_of(message)}
+
+
+def bytes_of(message: str) -> bytes:
+    """Return what a word of the command line says, or the standard input, as bytes."""
+    return sys.stdin.buffer.read() if message == STDIN else message.encode(errors="surrogateescape")
+
+
+def text_of(message: str) -> str:
+    """Return what a word of the command line says, or the standard input, as text.
+
+    Raises:
+        ValueError: The standard input is no text.
+    """
     if message != STDIN:
-        return {**found, "message": message}
+        return message
     try:
         # As in a shell's $(...): the last newline ends the line, and is none of the message.
-        return {**found, "message": sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")}
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"the standard input is no text in UTF-8 (byte {error.start}); with --binary it is "

@@ -14,7 +14,7 @@ from ..client.addresses import LOOPBACK, Server
 from ..client.rest import request
 from ..client.running import running_servers
 from ..client.servers import find_server
-from ..config.summary import printable
+from ..config.printing import printable
 from ..errors import ConnectError, RequestRefused, ServerNotFound
 from .shares import ends, guests, named, shares_table
 from .words import complain, no_server, nobody_reads, of_the_command_line

@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..config.summary import printable
+from ..config.printing import printable
+from .tables import aligned, clock, duration
 
 ShareInfo: TypeAlias = Mapping[str, Any]
 """A share as the REST API tells of it."""
-
-DAY = 86400
 
 HEADINGS = ("ID", "BOT", "HERE", "USED", "ENDS", "LABEL")
 
@@ -44,7 +43,7 @@ def ends(share: ShareInfo, now: float | None = None) -> str:
     if expires is None:
         return "until you revoke it"
     now = time.time() if now is None else now
-    return f"until {_clock(expires, now)} (for {_duration(expires - now)})"
+    return f"until {clock(expires, now)} (for {duration(expires - now)})"
 
 
 def shares_table(shares: Sequence[ShareInfo], now: float | None = None) -> list[str]:
@@ -55,16 +54,7 @@ def shares_table(shares: Sequence[ShareInfo], now: float | None = None) -> list[
         now: The time in seconds since 1970; the clock's where None.
     """
     now = time.time() if now is None else now
-    rows = [HEADINGS, *(_row(share, now) for share in shares)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if heading in ("HERE", "USED") else cell.ljust(width)
-            for heading, cell, width in zip(HEADINGS, row, widths, strict=False)
-        ]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    return lines
+    return aligned([HEADINGS, *(_row(share, now) for share in shares)], right=(2, 3))
 
 
 def _row(share: ShareInfo, now: float) -> tuple[str, ...]:
@@ -72,8 +62,8 @@ def _row(share: ShareInfo, now: float) -> tuple[str, ...]:
     used = f"{share.get('used', 0)}" + ("" if uses is None else f" of {uses}")
     ending = "when you revoke it"
     if expires is not None:
-        left = _duration(expires - now)
-        ending = f"{_clock(expires, now)} (in {left})" if expires > now else "has ended"
+        left = duration(expires - now)
+        ending = f"{clock(expires, now)} (in {left})" if expires > now else "has ended"
     people = f"[{_people(share)}]" if _people(share) else ""
     return (
         printable(str(share["id"])),
@@ -89,23 +79,3 @@ def _people(share: ShareInfo) -> str:
     """Return whom a share is for by their names; empty where it is for whoever has the link."""
     groups = [f"group {name}" for name in share.get("groups") or ()]
     return printable(", ".join([*(share.get("users") or ()), *groups]))
-
-
-def _clock(when: float, now: float) -> str:
-    """Return a time as a clock here shows it, with the date where that is not today's."""
-    then, today = time.localtime(when), time.localtime(now)
-    form = "%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M"
-    return time.strftime(form, then)
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as people say it, in at most two units."""
-    if seconds < 99.5:
-        return f"{max(0, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{round(seconds / DAY)} days"

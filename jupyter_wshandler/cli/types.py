@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..config.loader import load
-from ..config.summary import printable
+from ..config.printing import printable
 from ..functions.reload import RouteLoader
 from ..routes import Route
 from ..shapes.asyncapi import asyncapi

@@ -6,6 +6,7 @@ from typing import Any
 
 from jupyter_wshandler.config.model import AuthConfig, BrokenRoute, Config, RouteConfig
 from jupyter_wshandler.config.patterns import PatternError, analyse_pattern
+from jupyter_wshandler.config.printing import printable
 
 _HEADER = ("ROUTE", "PATTERN", "CALLBACKS", "AUTH", "ORIGINS")
 _WIDEST = 44
@@ -31,13 +32,6 @@ def route_table(config: Config) -> list[str]:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def printable(text: str) -> str:
-    """Return a text with what a terminal would obey, such as a line break, written out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _order(route: RouteConfig | BrokenRoute) -> tuple[Any, ...]:

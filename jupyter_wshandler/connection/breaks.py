@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..config.model import ResumeConfig
 from ..engine.envelope import EnvelopeCodec
 from ..engine.lasting import Lasting
@@ -15,6 +17,17 @@ from .stopping import StoppingHalf
 
 TURNS = 2
 """Turns of `on_away` and `on_resume` that may wait at a time."""
+
+
+class QueueCounts(NamedTuple):
+    """How much waits on a connection."""
+
+    waiting: int
+    """Messages that have come, and wait for their callback."""
+    frames: int
+    """Messages that wait to be sent."""
+    bytes: int
+    """Bytes in them."""
 
 
 class OutlivingHalf(StoppingHalf):
@@ -105,6 +118,13 @@ class OutlivingHalf(StoppingHalf):
         self._next_ping = self._io.loop.time() + self._route.config.ping_interval
         self._ping_deadline = 0.0
         self.hear_away(False)
+
+    def queue_counts(self) -> QueueCounts:
+        """Return what waits on it: for its callbacks, and for its client."""
+        transport = self._transport
+        if transport is None:  # it is not open yet
+            return QueueCounts(0, 0, 0)
+        return QueueCounts(len(self._inbox), transport.queued_frames, transport.queued_bytes)
 
     def hear_away(self, away: bool) -> None:
         """Remember whether the client is away, and have the bot told."""

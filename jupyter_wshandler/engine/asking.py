@@ -145,6 +145,8 @@ class ClientEnd:
         messages: What is no answer to a question, and nobody has taken yet.
         open: The questions whose answers have not ended, by number.
         rooms: The rooms that it has joined, or wants to.
+        move: Seconds after which the server wants it to come back elsewhere; None where it says
+            nothing of that.
     """
 
     def __init__(self, id: str) -> None:
@@ -152,6 +154,7 @@ class ClientEnd:
         self.messages: deque[Any] = deque()
         self.open: dict[int, Asked] = {}
         self.rooms: dict[str, Joined] = {}
+        self.move: float | None = None
         self._last = 0
 
     def ask(self, message: Message) -> tuple[Asked, Message]:
@@ -198,6 +201,8 @@ class ClientEnd:
             self.answered(number, text, is_json=bool(said.get("json")))
         elif "end" in said and type(number) is int and said.get("how") in _HOWS:
             self.ended(said)
+        elif isinstance(seconds := said.get("move"), (int, float)) and seconds is not True:
+            self.move = max(0.0, seconds)
 
     def answered(self, number: int, message: Message, *, is_json: bool = False) -> None:
         """Take one value of an answer.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connection.answers import Answers
+from ..connection.breaks import QueueCounts
 from ..connection.connection import Connection
 from ..connection.phase import PEER_CLOSED
 from ..connection.sending import Sent
@@ -99,6 +100,11 @@ class KernelConnection(Connection):
         self._answers = envelopes.stopper = relay
         return envelopes
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether its client may wait for an answer that the kernel gives."""
+        return super().is_answering or (self._answers is not None and bool(self.untaken))
+
     def stop_oldest(self) -> bool:
         """Stop the answer that the kernel gives now, or take back the message whose turn it is."""
         if not self.untaken:
@@ -121,6 +127,11 @@ class KernelConnection(Connection):
             return self._send(message)
         finally:
             codec.whole = False
+
+    def queue_counts(self) -> QueueCounts:
+        """Return what waits on it; what the kernel has and has not handled waits, too."""
+        waiting, frames, size = super().queue_counts()
+        return QueueCounts(waiting + len(self.untaken), frames, size)
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""

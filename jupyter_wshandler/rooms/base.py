@@ -98,6 +98,10 @@ class RoomsBase(ManagersRooms):
         """Return the backplane's numbers; none where the server is alone."""
         return self.backplane.counts()
 
+    def there(self, space: str) -> dict[str, int]:
+        """Return the rooms of a space that have members here, each with how many connections."""
+        return {name: len(room.members) for name, room in self._spaces.get(space, {}).items()}
+
     def do(self, work: Any, name: str) -> None:
         """Run a coroutine as a task of the rooms'.
 
@@ -160,6 +164,15 @@ class RoomsBase(ManagersRooms):
     def routes_changed(self) -> None:
         """Take note that other routes are served."""
         self._settings.clear()
+        if self.io is not None:  # else `start` does
+            self.announce()
+
+    def announce(self) -> None:
+        """Have the backplane know what is kept, for those who publish from outside."""
+        # A kernel's spaces are its own.
+        spaces = {space_of(route) for route in self._routes() if route.host is None}
+        keeps = {space: self.settings(space).keep for space in spaces}
+        self._then("", self.backplane.announce(keeps))
 
     def settings(self, space: str) -> Settings:
         """Return what holds for the rooms of a space: for each part, the first route's word."""

@@ -85,6 +85,7 @@ class Rooms(Telling):
         self._ask = ask
         self._cards = Cards(self, ask, failed, self.do)
         self._wishes = Wishes(self, ask, failed, self.do)
+        self.announce()
         self._then("", self.backplane.receive_for_users(self._for_user))
 
     async def stop(self, timeout: float) -> None:

@@ -82,6 +82,10 @@ class ManagersRooms(OnLoop, ABC):
         """Return the numbers of what joins several servers; none where nothing does."""
         return {}
 
+    def there(self, space: str) -> dict[str, int]:
+        """Return the rooms of a space that have members here, each with how many."""
+        return {}
+
     # ---- for connections -----------------------------------------------------------------------
 
     @abstractmethod

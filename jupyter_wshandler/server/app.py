@@ -54,6 +54,7 @@ from .kernels.sharing import KernelSharing
 from .kernels.traits import KernelTraits
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
+from .records import Records
 from .roomtraits import RoomTraits
 from .routing import answered_by, unreachable
 from .rules import install
@@ -287,6 +288,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
             backplane=self.open_backplane(),
         )
         self.settings["wshandler_manager"] = self.manager
+        self.manager.drain.tells = True
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"
@@ -313,6 +315,8 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
         refusals = Refusals(self.manager, self.serverapp.event_logger)
+        records = Records.of(self.manager.observers)
+        refusals.heard_by(records.journal.refused)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
         self.has_metrics = False
@@ -340,6 +344,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
             transport=self.transport,
             publishers=Publishers.of(self.publishers, bots_only=self.gate is not None),
             static_url=self.static_url_prefix,
+            records=records,
             named=self.by_name.guests,
         )
         install(self.serverapp.web_app, services, base_url, self.by_name.directory)
@@ -434,6 +439,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
             await self.kernels.stop()
         await self.by_name.stop()
         await self.services.shares.stop()
+        self.services.records.journal.stop()
 
 
 main = launch_new_instance = WSHandlerApp.launch_instance

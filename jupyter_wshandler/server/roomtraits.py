@@ -31,9 +31,10 @@ class RoomTraits(HasTraits):
 
     backplane = Unicode(
         help="""What joins the rooms of several servers: "memory://" for none, or the URL of a
-        Redis or Valkey server: "redis://user:password@host:6379/0", "rediss://" with TLS, or
-        "unix:///path/to/socket". Whoever can read it can read and write every room. The default
-        is $WSHANDLER_BACKPLANE, or "memory://".""",
+        Redis or Valkey server: "redis://user:password@host:6379/0", "rediss://" with TLS,
+        "unix:///path/to/socket", "redis+sentinel://host:26379,host:26379/service" or
+        "redis+cluster://host:6379,host:6379". Whoever can read it can read and write every room.
+        The default is $WSHANDLER_BACKPLANE, or "memory://".""",
     ).tag(config=True)
 
     backplane_prefix = Unicode(

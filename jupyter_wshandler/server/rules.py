@@ -10,7 +10,9 @@ from tornado.web import Application
 
 from . import guestpages
 from .api import base as api
+from .api.drain import DrainHandler
 from .api.health import health_rules
+from .api.looks import look_rules
 from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
 from .api.spaces import RoomHandler
@@ -54,9 +56,11 @@ def install(
         by_name += directory_rules(services, directory, base_url)
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
     health = url_path_join(base_url, "wshandler", "api", "health")
+    drain = url_path_join(base_url, "wshandler", "api", "drain")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
     spaces = re.escape(url_path_join(base_url, "wshandler", "api", "spaces"))
+    looks, others = look_rules(services, base_url)
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -73,12 +77,15 @@ def install(
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
             *health_rules(PathMatches(re.escape(health) + "$"), services),
+            *api.rules(PathMatches(re.escape(drain) + "$"), DrainHandler, services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *api.rules(PathMatches(routes + "$"), RoutesHandler, services),
             *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
             *api.rules(PathMatches(spaces + r"/([^/]+)/rooms/(.+)$"), RoomHandler, services),
+            *looks,
             *by_name,
+            *others,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

@@ -14,6 +14,7 @@ from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .bodies import Leftovers
 from .directory.named import NamedGuests
+from .records import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Services:
         transport: How bytes travel after the handshake: see `take_over`.
         publishers: Who may send to clients from outside.
         static_url: The URL of the extension's files for browsers.
+        records: What is kept for those who look at the server.
         named: Knows who may come by name; None where no directory says it.
     """
 
@@ -49,4 +51,5 @@ class Services:
     transport: str
     publishers: Publishers
     static_url: str
+    records: Records
     named: NamedGuests | None = None

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jupyter_wshandler.backplane.choose import open_backplane
+from jupyter_wshandler.backplane.choose import open_backplane, open_publisher
 from jupyter_wshandler.backplane.memory import MemoryBackplane
 
 
@@ -30,6 +30,14 @@ def test_without_redis_py_the_extra_is_named(monkeypatch):
 def test_another_url_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match="expected memory://") as refusal:
         open_backplane(url)
+    assert "pw" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster"])
+def test_a_program_cannot_publish_to_a_cluster_and_is_told_what_to_do(scheme):
+    with pytest.raises(ValueError, match="a cluster cannot be published to") as refusal:
+        open_publisher(f"{scheme}://u:pw@h:1")
+    assert "`jupyter wshandler send` without --backplane" in str(refusal.value)
     assert "pw" not in str(refusal.value)
 
 

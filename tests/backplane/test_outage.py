@@ -47,8 +47,8 @@ async def some_nodes(
     try:
         for node in found if is_there else ():
             await node.history("nothing")  # on a busy machine the first link takes its time
-            await until(lambda node=node: node._line.is_up)
-            node._line._seconds = patience
+            await until(lambda node=node: node._router.lines[0].is_up)
+            node._router.lines[0]._seconds = patience
         yield found
     finally:
         for node in found:
@@ -194,6 +194,19 @@ async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(stor
     assert len([one for one in lines if "is back after" in one]) == 2
 
 
+async def test_who_comes_while_a_node_is_alone_comes_after_the_list_that_was_asked_for(store):
+    heard = Heard()
+    async with some_nodes(store.url, patience=0.3) as nodes:
+        for number in range(5):
+            await nodes[1].add("room", f"c{number}", Entry("ada"))
+        await nodes[0].subscribe("room", heard)
+        known = (await nodes[0].entries("room")).position
+        await asyncio.to_thread(store.kill)
+        await nodes[0].add("room", "late", Entry("bob"))
+        (change,) = [change for change in heard.changes if change.key == "late"]
+        assert change.position.offset > known.offset == 5
+
+
 async def test_a_store_that_is_not_there_at_the_start_is_used_once_it_is(store):
     await asyncio.to_thread(store.kill)
     heard = Heard()
@@ -248,7 +261,7 @@ async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeyp
         await nodes[0].subscribe("room", heard)
         await nodes[1].publish("room", Publication("a"), KEEP)
         await until(lambda: texts(heard) == ["a"])
-        await nodes[0]._line.link._bus_command("UNSUBSCRIBE")
+        await nodes[0]._router.lines[0].link._bus_commands(["UNSUBSCRIBE"])
         await nodes[1].publish("room", Publication("b"), KEEP)
         await until(lambda: texts(heard) == ["a", "b"])
         assert nodes[0].counts()["breaks"] == 1
@@ -287,7 +300,9 @@ async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, capl
         await nodes[0].publish("room", Publication("a"), KEEP)
         assert texts(heard) == ["a"]
         await until(lambda: "Authentication" in nodes[0].trouble or "pass" in nodes[0].trouble)
-        assert "wrong-word" not in caplog.text + nodes[0].trouble + repr(nodes[0]._line._address)
+        assert "wrong-word" not in caplog.text + nodes[0].trouble + repr(
+            nodes[0]._router.lines[0]._address
+        )
 
 
 async def test_a_subscriber_whose_buffer_ran_over_gets_what_it_has_missed(store):
@@ -299,7 +314,7 @@ async def test_a_subscriber_whose_buffer_ran_over_gets_what_it_has_missed(store)
         await until(lambda: texts(heard) == ["first"])
         store.say("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
         # The node does not read for a while, as when a callback blocks its event loop.
-        nodes[0]._line.link._bus._reader._transport.pause_reading()
+        nodes[0]._router.lines[0].link._bus._reader._transport.pause_reading()
         keep, broken = Keep(1000, 64 * 1024 * 1024, 60), nodes[0].counts()["breaks"]
         sent = ["first"]
         for number in range(40):

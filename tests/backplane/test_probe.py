@@ -12,18 +12,11 @@ from pathlib import Path
 import pytest
 from support.need import need
 from support.server import free_port, wait_for
-from support.stores import KINDS, Store, running_store
+from support.stores import KINDS, RIGHTS, Store, running_store
 
 from jupyter_wshandler.backplane.redis.facts import read_facts
 from jupyter_wshandler.cli.backplane import check_backplane
 from jupyter_wshandler.errors import BackplaneError
-
-RIGHTS = (
-    "~wshandler:* &wshandler:* +@connection +info +script|load +evalsha +publish +subscribe "
-    "+unsubscribe +time +del +hget +hset +hmget +hdel +hexists +hgetall +hincrby +rpush +lpop "
-    "+lrange +llen +pexpire +zadd +zrem +zrangebyscore"
-)
-"""What a user of the store needs; docs/scale.md has the same line."""
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -12,6 +12,7 @@ from support.stores import KINDS, Store, running_store
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Position, Publication, answered
 from jupyter_wshandler.backplane.redis.keys import pack
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
+from jupyter_wshandler.backplane.redis.publishing import publish_request
 from jupyter_wshandler.errors import BackplaneError
 from jupyter_wshandler.testing.backplanes import BackplaneContract, Heard, until
 
@@ -200,13 +201,14 @@ async def test_a_repeated_publish_is_one_entry_with_one_number(nodes):
     """What is sent again after a break was done before, perhaps: the store knows its id."""
     heard = Heard()
     await nodes[0].subscribe("room", heard)
-    heard_as, packed = nodes[0]._keys.heard("room"), pack(Publication("a"))
-    request = nodes[0]._kept("room", heard_as, b"id-1", packed, KEEP)
-    first = await nodes[0]._line.do(request)
+    packed = pack(Publication("a"))
+    request = publish_request(nodes[0]._keys, "room", b"id-1", packed, KEEP)
+    first = await nodes[0]._router.lines[0].do(request)
     await nodes[1].publish("room", Publication("b"), KEEP)
     for _ in range(2):
         again = request.copied()
-        assert await nodes[0]._line.do(again) == first
+        reply = await nodes[0]._router.lines[0].do(again)
+        assert reply == [*first[:2], -1]  # it was there already
     past = await nodes[0].history("room", Position(first[0].decode(), 0))
     assert [one.publication.message for one in past.messages] == ["a", "b"]
     await until(lambda: len(heard.messages) >= 2)
@@ -221,7 +223,7 @@ async def test_a_gap_on_a_link_that_lives_is_filled_in_order_and_once(nodes):
     await nodes[1].publish("room", Publication("0"), KEEP)
     await nodes[1].add("room", "c0", Entry("ada"))
     await until(lambda: len(heard.messages) == len(heard.changes) == 1)
-    hear, lost = nodes[0]._line._hear, [5]
+    hear, lost = nodes[0]._router.lines[0]._hear, [5]
 
     def forgetful(channel: bytes, data: bytes) -> None:
         if lost[0]:
@@ -229,7 +231,7 @@ async def test_a_gap_on_a_link_that_lives_is_filled_in_order_and_once(nodes):
         else:
             hear(channel, data)
 
-    nodes[0]._line._hear = forgetful
+    nodes[0]._router.lines[0]._hear = forgetful
     for number in range(1, 4):
         await nodes[1].publish("room", Publication(str(number)), KEEP)
         await nodes[1].add("room", f"c{number}", Entry("bob"))

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from support.nodes import health, metric, node, told_of_health
 from support.server import RunningServer, free_port, wait_for
+from support.sharecommand import Ended, command
 from support.stores import KINDS, Store, running_store
+
+from jupyter_wshandler import publish
 
 BREAKS = "breaks_total"
 
@@ -198,3 +201,40 @@ def test_a_url_that_cannot_be_used_serves_nothing_and_is_not_repeated(tmp_path, 
         assert server.fetch("wshandler/api/health")[0] == 503
         assert "No routes are served: c.WSHandlerApp.backplane: " in server.log_text()
         assert SECRET not in server.log_text()
+
+
+def test_a_message_from_outside_reaches_both_servers_and_so_does_one_of_the_command(pair, tmp_path):
+    url = pair.store.url.replace("://", f"://:{SECRET}@")
+
+    def send(*arguments: str) -> Ended:
+        return command(tmp_path, "send", *arguments, WSHANDLER_BACKPLANE=url)
+
+    with ExitStack() as stack:
+        people = [
+            Client(stack, server, "/talk/outside", name)
+            for server, name in zip(pair.servers, ("ada", "bob"), strict=True)
+        ]
+        sent = publish(url, "talk", "outside", {"price": 42})
+        assert (sent.offset, sent.nodes) == (1, 2)
+        where = ("--backplane", "-", "--space", "talk", "--room", "outside")
+        ended = send(*where, "--id", "one", "Hello")
+        said = "Sent to the room outside as number 2; 2 servers have it.\n"
+        assert (ended.code, ended.out, ended.said) == (0, said, "")
+        ended = send(*where, "--id", "one", "--json", "Hello")
+        found = json.loads(ended.out)
+        assert (found["offset"], found["nodes"], found["epoch"]) == (2, None, sent.epoch)
+        for client in people:
+            assert client.hears('{"price":42}')["epoch"] == sent.epoch
+            assert client.hears("Hello")["offset"] == 2
+    plain = publish(url, "plain", "outside", "to nobody")
+    assert (plain.epoch, plain.offset, plain.nodes) == ("", 0, 0)
+    ended = send(*where[:2], "--space", "chess", "--room", "outside", "Hello")
+    assert ended.code == 1
+    assert "there are: plain, talk" in ended.said
+    assert SECRET not in ended.said
+    for wrong in (
+        ("--space", "talk", "bot", "Hello"),
+        (*where, "--user", "ada", "Hello"),
+        where[:4],
+    ):
+        assert send(*wrong).code == 2

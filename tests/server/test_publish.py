@@ -420,3 +420,17 @@ def test_a_client_that_closes_meanwhile_is_not_counted(server):
     with pytest.raises(websockets.exceptions.ConnectionClosed):
         one.recv(timeout=1)
     wait_for(lambda: publish(server, message="x")[1]["delivered"] == 0, what="nobody there")
+
+
+# ---- who looks, with bots only -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["connections", "connections/x", "spaces", "spaces/push/rooms", "errors", "events", "config"],
+)
+def test_with_bots_only_nobody_looks_but_whom_the_administrator_names(bots_only, path):
+    where = f"/wshandler/api/{path}"
+    status, _, body = ask(bots_only, "GET", where, token="person-bob")
+    assert (status, "c.WSHandlerApp.publishers" in json.loads(body)["message"]) == (403, True)
+    assert ask(bots_only, "GET", where, token="person-ada")[0] == (404 if "x" in path else 200)

@@ -166,7 +166,7 @@ def test_a_question_that_cannot_be_meant_is_answered_with_a_sentence(server):
         ("start=99999999999999999999999", "start: expected a number"),
         ("epoch=x", "expected both epoch and offset, or neither"),
         ("offset=1", "expected both epoch and offset, or neither"),
-        ("last=1", "expected only, limit, start, epoch or offset; found 'last'"),
+        ("last=1", "unknown argument 'last'; there are: epoch, limit, offset, only, start"),
     ):
         status, answer = look(server, f"told/rooms/seen?{query}")
         assert (status, words in answer["message"]) == (400, True), answer

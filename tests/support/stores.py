@@ -18,6 +18,13 @@ from support.server import free_port, wait_for
 
 KINDS = ("redis", "valkey")
 
+RIGHTS = (
+    "~wshandler:* &wshandler:* +@connection +info +script|load +evalsha +publish +subscribe "
+    "+unsubscribe +time +del +hget +hset +hmget +hdel +hexists +hgetall +hincrby +rpush +lpop "
+    "+lrange +llen +pexpire +zadd +zrem +zrangebyscore"
+)
+"""What a user of the store needs; docs/scale.md has the same line."""
+
 
 def program(kind: str) -> Path:
     """Return where the server of a kind is; skip the test if it is nowhere."""
@@ -39,6 +46,9 @@ class Store:
         options: Lines of its configuration.
     """
 
+    flags: tuple[str, ...] = ()
+    """What stands behind the name of its configuration."""
+
     def __init__(self, kind: str, folder: Path, *options: str) -> None:
         self.kind = kind
         self.folder = folder
@@ -55,9 +65,9 @@ class Store:
     def unix_url(self) -> str:
         return f"unix://{self.folder}/s"
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        lines = [
+    def lines(self) -> list[str]:
+        """Return its configuration."""
+        return [
             f"port {self.port}",
             "bind 127.0.0.1",
             f"unixsocket {self.folder}/s",
@@ -67,10 +77,14 @@ class Store:
             "loglevel warning",
             *self.options,
         ]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
         config = self.folder / "store.conf"
-        config.write_text("\n".join(lines) + "\n")
+        config.write_text("\n".join(self.lines()) + "\n")
+        command = [self.program, config, *self.flags]
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen([self.program, config], stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_for(self._answers, 20, f"{self.kind} on port {self.port}")
 
     def _answers(self) -> bool:
@@ -86,9 +100,14 @@ class Store:
     def _is_loading(self) -> bool:
         return self.say("PING").startswith(b"-LOADING")
 
-    def say(self, *words: str) -> bytes:
-        """Send one command on a connection of its own, and return the first bytes of the reply."""
-        packed = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
+    def say(self, *words: str, after: tuple[str, ...] = ()) -> bytes:
+        """Send one command on a connection of its own, and return the first bytes of the reply.
+
+        Args:
+            words: The command.
+            after: Another one that is sent before it.
+        """
+        packed = "".join(map(packed_command, filter(None, (after, words))))
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             connection.settimeout(10)
             connection.sendall(packed.encode())
@@ -120,6 +139,11 @@ class Store:
         if self.process is not None and self.process.poll() is None:
             self.go_on()
             end(self.process, signal.SIGKILL)
+
+
+def packed_command(words: tuple[str, ...]) -> str:
+    """Return a command as the protocol has it."""
+    return f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
 
 
 @contextmanager

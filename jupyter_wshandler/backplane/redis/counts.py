@@ -10,14 +10,20 @@ class Counts:
 
     Attributes:
         resubscribed: Channels that were subscribed to again, after a break.
+        gaps: Gaps that were seen on a link that lived.
+        filled: Messages that were read again.
+        missed: Times that messages of a channel were missed that are not there any more.
         epochs: Times that the log of a channel turned out to have begun another life.
         publishing: Seconds from the moment in which a message is to be published until the store
             has said that it has it.
     """
 
-    __slots__ = ("epochs", "publishing", "resubscribed")
+    __slots__ = ("epochs", "filled", "gaps", "missed", "publishing", "resubscribed")
 
     def __init__(self) -> None:
         self.resubscribed = 0
+        self.gaps = 0
+        self.filled = 0
+        self.missed = 0
         self.epochs = 0
         self.publishing = Histogram()

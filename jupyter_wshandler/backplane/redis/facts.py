@@ -19,32 +19,53 @@ class Facts(NamedTuple):
     run_id: str = ""
     """Names one life of its process."""
     role: str = ""
+    promotion: str = ""
+    """Names what it was a replica of before it was made the primary; empty where it was none."""
     is_cluster: bool = False
+    is_sentinel: bool = False
     memory_limit: int = 0
     """Bytes that it may take; 0 for no limit."""
     policy: str = ""
     """What it does when these are full."""
 
-    def check(self) -> None:
+    @property
+    def life(self) -> str:
+        """Names the time in which what it has acknowledged is all that there is.
+
+        One life of its process is not enough: a primary that was made a replica, and then the
+        primary again, has in between become a copy of another one that lagged behind it.
+        """
+        return self.run_id + self.promotion
+
+    def check(self, in_cluster: bool = False) -> None:
         """Check that rooms can stand on it.
+
+        Args:
+            in_cluster: Whether it has to be one of a cluster.
 
         Raises:
             BackplaneError: They cannot; says why, and what to do.
         """
+        if self.is_sentinel:
+            raise BackplaneError(
+                "expected a store, found a Sentinel; write redis+sentinel://HOST:PORT/SERVICE"
+            )
         if self.version < FLOOR:
             raise BackplaneError(
                 f"expected Redis 7.0, Valkey 7.2, or a newer one, found {self.name or 'no version'}"
             )
-        if self.is_cluster:
+        if self.is_cluster and not in_cluster:
             raise BackplaneError(
-                "expected a store of one machine, found a cluster; take one that is none"
+                "expected a server alone, found one of a cluster; write redis+cluster://"
             )
+        if in_cluster and not self.is_cluster:
+            raise BackplaneError("expected a server of a cluster, found one that is alone")
         if self.role != "master":
             raise BackplaneError(
                 f"expected a primary, found a {self.role or 'store without a role'}: what is "
                 "published to it reaches nobody else; name the primary's address"
             )
-        if not self.run_id.isalnum():
+        if not self.life.isalnum():
             raise BackplaneError("expected a run_id in the answer to INFO, found none")
 
     def advice(self) -> list[str]:
@@ -73,7 +94,9 @@ def read_facts(info: bytes) -> Facts:
         version=numbers,
         run_id=found.get("run_id", ""),
         role=found.get("role", ""),
+        promotion=found.get("master_replid2", "").strip("0")[:16],
         is_cluster=found.get("cluster_enabled") == "1",
+        is_sentinel=found.get("redis_mode", found.get("server_mode", "")) == "sentinel",
         memory_limit=int(found.get("maxmemory", "0") or 0),
         policy=found.get("maxmemory_policy", ""),
     )

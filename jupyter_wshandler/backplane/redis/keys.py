@@ -46,10 +46,15 @@ class Keys:
         self.prefix = check_prefix(prefix)
         self.users = f"{prefix}:users".encode()
         """The pub/sub channel of messages to users."""
+        self.spaces = f"{prefix}:spaces".encode()
+        """The key under which nodes say what they keep in the rooms of each space."""
 
     def heard(self, channel: str) -> bytes:
         """Return the pub/sub channel of a channel."""
-        return f"{self.prefix}:{{{channel}}}".encode()
+        # A brace would end the hash tag, and an empty one is none: a cluster would have the keys of
+        # the channel on several servers.
+        tag = channel.replace("%", "%25").replace("}", "%7D") or "%"
+        return f"{self.prefix}:{{{tag}}}".encode()
 
     def beat(self, node: str) -> bytes:
         """Return the pub/sub channel on which a node hears itself."""

@@ -22,8 +22,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from ...errors import BackplaneDown, BackplaneError
 from ..measures import State
-from .address import Address
-from .link import Link, Request, reason
+from .link import Finder, Link, reason
+from .request import Request
 
 PATIENCE = 3.0
 """Seconds of a break in which what is asked for waits; then this node goes on alone."""
@@ -34,6 +34,9 @@ BEAT = 1.0
 DEAF = 4
 """Beats of which none was heard, after which the link is given up. Beats are counted, and not
 seconds: an event loop that was blocked for ten has not listened meanwhile."""
+
+LOOK = 5.0
+"""Seconds between two looks at what the store is, and where."""
 
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts, at most."""
@@ -50,7 +53,7 @@ class Lifeline:
     """The way to the store, over as many links as it takes.
 
     Args:
-        address: Where the store is.
+        address: Who knows where the store is.
         patience: Seconds of a break in which what is asked for waits.
         beat: The pub/sub channel of its messages to itself.
         hear: Called with channel and data of what is published.
@@ -60,11 +63,11 @@ class Lifeline:
 
     def __init__(
         self,
-        address: Address,
+        address: Finder,
         patience: float,
         beat: bytes,
         hear: Callable[[bytes, bytes], None],
-        restore: Callable[[Link], Awaitable[None]],
+        restore: Callable[[Lifeline, Link], Awaitable[None]],
         log: logging.Logger | logging.LoggerAdapter[Any],
     ) -> None:
         self._address = address
@@ -81,6 +84,8 @@ class Lifeline:
         self._lag = 0.0
         self._down_since: float | None = None
         self._told = ""
+        self.on_stray: Callable[[Request, ResponseError], None] | None = None
+        """See `Link.on_stray`."""
         self.settled = asyncio.Event()
         """Whether it is up, or this node goes on alone: nobody has to wait."""
         self.link: Link | None = None
@@ -103,8 +108,12 @@ class Lifeline:
             self._expect(loop)
             self._task = loop.create_task(self._live(), name="wshandler backplane")
 
-    async def close(self) -> None:
-        """End the link; what waits fails."""
+    async def close(self, leave_to: Callable[[Request], None] | None = None) -> None:
+        """End the link.
+
+        Args:
+            leave_to: Takes what waits; None has it fail.
+        """
         self.is_closed = True
         if self._patience is not None:
             self._patience.cancel()
@@ -112,9 +121,17 @@ class Lifeline:
             self._task.cancel()
             await asyncio.wait((self._task,))
         self.settled.set()
-        for request in self._outbox:
-            request.answer(BackplaneDown("the backplane is closed"))
-        self._outbox.clear()
+        waiting, self._outbox, self._bytes = self._outbox, deque(), 0
+        for request in waiting:
+            if leave_to is not None:
+                leave_to(request)
+            else:
+                request.answer(BackplaneDown("the backplane is closed"))
+
+    def end(self, why: str) -> None:
+        """Give the link up, so that another one is made."""
+        if self.link is not None:
+            self.link.end(BackplaneDown(why))
 
     async def _live(self) -> None:
         attempt = 0
@@ -143,16 +160,19 @@ class Lifeline:
         """Make everything again, and then wait for the link's end."""
         loop = asyncio.get_running_loop()
         self._unheard = 0
+        link.on_stray = self.on_stray
         watch = loop.create_task(self._watch(link), name="wshandler backplane watch")
+        look = loop.create_task(self._look(link), name="wshandler backplane look")
         try:
-            await link.subscribe([self._beat])
-            await self._restore(link)
+            await link.subscribe([self._beat], is_own=True)
+            await self._restore(self, link)
             if not link.ended.done():
                 self._came_up(link)
             await asyncio.wait((link.ended,))
         finally:
             watch.cancel()
-            await asyncio.wait((watch,))
+            look.cancel()
+            await asyncio.wait((watch, look))
 
     async def _watch(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
@@ -166,6 +186,22 @@ class Lifeline:
             beat.future.add_done_callback(_ignore)
             link.send(beat)
             await asyncio.sleep(BEAT)
+
+    async def _look(self, link: Link) -> None:
+        """Look now and then whether the store still is what it was, and the one to be used.
+
+        One that was made a replica takes what is published, and tells it to nobody else.
+        """
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await link.look_again()
+                why = await self._address.moved()
+            except (RedisError, OSError, BackplaneError) as error:
+                link.end(error)
+                return
+            if why:
+                link.end(BackplaneDown(why))
 
     def _take(self, channel: bytes, data: bytes) -> None:
         if channel == self._beat:
@@ -239,13 +275,16 @@ class Lifeline:
         self.settled.set()
         waiting, self._outbox, self._bytes = self._outbox, deque(), 0
         for request in waiting:
-            if request.future.done():
-                continue
-            if request.marks:
-                self.keep(request.copied())
-                request.answer(ALONE)
-            else:
-                request.answer(self.down())
+            if not request.future.done():
+                self._put_off(request)
+
+    def _put_off(self, request: Request) -> None:
+        """Answer what was asked for while there is no link."""
+        if request.marks:
+            self.keep(request.copied())
+            request.answer(ALONE)
+        else:
+            request.answer(self.down())
 
     def down(self) -> BackplaneDown:
         """Return what is raised while there is no link."""
@@ -288,6 +327,7 @@ class Lifeline:
             BackplaneDown: This node goes on alone, or was closed.
             BackplaneError: Too much waits already.
         """
+        request.roams = True
         if self.link is not None:
             self.link.send(request)
             return
@@ -295,6 +335,27 @@ class Lifeline:
             raise self.down()
         if not self.keep(request):
             raise BackplaneError("too much waits for the backplane already; send less")
+
+    def take_in(self, request: Request) -> None:
+        """Have a command done that has waited elsewhere."""
+        try:
+            self.post(request)
+        except BackplaneDown:
+            self._put_off(request)
+        except BackplaneError as error:
+            request.answer(error)
+
+    def sort_out(self, is_here: Callable[[Request], bool]) -> list[Request]:
+        """Return what waits here and belongs elsewhere; it does not wait here any more."""
+        waiting, self._outbox, self._bytes = self._outbox, deque(), 0
+        others = []
+        for request in waiting:
+            if is_here(request):
+                self._bytes += request.size
+                self._outbox.append(request)
+            else:
+                others.append(request)
+        return others
 
     def keep(self, request: Request) -> bool:
         """Keep a command for the next link; return whether there was room for it."""
@@ -313,6 +374,10 @@ class Lifeline:
             BackplaneError: The store refuses it.
         """
         self.post(request)
+        return await self.outcome(request)
+
+    async def outcome(self, request: Request) -> Any:
+        """Wait for the answer to a command that was posted; see `do`."""
         try:
             answer = await request.future
         except ResponseError as refusal:

@@ -10,18 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
-from ...errors import BackplaneDown
+from ...errors import BackplaneDown, BackplaneError
 from .facts import Facts, read_facts
+from .request import Request
 from .scripts import Script, scripts_for
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from .address import Address
+
+Strayed = (AskError, TryAgainError)
+"""What a server of a cluster says of keys that it does not have, or not all of them any more."""
 
 LATE = 3
 """Looks at a link, a second apart, at which it may owe the same answer; then it is given up."""
@@ -31,82 +44,6 @@ PATIENCE = 10.0
 
 AT_ONCE = 500
 """Channels that are subscribed to by one command."""
-
-
-class Request:
-    """One command on its way: what it says, and who waits for the answer.
-
-    Args:
-        words: The command; for a script the keys and arguments.
-        script: The name of the script; empty for a command.
-        keys: How many of the words are keys of the script.
-        again: Whether it may be sent a second time after a break in which its answer was lost.
-        marks: Whether it is a message of a log: its last word is "1" when it is sent again, so that
-            the store looks whether it has it.
-    """
-
-    __slots__ = (
-        "again",
-        "at",
-        "future",
-        "is_sent",
-        "keys",
-        "loads",
-        "marks",
-        "script",
-        "size",
-        "words",
-    )
-
-    def __init__(
-        self,
-        words: Sequence[Any],
-        *,
-        script: str = "",
-        keys: int = 0,
-        again: bool = False,
-        marks: bool = False,
-    ) -> None:
-        self.words = list(words)
-        self.script = script
-        self.keys = keys
-        self.again = again
-        self.marks = marks
-        self.size = 100 + sum(len(word) for word in words if isinstance(word, bytes))
-        self.is_sent = False
-        self.loads = 0
-        self.at = 0
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def mark_sent(self, now: int) -> None:
-        """Take note that it is being sent, at the link's so many-th look."""
-        if self.is_sent and self.marks:
-            self.words[-1] = b"1"
-        self.is_sent, self.at = True, now
-
-    def copied(self) -> Request:
-        """Return the same command for another one to wait for."""
-        other = Request(
-            self.words, script=self.script, keys=self.keys, again=self.again, marks=self.marks
-        )
-        other.is_sent = self.is_sent
-        other.future.add_done_callback(_seen)
-        return other
-
-    def packed(self, scripts: dict[str, Script]) -> list[Any]:
-        """Return the words as they are sent."""
-        if not self.script:
-            return self.words
-        return ["EVALSHA", scripts[self.script].sha, self.keys, *self.words]
-
-    def answer(self, reply: Any) -> None:
-        """Give the answer to who waits for it."""
-        if self.future.done():
-            return
-        if isinstance(reply, BaseException):
-            self.future.set_exception(reply)
-        else:
-            self.future.set_result(reply)
 
 
 class _Batch:
@@ -122,6 +59,25 @@ class _Batch:
         if not self.left and not self.confirmed.done():
             self.confirmed.set_result(None)
 
+    def refuse(self, error: BaseException) -> None:
+        """Take note that one of them was refused."""
+        if not self.confirmed.done():
+            self.confirmed.set_exception(error)
+
+
+class Finder(Protocol):
+    """Who knows where a store is."""
+
+    @property
+    def shown(self) -> str:
+        """What it is called in logs and errors, without what is secret."""
+
+    async def find(self) -> Address:
+        """Return where it is now."""
+
+    async def moved(self) -> str:
+        """Say where it is instead of the place that was found last; empty where it is there."""
+
 
 class Link:
     """Two connections that live and end together.
@@ -130,6 +86,7 @@ class Link:
         commands: Where commands go.
         bus: Where it hears.
         hear: Called with channel and data of what is published; must not wait.
+        is_sharded: Whether they lead to a server of a cluster.
     """
 
     def __init__(
@@ -137,15 +94,22 @@ class Link:
         commands: AbstractConnection,
         bus: AbstractConnection,
         hear: Callable[[bytes, bytes], None],
+        is_sharded: bool = False,
     ) -> None:
         self._commands = commands
         self._bus = bus
         self._hear = hear
+        self._is_sharded = is_sharded
+        self.on_stray: Callable[[Request, ResponseError], None] | None = None
+        """Called with a request that roams, where its keys are not here, or not all of them."""
+        self.on_lost: Callable[[Link, bytes], None] | None = None
+        """Called with a channel that this server does not tell of any more."""
         self._loop = asyncio.get_running_loop()
         self._owed: deque[Request] = deque()
         self._queue: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._confirms: dict[bytes, list[_Batch]] = {}
+        self._leaving: set[bytes] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._scripts: dict[str, Script] = {}
         self._looks = 0
@@ -156,23 +120,24 @@ class Link:
         """Done with the reason, once it is over."""
 
     @classmethod
-    async def open(cls, address: Address, hear: Callable[[bytes, bytes], None]) -> Link:
+    async def open(cls, address: Finder, hear: Callable[[bytes, bytes], None]) -> Link:
         """Connect, look at the store, and load the scripts.
 
         Args:
-            address: Where the store is.
+            address: Where the store is, or who knows where it is now.
             hear: Called with what is published.
 
         Raises:
             Exception: It cannot be; of redis-py's kinds, `OSError`, or `BackplaneError`.
         """
-        commands = await address.connect()
+        place = await address.find()
+        commands = await place.connect()
         try:
-            bus = await address.connect()
+            bus = await place.connect()
         except BaseException:
             await commands.disconnect(nowait=True)
             raise
-        link = cls(commands, bus, hear)
+        link = cls(commands, bus, hear, place.is_sharded)
         try:
             async with asyncio.timeout(PATIENCE):
                 link.start()
@@ -199,10 +164,31 @@ class Link:
             BackplaneError: It will not do.
             RedisError: It refuses.
         """
-        self.facts = read_facts(await self.ask(Request(["INFO"])))
-        self.facts.check()
-        self._scripts = scripts_for(self.facts.run_id)
+        self.facts = await self._facts()
+        self._scripts = scripts_for(self.facts.life, self._is_sharded)
         await self._load(self._scripts)
+
+    async def look_again(self) -> None:
+        """Look whether it still is what it was at the beginning.
+
+        Raises:
+            BackplaneError: It is not; says what it is now.
+        """
+        facts = await self._facts()
+        if facts.life != self.facts.life:
+            raise BackplaneError("its replication has begun anew, and so do the epochs of rooms")
+
+    async def _facts(self) -> Facts:
+        facts = read_facts(await self.ask(Request(["INFO"])))
+        facts.check(self._is_sharded)
+        if self._is_sharded:
+            told = await self.ask(Request(["CLUSTER", "INFO"]))
+            if b"cluster_state:ok" not in told:
+                raise BackplaneError(
+                    "the cluster is down (cluster_state:fail): a part of it is served by nobody; "
+                    "look at `redis-cli --cluster check`"
+                )
+        return facts
 
     async def _load(self, names: Iterable[str]) -> None:
         for name in names:
@@ -267,25 +253,38 @@ class Link:
                 self.send(Request(["SCRIPT", "LOAD", self._scripts[request.script].source]))
                 self.send(request)
                 continue
+            if isinstance(reply, Strayed) and request.roams and self.on_stray is not None:
+                request.is_sent = False  # it was not run
+                self.on_stray(request, reply)
+                continue
+            if isinstance(reply, ClusterDownError):
+                request.is_sent = False
+                self._owed.appendleft(request)
+                raise reply
             request.answer(reply)
             if isinstance(reply, ReadOnlyError):
                 raise reply  # it is a replica now: somebody else is to be written to
 
     # ---- what is heard ---------------------------------------------------------------------------
 
-    async def subscribe(self, channels: Sequence[bytes]) -> None:
+    async def subscribe(self, channels: Sequence[bytes], *, is_own: bool = False) -> None:
         """Hear of channels from now on; returns once the store has said so of each.
+
+        Args:
+            channels: Their names.
+            is_own: Whether they belong to no slot of a cluster.
 
         Raises:
             TimeoutError: It has not, in time.
             BackplaneDown: The link has ended.
+            ResponseError: A server of a cluster has none of the channels, or not all of them.
         """
         for start in range(0, len(channels), AT_ONCE):
             some = channels[start : start + AT_ONCE]
             batch = _Batch(len(some), self._loop.create_future())
             for channel in some:
                 self._confirms.setdefault(channel, []).append(batch)
-            await self._bus_command("SUBSCRIBE", *some)
+            await self._bus_commands(*self._subscribing(some, is_own))
             both = (batch.confirmed, self.ended)
             await asyncio.wait(both, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             if not batch.confirmed.done() and not self.ended.done():
@@ -294,16 +293,27 @@ class Link:
                 raise error
             if self.ended.done():
                 raise BackplaneDown(f"the backplane has hung up: {reason(self.ended.result())}")
+            batch.confirmed.result()
+
+    def _subscribing(self, channels: Sequence[bytes], is_own: bool) -> Iterable[list[Any]]:
+        if is_own or not self._is_sharded:
+            return (["SUBSCRIBE", *channels],)
+        by_slot: dict[int, list[Any]] = {}
+        for channel in channels:  # one command is of one slot
+            by_slot.setdefault(key_slot(channel), ["SSUBSCRIBE"]).append(channel)
+        return by_slot.values()
 
     async def unsubscribe(self, channel: bytes) -> None:
         """Hear of a channel no more."""
-        await self._bus_command("UNSUBSCRIBE", channel)
+        self._leaving.add(channel)
+        await self._bus_commands(["SUNSUBSCRIBE" if self._is_sharded else "UNSUBSCRIBE", channel])
 
-    async def _bus_command(self, *words: Any) -> None:
+    async def _bus_commands(self, *commands: Sequence[Any]) -> None:
         if not self._bus.is_connected:
             raise BackplaneDown("the backplane has hung up")
         try:
-            await self._bus.send_packed_command(self._bus.pack_command(*words), check_health=False)
+            packed = self._bus.pack_commands(commands)
+            await self._bus.send_packed_command(packed, check_health=False)
         except (RedisError, OSError) as error:
             self.end(error)
             raise BackplaneDown(f"the backplane has hung up: {reason(error)}") from None
@@ -312,12 +322,28 @@ class Link:
         connection, hear = self._bus, self._hear
         while True:
             # A refusal is raised: a subscription without permission, say.
-            told = await connection.read_response()
-            if told[0] == b"message":
+            try:
+                told = await connection.read_response()
+            except Strayed as error:
+                self._refuse(error)
+                continue
+            if told[0] in (b"message", b"smessage"):
                 hear(told[1], told[2])
-            elif told[0] == b"subscribe":
+            elif told[0] in (b"subscribe", b"ssubscribe"):
                 for batch in self._confirms.pop(told[1], ()):
                     batch.confirm()
+            elif told[1] in self._leaving:
+                self._leaving.discard(told[1])
+            elif told[0] == b"sunsubscribe" and self.on_lost is not None:
+                self.on_lost(self, told[1])
+
+    def _refuse(self, error: ResponseError) -> None:
+        """Have all ask again who wait for a subscription: which one was refused is not said."""
+        waiting, self._confirms = self._confirms, {}
+        self._leaving.clear()
+        for batches in waiting.values():
+            for batch in batches:
+                batch.refuse(error)
 
     # ---- its end ---------------------------------------------------------------------------------
 
@@ -354,14 +380,10 @@ class Link:
         return [request for request in left if not request.future.done()]
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Have nobody wonder that nobody has waited for an answer."""
-    if not future.cancelled():
-        future.exception()
-
-
 def reason(error: BaseException) -> str:
     """Return why something failed, without what an error's own text may hold of a login."""
     text = str(error).split("\n")[0].strip(" .")
+    if isinstance(error, BackplaneError):
+        return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import BackplaneDown, BackplaneError
+from ...errors import BackplaneDown
 from ..base import (
     MAX_MESSAGE,
     PREFIX,
@@ -26,35 +25,37 @@ from ..base import (
 )
 from ..measures import Histogram, State
 from . import keys as forms
-from .address import Address
+from .catchup import CatchUp
 from .channel import Channel
+from .cluster import Cluster
 from .counts import Counts
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
-from .link import Link, Request
+from .link import Finder
 from .people import Presence
+from .places import place_of
+from .publishing import packed_within, publish_request
+from .request import Request
+from .router import ClusterRouter, Router
 
 LEASE = 20.0
 """Seconds after which an entry is over that its node has not renewed. With the time until somebody
 looks (`rooms.leases`), a node that has died is in no list of members after 30 s."""
 
-STATE_TTL = 24 * 3600 * 1000
-"""Milliseconds for which the numbers of a log are known after its messages are over."""
-
-AT_ONCE = 200
-"""Channels that are made again at a time."""
-
 MAX_SHOWN = 10_000
 """Messages that are remembered as delivered here while this node was alone."""
+
+WORSE: tuple[State, ...] = ("up", "refusing", "away", "alone")
+"""The states of the ways to a store; where there are several, the last of these counts."""
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
 class RedisBackplane(Backplane):
-    """A node whose store is a Redis or Valkey server.
+    """A node whose store is a Redis or Valkey server, or a cluster of them.
 
     Args:
-        url: Where it is; see `address.Address`.
+        url: Where it is; see `places.place_of`.
         prefix: What the names of all keys and pub/sub channels of the deployment begin with.
         lease: Seconds of a lease; 0 for none.
         log: Where changes of its state go.
@@ -88,46 +89,66 @@ class RedisBackplane(Backplane):
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
         self._is_shown = self._shown.__contains__  # once for all channels
-        self._fills: set[asyncio.Task[None]] = set()
         self._had_garbage = False
-        self.gaps = 0
-        self.filled = 0
-        self.missed = 0
         self._counts = Counts()
-        beat = self._keys.beat(self.node)
-        address = Address(url)
-        self._line = Lifeline(address, patience, beat, self._hear, self._restore, self._log)
-        self._people = Presence(self._line, self._keys, lease, self._safely)
+        self._patience = patience
+        self._lines_made = 0
+        self._router = self._route(url)
+        self._people = Presence(self._router, self._keys, lease, self._safely)
+        self._catchup = CatchUp(
+            self._router, self._keys, self._people, self._channels, self._counts
+        )
+
+    def _route(self, url: str) -> Router:
+        place = place_of(url)
+        if isinstance(place, Cluster):
+            return ClusterRouter(place, self._make_line, lambda: self._catchup.rehome())
+        return Router(self._make_line(place))
+
+    def _make_line(self, place: Finder) -> Lifeline:
+        self._lines_made += 1
+        return Lifeline(
+            place,
+            self._patience,
+            self._keys.beat(f"{self.node}-{self._lines_made}"),
+            self._hear,
+            lambda line, link: self._catchup.restore(line, link),
+            self._log,
+        )
 
     # ---- state -----------------------------------------------------------------------------------
 
     @property
     def trouble(self) -> str:
         """What is wrong; empty where nothing is."""
-        return self._line.trouble
+        return self._worst_line.trouble
 
     @property
     def state(self) -> State:
         """How it stands to the other nodes."""
-        return self._line.state
+        return self._worst_line.state
+
+    @property
+    def _worst_line(self) -> Lifeline:
+        return max(self._router.lines, key=lambda line: WORSE.index(line.state))
 
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics."""
-        line, counts = self._line, self._counts
+        lines, counts = self._router.lines, self._counts
         return {
-            "up": float(line.is_up),
-            "lag_seconds": line.lag,
-            "breaks": line.breaks,
-            "gaps": self.gaps,
-            "messages_filled": self.filled,
-            "rooms_missed": self.missed,
-            "messages_lost": line.lost,
+            "up": float(all(line.is_up for line in lines)),
+            "lag_seconds": max(line.lag for line in lines),
+            "breaks": sum(line.breaks for line in lines),
+            "gaps": counts.gaps,
+            "messages_filled": counts.filled,
+            "rooms_missed": counts.missed,
+            "messages_lost": sum(line.lost for line in lines),
             "channels": len(self._channels),
             "resubscriptions": counts.resubscribed,
             "epochs_changed": counts.epochs,
             "publishing": len(self._saying),
-            "outbox_messages": line.waiting,
-            "outbox_bytes": line.waiting_bytes,
+            "outbox_messages": sum(line.waiting for line in lines),
+            "outbox_bytes": sum(line.waiting_bytes for line in lines),
         }
 
     @property
@@ -141,24 +162,22 @@ class RedisBackplane(Backplane):
         self, channel: str, publication: Publication, keep: Keep | None = None
     ) -> Position:
         """Number a message, keep it, and give it to all who have subscribed."""
-        self._line.start()
-        packed = self._pack(publication)
+        self._router.start()
+        packed = packed_within(publication, self._max)
         self._serial += 1
         name = f"{self.node}-{self._serial:x}".encode()
-        heard = self._keys.heard(channel)
-        if keep is None:
-            request = Request(["PUBLISH", heard, forms.plain(name, packed)])
-        else:
-            request = self._kept(channel, heard, name, packed, keep)
+        verb = self._router.publish
+        request = publish_request(self._keys, channel, name, packed, keep, verb=verb)
         self._saying[name] = None
         began = time.monotonic()
         try:
-            reply = await self._line.do(request)
+            reply = await self._router.do(request)
         except BackplaneDown:
-            if self._line.is_closed:
+            line = self._router.line(request.key)
+            if line.is_closed:
                 raise
-            if keep is not None and self._line.is_alone:
-                self._line.keep(request.copied())
+            if keep is not None and line.is_alone:
+                line.keep(request.copied())
             reply = ALONE
         finally:
             heard_at = self._saying.pop(name)
@@ -166,21 +185,6 @@ class RedisBackplane(Backplane):
             return self._show(channel, name, publication) if heard_at is None else heard_at
         self._counts.publishing.add(time.monotonic() - began)
         return Position() if keep is None else Position(reply[0].decode(), reply[1])
-
-    def _kept(self, channel: str, heard: bytes, name: bytes, packed: bytes, keep: Keep) -> Request:
-        ttl = max(1, int(keep.ttl * 1000))
-        words: list[Any] = [*self._keys.log(channel), heard, forms.new_epoch(), name, packed]
-        words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"0"]
-        return Request(words, script="publish", keys=2, again=True, marks=True)
-
-    def _pack(self, publication: Publication) -> bytes:
-        packed = forms.pack(publication)
-        if len(packed) > self._max:
-            raise BackplaneError(
-                f"expected a message of at most {self._max} bytes for several servers, found "
-                f"{len(packed)}; an administrator sets it with c.WSHandlerApp.backplane_max_message"
-            )
-        return packed
 
     def _show(self, channel: str, name: bytes, publication: Publication) -> Position:
         """Deliver a message on this node, which is alone; nothing numbers it."""
@@ -210,22 +214,8 @@ class RedisBackplane(Backplane):
     async def _log_after(
         self, channel: str, since: Position, limit: int, is_all: bool = False
     ) -> list[Any]:
-        reply: list[Any] = await self._do(self._reading(channel, since, limit, is_all))
+        reply: list[Any] = await self._do(self._catchup.reading(channel, since, limit, is_all))
         return reply
-
-    def _reading(
-        self, channel: str, since: Position, limit: int, is_all: bool = True, begun: bool = False
-    ) -> Request:
-        after = "-" if is_all and not since.epoch else since.epoch
-        words = [
-            *self._keys.log(channel),
-            forms.new_epoch(),
-            since.offset,
-            after,
-            limit,
-            int(begun),
-        ]
-        return Request(words, script="history", keys=2, again=True)
 
     async def clear(self, channel: str) -> None:
         """Forget what a channel's log holds; its numbers go on."""
@@ -233,47 +223,47 @@ class RedisBackplane(Backplane):
 
     async def send_to_user(self, user: str, publication: Publication) -> None:
         """Give a message to the node of every connection of a user."""
-        self._line.start()
-        self._pack(publication)
+        self._router.start()
+        packed_within(publication, self._max)
         packed = forms.pack((user, publication))
         try:
-            await self._line.do(Request(["PUBLISH", self._keys.users, packed]))
+            await self._router.do(Request([self._router.publish, self._keys.users, packed]))
         except BackplaneDown:
-            if not self._line.is_alone or self._users is None:
+            if not self._router.line(self._keys.users).is_alone or self._users is None:
                 raise
             self._safely(self._users, user, publication)
 
     async def _do(self, request: Request) -> Any:
-        self._line.start()
-        return await self._line.do(request)
+        self._router.start()
+        return await self._router.do(request)
 
     # ---- presence --------------------------------------------------------------------------------
 
     async def add(self, channel: str, key: str, entry: Entry) -> Position:
         """Add an entry of presence, or put another in its place; it is leased from now on."""
-        self._line.start()
+        self._router.start()
         return await self._people.add(channel, self._channels.get(channel), key, entry)
 
     async def remove(self, channel: str, key: str) -> None:
         """Remove an entry; without effect, and without a change, where there is none."""
-        self._line.start()
+        self._router.start()
         await self._people.remove(channel, self._channels.get(channel), key)
 
     async def renew(self, channel: str, keys: Sequence[str]) -> Sequence[str]:
         """Lease entries anew; return the keys of those that are not there any more."""
-        self._line.start()
+        self._router.start()
         return await self._people.renew(channel, keys)
 
     async def entries(self, channel: str) -> Entries:
         """Return who is present."""
-        self._line.start()
+        self._router.start()
         return await self._people.entries(channel, self._channels.get(channel))
 
     # ---- what is heard ---------------------------------------------------------------------------
 
     async def subscribe(self, channel: str, receiver: Receiver) -> None:
         """Hear of a channel from now on."""
-        self._line.start()
+        self._router.start()
         found = self._channels.get(channel)
         if found is not None:
             found.receiver = receiver
@@ -281,20 +271,7 @@ class RedisBackplane(Backplane):
         heard = self._keys.heard(channel)
         found = Channel(channel, heard, receiver, self._is_shown, self._counts)
         self._channels[channel] = self._by_heard[heard] = found
-        link = self._line.link
-        if link is None:
-            await self._line.settled.wait()
-            # Where there is no link it is subscribed when there is one.
-            found.is_blind = found.link is None
-            return
-        found.link = link
-        try:
-            await link.subscribe([heard])
-            reply = await self._line.do(self._reading(channel, Position(), -1))
-        except (BackplaneDown, TimeoutError):
-            return  # the next link does it
-        if found.known is None:
-            found.fill(reply)
+        await self._catchup.attach(found)
 
     async def unsubscribe(self, channel: str) -> None:
         """Hear of a channel no more."""
@@ -302,17 +279,17 @@ class RedisBackplane(Backplane):
         if found is None:
             return
         del self._by_heard[found.heard]
-        if self._line.link is not None:
+        if found.link is not None:
             try:
-                await self._line.link.unsubscribe(found.heard)
+                await found.link.unsubscribe(found.heard)
             except BackplaneDown:
                 return  # the next link knows nothing of it
 
     async def receive_for_users(self, receiver: UserReceiver) -> None:
         """Hear of the messages that are sent to users."""
         self._users = receiver
-        self._line.start()
-        await self._line.settled.wait()
+        self._router.start()
+        await self._catchup.receive_for_users()
 
     def _hear(self, heard: bytes, data: bytes) -> None:
         """Take what is published; it was written by another node, or by anybody with the URL."""
@@ -327,7 +304,7 @@ class RedisBackplane(Backplane):
             if data[:1] == b"m":
                 self._hear_message(channel, forms.message(data))
             elif channel.hear_change(forms.change(data)):
-                self._look_again(channel)
+                self._catchup.look_again(channel)
         except Exception as error:
             if not self._had_garbage:
                 self._had_garbage = True
@@ -341,7 +318,7 @@ class RedisBackplane(Backplane):
         if told.id in self._saying:
             self._saying[told.id] = told.position
         if channel.hear(told):
-            self._look_again(channel)
+            self._catchup.look_again(channel)
 
     def _safely(self, function: Callable[..., object], *args: Any) -> None:
         try:
@@ -349,68 +326,12 @@ class RedisBackplane(Backplane):
         except Exception:
             self._log.exception("What came from the backplane could not be delivered")
 
-    # ---- gaps ------------------------------------------------------------------------------------
+    # ---- for those who publish from outside ------------------------------------------------------
 
-    def _look_again(self, channel: Channel) -> None:
-        """Fill a gap that was seen on a link that lives."""
-        self.gaps += 1
-        link = self._line.link
-        if link is None or channel.link is not link:
-            return  # the next link does it
-        work = self._fill(link, channel)
-        task = asyncio.get_running_loop().create_task(work, name="wshandler backplane gap")
-        self._fills.add(task)
-        task.add_done_callback(self._fills.discard)
-
-    async def _fill(self, link: Link, channel: Channel) -> None:
-        """Read what a channel has missed, and go on with it, until nothing is missing."""
-        if channel.filling is link:
-            return  # whoever does sees this gap, too
-        channel.filling = link
-        try:
-            while channel.lacks_messages or channel.lacks_people:
-                if channel.lacks_messages:
-                    await self._fill_messages(link, channel)
-                if channel.lacks_people:
-                    channel.relist(await self._people.listed(link, channel.name))
-        except BackplaneDown:
-            return  # the next link does it
-        except Exception as error:
-            link.end(error)
-        finally:
-            if channel.filling is link:
-                channel.filling = None
-
-    async def _fill_messages(self, link: Link, channel: Channel) -> None:
-        reading = self._reading(channel.name, channel.since, 1 << 40, begun=True)
-        if channel.known is None:
-            reading = self._reading(channel.name, Position(), -1)
-        found, is_short = channel.fill(await link.ask(reading))
-        self.filled += found
-        self.missed += is_short
-        channel.go_on()
-
-    async def _restore(self, link: Link) -> None:
-        """Make everything again on a new link."""
-        await link.subscribe([self._keys.users])
-        while True:
-            some = [one for one in self._channels.values() if one.link is not link]
-            if not some:
-                break
-            for channel in some:
-                self._counts.resubscribed += channel.link is not None
-                channel.hold()
-                channel.link = link
-            await link.subscribe([channel.heard for channel in some])
-        self._line.take_commands(link)
-        channels = list(self._channels.values())
-        for start in range(0, len(channels), AT_ONCE):
-            part = channels[start : start + AT_ONCE]
-            await asyncio.gather(*(self._make_again(link, channel) for channel in part))
-
-    async def _make_again(self, link: Link, channel: Channel) -> None:
-        await self._people.make_again(link, channel.name)
-        await self._fill(link, channel)
+    def announce(self, spaces: Mapping[str, Keep | None]) -> None:
+        """Say how much is kept in the rooms of each space that is served here."""
+        self._router.start()
+        self._catchup.announce(spaces, self._max)
 
     # ---- its end ---------------------------------------------------------------------------------
 
@@ -419,11 +340,8 @@ class RedisBackplane(Backplane):
 
     async def close(self) -> None:
         """Let go of everything of this node."""
-        await self._line.close()
-        for task in tuple(self._fills):
-            task.cancel()
-        if self._fills:
-            await asyncio.wait(tuple(self._fills))
+        await self._router.close()
+        await self._catchup.close()
         self._channels.clear()
         self._by_heard.clear()
         self._users = None

@@ -10,8 +10,9 @@ from ..base import Change, Entries, Entry, Position
 from . import keys as forms
 from .channel import Channel
 from .keys import Keys
-from .lifeline import Lifeline
-from .link import Link, Request
+from .link import Link
+from .request import Request
+from .router import Router
 
 
 class Presence:
@@ -20,16 +21,16 @@ class Presence:
     While the node is alone its own people come and go here; the store learns of it afterwards.
 
     Args:
-        line: The way to the store.
+        router: The ways to the store.
         keys: What things are called there.
         lease: Seconds of a lease; 0 for none.
         safely: Calls a function, and writes to the log what it raises.
     """
 
     def __init__(
-        self, line: Lifeline, keys: Keys, lease: float, safely: Callable[..., object]
+        self, router: Router, keys: Keys, lease: float, safely: Callable[..., object]
     ) -> None:
-        self._line = line
+        self._router = router
         self._keys = keys
         self._lease = int(lease * 1000)
         self._safely = safely
@@ -82,9 +83,9 @@ class Presence:
         """
         while True:
             try:
-                return await self._line.do(request)
+                return await self._router.do(request)
             except BackplaneDown:
-                if self._line.link is None:
+                if self._router.line(request.key).link is None:
                     raise
                 request = request.copied()
 
@@ -105,7 +106,7 @@ class Presence:
         """Lease entries anew; return the keys of those that are not there any more."""
         words = [key.encode() for key in keys]
         try:
-            lost = await self._line.do(self._asking("renew", channel, *words))
+            lost = await self._router.do(self._asking("renew", channel, *words))
         except BackplaneDown:
             return []  # all is made again when it is back
         return [key.decode() for key in lost]
@@ -115,10 +116,13 @@ class Presence:
         if found is not None:
             found.has_people = True
         try:
-            return forms.listed(await self._line.do(self._asking("entries", channel)))
+            entries = forms.listed(await self._router.do(self._asking("entries", channel)))
         except BackplaneDown:
             known = Position() if found is None or found.people is None else found.people
             return Entries(dict(self._own.get(channel, {})), known)
+        if found is not None and found.people is None:
+            found.people = entries.position  # what is told while this node is alone comes after it
+        return entries
 
     async def listed(self, link: Link, channel: str) -> Entries:
         """Return who is present, as one link says it."""
@@ -126,10 +130,11 @@ class Presence:
 
     async def make_again(self, link: Link, channel: str) -> None:
         """Tell the store what has changed in a break, and what it has lost."""
-        gone = self._gone.pop(channel, {})
+        gone = tuple(self._gone.get(channel, ()))
         own = self._own.get(channel, {})
         if gone:
             await link.ask(self._asking("remove", channel, *(key.encode() for key in gone)))
+            self._gone.pop(channel, None)
         if not own:
             return
         words = [key.encode() for key in own]

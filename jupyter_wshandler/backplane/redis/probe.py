@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -15,8 +16,11 @@ from ...errors import BackplaneDown, BackplaneError
 from ..base import Entry, Publication
 from . import keys as forms
 from .address import Address
+from .cluster import Cluster, key_slot
 from .keys import Keys
-from .link import PATIENCE, Link, Request, reason
+from .link import PATIENCE, Finder, Link, reason
+from .places import place_of
+from .request import Request
 
 T = TypeVar("T")
 
@@ -46,31 +50,65 @@ async def probe(url: str, prefix: str) -> Found:
     Raises:
         ValueError: The URL or the prefix can be none.
     """
-    address, keys = Address(url), Keys(prefix)
-    heard: asyncio.Queue[bytes] = asyncio.Queue()
-    found = Found(address.shown)
+    place, keys = place_of(url), Keys(prefix)
+    found = Found(place.shown)
     try:
-        link = await _tell(
-            Link.open(address, lambda _, data: heard.put_nowait(data)),
-            "connect, log in, INFO and SCRIPT LOAD",
-        )
+        if isinstance(place, Cluster):
+            await _probe_cluster(place, keys, found)
+        else:
+            await _probe_server(place, keys, found, lambda _: True)
     except BackplaneError as error:
         found.problem = str(error)
-        return found
-    found.name, found.advice = link.facts.name, tuple(link.facts.advice())
-    try:
-        found.seconds = await _try(link, keys, heard)
-    except BackplaneError as error:
-        found.problem = str(error)
-    finally:
-        await link.close()
     return found
 
 
-async def _try(link: Link, keys: Keys, heard: asyncio.Queue[bytes]) -> float:
+async def _probe_cluster(cluster: Cluster, keys: Keys, found: Found) -> None:
+    shards = await cluster.shards()
+    for shard in shards:
+        server = cluster.at(shard.primary)
+        slots = {slot for some in shard.slots for slot in some}
+        try:
+            await _probe_server(server, keys, found, partial(_is_in, slots))
+        except BackplaneError as error:
+            raise BackplaneError(f"{server.shown}: {error}") from None
+    found.name = f"{found.name}, {len(shards)} {'primary' if len(shards) == 1 else 'primaries'}"
+
+
+def _is_in(slots: set[int], name: bytes) -> bool:
+    return key_slot(name) in slots
+
+
+async def _probe_server(
+    place: Finder, keys: Keys, found: Found, is_here: Callable[[bytes], bool]
+) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    link = await _tell(
+        Link.open(place, lambda _, data: heard.put_nowait(data)),
+        "connect, log in, INFO and SCRIPT LOAD",
+    )
+    found.name = link.facts.name
+    found.advice = tuple(dict.fromkeys([*found.advice, *link.facts.advice()]))
+    try:
+        is_sharded = isinstance(place, Address) and place.is_sharded
+        seconds = await _try(link, keys, heard, is_here, "S" if is_sharded else "")
+        found.seconds = max(found.seconds, seconds)
+    finally:
+        await link.close()
+
+
+async def _try(
+    link: Link,
+    keys: Keys,
+    heard: asyncio.Queue[bytes],
+    is_here: Callable[[bytes], bool],
+    sharded: str,
+) -> float:
     channel = f"check-{secrets.token_hex(4)}"
+    while not is_here(keys.heard(channel)):
+        channel = f"check-{secrets.token_hex(4)}"
     name = keys.heard(channel)
-    await _tell(link.subscribe([name, keys.users]), f"SUBSCRIBE to {keys.prefix}:*")
+    names = [one for one in (name, keys.users) if is_here(one)]
+    await _tell(link.subscribe(names), f"{sharded}SUBSCRIBE to {keys.prefix}:*")
     publication = forms.pack(Publication("check"))
     words: list[Any] = [*keys.log(channel), name, forms.new_epoch(), b"check", publication]
     words += [1, 1000, 1000, 1000, b"0"]
@@ -85,7 +123,10 @@ async def _try(link: Link, keys: Keys, heard: asyncio.Queue[bytes]) -> float:
     for script, rest in (("add", [b"k", entry]), ("renew", [b"k"]), ("remove", [b"k"])):
         words = [*keys.people(channel), name, forms.new_epoch(), 1000, *rest]
         await _ask(link, Request(words, script=script, keys=3), "keep who is in a room")
-    await _ask(link, Request(["PUBLISH", keys.users, b"check"]), "send to a user")
+    for one in names[1:]:
+        await _ask(link, Request([f"{sharded}PUBLISH", one, b"check"]), "send to a user")
+    await _tell(link.subscribe([keys.beat("check")], is_own=True), "SUBSCRIBE")
+    await _ask(link, Request(["PUBLISH", keys.beat("check"), b""]), "PUBLISH")
     return seconds
 
 

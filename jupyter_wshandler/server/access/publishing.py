@@ -73,9 +73,9 @@ class PublishingTraits(HasTraits):
         allow_none=True,
         help="""Who may send to the clients of routes, and to rooms, from outside (POST
         wshandler/api/routes/NAME, wshandler/api/spaces/SPACE/rooms/ROOM, `jupyter wshandler send`),
-        and look into rooms: users by name, and "service:NAME" for a service of JupyterHub's. "*" is
-        whoever may use the route. Unset, it is "*", and with bots only it is nobody. The Authorizer
-        is asked in any case.""",
+        look into rooms, and empty the server (`jupyter wshandler drain`): users by name, and
+        "service:NAME" for a service of JupyterHub's. "*" is whoever may use the route. Unset, it is
+        "*", and with bots only it is nobody. The Authorizer is asked in any case.""",
     ).tag(config=True)
 
 
@@ -120,13 +120,26 @@ class Publishers:
             user: Somebody with a login.
             route: The route.
         """
+        why = self.why_no_look(user, route)
+        if why or self.names(user):
+            return why
+        return ASKS_ITSELF if route.config.auth.condition is not None else ""
+
+    def why_no_look(self, user: Any, route: Route) -> str:
+        """Return why a user may not see who is connected to a route; empty where they may.
+
+        A function of the route's own decides who may use it, and not who may look at it: whoever is
+        here has a login, and is let by the Authorizer.
+
+        Args:
+            user: Somebody with a login.
+            route: The route.
+        """
         if self.names(user):
             return ""
         if not self.others:
             return NOT_NAMED
-        if not is_allowed(user, route.config.auth):
-            return NOT_ALLOWED
-        return ASKS_ITSELF if route.config.auth.condition is not None else ""
+        return "" if is_allowed(user, route.config.auth) else NOT_ALLOWED
 
     def why_not_in_rooms(self, user: Any, route: Route) -> str:
         """Return why a user may not use the rooms of a route's; empty where they may.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,6 +94,7 @@ class Refusals:
         self._events = events
         self._told: set[str] = set()
         self.recent = RecentRefusals()
+        self._hearers: list[Callable[[str, Any, int, str], object]] = []
         for event in (EVENT, UNANSWERED, SHARE):
             if events is not None and event not in events.schemas:
                 events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")
@@ -122,7 +123,17 @@ class Refusals:
         if not silent:
             why = f"{reason}: {detail}" if detail else reason
             self._manager.log.info("Route %s: %d for %s: %s", route, status, username(user), why)
+        for hear in self._hearers:
+            hear(route, user, status, reason)
         self._emit(route, user, status, reason)
+
+    def heard_by(self, hear: Callable[[str, Any, int, str], object]) -> None:
+        """Tell somebody of each refused request from now on.
+
+        Args:
+            hear: Called with the route's name, the user or None, the HTTP status, and why.
+        """
+        self._hearers.append(hear)
 
     def unspoken(self, route: str, offered: Sequence[str], spoken: Sequence[str] | None) -> None:
         """Note that a client has offered subprotocols, and is answered without one.

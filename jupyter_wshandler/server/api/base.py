@@ -21,8 +21,21 @@ from ..services import Services
 OTHERS_ROUTE = "this user is not authorized for this route"
 """What somebody is told whom the Authorizer does not let use a route."""
 
+FAULT = "something in the server has failed; its log says what"
+"""What somebody is told where the fault is ours."""
+
 BODY_SECONDS = 10.0
 """Seconds that a client has to send a body."""
+
+
+def error_body(message: str, reason: str | None = None) -> str:
+    """Return the body of every answer of the API that is an error.
+
+    Args:
+        message: What is wrong, and what to do.
+        reason: The reason phrase of the status line, where it is not the usual one.
+    """
+    return json.dumps({"message": message, "reason": reason})
 
 
 class ApiHandler(InquiringHandler, APIHandler):
@@ -102,12 +115,12 @@ class ApiHandler(InquiringHandler, APIHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer as Jupyter does, in JSON, with the sentence as it was written."""
         error = (kwargs.get("exc_info") or (None, None))[1]
-        if not isinstance(error, HTTPError):
-            super().write_error(status_code, **kwargs)
-            return
-        message = words_of(error) or responses.get(status_code, "refused")
+        message, reason = FAULT, None
+        if isinstance(error, HTTPError):
+            message = words_of(error) or responses.get(status_code, "refused")
+            reason = error.reason
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"message": message, "reason": error.reason}))
+        self.finish(error_body(message, reason))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Write one line a refusal; Tornado's own would hold the query, and so the token."""

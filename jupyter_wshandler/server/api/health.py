@@ -12,6 +12,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..bodies import UnreadBody, has_body, rules_for
 from ..services import Services
+from .base import error_body
 
 
 class HealthHandler(UnreadBody):
@@ -45,18 +46,20 @@ class HealthHandler(UnreadBody):
         """Answer ``{"status": "ok", "backplane": {"state": "up"}}``, or "degraded" for "ok".
 
         It is where a route is broken, the backplane is in trouble, or no route is served. The
-        last is a 503: no use to send anybody here. A server alone has the state "single"; see
-        `backplane.measures.State` for the others.
+        last is a 503: no use to send anybody here. So is "draining", of a server that takes nobody
+        new. A server alone has the state "single"; see `backplane.measures.State` for the others.
         """
         nothing_served = bool(self.settings["wshandler"].misconfigured)
         broken = any(route.error for route in self._manager.served.configured)
         rooms = self._manager.rooms
         broken = broken or bool(rooms.trouble)
-        if nothing_served:
+        status = "degraded" if nothing_served or broken else "ok"
+        if self._manager.drain.is_on or self._manager.stopping:
+            status = "draining"
+        if nothing_served or status == "draining":
             self.set_status(503)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        status = "degraded" if nothing_served or broken else "ok"
         self.finish(json.dumps({"status": status, "backplane": {"state": rooms.state}}))
 
     @allow_unauthenticated
@@ -65,9 +68,9 @@ class HealthHandler(UnreadBody):
         self.get()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with one plain sentence."""
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status_code}: {responses.get(status_code, 'refused')}\n")
+        """Answer as all of the API does."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(error_body(responses.get(status_code, "refused")))
 
 
 @stream_request_body

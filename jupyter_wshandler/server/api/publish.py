@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 from tornado.web import HTTPError
@@ -11,7 +13,9 @@ from tornado.web import HTTPError
 from ...routes import Route
 from ...types import Message
 from ..access.authorize import WRITE, resource_of
+from ..access.identity import user_keys
 from ..bodies import WrongBody, decoded
+from ..records.outcomes import OtherRequest
 from .base import OTHERS_ROUTE, ApiHandler
 
 MOST = 4 * 1024 * 1024
@@ -22,6 +26,14 @@ DEEPEST = 200
 
 LONG = 64 * 1024
 """Bytes from which on a body is read in a thread: it takes longer than others should wait."""
+
+KEY = "Idempotency-Key"
+"""The header field that names a message, so that it may be sent again."""
+
+LONGEST_KEY = 255
+"""Characters that such a name may have."""
+
+ANOTHER = f"{KEY}: another message has had this key; a new message needs a new one"
 
 EXPECTED = 'JSON such as {"message": "Hello"} or {"message": {"price": 42}}'
 
@@ -76,6 +88,44 @@ class PublishingHandler(ApiHandler):
         why = self.services.publishers.why_not(self.current_user, route)
         if why:
             raise HTTPError(403, why)
+
+    async def publish_once(self, work: Callable[[], Awaitable[Any]]) -> None:
+        """Publish and answer; with an `Idempotency-Key` that was here before, answer only.
+
+        A client that has not heard the answer may so send again what may have arrived. What was
+        refused, or has failed, was not published, and is tried again.
+
+        Args:
+            work: Publishes, and returns the answer.
+
+        Raises:
+            HTTPError: 400, the key can be none; 422, another message has had it.
+        """
+        key = self._idempotency_key()
+        if key is None:
+            self.answer(await work())
+            return
+        with self.answering():
+            who = user_keys(self)[0]
+        digest = hashlib.sha256(self.body).digest()
+        outcomes = self.services.records.outcomes
+        try:
+            answer, again = await outcomes.once((who, self.request.path, key), digest, work)
+        except OtherRequest:
+            raise HTTPError(422, ANOTHER) from None
+        if again:
+            self.set_header("Idempotent-Replayed", "true")
+        self.answer(answer)
+
+    def _idempotency_key(self) -> str | None:
+        key = self.request.headers.get(KEY)
+        if key is None:
+            return None
+        key = key.strip().removeprefix('"').removesuffix('"')
+        if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+            words = f"{KEY}: expected 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID"
+            raise HTTPError(400, words)
+        return key
 
     async def publication(self, kind: type[P]) -> tuple[P, Message]:
         """Return what the body says, and its message as it is sent.

@@ -74,6 +74,9 @@ class RouteClientsHandler(PublishingHandler):
         The body is a `RoutePublication`. 403 where the user may not, 404 where there is no such
         route.
         """
+        await self.publish_once(self._publish)
+
+    async def _publish(self) -> dict[str, Any]:
         route = self.route
         said, message = await self.publication(RoutePublication)
         if said.user is not None and said.to is not None:
@@ -86,7 +89,7 @@ class RouteClientsHandler(PublishingHandler):
             sent,
             sent.connections,
         )
-        self.answer({"route": route.name, "delivered": int(sent), "connections": sent.connections})
+        return {"route": route.name, "delivered": int(sent), "connections": sent.connections}
 
     async def _route(self, name: str) -> Route:
         """Return the route of a name, if the user may send to its clients.

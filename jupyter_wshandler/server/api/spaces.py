@@ -12,19 +12,23 @@ from tornado.web import HTTPError
 
 from ...backplane.base import Position
 from ...config.nodes import shorten
-from ...errors import RoomRefused
+from ...errors import BackplaneDown, BackplaneError, RoomRefused
 from ...kernels.batches import one_line
 from ...rooms.face import MEMBERS, History
-from ...rooms.names import NOTEBOOK, check_room, space_of
+from ...rooms.names import check_room
 from ...rooms.people import Members
-from ...routes import Route
 from ..access.authorize import READ
+from .looking import check_query, number
 from .publish import Publication, PublishingHandler
+from .rooms import find_space, spaces_of
 
 MOST_SAID = 8 * 1024 * 1024
 """Bytes of a room's history that one answer has, the newest messages."""
 
 OTHERS_ROOM = "this room is that of another user"
+
+QUESTION = ("only", "limit", "start", "epoch", "offset")
+"""What a question may have."""
 
 PARTS = ("members", "history")
 """What a question may ask for `only`."""
@@ -65,8 +69,16 @@ class RoomHandler(PublishingHandler):
         A room without members is one, too: what is said there is kept where the space has a
         history.
         """
+        await self.publish_once(self._publish)
+
+    async def _publish(self) -> dict[str, Any]:
+        space, rooms = self.path_args[0], self.services.manager.rooms
         _, message = await self.publication(Publication)
-        sent = await self.services.manager.rooms.publish(self.space, self.room, message)
+        try:
+            sent = await rooms.publish(self.space, self.room, message)
+        except BackplaneError as error:
+            status = 503 if isinstance(error, BackplaneDown) else 400
+            raise HTTPError(status, str(error)) from None
         self.log.info(
             "Space %s: %s has sent to %d connections in a room from outside",
             one_line(space, 60),
@@ -74,7 +86,7 @@ class RoomHandler(PublishingHandler):
             sent.delivered,
         )
         answer = {"space": space, "room": self.room}
-        self.answer({**answer, "delivered": sent.delivered, "offset": sent.offset})
+        return {**answer, "delivered": sent.delivered, "offset": sent.offset}
 
     @ws_authenticated
     async def get(self, space: str, room: str) -> None:
@@ -114,28 +126,17 @@ class RoomHandler(PublishingHandler):
         Raises:
             HTTPError: 403, they may not; 404, there is none.
         """
-        routes = self._routes(name)
-        if not routes:
+        table = self.services.manager.table
+        space = find_space(table, name)
+        if space is None:
             words = f"there is no space {shorten(name)}, and no route of that name"
             raise HTTPError(404, words)
-        for route in routes:
+        for route in spaces_of(table)[space]:
             await self.check_route(route)
             why = self.services.publishers.why_not_in_rooms(self.current_user, route)
             if why:
                 raise HTTPError(403, why)
-        return space_of(routes[0])
-
-    def _routes(self, name: str) -> list[Route]:
-        """Return the routes that share a space; none where there is no such space."""
-        table = self.services.manager.table
-        spaces = {space_of(route) for route in table}
-        named = table.get(name)
-        # A notebook's space is another one than the configured one of its name, which comes first.
-        if name not in spaces and NOTEBOOK + name in spaces:
-            name = NOTEBOOK + name
-        elif name not in spaces and named is not None:
-            name = space_of(named)
-        return [route for route in table if space_of(route) == name]
+        return space
 
     def _room(self, name: str) -> str:
         try:
@@ -156,30 +157,17 @@ class RoomHandler(PublishingHandler):
             HTTPError: 400, it cannot be meant; 403, the room is another user's.
         """
         self._check_look()
-        known = {"only", "limit", "start", "epoch", "offset", "token"}
-        for name in self.request.query_arguments:
-            if name not in known:
-                words = f"expected only, limit, start, epoch or offset; found {shorten(name)}"
-                raise HTTPError(400, words)
+        check_query(self, QUESTION)
         only = self.get_query_argument("only", "")
         if only and only not in PARTS:
             words = f"only: expected {' or '.join(PARTS)}, found {shorten(only)}"
             raise HTTPError(400, words)
-        epoch, offset = self.get_query_argument("epoch", None), self._number("offset", 2**53)
+        epoch, offset = self.get_query_argument("epoch", None), number(self, "offset", 2**53)
         if (epoch is None) is not (offset is None):
             raise HTTPError(400, "expected both epoch and offset, or neither")
         since = None if epoch is None or offset is None else Position(epoch, offset)
-        start = self._number("start", 2**53)
-        return Question(only, self._number("limit", 2**53), start or 0, since)
-
-    def _number(self, name: str, most: int) -> int | None:
-        text = self.get_query_argument(name, None)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
-            words = f"{name}: expected a number from 0 to {most}, found {shorten(text)}"
-            raise HTTPError(400, words)
-        return int(text)
+        start = number(self, "start", 2**53)
+        return Question(only, number(self, "limit", 2**53), start or 0, since)
 
     async def _members(self, question: Question) -> dict[str, Any] | None:
         rooms, limit = self.services.manager.rooms, question.limit

@@ -167,6 +167,9 @@ export class Questions {
     return new Blob([header, data]);
   }
 
+  // Whether something comes of one that was asked here.
+  get waits() { return this.#open.size > 0; }
+
   // The frames that stop one answer, or all that have not ended: the last one first, as otherwise
   // the bot would begin the next.
   stops(asked = null) {

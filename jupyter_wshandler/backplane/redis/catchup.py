@@ -1,0 +1,310 @@
+"""How the channels of a node catch up: with what they have missed, on each new link, and where a
+cluster has them now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from ...errors import BackplaneDown, BackplaneError
+from ..base import Keep, Position
+from . import keys as forms
+from .channel import Channel
+from .counts import Counts
+from .keys import Keys
+from .lifeline import Lifeline
+from .link import Link, Strayed
+from .people import Presence
+from .publishing import spaces_request
+from .request import Request
+from .router import MOVING, PAUSES, Router
+
+AT_ONCE = 200
+"""Channels that are made again at a time."""
+
+
+class CatchUp:
+    """What has the channels of one node catch up.
+
+    Args:
+        router: The ways to the store.
+        keys: What things are called there.
+        people: Who of this node is present.
+        channels: What the node hears, by name.
+        counts: What the node counts.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        keys: Keys,
+        people: Presence,
+        channels: dict[str, Channel],
+        counts: Counts,
+    ) -> None:
+        self._router = router
+        self._keys = keys
+        self._people = people
+        self._channels = channels
+        self._counts = counts
+        self._users: Link | None = None  # where messages to users are heard
+        self._spaces: dict[str, Keep | None] = {}
+        self._max = 0
+        self._told_spaces: Link | None = None  # where was said what the spaces keep
+        self._fills: set[asyncio.Task[None]] = set()
+
+    # ---- gaps ------------------------------------------------------------------------------------
+
+    def look_again(self, channel: Channel) -> None:
+        """Fill a gap that was seen on a link that lives."""
+        self._counts.gaps += 1
+        link = self._router.line(channel.heard).link
+        if link is None or channel.link is not link:
+            return  # the next link does it
+        work = self._fill(link, channel)
+        task = asyncio.get_running_loop().create_task(work, name="wshandler backplane gap")
+        self._fills.add(task)
+        task.add_done_callback(self._fills.discard)
+
+    async def _fill(self, link: Link, channel: Channel) -> None:
+        """Read what a channel has missed, and go on with it, until nothing is missing."""
+        if channel.filling is link:
+            return  # whoever does sees this gap, too
+        channel.filling = link
+        try:
+            while channel.lacks_messages or channel.lacks_people:
+                if channel.lacks_messages:
+                    await self._fill_messages(link, channel)
+                if channel.lacks_people:
+                    channel.relist(await self._people.listed(link, channel.name))
+        except BackplaneDown:
+            return  # the next link does it
+        except Strayed:
+            self._let_go(link, [channel])
+        except Exception as error:
+            link.end(error)
+        finally:
+            if channel.filling is link:
+                channel.filling = None
+
+    async def _fill_messages(self, link: Link, channel: Channel) -> None:
+        reading = self.reading(channel.name, channel.since, 1 << 40, begun=True)
+        if channel.known is None:
+            reading = self.reading(channel.name, Position(), -1)
+        found, is_short = channel.fill(await link.ask(reading))
+        self._counts.filled += found
+        self._counts.missed += is_short
+        channel.go_on()
+
+    def reading(
+        self, channel: str, since: Position, limit: int, is_all: bool = True, begun: bool = False
+    ) -> Request:
+        """Return what asks for a log; see the script `history`.
+
+        Args:
+            channel: Whose log.
+            since: The last message that is known.
+            limit: Messages to return at most, the newest ones; -1 for none.
+            is_all: Whether all that there is counts as wanted where `since` has no epoch.
+            begun: Whether of another epoch only what it began with is wanted.
+        """
+        after = "-" if is_all and not since.epoch else since.epoch
+        words = [
+            *self._keys.log(channel),
+            forms.new_epoch(),
+            since.offset,
+            after,
+            limit,
+            int(begun),
+        ]
+        return Request(words, script="history", keys=2, again=True)
+
+    # ---- where channels are heard ----------------------------------------------------------------
+
+    async def attach(self, channel: Channel) -> None:
+        """Hear of a channel that is new; return once nothing that follows is left out.
+
+        Raises:
+            BackplaneError: Its slot of a cluster is on its way to another server for too long.
+        """
+        pause, longest = PAUSES
+        till = asyncio.get_running_loop().time() + MOVING
+        while True:
+            line = self._router.line(channel.heard)
+            link = line.link
+            if link is None:
+                await line.settled.wait()
+                if line is self._router.line(channel.heard) and line.link is None:
+                    # Where there is no link it is subscribed when there is one.
+                    channel.is_blind = channel.link is None
+                    return
+                continue
+            if channel.link is link:
+                # The new link has it already, or will in a moment.
+                if not channel.lacks_messages:
+                    return
+                await asyncio.sleep(pause)
+                continue
+            channel.link = link
+            try:
+                await link.subscribe([channel.heard])
+                reading = self.reading(channel.name, Position(), -1)
+                reply = await self._router.do(reading)
+            except (BackplaneDown, TimeoutError):
+                return  # the next link does it
+            except Strayed as error:
+                if channel.link is link:  # else somebody has it on its way already
+                    channel.link = None
+                if asyncio.get_running_loop().time() > till:
+                    raise BackplaneError(
+                        f"the cluster has no place for this room: {error}"
+                    ) from None
+                await asyncio.sleep(pause)
+                pause = min(longest, 2 * pause)
+                await self._refresh()
+                continue
+            if channel.known is None:
+                channel.fill(reply)
+            if channel.lacks_messages:  # it was on its way meanwhile
+                await self._fill(link, channel)
+            return
+
+    async def receive_for_users(self) -> None:
+        """Return once messages to users are heard, or there is nobody to hear them from."""
+        while True:
+            line = self._router.line(self._keys.users)
+            await line.settled.wait()
+            if line is self._router.line(self._keys.users):
+                return
+
+    async def _refresh(self) -> None:
+        try:
+            await self._router.refresh()
+        except BackplaneError:
+            return  # the next look says it
+
+    async def restore(self, line: Lifeline, link: Link) -> None:
+        """Make everything again on a new link."""
+        link.on_lost = self._lose
+        await self._hear_for_users(line, link)
+        while True:
+            some = [one for one in self._of(line) if one.link is not link]
+            if not some or not await self._move(link, some):
+                break
+        line.take_commands(link)
+        self._tell_spaces()
+        await self._make_all_again(link, [one for one in self._of(line) if one.link is link])
+        self._router.unsettle()  # of a cluster something may have moved meanwhile
+
+    def _of(self, line: Lifeline) -> list[Channel]:
+        return [one for one in self._channels.values() if self._router.line(one.heard) is line]
+
+    async def _hear_for_users(self, line: Lifeline, link: Link) -> None:
+        users = self._keys.users
+        if self._router.line(users) is not line or self._users is link:
+            return
+        try:
+            await link.subscribe([users])
+            self._users = link
+        except Strayed:
+            self._router.unsettle()
+
+    async def _move(self, link: Link, channels: list[Channel]) -> bool:
+        """Hear of channels on a link, and hold what comes; return whether it is the right one."""
+        for channel in channels:
+            # One that was let go of has no link, and was heard before nevertheless.
+            self._counts.resubscribed += channel.link is not None or channel.known is not None
+            channel.hold()
+            channel.link = link
+        try:
+            await link.subscribe([channel.heard for channel in channels])
+        except Strayed:
+            self._let_go(link, channels)
+            return False
+        return True
+
+    async def _make_all_again(self, link: Link, channels: list[Channel]) -> None:
+        for start in range(0, len(channels), AT_ONCE):
+            part = channels[start : start + AT_ONCE]
+            await asyncio.gather(*(self._make_again(link, channel) for channel in part))
+
+    async def _make_again(self, link: Link, channel: Channel) -> None:
+        try:
+            await self._people.make_again(link, channel.name)
+        except Strayed:
+            self._let_go(link, [channel])
+        else:
+            await self._fill(link, channel)
+
+    def _let_go(self, link: Link, channels: list[Channel]) -> None:
+        """Take note that channels belong to another server of the cluster, or will in a moment."""
+        for channel in channels:
+            if channel.link is link:
+                channel.link = None
+        self._router.unsettle()
+
+    def _lose(self, link: Link, heard: bytes) -> None:
+        """Take note that a server does not tell of a channel any more."""
+        if heard == self._keys.users and self._users is link:
+            self._users = None
+        self._let_go(link, [one for one in self._channels.values() if one.heard == heard])
+
+    async def rehome(self) -> bool:
+        """Have each channel heard where it belongs; return whether all are."""
+        self._tell_spaces()
+        by_line: dict[Lifeline, list[Channel]] = {}
+        for channel in self._channels.values():
+            line = self._router.line(channel.heard)
+            # Where there is no link yet, the new one does it.
+            if line.link is not None and channel.link is not line.link:
+                by_line.setdefault(line, []).append(channel)
+        users = self._router.line(self._keys.users)
+        if users.link is not None and self._users is not users.link:
+            by_line.setdefault(users, [])
+        moves = [self._bring(line, some) for line, some in by_line.items()]
+        return all(await asyncio.gather(*moves))
+
+    async def _bring(self, line: Lifeline, channels: list[Channel]) -> bool:
+        link = line.link
+        if link is None:
+            return True
+        try:
+            await self._hear_for_users(line, link)
+            if not await self._move(link, channels):
+                return False
+            await self._make_all_again(link, channels)
+        except (BackplaneDown, TimeoutError):
+            return True  # the next link does it
+        except Exception as error:
+            link.end(error)
+            return True
+        return all(one.link is link for one in channels)
+
+    # ---- for those who publish from outside ------------------------------------------------------
+
+    def announce(self, spaces: Mapping[str, Keep | None], most: int) -> None:
+        """Say how much is kept in the rooms of each space, now and on each new link.
+
+        Args:
+            spaces: The spaces, with what is kept of each of their rooms.
+            most: Bytes of a message.
+        """
+        self._spaces, self._max, self._told_spaces = dict(spaces), most, None
+        self._tell_spaces()
+
+    def _tell_spaces(self) -> None:
+        """Say it where it belongs, unless it was said there."""
+        line = self._router.line(self._keys.spaces)
+        if self._spaces and line.link is not None and line.link is not self._told_spaces:
+            self._told_spaces = line.link
+            line.post(spaces_request(self._keys, self._spaces, self._max))
+
+    # ---- its end ---------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Fill nothing any more."""
+        for task in tuple(self._fills):
+            task.cancel()
+        if self._fills:
+            await asyncio.wait(tuple(self._fills))

@@ -1,0 +1,40 @@
+"""What is kept in memory for those who look: how long, what has failed, what happens now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...connection.observer import Observers
+from .errors import ErrorBook
+from .journal import Journal
+from .ledger import Ledger
+from .outcomes import Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What one server keeps for those who look at it.
+
+    Attributes:
+        ledger: Since when connections are open.
+        errors: What callbacks have raised.
+        journal: What happens, while somebody follows it.
+        outcomes: What was answered to requests with an `Idempotency-Key`.
+    """
+
+    ledger: Ledger
+    errors: ErrorBook
+    journal: Journal
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+    @classmethod
+    def of(cls, observers: Observers) -> Records:
+        """Begin to keep them.
+
+        Args:
+            observers: Those of the manager.
+        """
+        ledger, errors = Ledger(), ErrorBook()
+        observers.add(ledger)
+        observers.add(errors)
+        return cls(ledger, errors, Journal(observers, ledger))
