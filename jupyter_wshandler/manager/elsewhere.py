@@ -83,6 +83,9 @@ class Elsewhere:
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warned: set[str] = set()
+        self.alike: dict[str, str] = {}
+        """What has to be the same on all servers: what an administrator calls it, and a digest."""
         self.tag = ""
         """What the ids of this server's connections end with."""
         if self._backplane is not None:
@@ -123,11 +126,26 @@ class Elsewhere:
                 if is_there:
                     is_there = not await answered(backplane.renew(NODES, [self.tag]))
                 if not is_there:
-                    await answered(backplane.add(NODES, self.tag, Entry(self.tag)))
+                    await answered(backplane.add(NODES, self.tag, Entry(self.tag, self.alike)))
                     is_there = True
+                    self._compare(await answered(backplane.entries(NODES)))
             if not backplane.lease:
                 return
             await asyncio.sleep(backplane.lease / 3)
+
+    def _compare(self, nodes: Entries) -> None:
+        """Say once what is not the same on another server."""
+        cards = [entry.card for tag, entry in nodes.by_key.items() if tag != self.tag]
+        for name, digest in self.alike.items():
+            theirs = {card.get(name, digest) for card in cards if isinstance(card, dict)}
+            if theirs - {digest} and name not in self._warned:
+                self._warned.add(name)
+                self._log.warning(
+                    "%s is not the same on all servers of this deployment: what one of them has "
+                    "signed, the sessions of browsers and guests, is nothing to this one; set it to "
+                    "the same value everywhere",
+                    name,
+                )
 
     # ---- asked here ------------------------------------------------------------------------------
 

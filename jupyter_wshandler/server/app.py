@@ -292,6 +292,8 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         assert self.serverapp is not None
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
+        secret = self.serverapp.web_app.settings["cookie_secret"]
+        self.manager.elsewhere.alike = self.expect_same(secret)
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 
 from jupyter_core.paths import jupyter_data_dir
@@ -41,9 +42,7 @@ class StoreTraits(RoomTraits):
                 )
             open_store(url, prefix=self.backplane_prefix)  # which opens nothing yet
         except ValueError as error:
-            self.misconfigured = (
-                self.misconfigured or f"c.WSHandlerApp.session_store: {error}"
-            )
+            self.misconfigured = self.misconfigured or f"c.WSHandlerApp.session_store: {error}"
             return "memory://"
         return url
 
@@ -56,6 +55,18 @@ class StoreTraits(RoomTraits):
             return SessionManager(store, log=self.log)
 
         return open_them
+
+    def expect_same(self, cookie_secret: bytes) -> dict[str, str]:
+        """Return what has to be the same on all servers with this store, as a digest of each.
+
+        Args:
+            cookie_secret: What this one signs cookies with. Two bytes of its digest tell others
+                apart, and tell nobody who reads them what it is.
+        """
+        if not is_store(self.store_url()):
+            return {}
+        digest = hmac.digest(cookie_secret, b"wshandler nodes", "sha256")
+        return {"c.ServerApp.cookie_secret": digest[:2].hex()}
 
     def file_store(self) -> str:
         """Return the URL of a store of this server alone, for what no other one has to know."""

@@ -168,3 +168,18 @@ async def test_a_server_that_stops_is_known_no_more():
         await until(lambda: "nodes" in hub.presences and hub.presences["nodes"].by_key)
         assert [*hub.presences["nodes"].by_key] == [manager.elsewhere.tag]
     assert hub.presences["nodes"].by_key == {}
+
+
+async def test_what_is_not_the_same_on_all_servers_is_said_once(caplog):
+    hub = Hub()
+    found = [WebSocketManager(backplane=MemoryBackplane(hub, lease=30.0)) for _ in range(3)]
+    for manager, digest in zip(found, ("aa", "aa", "bb"), strict=True):
+        manager.elsewhere.alike = {"c.ServerApp.cookie_secret": digest}
+        await manager.start()
+        tag = manager.elsewhere.tag
+        await until(lambda tag=tag: "nodes" in hub.presences and tag in hub.presences["nodes"].by_key)
+        await turns()
+    said = [one.getMessage() for one in caplog.records if "not the same" in one.getMessage()]
+    assert [line.split(" ")[0] for line in said] == ["c.ServerApp.cookie_secret"]
+    for manager in found:
+        await manager.stop(0.2)
