@@ -18,8 +18,7 @@ MEMORY = "memory://"
 """The URL of a server that is alone."""
 
 EXTRA = (
-    "redis-py is not installed, which Redis and Valkey need: "
-    'pip install "jupyter_wshandler[redis]"'
+    'redis-py is not installed, which Redis and Valkey need: pip install "jupyter_wshandler[redis]"'
 )
 
 

@@ -142,8 +142,8 @@ class Elsewhere:
                 self._warned.add(name)
                 self._log.warning(
                     "%s is not the same on all servers of this deployment: what one of them has "
-                    "signed, the sessions of browsers and guests, is nothing to this one; set it to "
-                    "the same value everywhere",
+                    "signed, the cookies of sessions and guests, is nothing to this one; set it "
+                    "to the same value everywhere",
                     name,
                 )
 
@@ -183,7 +183,7 @@ class Elsewhere:
         text = msgspec.json.encode(what).decode()
         await answered(backplane.publish(_channel(tag), Publication(text)))
 
-    # ---- the receiver of the server's own channel --------------------------------------------------
+    # ---- the receiver of the server's own channel ------------------------------------------------
 
     def published(self, publication: Publication, position: Position) -> None:
         """Take what another server says; what cannot be read is left out."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..manager.manager import WebSocketManager
 from ..shares.book import ShareBook
-from ..shares.stores import open_shares
+from ..shares.choose import open_shares
 from .access.guests import Guests
 from .access.identity import hub_auth_of
 from .access.refusals import Refusals

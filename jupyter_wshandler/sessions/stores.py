@@ -193,8 +193,8 @@ def file_of(url: str) -> Path | None:
         ValueError: The URL names no file, and not memory.
     """
     expected = (
-        "expected memory://, sqlite:///path, a path to a file, or redis://HOST:PORT for the session "
-        "store"
+        "expected memory://, sqlite:///path, a path to a file, or redis://HOST:PORT for the "
+        "session store"
     )
     if url == "memory://":
         return None

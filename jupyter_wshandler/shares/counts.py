@@ -124,7 +124,7 @@ class Counts:
     ) -> asyncio.Future[Counted]:
         # What is stored where nothing is: without what is counted here, and on its way.
         used = max(0, kept.share.used - self.owed(kept.share.id))
-        stored = kept._replace(share=msgspec.structs.replace(kept.share, used=used))
+        stored = Kept(msgspec.structs.replace(kept.share, used=used), kept.hash)
         counting = self._worker.submit(self._store.count, stored, change, guest)
         counting.add_done_callback(partial(self._done, kept.share.id, owed, guest))
         return counting

@@ -2,8 +2,8 @@
 
 All keys have one hash tag, so that a cluster has them on one machine, and one script sees them:
 
-- `values`, a hash by the shares' ids: whether it has ended (`0` or `1`), then as JSON the hash of its
-  token and the share;
+- `values`, a hash by the shares' ids: whether it has ended (`0` or `1`), then as JSON the hash of
+  its token and the share;
 - `used`, a hash: how many guests each has let in, which only the scripts count;
 - `changes`, a sorted set: the number of the last change of each, by which others hear of it;
 - `state`, a hash: `n` the number of the last change, `e` the epoch, the life of all of it;

@@ -8,15 +8,12 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from ..backplane.base import PREFIX
-from ..backplane.choose import is_store, open_conversation
 from ..sessions.sqlitefile import Log, SQLiteFile
-from ..sessions.stores import file_of
 from .share import Share, ended_by_now
 
 T = TypeVar("T")
 
-_SQL = """
+SQL = """
 CREATE TABLE IF NOT EXISTS wshandler_shares (
     id TEXT PRIMARY KEY,
     server TEXT NOT NULL,
@@ -330,29 +327,3 @@ def _counted(stored: Kept, change: int, before: bool) -> Counted:
     if ended_by_now(share) or (change > 0 and share.uses is not None and used > share.uses):
         return Counted(False, stored, before)
     return Counted(True, Kept(msgspec.structs.replace(share, used=used), stored.hash), before)
-
-
-def open_shares(url: str, server: str, log: Log, prefix: str = PREFIX) -> ShareStore:
-    """Return the store of shares beside a store of sessions; it is opened when it is used.
-
-    Args:
-        url: The sessions' store; see `sessions.stores.open_store`.
-        server: Names the server, the same after it was started again. On Redis or Valkey all with
-            the same prefix have the same shares.
-        log: Takes warnings.
-        prefix: As of the sessions' store.
-
-    Raises:
-        ValueError: The URL names no store, or its library is not installed.
-    """
-    if is_store(url):
-        conversation = open_conversation(url)
-        from .redisstore import RedisShares
-
-        return RedisShares(conversation, prefix, log)
-    path = file_of(url)
-    return (
-        MemoryShares()
-        if path is None
-        else SQLiteShares(SQLiteFile(path, _SQL, log=log), server, log)
-    )

@@ -1,4 +1,4 @@
-"""Calls to a store that wait: bounded, made once more where an answer was lost, and told plainly."""
+"""Calls to a store that wait: bounded, made once more where an answer is lost, told plainly."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_store_that_comes_back_is_asked_again_after_a_rest(
 
 def test_nothing_of_a_login_is_in_what_is_said() -> None:
     talk = Conversation(f"redis://ada:{SECRET}@127.0.0.1:{free_port()}/0")
-    with pytest.raises(StoreError, match="cannot be used: .*refused") as caught:
+    with pytest.raises(StoreError, match=r"cannot be used: .* 111 ") as caught:
         talk.ask(Call(["DEL", "k"]))
     assert not caught.value.is_unsure
     assert SECRET not in str(caught.value)
@@ -139,7 +139,7 @@ def test_nothing_of_a_login_is_in_what_is_said() -> None:
 def test_a_wrong_password_is_told_without_it(store: Store) -> None:
     store.say("ACL", "SETUSER", "bots", "on", f">{SECRET}", "~*", "+@all")
     talk = Conversation(store.url.replace("://", "://bots:wrong-word@"))
-    with pytest.raises(StoreError, match="cannot be used: .*WRONGPASS|password") as caught:
+    with pytest.raises(StoreError, match=r"cannot be used: .*(WRONGPASS|password)") as caught:
         talk.ask(Call(["DEL", "k"]))
     assert "wrong-word" not in str(caught.value)
     talk.close()

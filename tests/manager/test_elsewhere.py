@@ -177,7 +177,9 @@ async def test_what_is_not_the_same_on_all_servers_is_said_once(caplog):
         manager.elsewhere.alike = {"c.ServerApp.cookie_secret": digest}
         await manager.start()
         tag = manager.elsewhere.tag
-        await until(lambda tag=tag: "nodes" in hub.presences and tag in hub.presences["nodes"].by_key)
+        await until(
+            lambda tag=tag: "nodes" in hub.presences and tag in hub.presences["nodes"].by_key
+        )
         await turns()
     said = [one.getMessage() for one in caplog.records if "not the same" in one.getMessage()]
     assert [line.split(" ")[0] for line in said] == ["c.ServerApp.cookie_secret"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 
@@ -13,12 +12,13 @@ from support.server import wait_for
 from support.sharebook import LOG, card, kept_of, opened, route
 from support.stores import running_store
 
-from jupyter_wshandler.config.model import AuthConfig, FunctionSpec, Place, RouteConfig
-from jupyter_wshandler.routes import Route, RouteTable
+from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
+from jupyter_wshandler.routes import RouteTable
 from jupyter_wshandler.sessions.stores import open_store
 from jupyter_wshandler.shares import book as books
 from jupyter_wshandler.shares import counts, others, writer
 from jupyter_wshandler.shares.book import ShareBook
+from jupyter_wshandler.shares.choose import open_shares
 from jupyter_wshandler.shares.share import (
     CHANGED,
     EXPIRED,
@@ -35,7 +35,7 @@ from jupyter_wshandler.shares.share import (
     terms_of,
     written,
 )
-from jupyter_wshandler.shares.stores import Kept, MemoryShares, StoreFailed, open_shares
+from jupyter_wshandler.shares.stores import MemoryShares, StoreFailed
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from support.tcpproxy import LosingProxy, running_proxy
 from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.backplane.redis.conversation import StoreError
 from jupyter_wshandler.shares import counts, others, writer
+from jupyter_wshandler.shares.choose import open_shares
 from jupyter_wshandler.shares.share import REVOKED, USED_UP, ShareEnded
-from jupyter_wshandler.shares.stores import StoreFailed, open_shares
+from jupyter_wshandler.shares.stores import StoreFailed
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -220,10 +221,7 @@ async def test_a_link_that_one_server_has_made_opens_on_the_other_one_at_once(bo
 async def test_a_guest_who_came_by_one_server_is_in_on_the_other_one_when_all_is_used(books):
     one, two = books
     share = (await one.issue(route(), uses=1)).share
-    ann, bob = (
-        card(name, pending=True, share=share.id)
-        for name in ("ann", "bob")
-    )
+    ann, bob = (card(name, pending=True, share=share.id) for name in ("ann", "bob"))
     assert await one.use(share, ann)
     await two.look_up(None, ann)
     assert two.has_counted(two.get(share.id), ann)
@@ -255,9 +253,7 @@ async def test_a_share_can_be_revoked_by_a_server_that_has_not_heard_of_it(books
     assert await two.revoke("nothing") is False
 
 
-async def test_a_store_that_is_away_lets_in_whom_no_bound_keeps_out(
-    books, redis, monkeypatch
-):
+async def test_a_store_that_is_away_lets_in_whom_no_bound_keeps_out(books, redis, monkeypatch):
     monkeypatch.setattr(conversations, "LONGEST_REST", 0.0)
     monkeypatch.setattr(counts, "RETRY_EVERY", 0.02)
     monkeypatch.setattr(writer, "RETRY_EVERY", 0.02)

@@ -188,9 +188,7 @@ class Conversation:
         # It would connect anew by itself, to a store that may be another one by now.
         if connection is None or not connection.is_connected:
             raise ConnectionError("the connection was closed")
-        await connection.send_packed_command(
-            connection.pack_commands(commands), check_health=False
-        )
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         replies: list[Any] = []
         for _ in commands:
             try:
