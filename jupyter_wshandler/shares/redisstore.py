@@ -105,7 +105,7 @@ _UNDO = """
 local answer = redis.call('HGET', KEYS[6], 'r')
 redis.call('HSET', KEYS[6], 'r', '00')
 redis.call('PEXPIRE', KEYS[6], ARGV[3])
-if answer == '10' then
+if answer == '10' and redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then
   local used = tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0')
   local left = math.max(0, used - tonumber(ARGV[2]))
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f', left))
@@ -184,6 +184,7 @@ class RedisShares:
         self._seen = 0
         self._known: dict[str, Kept] = {}
         self._unsure: list[_Unsure] = []
+        self._has_forgotten = False  # and has not been told all of it again
 
     # ---- read ------------------------------------------------------------------------------------
 
@@ -206,14 +207,22 @@ class RedisShares:
         had = self._epoch
         found = self._read()
         if had and self._epoch != had and self._known:
-            self._store_again()
+            self._has_forgotten = True
+            self._log.warning(
+                "The store %s has lost the shares; what this server knows of them is stored again",
+                self._store.shown,
+            )
+        if self._has_forgotten:
+            for kept in list(self._known.values()):
+                self._put(kept, again=True)
+            self._has_forgotten = False
         return found or None
 
     def _read(self) -> list[Kept]:
         n, epoch, *rows = self._ask(READ, [], self._epoch, self._seen)
         found = []
         for name, value, used in rows:
-            kept = self._kept(name.decode(), value, used)
+            kept = None if value is None else self._kept(name.decode(), value, used)
             if kept is not None:
                 self._known[kept.share.id] = kept
                 found.append(kept)
@@ -304,15 +313,6 @@ class RedisShares:
             self._ask(UNDO, [f"guests:{share}", f"op:{op}"], share, change, OP_TTL)
             self._unsure.pop(0)
 
-    def _store_again(self) -> None:
-        """Store what is known here: the store has lost its memory."""
-        self._log.warning(
-            "The store %s has lost the shares; what this server knows of them is stored again",
-            self._store.shown,
-        )
-        for kept in list(self._known.values()):
-            self._put(kept, again=True)
-
     # ---- the store -------------------------------------------------------------------------------
 
     def _key(self, name: str) -> bytes:
@@ -326,8 +326,8 @@ class RedisShares:
 
     def _wrote(self, n: int, epoch: bytes) -> None:
         """Take note of one's own change: where it is the next one, it is no news."""
-        if n == self._seen + 1 and epoch.decode() == self._epoch:
-            self._seen = n
+        if n == self._seen + 1 and (epoch.decode() == self._epoch or n == 1 and not self._epoch):
+            self._seen, self._epoch = n, epoch.decode()
 
     def _kept(self, name: str, value: bytes, used: bytes | None) -> Kept | None:
         try:

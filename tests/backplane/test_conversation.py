@@ -24,6 +24,12 @@ SECRET = "a-word-that-only-the-store-knows"
 ADD = script_of("#!lua\nreturn redis.call('HINCRBY', KEYS[1], 'n', ARGV[1])")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a store on a machine that has much else to do."""
+    monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with running_store(request.param) as store:

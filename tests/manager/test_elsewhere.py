@@ -90,7 +90,7 @@ async def test_a_break_that_was_not_seen_yet_is_the_end_as_well(managers):
     assert await managers[1].elsewhere.find(back(there), there.connection, ANNE) == "elsewhere"
     await until(lambda: bot.ended)
     assert bot.ended == [(there.connection.id, 1006)]
-    assert there.transport.closed
+    assert there.transport.aborted
 
 
 @pytest.mark.parametrize(

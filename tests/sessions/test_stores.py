@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -17,11 +18,18 @@ from pathlib import Path
 import pytest
 from support.stores import Store, running_store
 
+from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.sessions import stores
 from jupyter_wshandler.sessions.redisstore import RedisSessions
 from jupyter_wshandler.sessions.stores import MemoryStore, SessionStore, SQLiteStore, open_store
 
 FAR = time.time() + 86400
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a store on a machine that has much else to do."""
+    monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +65,13 @@ def sqlite(file: Path) -> Iterator[SQLiteStore]:
 def test_what_was_saved_is_loaded_and_replaced_and_deleted(store: SessionStore) -> None:
     assert store.load("a") is None
     store.save({"a": ('{"n":1}', FAR), "b": ('{"ü":"\\ud83d"}', FAR)})
-    assert (store.load("a"), store.load("b")) == ('{"n":1}', '{"ü":"\\ud83d"}')
+    assert store.load("a") == '{"n":1}'
+    assert json.loads(store.load("b") or "") == {"ü": "\ud83d"}
     store.save({"a": ('{"n":2}', FAR)})
     assert store.load("a") == '{"n":2}'
     store.delete(["a", "never stored"])
-    assert (store.load("a"), store.load("b")) == (None, '{"ü":"\\ud83d"}')
+    assert store.load("a") is None
+    assert json.loads(store.load("b") or "") == {"ü": "\ud83d"}
 
 
 def test_what_has_expired_is_not_loaded(store: SessionStore) -> None:

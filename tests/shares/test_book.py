@@ -12,6 +12,7 @@ from support.server import wait_for
 from support.sharebook import LOG, card, kept_of, opened, route
 from support.stores import running_store
 
+from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
 from jupyter_wshandler.routes import RouteTable
 from jupyter_wshandler.sessions.stores import open_store
@@ -36,6 +37,12 @@ from jupyter_wshandler.shares.share import (
     written,
 )
 from jupyter_wshandler.shares.stores import MemoryShares, StoreFailed
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Wait for a store on a machine that has much else to do."""
+    monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
 
 
 @pytest.fixture(scope="module")
