@@ -326,7 +326,7 @@ class RedisShares:
 
     def _wrote(self, n: int, epoch: bytes) -> None:
         """Take note of one's own change: where it is the next one, it is no news."""
-        if n == self._seen + 1 and (epoch.decode() == self._epoch or n == 1 and not self._epoch):
+        if n == self._seen + 1 and (epoch.decode() == self._epoch or (n == 1 and not self._epoch)):
             self._seen, self._epoch = n, epoch.decode()
 
     def _kept(self, name: str, value: bytes, used: bytes | None) -> Kept | None:
