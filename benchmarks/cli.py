@@ -22,11 +22,12 @@ from benchmarks.scenarios import GROUPS, QUICK, Plan, Scenario, compressed, idle
 PACKAGES = (
     *("tornado", "jupyter-server", "jupyter_wshandler", "websockets"),
     *("fastapi", "uvicorn", "uvloop", "aiohttp", "picows", "aiofastnet"),
+    *("python-socketio", "redis"),
 )
 
 
 TRIES = 4
-UNTOLD = frozenset({"errors", "stalled", "rss_peak_kb", "deflate_used"})
+UNTOLD = frozenset({"errors", "stalled", "rss_peak_kb", "deflate_used", "store_us_per"})
 """What the load client says that is the same in all measurements that count, or not used."""
 
 

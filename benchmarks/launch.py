@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,6 +165,9 @@ ALL = (
     ),
 )
 
+BARE = Server("bare", (), _script("bare_room.py"), ())
+"""Members and publishers only; what it has to say is in the benchmark of rooms."""
+
 
 def before(tree: Path) -> Server:
     """Return our server with the package of another checkout, to be measured beside this one.
@@ -190,14 +193,23 @@ class Running:
     Args:
         server: What to start.
         core: The core to pin it to, or None.
+        more: Environment variables that it gets, too.
+        token: Its token, where it is not to be one of its own.
     """
 
-    def __init__(self, server: Server, core: int | None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        core: int | None,
+        more: Mapping[str, str] | None = None,
+        token: str = "",
+    ) -> None:
         self.server = server
+        self._more = dict(more or {})
         self._folder = tempfile.TemporaryDirectory(prefix="wshandler-bench-")
         self._log = Path(self._folder.name) / "server.log"
-        self._token = secrets.token_hex(16)
-        port = _free_port()
+        self._token = token or secrets.token_hex(16)
+        port = free_port()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 server.command(port),
@@ -225,6 +237,7 @@ class Running:
             "JUPYTER_RUNTIME_DIR": f"{home}/runtime",
             "JUPYTER_NO_CONFIG": "1",
             "JUPYTER_TOKEN": self._token,
+            **self._more,
         }
 
     def wait(self) -> None:
@@ -266,7 +279,8 @@ class Running:
         self._folder.cleanup()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

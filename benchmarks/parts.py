@@ -58,6 +58,12 @@ PARTS = (
         ("--slices", "1", "--seconds", "0.3", "--members", "50"),
     ),
     Part(
+        "scale",
+        "Two servers",
+        ("--slices", "3", "--seconds", "1.5"),
+        ("--slices", "1", "--seconds", "0.3", "--members", "50"),
+    ),
+    Part(
         "guests",
         "Guests",
         ("--slices", "4", "--seconds", "1"),

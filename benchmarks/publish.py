@@ -16,8 +16,8 @@ PAGE, DATA = "README.md", "results.json"
 
 DRAWN = (
     *("echo-64-1", "echo-64-16", "echo-4096-1", "active-few", "active-many", "connect"),
-    *("idle", "idle-deflate", "fanout-many", "rooms-1", "rooms-4", "tls-64-1", "tls-64-16"),
-    *("storm-p99", "kernels-rate", "kernels-trip"),
+    *("idle", "idle-deflate", "fanout-many", "rooms-1", "rooms-4", "scale-1", "scale-4"),
+    *("tls-64-1", "tls-64-16", "storm-p99", "kernels-rate", "kernels-trip"),
 )
 """The figures that are drawn, in the order of the page. The tables have the others."""
 

@@ -37,6 +37,7 @@ C, ROOM, KEPT = "C, one send per delivery", "room", "room with history and prese
 
 WAYS = (
     Way("floor", C, "floor", "/sub", "/pub"),
+    Way("bare", "Python, a bare loop of send", "bare", "/sub", "/pub"),
     Way("tornado", "raw Tornado", "tornado", "/sub", "/pub"),
     Way("sent", "wsh.send", "wshandler", "/room_sub", "/sent_pub"),
     Way("room", ROOM, "wshandler", "/room_sub", "/room_pub"),
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def servers() -> dict[str, launch.Server]:
     """Return the servers of the rows by name."""
-    known = {server.key: server for server in launch.ALL}
+    known = {server.key: server for server in (*launch.ALL, launch.BARE)}
     return {key: known[key] for key in dict.fromkeys(way.server for way in WAYS)}
 
 

@@ -7,6 +7,10 @@
  * The load must be real: the accept key, the length of every answer and, until the measurement
  * begins, its bytes are compared, and whatever differs is counted as an error.
  *
+ * With --port2 (and --pid2) every other subscriber goes to a second server, and the CPU time of both
+ * counts; --store is the process that joins them. With --socketio 1 it speaks Socket.IO: its frames are
+ * events of the name m.
+ *
  * Built with -DWSLOAD_ZLIB and -lz it can offer permessage-deflate (--deflate 1); built with
  * -DWSLOAD_TLS, -lssl and -lcrypto it can speak TLS (--tls 1; the certificate is not checked). With
  * --each 1 no two messages leave in one write: a record of TLS for each, as browsers send them.
@@ -45,7 +49,7 @@ enum state { UNUSED, CONNECTING, GREETING, HANDSHAKE, OPEN, CLOSING, DEAD };
 enum role { ROLE_ECHO, ROLE_SUB, ROLE_PUB, ROLE_SLOW, ROLE_IDLE };
 
 typedef struct {
-  int fd, id, want_out, answered;
+  int fd, id, port, want_out, answered;
   enum state state;
   enum role role;
   uint8_t *in;            /* received, not parsed yet */
@@ -63,7 +67,8 @@ typedef struct {
 
 static struct {
   const char *host, *path, *pub, *sub, *scenario, *header, *label;
-  int port, conns, depth, size, deflate, window, pid, count, slow, tls, each;
+  int port, port2, conns, depth, size, deflate, window, pid, pid2, store, count, slow, tls, each;
+  int socketio;
   double duration, warmup, stall, cap, rest;
 } opt = {.host = "127.0.0.1", .path = "/echo", .pub = "/pub", .sub = "/sub", .scenario = "echo",
          .header = "", .label = "", .port = 9000, .conns = 32, .depth = 1, .size = 64,
@@ -73,7 +78,7 @@ static struct {
 /* What one measurement begins and ends with. */
 typedef struct {
   uint64_t at, n;
-  double server_cpu, client_cpu;
+  double server_cpu, store_cpu, client_cpu;
 } Mark;
 
 static enum scenario scenario;
@@ -108,12 +113,14 @@ static double client_cpu(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static double server_cpu(void) {
+static double cpu_of(int pid) {
   clockid_t clock;
   struct timespec t;
-  if (!opt.pid || clock_getcpuclockid(opt.pid, &clock) || clock_gettime(clock, &t)) return 0;
+  if (!pid || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return 0;
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+
+static double server_cpu(void) { return cpu_of(opt.pid) + cpu_of(opt.pid2); }
 
 static long server_rss_kb(void) {
   char path[64], line[256];
@@ -187,10 +194,14 @@ static size_t make_frame(uint8_t **dst, int first_byte, const uint8_t *data, siz
 
 static void build_frames(void) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789 ";
+  const char *before = opt.socketio ? "42[\"m\",\"" : "", *after = opt.socketio ? "\"]" : "";
+  size_t first = strlen(before);
   uint32_t x = 12345;
-  payload_len = (size_t)opt.size;
+  payload_len = first + (size_t)opt.size + strlen(after);
   payload = grow(NULL, payload_len + 1);
-  for (size_t i = 0; i < payload_len; i++) {
+  memcpy(payload, before, first);
+  memcpy(payload + first + opt.size, after, strlen(after));
+  for (size_t i = first; i < first + (size_t)opt.size; i++) {
     x = x * 1103515245 + 12345;
     payload[i] = (uint8_t)letters[(x >> 16) % (sizeof letters - 1)];
   }
@@ -319,7 +330,8 @@ static void start(Conn *c, enum role role) {
   from.sin_addr.s_addr = htonl(0x7f000002u + (turn++ % 64));
   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
   if (bind(fd, (struct sockaddr *)&from, sizeof from)) die("bind");
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
+  c->port = opt.port2 && role == ROLE_SUB && c->id % 2 ? opt.port2 : opt.port;
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
   inet_pton(AF_INET, opt.host, &to.sin_addr);
   c->fd = fd;
   c->role = role;
@@ -343,7 +355,7 @@ static void put_request(Conn *c) {
                    "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
                    "Connection: Upgrade\r\nSec-WebSocket-Key: " KEY "\r\n"
                    "Sec-WebSocket-Version: 13\r\n%s%s%s\r\n",
-                   path, opt.host, opt.port,
+                   path, opt.host, c->port,
                    opt.deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
                    opt.header, *opt.header ? "\r\n" : "");
   if (n < 0 || (size_t)n >= sizeof r) die("the request is too long");
@@ -355,6 +367,7 @@ static void put_request(Conn *c) {
 static void on_open(Conn *c) {
   c->state = OPEN;
   n_open++;
+  if (opt.socketio) return; /* it is ready when it is in the namespace */
   n_ready++;
   if (scenario == CONNECT) {
     n_handshakes++;
@@ -380,7 +393,7 @@ static void on_message(Conn *c) {
   } else if (c->role == ROLE_SUB) {
     uint64_t k = c->received - 1;
     if (k >= fan_sent) error_seen("a subscriber got more than was published", (long)c->id);
-    else if (measuring && (c->id % 16 == 0 || opt.conns < 64))
+    else if (measuring && (c->id % 32 == 0 || c->id % 32 == 17 || opt.conns < 64))
       add_latency(now_ns() - fan_sent_at[k]);
     fan_delivered++;
   }
@@ -418,6 +431,14 @@ static void on_control(Conn *c, int op, const uint8_t *data, size_t n) {
   }
 }
 
+/* A word of Socket.IO that is no event: it opens, is in, or pings. */
+static void on_word(Conn *c, const uint8_t *data, size_t n) {
+  if (n && data[0] == '0') put_control(c, 0x81, (const uint8_t *)"40", 2);
+  else if (n > 1 && data[0] == '4' && data[1] == '0') n_ready++;
+  else if (n && data[0] == '2') put_control(c, 0x81, (const uint8_t *)"3", 1);
+  else error_seen("a word of Socket.IO that is none, of length", (long)n);
+}
+
 /* Parse what is buffered; answers to it are queued, and leave in one write afterwards. */
 static void parse(Conn *c) {
   size_t p = 0;
@@ -446,6 +467,16 @@ static void parse(Conn *c) {
       on_control(c, op, b + p + h, n);
       p += h + n;
       continue;
+    }
+    if (opt.socketio) {
+      if (left < h + (n < 2 ? n : 2)) break;
+      const uint8_t *word = b + p + h;
+      if (n < 2 || word[0] != '4' || word[1] != '2') {
+        if (left < h + n) break;
+        on_word(c, word, n);
+        p += h + n;
+        continue;
+      }
     }
     if (!deflate_used && n != payload_len) error_seen("an answer of another length", (long)n);
     if (left < h + n) {
@@ -592,7 +623,8 @@ static void open_all(int n, int from, enum role role) {
 /* ---- scenarios ---- */
 
 static Mark mark(uint64_t n) {
-  return (Mark){.n = n, .server_cpu = server_cpu(), .client_cpu = client_cpu(), .at = now_ns()};
+  return (Mark){.n = n, .server_cpu = server_cpu(), .store_cpu = cpu_of(opt.store),
+                .client_cpu = client_cpu(), .at = now_ns()};
 }
 
 /* Wait until each connection has had an answer, for 10 s at most and as long as any come: the first
@@ -746,6 +778,7 @@ static void read_options(int argc, char **argv) {
     TEXT(host); TEXT(path); TEXT(pub); TEXT(sub); TEXT(scenario); TEXT(header); TEXT(label);
     WHOLE(port); WHOLE(conns); WHOLE(depth); WHOLE(size); WHOLE(deflate); WHOLE(window);
     WHOLE(pid); WHOLE(count); WHOLE(slow); WHOLE(tls); WHOLE(each);
+    WHOLE(port2); WHOLE(pid2); WHOLE(store); WHOLE(socketio);
     REAL(duration); REAL(warmup); REAL(stall); REAL(cap); REAL(rest);
     else known = 0;
     if (!known) {
@@ -765,6 +798,7 @@ static void check_options(void) {
   if (opt.depth < 1 || opt.depth > RING) wrong = "--depth must be 1 to 1024";
   if (opt.conns < 1 || opt.window < 1) wrong = "--conns and --window must be 1 or more";
   if (opt.size < 1) wrong = "--size must be 1 or more";
+  if (opt.socketio && scenario != FANOUT) wrong = "--socketio is for the fanout scenario";
 #ifndef WSLOAD_TLS
   if (opt.tls) wrong = "--tls needs a build with OpenSSL (-DWSLOAD_TLS ... -lssl -lcrypto)";
 #endif
@@ -804,12 +838,14 @@ int main(int argc, char **argv) {
   if (n_latency) qsort(latency, n_latency, sizeof *latency, by_value);
   printf("{\"label\":\"%s\",\"scenario\":\"%s\",\"conns\":%d,\"depth\":%d,\"size\":%d,"
          "\"deflate_used\":%d,\"seconds\":%.3f,\"n\":%llu,\"rate\":%.1f,\"server_cpu_s\":%.6f,"
-         "\"cpu_us_per\":%.4f,\"client_cpu_s\":%.4f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"least_served\":%.3f,"
+         "\"cpu_us_per\":%.4f,\"store_us_per\":%.4f,\"client_cpu_s\":%.4f,\"p50_us\":%.1f,"
+         "\"p99_us\":%.1f,\"least_served\":%.3f,"
          "\"rss0_kb\":%ld,\"rss1_kb\":%ld,\"rss_peak_kb\":%ld,\"stalled\":%d,\"errors\":%llu,"
          "\"first_error\":\"%s\"}\n",
          opt.label, opt.scenario, opt.conns, opt.depth, opt.size, deflate_used, seconds,
          (unsigned long long)n, seconds > 0 ? (double)n / seconds : 0, cpu,
-         n ? cpu * 1e6 / (double)n : 0, b.client_cpu - a.client_cpu, percentile_us(.5),
+         n ? cpu * 1e6 / (double)n : 0, n ? (b.store_cpu - a.store_cpu) * 1e6 / (double)n : 0,
+         b.client_cpu - a.client_cpu, percentile_us(.5),
          percentile_us(.99), least_served, rss0, rss1, rss_peak, stalled, (unsigned long long)n_errors,
          first_error);
   fflush(stdout);

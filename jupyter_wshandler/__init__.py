@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WSHandlerError,
     )
     from .manager.manager import WebSocketManager
+    from .manager.publish import Publisher, publish, publish_async
     from .manager.push import connections, room, send, to_user
     from .notebook.bot import Bot
     from .notebook.serve import bots, serve
@@ -33,6 +34,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionRefused",
+    "Publisher",
     "RoomRefused",
     "RouteRefused",
     "Share",
@@ -42,6 +44,8 @@ __all__ = [
     "__version__",
     "bots",
     "connections",
+    "publish",
+    "publish_async",
     "room",
     "send",
     "serve",
@@ -57,6 +61,7 @@ _HOMES = {
     "Connection": "connection.connection",
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
+    "Publisher": "manager.publish",
     "RoomRefused": "errors",
     "RouteRefused": "errors",
     "Share": "notebook.share",
@@ -65,6 +70,8 @@ _HOMES = {
     "WebSocketManager": "manager.manager",
     "bots": "notebook.serve",
     "connections": "manager.push",
+    "publish": "manager.publish",
+    "publish_async": "manager.publish",
     "room": "manager.push",
     "send": "manager.push",
     "serve": "notebook.serve",

@@ -13,6 +13,7 @@
     ├── RouteRefused          a kernel may not serve the route that it asks for
     ├── ShareRefused          a route may not be shared, or not so
     ├── RoomRefused           a connection may not join a room
+    ├── MessageRefused        a message is not what its function takes
     ├── BackplaneError        what joins several servers refuses what it was asked for
     │   └── BackplaneDown         ... because it cannot be reached now
     ├── NoAnswer              a function that takes part in a handshake took too long
@@ -136,6 +137,27 @@ class RoomRefused(WSHandlerError):
     """The refusal of a place in a room; says why and what to do."""
 
 
+class MessageRefused(WSHandlerError):
+    """The refusal of a message of a client that is not what its function takes.
+
+    Args:
+        path: Where in the message: ``$.rows[3].when``; ``$`` is the whole.
+        expected: What is expected there, in words.
+        found: What was found: its JSON where that is short, or else its kind.
+    """
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        self.path = path
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{path}: expected {expected}, found {found}")
+
+    def problem(self) -> dict[str, object]:
+        """Return what the client is told."""
+        told = {"path": self.path, "expected": self.expected, "found": self.found}
+        return {"error": "message", **told}
+
+
 class BackplaneError(WSHandlerError):
     """What joins several servers has refused, or does not do, what it was asked for; says why."""
 
@@ -176,18 +198,26 @@ class AnswerFailed(WSHandlerError):
 
     Args:
         message: What has happened, and what to do.
-        how: "failed" (its callback has raised), "refused" (the route's `ratelimit`), "stopped", or
-            "unknown" (the connection was lost, and with it the answer).
+        how: "failed" (its callback has raised), "refused" (the route's `ratelimit`, or the message
+            is not what its function takes), "stopped", or "unknown" (the connection was lost, and
+            with it the answer).
         id: Names the failure in the server's log; empty where there is none.
         retry_after: Seconds until a refused message might pass; None where that is not known.
+        path: Where a refused message is not what its function takes; empty elsewhere.
     """
 
     def __init__(
-        self, message: str, how: str, id: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        how: str,
+        id: str = "",
+        retry_after: float | None = None,
+        path: str = "",
     ) -> None:
         self.how = how
         self.id = id
         self.retry_after = retry_after
+        self.path = path
         super().__init__(message)
 
 

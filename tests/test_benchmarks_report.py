@@ -104,6 +104,8 @@ def test_a_file_that_holds_no_figures_is_refused_by_its_name(bench, tmp_path, te
         ("echo-64-16", "wshandler", "tornado", 0.07),
         ("connect", "wshandler", "jupyter", 0.9),
         ("storm-p99", "wshandler", "jupyter-all", 1.2),
+        ("scale-1", "room", "socketio", 0.25),
+        ("scale-p99-4", "room", "socketio", 1.0),
         ("idle-deflate", "wshandler", "tornado", 0.20),
         ("idle", "wshandler", "tornado", 0.32),
         ("blocked", "wshandler-def", "", 10.0),
@@ -130,7 +132,7 @@ def test_every_goal_of_the_tables_is_of_a_figure_and_a_row_that_there_are(bench)
 
     measured = [*scenarios(Plan(), set(GROUPS)), *compressed(Plan())]
     known = {scenario.key for scenario in measured} | {"small-echoed", "small-pushed"}
-    elsewhere = ("tls-", "storm-", "rooms-", "kernels-", "guests")
+    elsewhere = ("tls-", "storm-", "rooms-", "scale-", "kernels-", "guests")
     rows = {row.key for server in bench.launch.ALL for row in server.rows}
     own = [goal for goal in bench.goals.GOALS if not goal.figure.startswith(elsewhere)]
     assert own

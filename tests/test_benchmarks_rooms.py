@@ -36,6 +36,7 @@ def test_a_short_run_measures_every_way_to_send_to_many():
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line][2:]
     assert rows == [
         "C, one send per delivery",
+        "Python, a bare loop of send",
         "raw Tornado",
         "wsh.send",
         "room",

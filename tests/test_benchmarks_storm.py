@@ -109,13 +109,14 @@ def storms(ours: Storm) -> dict[str, list[Storm]]:
         (Storm([1.0, 2.5]), False),
         (Storm([1.0, 1.0], refused=1), False),
         (Storm([1.0, 1.0], lost=1), False),
+        (Storm([1.0, 1.0], missing=1), False),
     ],
 )
 def test_the_goal_is_missed_by_who_is_late_and_by_who_is_turned_away(ours, met):
     text, found = storm.report(storms(ours), 2)
     assert found is met
     assert ("MISSED" in text) is not met
-    assert "| plain Jupyter handler | 2.00 s | 2.00 s | 2.00 s | 1000 µs | 0 | 0 |" in text
+    assert "| plain Jupyter handler | 2.00 s | 2.00 s | 2.00 s | 1000 µs | 0 | 0 | 0 |" in text
 
 
 def test_the_figures_are_what_the_report_compares():

@@ -28,10 +28,12 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
+
+from .measures import Histogram, State
 
 T = TypeVar("T")
 
@@ -160,9 +162,19 @@ class Backplane(ABC):
         """What is wrong with it now, in words for an administrator; empty where nothing is."""
         return ""
 
+    @property
+    def state(self) -> State:
+        """How this node stands to the others."""
+        return "single"
+
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics, by name; a node alone has none."""
         return {}
+
+    @property
+    def publish_times(self) -> Histogram | None:
+        """How many seconds publishing has taken; None where it takes none."""
+        return None
 
     @abstractmethod
     def publish(
@@ -229,6 +241,14 @@ class Backplane(ABC):
     @abstractmethod
     def receive_for_users(self, receiver: UserReceiver) -> Answer[None]:
         """Hear of the messages that are sent to users."""
+
+    def announce(self, spaces: Mapping[str, Keep | None]) -> Answer[None]:
+        """Say what is served here, for those who publish from outside; nobody does to one alone.
+
+        Args:
+            spaces: How much is kept in the rooms of each space; None for nothing.
+        """
+        return None
 
     @abstractmethod
     def sweep(self) -> Answer[None]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +11,7 @@ from .memory import MemoryBackplane
 
 if TYPE_CHECKING:
     from .redis.conversation import Conversation
+    from .redis.publisher import RedisPublisher
 
 MEMORY = "memory://"
 """The URL of a server that is alone."""
@@ -49,15 +48,45 @@ def open_backplane(
     """
     if url == MEMORY:
         return MemoryBackplane()
+    _check_scheme(url)
+    try:
+        from .redis.node import RedisBackplane
+    except ModuleNotFoundError as error:
+        raise _without_extra(error) from None
+    return RedisBackplane(url, prefix=prefix, log=log, max_message=max_message)
+
+
+def open_publisher(url: str, prefix: str = PREFIX) -> RedisPublisher:
+    """Return what publishes to the rooms that a URL means; nothing is connected yet.
+
+    Args:
+        url: redis://, rediss:// or unix://, as `open_backplane` takes it.
+        prefix: What the names of all keys of the deployment begin with.
+
+    Raises:
+        ValueError: There is none, or its library is not installed; says what to do, and holds
+            nothing of the URL.
+    """
+    if url == MEMORY:
+        raise ValueError(
+            "memory:// is the memory of one server, and of no use elsewhere: ask that server, with "
+            "wsh.room(...).send(...), or `jupyter wshandler send` without --backplane"
+        )
+    _check_scheme(url)
+    try:
+        from .redis.publisher import RedisPublisher
+    except ModuleNotFoundError as error:
+        raise _without_extra(error) from None
+    return RedisPublisher(url, prefix=prefix)
+
+
+def _check_scheme(url: str) -> None:
     scheme = urlsplit(url).scheme if url.isprintable() and "://" in url else ""
     if scheme not in ("redis", "rediss", "unix"):
         raise ValueError(
             "expected memory://, redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, found "
             f"{'another scheme' if scheme else 'no URL'}"
         )
-    with _told_what_is_missing():
-        from .redis.node import RedisBackplane
-    return RedisBackplane(url, prefix=prefix, log=log, max_message=max_message)
 
 
 def open_conversation(url: str) -> Conversation:
@@ -70,17 +99,13 @@ def open_conversation(url: str) -> Conversation:
         ValueError: It is none, or its library is not installed; says what to do, and holds nothing
             that is secret in the URL.
     """
-    with _told_what_is_missing():
+    try:
         from .redis.conversation import Conversation
+    except ModuleNotFoundError as error:
+        raise _without_extra(error) from None
     return Conversation(url)
 
 
-@contextmanager
-def _told_what_is_missing() -> Iterator[None]:
-    """Say what to install where redis-py cannot be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "redis":
-            raise
-        raise ValueError(EXTRA) from None
+def _without_extra(error: ModuleNotFoundError) -> Exception:
+    """Return what is raised where a module of the store's is missing."""
+    return ValueError(EXTRA) if (error.name or "").partition(".")[0] == "redis" else error

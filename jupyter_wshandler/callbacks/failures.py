@@ -10,7 +10,7 @@ from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.observer import Observers
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, MessageRefused
 from ..guard import is_interrupt
 from .advice import advise
 from .errorlog import CallbackFailure, ErrorLog, ErrorSink
@@ -68,6 +68,28 @@ class Failures:
                 type(unwritten).__name__,
             )
         return error_id
+
+    def refused(self, c: Connection, name: str, error: MessageRefused) -> None:
+        """Tell a client that its message is not what a function takes.
+
+        It is the client's fault: no error of the bot's is written, and the connection stays open.
+
+        Args:
+            c: Whose message it was.
+            name: The callback's name.
+            error: What is wrong with it.
+        """
+        self._log.debug(
+            "Route %s: %s was not given a message of connection %s: wrong at %s",
+            c.route,
+            name,
+            c.id,
+            error.path,
+        )
+        if c.closed:
+            return
+        if c.chat_answers is None or not c.chat_answers.refused(error.problem()):
+            c.write_message(error.problem())
 
     def beside(self, c: Connection, label: str, error: BaseException) -> None:
         """Write what a task or a timer has raised that runs beside a connection's callbacks.

@@ -29,7 +29,7 @@ from ..connection.turns import begin_work, context_from, end_work, next_message,
 from ..connection.work import Work
 from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
-from ..errors import ConnectionClosed, PoolBusy
+from ..errors import ConnectionClosed, MessageRefused, PoolBusy
 from ..forks import leave_if_copy
 from ..guard import is_being_closed, is_interrupt, tamed
 from ..transports.loop import LoopIO
@@ -304,6 +304,8 @@ class CallbackRunner:
             await self._not_sent(c, work, task, callback, error, args)
         elif isinstance(error, PoolBusy):
             self._busy(c, callback)
+        elif type(error) is MessageRefused:  # its function was not called
+            self._failures.refused(c, callback.name, error)
         else:
             await self._failed(c, work, task, callback, error, args)
 

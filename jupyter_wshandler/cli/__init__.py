@@ -9,6 +9,10 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
+from .drain import DESCRIPTION as DRAIN
+from .drain import add_drain, drain
+from .publish import add_backplane, publish
+from .publish import why_not as why_not_by_backplane
 
 EPILOG = """\
 examples:
@@ -16,7 +20,9 @@ examples:
   jupyter wshandler chat /pingbot
   jupyter wshandler share /pingbot --expires 2h
   jupyter wshandler send /pingbot "Back in five minutes"
+  jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
+  jupyter wshandler types wshandler.yaml --ts
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
@@ -29,6 +35,10 @@ examples:
   jupyter wshandler share --list
   jupyter wshandler share --revoke 3f9a
 """
+
+TYPES = """\
+Print what the bots of YAML files take and answer, as the annotations of their functions say: an
+AsyncAPI 3.0 document. The callback modules are imported."""
 
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
@@ -75,7 +85,22 @@ def parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_share(commands)
     _add_send(commands)
+    _describe_types(
+        commands.add_parser(
+            "types",
+            help="describe what the bots of a file take and answer, for other programs",
+            description=TYPES,
+        )
+    )
     _add_routes(commands)
+    emptied = commands.add_parser(
+        "drain",
+        help="empty a running server of its clients, before it is stopped",
+        description=DRAIN,
+    )
+    add_drain(emptied)
+    _add_json(emptied)
+    _add_server(emptied)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -99,11 +124,7 @@ def _describe_check(check: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what the names of its keys begin with, as c.WSHandlerApp.backplane_prefix says",
     )
-    check.add_argument(
-        "--allow-public-routes",
-        action="store_true",
-        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
-    )
+    _add_public(check)
 
 
 def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -199,6 +220,7 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="send to this room of the bot's space; BOT may be the space's name",
     )
     send.add_argument("--binary", action="store_true", help="send the bytes as a binary frame")
+    add_backplane(send)
     _add_json(send)
     _add_server(send)
 
@@ -211,6 +233,29 @@ def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add_json(routes)
     _add_server(routes)
+
+
+def _describe_types(types: argparse.ArgumentParser) -> None:
+    types.add_argument("files", metavar="FILE", nargs="+", help="a YAML file with routes")
+    instead = types.add_mutually_exclusive_group()
+    instead.add_argument("--ts", action="store_true", help="a declaration for TypeScript instead")
+    instead.add_argument("--schema", action="store_true", help="a JSON schema instead (draft 07)")
+    types.add_argument(
+        "--route",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="describe this route only; may be there more than once",
+    )
+    _add_public(types)
+
+
+def _add_public(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-public-routes",
+        action="store_true",
+        help="accept `auth: false`, as a server with WSHandlerApp.allow_public_routes does",
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -251,6 +296,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command == "drain":
+        return drain(arguments, token)
     return _share(arguments, token)
 
 
@@ -273,8 +320,26 @@ def _check(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _types(arguments: argparse.Namespace) -> int:
+    """Run `types`."""
+    from .types import types
+
+    return types(
+        arguments.files,
+        "ts" if arguments.ts else "schema" if arguments.schema else "asyncapi",
+        names=arguments.route,
+        allow_public_routes=arguments.allow_public_routes,
+    )
+
+
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `send`."""
+    why = why_not_by_backplane(arguments)
+    if why:
+        print(f"jupyter wshandler send: {why}", file=sys.stderr)
+        return 2
+    if arguments.backplane is not None:
+        return publish(arguments)
     words, is_name = list(arguments.words), arguments.route is not None
     if is_name:
         words.insert(0, arguments.route)
@@ -350,13 +415,15 @@ def _run(argv: Sequence[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
         return _check(arguments)
+    if arguments.command == "types":
+        return _types(arguments)
     if arguments.command == "serve":
         from .serve import serve
 
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes"):
+    if arguments.command in ("chat", "share", "send", "routes", "drain"):
         return _ask_server(arguments)
     from .demo import demo
 

@@ -22,6 +22,7 @@ from jupyter_wshandler.config.origins import parse_entry
 from jupyter_wshandler.config.reserved import unreachable
 from jupyter_wshandler.config.summary import printable, route_table
 from jupyter_wshandler.errors import CallbackError
+from jupyter_wshandler.types import Callback
 
 if TYPE_CHECKING:
     from jupyter_wshandler.functions.resolve import Resolver
@@ -105,12 +106,20 @@ def _function_problems(
     run: Literal["thread", "loop"],
     resolver: Resolver,
 ) -> list[Problem]:
+    from jupyter_wshandler.functions.dispatch import with_types
+
     problems = []
+    found: dict[str, Callback] = {}
     for event, spec in functions.items():
         try:
-            resolver.resolve(spec, event, run)
+            found[event] = resolver.resolve(spec, event, run)
         except CallbackError as error:
             problems.append(Problem(spec.place, str(error), name))
+    try:
+        with_types({} if problems else found)
+    except CallbackError as error:
+        place = next(spec.place for event, spec in functions.items() if event[:6] == "types ")
+        problems.append(Problem(place, str(error), name))
     return problems
 
 

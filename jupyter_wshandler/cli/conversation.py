@@ -277,7 +277,9 @@ class Conversation:
         if event.how == "stopped":
             self._say("[stopped]")
             return None if self._typing else INTERRUPTED
-        if event.how == "refused":
+        if event.how == "refused" and event.error == "message":
+            self._say("[refused: the bot does not take this message]")
+        elif event.how == "refused":
             self._say("[refused: too many messages for this route's ratelimit]")
         elif event.how == UNKNOWN:
             self._say("[the answer is lost; the bot may have handled the message, or not]")

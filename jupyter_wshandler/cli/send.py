@@ -85,17 +85,26 @@ def _body(message: str, binary: bool, user: str | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {} if user is None else {"user": user}
     if binary:
-        data = (
-            sys.stdin.buffer.read()
-            if message == STDIN
-            else message.encode(errors="surrogateescape")
-        )
-        return {**found, "binary": base64.b64encode(data).decode()}
+        return {**found, "binary": base64.b64encode(bytes_of(message)).decode()}
+    return {**found, "message": text_of(message)}
+
+
+def bytes_of(message: str) -> bytes:
+    """Return what a word of the command line says, or the standard input, as bytes."""
+    return sys.stdin.buffer.read() if message == STDIN else message.encode(errors="surrogateescape")
+
+
+def text_of(message: str) -> str:
+    """Return what a word of the command line says, or the standard input, as text.
+
+    Raises:
+        ValueError: The standard input is no text.
+    """
     if message != STDIN:
-        return {**found, "message": message}
+        return message
     try:
         # As in a shell's $(...): the last newline ends the line, and is none of the message.
-        return {**found, "message": sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")}
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"the standard input is no text in UTF-8 (byte {error.start}); with --binary it is "

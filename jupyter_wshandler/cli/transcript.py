@@ -15,7 +15,7 @@ PLAIN = 0
 TOKENS = -(2**31)
 """The stream of a bot that sends `{"token": ...}` and says itself where it ends."""
 
-PROBLEM = ("error", "id", "retry_after")
+PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
 """What the end of an answer says that has failed, as it is told to plain clients."""
 
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
@@ -23,11 +23,12 @@ _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\
 
 class Ended(NamedTuple):
     """The end of one answer: which message it was for, and "done", "stopped", "failed",
-    "refused", or "unknown" where it was lost with its connection.
+    "refused", or "unknown" where it was lost with its connection; and what is told of an error.
     """
 
     number: int
     how: str
+    error: str = ""
 
 
 class Transcript:
@@ -77,7 +78,8 @@ class Transcript:
             problem = {key: envelope[key] for key in PROBLEM if key in envelope}
             if problem:
                 self._show(json.dumps(problem, separators=(",", ":")), PLAIN)
-            return Ended(envelope["end"], str(envelope.get("how", "done")))
+            how, error = envelope.get("how", "done"), envelope.get("error", "")
+            return Ended(envelope["end"], str(how), str(error))
         return None
 
     def end_line(self) -> None:

@@ -224,7 +224,7 @@ class Lifeline:
         from websockets.exceptions import ConnectionClosed as SocketClosed
 
         socket, life, loop = self.socket, self.life, asyncio.get_running_loop()
-        due_at, ending = 0.0, None
+        due_at, ending, moves = 0.0, None, False
         self._waiters.begin()
         pings = keep_alive(socket, self._dialer.ping, lambda: self.is_held)
         tasks = [self._task("pings", pings)]
@@ -245,6 +245,9 @@ class Lifeline:
                     self._waiters.hurry()
                     tasks.append(self._task("closes", ending))
                 self._waiters.notify()
+                if life.end.move is not None and not moves:
+                    moves = True
+                    tasks.append(self._task("moves", self._move(socket, life.end.move)))
                 if life.due_at != due_at:
                     due_at = life.due_at
                     self._wake.set()
@@ -254,11 +257,21 @@ class Lifeline:
             for task in tasks:
                 task.cancel()
 
+    async def _move(self, socket: AsyncSocket, seconds: float) -> None:
+        """Leave a server that is about to stop, when it is time and no answer is under way."""
+        await asyncio.sleep(seconds)
+        while self.life.end.open:
+            await self._waiters.change()
+        if not self._leaves and self._dialer.reconnect:
+            self.life.is_moving = True
+            self._waiters.hurry()
+            await socket.close(COMES_BACK, "wsh.v1: comes back")
+
     async def _come_back(self, closing: Closing) -> str:
         """Open the connection again; return why that cannot be, or nothing where it is open."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._broken is None or now - self._stood >= STABLE:
+        if self._broken is None or now - self._stood >= STABLE or self.life.is_moving:
             self._broken, self._pause = now, FIRST_PAUSE
         self.life.lost()
         self.life.lose_answers()

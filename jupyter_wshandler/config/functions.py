@@ -28,6 +28,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "card": ("handler",),
     "on_join": ("room", "member"),
     "on_leave": ("room", "member"),
+    "types": ("handler", "message"),
 }
 """What each function may be given, in the order in which it is passed by position."""
 

@@ -243,6 +243,16 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "none",
         ),
     ] = UNSET
+    types: Annotated[
+        dict[str, FunctionEntry | str] | UnsetType,
+        doc(
+            "Functions for messages of several kinds, in place of `on_message`. Each stands under "
+            "what its messages, JSON objects, have as `type`, or as the tag that the annotation of "
+            "its message names: `{ask: bot.ask, vote: bot.vote}`.",
+            "a mapping of tags to functions",
+            "none",
+        ),
+    ] = UNSET
     queue: Annotated[
         QueueEntry | UnsetType,
         doc("Bounds for what waits to be sent.", "a mapping", "see below"),

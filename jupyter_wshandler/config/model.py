@@ -187,6 +187,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 0.0
     keep_alive: Literal["messages", "connections", "none"] = "messages"
     every: tuple[tuple[float, FunctionSpec], ...] = ()
+    types: dict[str, FunctionSpec] = {}
+    """The functions for messages of several kinds, by their tags."""
     queue: QueueConfig = QueueConfig()
     max_connections: MaxConnections = MaxConnections()
     ratelimit: Ratelimit | None = None

@@ -266,7 +266,7 @@ def _refuse_swallowed(pattern: CompiledPattern, place: Place, page: str, report:
 def _advise(route: RouteConfig, report: Report) -> None:
     """Note what works and yet is hardly meant."""
     events = set(route.callbacks)
-    if not events:
+    if not events and not route.types:
         report.note(route.place, "nothing is configured: no function is ever called")
     if route.ping_interval >= LONG_PING:
         message = (
@@ -274,7 +274,7 @@ def _advise(route: RouteConfig, report: Report) -> None:
             "other than Jupyter's websocket_ping_interval, which is in milliseconds"
         )
         report.note(route.place, message)
-    if "on_message" not in events:
+    if "on_message" not in events and not route.types:
         message = "there is no on_message: a client that sends a message is closed with 1003"
         report.note(route.place, message)
 

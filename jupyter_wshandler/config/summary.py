@@ -54,7 +54,8 @@ def _row(route: RouteConfig | BrokenRoute) -> tuple[str, ...]:
         count = len(route.problems)
         noun = "problem" if count == 1 else "problems"
         return name, pattern, f"BROKEN: {count} {noun}, see below", "", ""
-    callbacks = " ".join(route.callbacks) or "none"
+    types = [f"types({', '.join(route.types)})"] if route.types else []
+    callbacks = _cell(" ".join([*route.callbacks, *types]) or "none")
     return name, pattern, callbacks, _auth(route.auth), _origins(route.origins)
 
 

@@ -79,6 +79,7 @@ class KwargsReader(AuthChecks, CompressionChecks, LimitChecks, ResumeChecks, Roo
         for function, plain in (
             ("select_subprotocol", "subprotocols"),
             ("get_compression_options", "compression"),
+            ("on_message", "types"),
         ):
             if function in values and plain in values:
                 message = f"{plain} and {function} exclude each other; remove one of the two"
@@ -171,6 +172,19 @@ class KwargsReader(AuthChecks, CompressionChecks, LimitChecks, ResumeChecks, Roo
             if spec is not None:
                 turns[seconds] = spec
         return {name: tuple(turns.items())}
+
+    @reads("types")
+    def _types(self, name: str, value: Value) -> dict[str, Any] | None:
+        node = value.node
+        if not isinstance(node.value, dict) or not node.value:
+            self._expected(keys_of(KwargsEntry)[name], node)
+            return None
+        found: dict[str, FunctionSpec] = {}
+        for tag, child in node.value.items():
+            spec = parse_function(child, name, self._report)
+            if spec is not None:
+                found[tag] = spec
+        return {name: found}
 
     @reads("max_message")
     def _max_message(self, name: str, value: Value) -> dict[str, Any] | None:

@@ -172,10 +172,22 @@ class Answers:
             self._problem = problem
         return self.current > 0
 
+    def refused(self, problem: dict[str, object]) -> bool:
+        """Take note that no function was given the message, and have the end say why.
+
+        Args:
+            problem: What a plain client is told in a message of its own.
+
+        Returns:
+            Whether it will: somebody has asked for this answer.
+        """
+        self._how = "refused"
+        return self.tell(problem)
+
     def over(self) -> Sent:
         """Tell the client that a callback has run to its end."""
         number, how = self.current, self._how
-        more = dict(self._problem or {}) if how == "failed" else {}
+        more = dict(self._problem or {}) if how in ("failed", "refused") else {}
         if self._streamed:
             more["streamed"] = True
         self._forget()
@@ -239,7 +251,7 @@ class Answers:
 
         Args:
             number: The message's number.
-            how: "done", "stopped", "failed", or "refused" (the route's rate limit).
+            how: "done", "stopped", "failed", or "refused" (no function was given the message).
             more: What else the end says: what went wrong, and whether a generator has answered.
 
         Returns:

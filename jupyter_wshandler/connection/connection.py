@@ -10,6 +10,7 @@ ends, and is looked at by a clock.
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 from threading import get_ident
 from typing import Any
 
@@ -221,6 +222,8 @@ class Connection(OutlivingHalf):
             self._give_up()
         elif self._phase == PEER_CLOSED:
             assert self.close_code is not None
+            if self.line is not None:  # who comes to another server then knows what was handled
+                self.line.acknowledge(inf)
             self._write_last(self._protocol.encode_close(reply_code(self.close_code)))
             now = self._io.loop.time()
             self._deadline = now + CLOSE_TIMEOUT

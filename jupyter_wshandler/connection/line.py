@@ -13,7 +13,7 @@ from ..engine.protocol import reply_code
 from ..engine.resuming import GOING_AWAY, ComeBack
 from ..transports.loop import LoopIO
 from ..types import CloseCode, Codec, Outstanding, Receiver, Transport
-from .phase import OPEN, Phase
+from .phase import PEER_CLOSED, Phase
 
 AHEAD = 64 * 1024
 """Bytes that a transport is given before it has sent them: the rest waits here, where it is kept
@@ -276,7 +276,7 @@ class Line:
             if now >= self.until or self._connection.resume_config is None:
                 self.expire()
             return True
-        self._acknowledge(now)
+        self.acknowledge(now)
         return False
 
     def expire(self) -> None:
@@ -295,7 +295,7 @@ class Line:
 
     def _was_read(self) -> None:
         """Take note that the codec has read something."""
-        self._acknowledge(self._io.loop.time())
+        self.acknowledge(self._io.loop.time())
         if self._codec.news:
             self._codec.news = False
             self._pump()
@@ -307,9 +307,10 @@ class Line:
             self._pump()
             self._connection.writing_resumed()
 
-    def _acknowledge(self, now: float) -> None:
+    def acknowledge(self, now: float) -> None:
+        """Tell the client what has come, where that is due; of a time without end in any case."""
         number = self._codec.lasting.due(now)
-        if number and self._transport is not None and self._connection.phase == OPEN:
+        if number and self._transport is not None and self._connection.phase <= PEER_CLOSED:
             self._transport.write(self._codec.acknowledgement(number))
 
     # ---- the transport of the connection -------------------------------------------------------

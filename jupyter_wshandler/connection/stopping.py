@@ -17,6 +17,15 @@ class StoppingHalf(ReceivingHalf):
 
     __slots__ = ()
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether its client waits for the end of an answer that it has asked for."""
+        answers = self._answers
+        if answers is None or answers.current > 0:
+            return answers is not None
+        # A thread may take one from it meanwhile.
+        return any(type(one) is Question and one.number for one in tuple(self._inbox))
+
     def _obey(self, events: list[Incoming], word: str) -> list[Incoming]:
         """Return the events without the text messages by which a plain client stops an answer."""
         kept: list[Incoming] = []

@@ -31,6 +31,8 @@ UNKNOWN: Final = "unknown"
 
 _HOWS = ("done", "stopped", "failed", "refused")
 
+_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
+
 
 class NotSpoken(ValueError):
     """A frame that no server sends that speaks `wsh.v1`."""
@@ -114,6 +116,13 @@ class Asked:
             )
         if self.how == "stopped":
             raise AnswerFailed("the answer was stopped", "stopped")
+        if self.how == "refused" and problem.get("error") == "message":
+            raise AnswerFailed(
+                f"the message was refused: {problem.get('path')}: expected "
+                f"{problem.get('expected')}, found {problem.get('found')}",
+                "refused",
+                path=str(problem.get("path", "")),
+            )
         if self.how == "refused":
             wait = problem.get("retry_after")
             hint = f"; try again in {wait:g} s" if isinstance(wait, (int, float)) else ""
@@ -136,6 +145,8 @@ class ClientEnd:
         messages: What is no answer to a question, and nobody has taken yet.
         open: The questions whose answers have not ended, by number.
         rooms: The rooms that it has joined, or wants to.
+        move: Seconds after which the server wants it to come back elsewhere; None where it says
+            nothing of that.
     """
 
     def __init__(self, id: str) -> None:
@@ -143,6 +154,7 @@ class ClientEnd:
         self.messages: deque[Any] = deque()
         self.open: dict[int, Asked] = {}
         self.rooms: dict[str, Joined] = {}
+        self.move: float | None = None
         self._last = 0
 
     def ask(self, message: Message) -> tuple[Asked, Message]:
@@ -189,6 +201,8 @@ class ClientEnd:
             self.answered(number, text, is_json=bool(said.get("json")))
         elif "end" in said and type(number) is int and said.get("how") in _HOWS:
             self.ended(said)
+        elif isinstance(seconds := said.get("move"), (int, float)) and seconds is not True:
+            self.move = max(0.0, seconds)
 
     def answered(self, number: int, message: Message, *, is_json: bool = False) -> None:
         """Take one value of an answer.
@@ -219,7 +233,7 @@ class ClientEnd:
             return
         asked.how = said["how"]
         asked.streamed = said.get("streamed") is True
-        asked.problem = {key: said[key] for key in ("error", "id", "retry_after") if key in said}
+        asked.problem = {key: said[key] for key in _PROBLEM if key in said}
 
     def settle(self, asked: Asked, how: Ending) -> None:
         """End a question of which the server says nothing more.

@@ -17,6 +17,7 @@ from .asking import HEADER, SUBPROTOCOL, UNKNOWN, Asked, ClientEnd, object_of, s
 from .clientline import ClientLine
 from .joined import Joined, leave_frame
 from .lasting import ACK_EACH
+from .resuming import offer
 
 UNDER_WAY = 2 * ACK_EACH
 """Messages that may be unacknowledged in any case: fewer would wait for the server's clock."""
@@ -85,11 +86,13 @@ class ClientLife:
 
     Attributes:
         is_open: Whether there is a socket, and the server has said whose it is.
+        is_moving: Whether it leaves its server, or has left it, as that has said that it stops.
     """
 
     def __init__(self, end: ClientEnd, *, resume: bool, messages: int, size: int) -> None:
         self.end = end
         self.is_open = False
+        self.is_moving = False
         self._resume = resume
         self._messages, self._size = messages, size
         self._line = ClientLine(messages=max(messages, UNDER_WAY), size=max(size, UNDER_WAY_BYTES))
@@ -106,7 +109,9 @@ class ClientLife:
     @property
     def offers(self) -> list[str]:
         """What to offer for the next socket; it may hold the secret."""
-        return self._line.subprotocols if self._resume else [SUBPROTOCOL]
+        if self._resume and not self.is_moving:
+            return self._line.subprotocols
+        return offer() if self._resume else [SUBPROTOCOL]
 
     @property
     def window(self) -> float:
@@ -136,7 +141,8 @@ class ClientLife:
         Raises:
             NotSpoken: It is none, or says what cannot be.
         """
-        was = self._line.id
+        was, self.end.move = self._line.id, None
+        moved, self.is_moving = self.is_moving, False
         begun = self._line.begin(frame)
         self.is_open = True
         self.end.id = begun.id
@@ -151,7 +157,7 @@ class ClientLife:
             return Welcome("first")
         self._join_again()
         messages = messages_of((*begun.given_up, *doubtful))
-        return Welcome("renewed", begun.reason or "off", messages)
+        return Welcome("renewed", "moved" if moved else begun.reason or "off", messages)
 
     def over(self, *, delivered: bool) -> Remains:
         """Let go of everything, as it has ended for good; return what has not arrived.

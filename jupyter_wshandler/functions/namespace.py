@@ -17,6 +17,8 @@ from ..config.units import parse_duration
 from ..config.values import MIN_TURN
 from ..errors import CallbackError, ConfigError
 from ..routes import Route
+from ..types import Callback
+from .dispatch import with_types
 from .resolve import BoundCallback, check_function
 from .roomoptions import take_room_functions
 
@@ -29,12 +31,13 @@ SHELLS = frozenset({"IPython", "ipykernel", "xpython", "xeus_python_shell"})
 """Packages that put an `open` of their own into every notebook's globals."""
 
 
-def collect(source: object = None, /, **given: object) -> Functions:
+def collect(source: object = None, /, *, needed: bool = True, **given: object) -> Functions:
     """Return the callbacks of a bot by event.
 
     Args:
         source: A module, a mapping (such as ``globals()``), an object whose attributes are the
             callbacks, or one function, which is taken for `on_message`.
+        needed: Whether there has to be one.
         given: Callbacks by event; they win, and None takes one away.
 
     The `open` of Python and IPython is no callback: it is in every notebook's ``globals()``, and a
@@ -74,7 +77,7 @@ def collect(source: object = None, /, **given: object) -> Functions:
             kind = "a class" if inspect.isclass(value) else f"a {type(value).__name__}"
             raise CallbackError(f"{event}: expected a function, found {kind}")
         functions[event] = value
-    if not functions:
+    if not functions and needed:
         where = f" in {_name(source)}" if source is not None else ""
         raise CallbackError(
             f"expected at least one callback{where}, found none; "
@@ -190,6 +193,34 @@ def take_timers(
     return rest, timers
 
 
+def take_types(
+    options: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
+    """Return the options without `types`, and its functions by the tags that they are for.
+
+    Args:
+        options: The options of a route; here `types` has functions in place of names.
+        source: What the errors call the place of the options.
+
+    Raises:
+        ConfigError: `types` is no mapping of tags to functions.
+    """
+    rest = dict(options)
+    types = rest.pop("types", None)
+    if types is None:
+        return rest, {}
+    problem = ""
+    if not isinstance(types, Mapping) or not types:
+        problem = f"expected a mapping of tags to functions, found {types!r:.60}"
+    else:
+        wrong = [tag for tag in types if not callable(types[tag]) or inspect.isclass(types[tag])]
+        if wrong:
+            problem = f"{wrong[0]}: expected a function, found {types[wrong[0]]!r:.60}"
+    if problem:
+        raise ConfigError([Problem(Place(f"{source}: types"), problem)])
+    return rest, {str(tag): function for tag, function in types.items()}
+
+
 def bind(functions: Functions, run: str = "thread") -> dict[str, BoundCallback]:
     """Return functions as callbacks, after a check that their events can call them.
 
@@ -236,18 +267,24 @@ def route_at_hand(
     """
     options, timers = take_timers(options, source)
     options, of_rooms = take_room_functions(options, source)
+    options, of_types = take_types(options, source)
+    if of_types and "on_message" in functions:
+        problem = "types and on_message exclude each other; leave one of the two out"
+        raise ConfigError([Problem(Place(f"{source}: types"), problem)])
     # Whether a route may be public is for the server to say, not for who offers the functions.
     loaded = load_route(
         name or name_of(pattern), pattern, options, source=source, allow_public_routes=True
     )
     if not isinstance(loaded, RouteConfig):
         raise ConfigError([_shorten(problem, loaded.name, source) for problem in loaded.problems])
-    callbacks = bind(functions, loaded.run)
+    callbacks: dict[str, Callback] = {**bind(functions, loaded.run)}
     for seconds, function in timers:
         callbacks[f"every {seconds:g}"] = _bound("every", function, loaded.run)
     for event, function in of_rooms.items():
         callbacks[event] = _bound(event, function, loaded.run)
-    return Route(loaded, callbacks, context=context)
+    for tag, function in of_types.items():
+        callbacks[f"types {tag}"] = _bound("types", function, loaded.run)
+    return Route(loaded, with_types(callbacks), context=context)
 
 
 def _shorten(problem: Problem, name: str, source: str) -> Problem:

@@ -19,6 +19,7 @@ from ..config.model import Config, FunctionSpec, Place, PresenceConfig, RouteCon
 from ..errors import CallbackError
 from ..routes import Route
 from ..types import Callback
+from .dispatch import with_types
 from .places import file_of
 from .resolve import Resolver, home_of
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
@@ -271,6 +272,14 @@ class RouteLoader:
                 attempt.failed[config.name, event] = error
                 attempt.homes[config.name, event] = home_of(spec)
                 errors.append(f"{spec.place}: {error}")
+        if config.types and not errors:
+            event, spec = next((f"types {tag}", spec) for tag, spec in config.types.items())
+            try:
+                callbacks = with_types(callbacks)
+            except CallbackError as error:
+                attempt.failed[config.name, event] = error
+                attempt.homes[config.name, event] = home_of(spec)
+                errors.append(f"{spec.place}: {error}")
         route.callbacks = callbacks
         route.error = "\n".join(errors)
         route.state = "broken" if errors else "ready"
@@ -296,6 +305,8 @@ def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
         found["condition"] = config.auth.condition
     for seconds, spec in config.every:
         found[f"every {seconds:g}"] = spec
+    for tag, spec in config.types.items():
+        found[f"types {tag}"] = spec
     presence = config.presence or PresenceConfig()
     for event, function in (
         ("may_join", config.may_join),

@@ -17,10 +17,12 @@ from ..config.nodes import shorten, suggest
 from ..errors import CallbackError
 from ..guard import is_interrupt, place_of
 from ..guard import kind_of as name_of_kind
+from .decoders import Shape
 from .faults import first_line
 from .modules import CallbackModules
 from .places import path_of, submodules
 from .shadows import calls_of_open
+from .typed import TYPED, decoding, taken_by
 
 Kind = Literal["async", "asyncgen", "gen", "plain"]
 
@@ -37,17 +39,21 @@ class BoundCallback:
         inline: Whether it runs on the event loop; False means in a thread.
         kind: What it is: "async", "asyncgen", "gen" or "plain".
         call: Takes what the event gives. The function itself, unless the configuration says
-            which arguments it gets.
+            which arguments it gets, or its annotation what its messages have to be.
+        function: The function, as its author has written it.
+        takes: What its messages have to be; None where it gets them as they come.
         spec: What the configuration says.
     """
 
-    __slots__ = ("call", "event", "inline", "kind", "name", "spec")
+    __slots__ = ("call", "event", "function", "inline", "kind", "name", "spec", "takes")
 
     name: str
     event: str
     inline: bool
     kind: Kind
     call: Callable[..., Any]
+    function: Callable[..., Any]
+    takes: Shape | None
     spec: FunctionSpec
 
     def __init__(
@@ -58,6 +64,13 @@ class BoundCallback:
         self.kind = kind_of(function)
         self.inline = self.kind in ("async", "asyncgen") or (spec.run or default_run) == "loop"
         self.call = _with_arguments(function, spec, event)
+        self.function = function
+        self.takes = None
+        if event in TYPED:
+            args = _positional(spec, event)
+            self.takes = taken_by(self.name, function, args, spec.kwargs, _file_of(function))
+        if self.takes is not None:
+            self.call = decoding(self.call, self.takes)
         self.spec = spec
 
     def __repr__(self) -> str:

@@ -99,6 +99,11 @@ class KernelConnection(Connection):
         self._answers = envelopes.stopper = relay
         return envelopes
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether its client may wait for an answer that the kernel gives."""
+        return super().is_answering or (self._answers is not None and bool(self.untaken))
+
     def stop_oldest(self) -> bool:
         """Stop the answer that the kernel gives now, or take back the message whose turn it is."""
         if not self.untaken:

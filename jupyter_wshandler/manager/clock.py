@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from ..backplane.measures import Histogram
 from ..connection.connection import REST, Connection
 from ..routes import Route
 
@@ -59,6 +60,8 @@ class Clock:
         self._task: asyncio.Task[None] | None = None
         self._tick = TICK
         self._tick_is_old = True
+        self.lags = Histogram()
+        """How many seconds the event loop was late for a look."""
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -82,8 +85,10 @@ class Clock:
         while True:
             if self._tick_is_old:
                 self._tick_is_old, self._tick = False, self._how_often()
+            due = loop.time() + self._tick
             await asyncio.sleep(self._tick)
             now = loop.time()
+            self.lags.add(max(0.0, now - due))
             active = False
             for name, connection in list(self._connections.items()):
                 try:

@@ -163,7 +163,8 @@ class Elsewhere:
         if backplane is None or len(tag) != len(self.tag) or tag == self.tag:
             return "unknown"
         self._number += 1
-        number, future = self._number, asyncio.get_running_loop().create_future()
+        number = self._number
+        future: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
         digest = hashlib.sha256(said.secret.encode()).hexdigest()
         address = Address.of(like)
         question = Question(number, self.tag, said.id, digest, tuple(users), address)

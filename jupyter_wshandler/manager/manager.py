@@ -35,9 +35,10 @@ from ..routes import Route, RouteTable
 from ..sessions.manager import Session, SessionManager, Sessions
 from ..sessions.stores import open_store
 from ..transports.loop import LoopIO
-from ..types import Callback, CloseCode, Codec, Transport
+from ..types import Callback, Codec, Transport
 from .audience import Counting, Releasing
 from .clock import Clock
+from .drain import Drain
 from .elsewhere import Elsewhere
 from .resuming import Resumes
 from .served import ServedRoutes, Watching
@@ -52,9 +53,6 @@ running_managers: weakref.WeakSet[WebSocketManager] = weakref.WeakSet()
 
 INTERRUPT = 0.5
 """Seconds for an interrupted callback to end when the server stops."""
-
-GOODBYES_PER_SECOND = 250.0
-"""Connections closed in a second when the server stops, where there is time for it."""
 
 
 class WebSocketManager:
@@ -124,6 +122,7 @@ class WebSocketManager:
         self.resumes = Resumes(self.connections, self.metrics)
         self.keeps_away = self.resumes.keeps_away
         self.observers.add(self.resumes)
+        self.drain = Drain(self.connections, self.resumes, self.log)
         self.elsewhere = Elsewhere(backplane, self.resumes, self.log)
         self.observers.add(Releasing(self.release))
         self.stopping = False
@@ -206,7 +205,7 @@ class WebSocketManager:
         if not self._started:  # it never began to serve
             self.served.close()
             return
-        await self._say_goodbye(timeout / 2)
+        await self.drain.finish(timeout)
         await self._wait_for_connections(deadline)
         # Twice: what is interrupted may be followed by an `on_close` that does not end either.
         for _ in range(2):
@@ -236,15 +235,6 @@ class WebSocketManager:
         self.stopping = True
         self.io.forget_calls()
         end_loop(self.io.loop, self.io.thread)
-
-    async def _say_goodbye(self, at_most: float) -> None:
-        """Close every connection, some at a time: they all come back at once otherwise."""
-        connections = list(self.connections.values())
-        pause = min(at_most / max(1, len(connections)), 1 / GOODBYES_PER_SECOND)
-        for count, connection in enumerate(connections, 1):
-            connection.end(CloseCode.GOING_AWAY, "the server is stopping")
-            if count % 20 == 0:
-                await asyncio.sleep(20 * pause)
 
     async def _wait_for_connections(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..config.nodes import shorten
 from ..engine.texts import unwritable
+from ..functions.namespace import EVENTS
 from ..functions.roomoptions import OF_PRESENCE
 from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
 from ..routes import Route
 
 OnError = Callable[..., Any] | Mapping[str, Any] | None
 
-HERE = frozenset({"every", "page", "run", "threads", "timeout", "returns"})
+HERE = frozenset({"every", "types", "page", "run", "threads", "timeout", "returns"})
 """Options that are the kernel's business, not the server's."""
 
 _NOT_HERE = {
@@ -64,7 +65,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def claim_of(
-    route: Route, pattern: str, options: Mapping[str, Any], events: Iterable[str], replace: bool
+    route: Route, pattern: str, options: Mapping[str, Any], replace: bool
 ) -> dict[str, Any]:
     """Return what the server is asked for.
 
@@ -72,7 +73,6 @@ def claim_of(
         route: The route with its functions.
         pattern: Its pattern, as it was given.
         options: Its options, as they were given.
-        events: The callbacks that it has.
         replace: Whether to take it over from another kernel.
 
     Raises:
@@ -83,7 +83,7 @@ def claim_of(
         "pattern": pattern,
         "options": sent,
         "page": page_of(route),
-        "events": list(events),
+        "events": [event for event in EVENTS if event in route.callbacks],
         "replace": replace,
     }
     for key, value in sent.items():

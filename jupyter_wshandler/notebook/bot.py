@@ -64,6 +64,7 @@ class Bot:
         url: Where clients connect (``ws://...``); empty until a server has answered.
         path: The path of it, with the server's base URL.
         functions: The callbacks by event, as they were served last.
+        types: The functions of `types` by their tags, as they were served last.
     """
 
     def __init__(self, link: ServerLink, name: str, pattern: str) -> None:
@@ -76,6 +77,7 @@ class Bot:
         self._state = "waiting"
         self._reason = ""
         self.functions: dict[str, Callable[..., Any]] = {}
+        self.types: dict[str, Callable[..., Any]] = {}
         self._errors: deque[CallbackFailure] = deque(maxlen=ERRORS)
         self._ended = False
         self._sent = 0

@@ -60,13 +60,14 @@ class WebSocketMagics(Magics):
         shown below the cell, and kept in the variable `bot`. Running the cell again swaps the
         functions; connections stay open. Options are those of a route: ``max_message=64KiB``.
         ``every=30s:tick`` calls the function `tick` of the notebook for each connection.
+        ``types=ask:on_ask`` gives it the messages of one kind.
         """
         try:
             kernel_at_hand()
         except RuntimeError as error:
             raise UsageError(f"%%websocket: {error}") from None
         arguments = _parser().parse_intermixed_args(_split(line))
-        options, every = _options(arguments.options)
+        options, named = _options(arguments.options)
         shell: Any = self.shell
         defined = _defined(shell.transform_cell(cell))
         names = sorted(defined & _NAMES)
@@ -82,15 +83,15 @@ class WebSocketMagics(Magics):
             if before["open"] is not None and before["open"] is not found["open"]:
                 shell.user_ns["open"] = before["open"]
         odd = misspelt(defined)
-        if not found:
+        if not found and "types" not in named:
             raise UsageError(
                 "%%websocket: this cell defines no callback; "
                 + (odd or f"expected a function named {', '.join(EVENTS)}")
             )
         if odd:
             write_below(f"%%websocket: never called: {odd}\n")
-        if every:
-            options["every"] = {period: _function(shell, name) for period, name in every.items()}
+        for key, functions in named.items():
+            options[key] = {what: _function(shell, key, name) for what, name in functions.items()}
         try:
             bot = serve(
                 arguments.pattern, found, name=arguments.name, replace=arguments.replace, **options
@@ -129,33 +130,38 @@ def _split(line: str) -> list[str]:
         raise UsageError(f"%%websocket: {error}") from None
 
 
-def _options(texts: list[str]) -> tuple[dict[str, Any], dict[Any, str]]:
-    """Return the options of a line, and the names of the functions of `every` by period."""
+_NAMED = {"every": ("a duration", "30s:tick"), "types": ("a tag", "ask:on_ask")}
+"""Options that name functions, each by what it is for; what that is, and an example."""
+
+
+def _options(texts: list[str]) -> tuple[dict[str, Any], dict[str, dict[Any, str]]]:
+    """Return the options of a line, and the names of the functions of those that name some."""
     options: dict[str, Any] = {}
-    every: dict[Any, str] = {}
+    named: dict[str, dict[Any, str]] = {}
     for key, value in map(_option, texts):
-        if key != "every":
+        if key not in _NAMED:
             options[key] = value
             continue
         if isinstance(value, str) and ":" in value:
-            period, _, name = value.partition(":")
-            value = {period.strip(): name.strip()}
+            what, _, name = value.partition(":")
+            value = {what.strip(): name.strip()}
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
+            kind, example = _NAMED[key]
             raise UsageError(
-                "%%websocket: every: expected a duration and a function of this notebook, as in "
-                f"every=30s:tick, found {value!r}"
+                f"%%websocket: {key}: expected {kind} and a function of this notebook, as in "
+                f"{key}={example}, found {value!r}"
             )
-        every |= value
-    return options, every
+        named[key] = named.get(key, {}) | value
+    return options, named
 
 
-def _function(shell: Any, name: str) -> Any:
-    """Return a function of the notebook for `every`."""
+def _function(shell: Any, key: str, name: str) -> Any:
+    """Return a function of the notebook for an option that names it."""
     function = shell.user_ns.get(name, getattr(builtins, name, None))
     if not callable(function):
         what = "nothing" if function is None else f"a {type(function).__name__}"
         raise UsageError(
-            f"%%websocket: every: expected a function named {name!r} in this notebook, found {what}"
+            f"%%websocket: {key}: expected a function named {name!r} in this notebook, found {what}"
         )
     return function
 

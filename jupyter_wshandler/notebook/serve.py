@@ -76,7 +76,7 @@ def serve(
             server says: a refusal is then written below the cell, and is the bot's `state` and
             `reason`. So it is wherever nobody can wait: in a callback, or without subshells.
         options: Options of the route, as below ``kwargs:`` in a file (``max_message="64KiB"``);
-            `every` takes functions: ``every={"30s": tick}``.
+            `every` and `types` take functions: ``every={"30s": tick}``.
 
     Returns:
         The bot: `url`, `connections`, `send`, `errors`, `stop`.
@@ -105,7 +105,9 @@ def serve(
         "on_away": on_away,
         "on_resume": on_resume,
     }
-    functions = collect(source, **{key: value for key, value in given.items() if value is not None})
+    types = options.get("types") or {}
+    given = {key: value for key, value in given.items() if value is not None}
+    functions = collect(source, needed=not types, **given)
     route = route_at_hand(
         pattern,
         functions,
@@ -114,12 +116,12 @@ def serve(
         source=f"wsh.serve({shorten(pattern)})",
         context=cell_context(shell),
     )
-    claim = claim_of(route, pattern, options, functions, replace)
+    claim = claim_of(route, pattern, options, replace)
     link = _the_link(kernel, shell)
     bot = bots.get(route.name)
     if bot is None or bot.ended:
         bot = bots[route.name] = Bot(link, route.name, pattern)
-    bot.functions = functions
+    bot.functions, bot.types = functions, dict(types)
     # Whether somebody waits is settled before the server is asked: what becomes of a refusal must
     # not depend on how soon it comes. A callback that serves another bot runs where the answer
     # arrives.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from ..backplane.base import Answer, Backplane, Keep, answered
+from ..backplane.measures import Histogram, State
 from ..config.model import PresenceConfig
 from ..errors import BackplaneError
 from ..routes import Route
@@ -79,6 +80,20 @@ class RoomsBase(ManagersRooms):
         """What is wrong with the backplane; empty where nothing is."""
         return self.backplane.trouble
 
+    @property
+    def state(self) -> State:
+        """How this server stands to the others that the backplane joins."""
+        return self.backplane.state
+
+    @property
+    def publish_times(self) -> Histogram | None:
+        """How many seconds publishing has taken."""
+        return self.backplane.publish_times
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many rooms of each space have members on this server."""
+        return {space: len(rooms) for space, rooms in tuple(self._spaces.items())}
+
     def counts(self) -> dict[str, float]:
         """Return the backplane's numbers; none where the server is alone."""
         return self.backplane.counts()
@@ -145,6 +160,15 @@ class RoomsBase(ManagersRooms):
     def routes_changed(self) -> None:
         """Take note that other routes are served."""
         self._settings.clear()
+        if self.io is not None:  # else `start` does
+            self.announce()
+
+    def announce(self) -> None:
+        """Have the backplane know what is kept, for those who publish from outside."""
+        # A kernel's spaces are its own.
+        spaces = {space_of(route) for route in self._routes() if route.host is None}
+        keeps = {space: self.settings(space).keep for space in spaces}
+        self._then("", self.backplane.announce(keeps))
 
     def settings(self, space: str) -> Settings:
         """Return what holds for the rooms of a space: for each part, the first route's word."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..transports.loop import LoopIO
 from ..types import CloseCode, Wish
 from .base import Log
 from .cards import Cards
+from .leases import Leases
 from .names import NOTEBOOK, channel_of, check_room, first_rooms, space_of, user_of
 from .outcome import Outcome
 from .parts import Asker
@@ -66,6 +67,8 @@ class Rooms(Telling):
         self._wishes: Wishes = None  # type: ignore[assignment] # set by `start`
         self._joined: dict[Connection, list[Room]] = {}
         self._swept = 0.0
+        self._leases = Leases()
+        self._for_rooms = (self._put_off, self._outcome_of, self.tell_again)  # once for all of them
         self._of_users: dict[str, int] = {}  # rooms of one user, by space
 
     # ---- life ----------------------------------------------------------------------------------
@@ -82,6 +85,7 @@ class Rooms(Telling):
         self._ask = ask
         self._cards = Cards(self, ask, failed, self.do)
         self._wishes = Wishes(self, ask, failed, self.do)
+        self.announce()
         self._then("", self.backplane.receive_for_users(self._for_user))
 
     async def stop(self, timeout: float) -> None:
@@ -115,19 +119,19 @@ class Rooms(Telling):
         Args:
             now: The event loop's time, in seconds.
         """
+        if now - self._swept >= SWEEP:
+            self._swept = now
+            self._then("", self.backplane.sweep())
+            self.mend_lists()
         lease = self.backplane.lease
-        if now - self._swept < (lease / 3 if lease else SWEEP):
-            return
-        self._swept = now
-        self._then("", self.backplane.sweep())
-        self.mend_lists()
-        if not lease:
-            return
-        for room in [room for rooms in self._spaces.values() for room in rooms.values()]:
-            if room.people is not None and room.people.own:
-                keys = list(room.people.own)
+        for room in self._leases.due(now, lease, self._all_rooms) if lease else ():
+            keys = [] if room.people is None else list(room.people.own)
+            if keys:
                 lost = self.backplane.renew(room.channel, keys)
                 self._then(room.channel, lost, partial(self._add_again, room))
+
+    def _all_rooms(self) -> Iterator[Room]:
+        return (room for rooms in self._spaces.values() for room in rooms.values())
 
     def _add_again(self, room: Room, lost: Iterable[str]) -> None:
         """Put entries back that the backplane has lost, as after an outage."""
@@ -331,7 +335,7 @@ class Rooms(Telling):
                 partial(self._differs, space, name),
                 partial(self._let_go_of, space, name),
             )
-        room = Room(space, name, channel, people, self._put_off, self._outcome_of, self.tell_again)
+        room = Room(space, name, channel, people, *self._for_rooms)
         rooms[name] = room
         self._of_users[space] = self._of_users.get(space, 0) + is_users
         self._then(channel, self.backplane.subscribe(channel, room))

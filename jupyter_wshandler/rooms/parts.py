@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from ..backplane.base import Position
+from ..backplane.measures import Histogram, State
 from ..connection.connection import Connection
 from ..routes import Route
 from ..transports.loop import LoopIO
@@ -62,6 +63,20 @@ class ManagersRooms(OnLoop, ABC):
     def trouble(self) -> str:
         """What is wrong with what joins several servers; empty where nothing is."""
         return ""
+
+    @property
+    def state(self) -> State:
+        """How this server stands to others."""
+        return "single"
+
+    @property
+    def publish_times(self) -> Histogram | None:
+        """How many seconds it takes to publish by what joins several servers; None without."""
+        return None
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many rooms of each space have members here; a kernel's are its server's."""
+        return {}
 
     def counts(self) -> dict[str, float]:
         """Return the numbers of what joins several servers; none where nothing does."""

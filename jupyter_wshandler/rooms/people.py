@@ -54,6 +54,8 @@ class Own(NamedTuple):
     entry: Entry
     leaves: asyncio.TimerHandle | None
     """When its person leaves, where the connection is lost."""
+    is_going: bool = False
+    """Whether it is being taken out."""
 
 
 class People:
@@ -180,7 +182,8 @@ class People:
             return
         if own.leaves is not None:
             own.leaves.cancel()
-        self._done(self._backplane.remove(self._channel, key), lambda _: self._forget(key, own))
+        going = self.own[key] = Own(own.connection, own.entry, None, is_going=True)
+        self._done(self._backplane.remove(self._channel, key), lambda _: self._forget(key, going))
 
     def _forget(self, key: str, own: Own) -> None:
         """Forget a connection that is in the list no more; one that has come again stays."""
@@ -211,8 +214,12 @@ class People:
             entries.pop(key, None)
         own = self.own.get(key)
         self._differ(change, before, None if own is None else own.connection)
-        if own is not None and change.kind == "remove" and own.entry == entry:
+        if own is None or change.kind == "add" or own.entry != entry:
+            return
+        if own.is_going:
             self._forget(key, own)
+        else:  # its lease was over, as this node has stood still; it is there all the same
+            self._done(self._backplane.add(self._channel, key, entry))
 
     def _differ(self, change: Change, before: Member | None, connection: Connection | None) -> None:
         """Say what a change means for its person."""

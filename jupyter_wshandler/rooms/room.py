@@ -24,6 +24,8 @@ MARK = 0.02
 """Seconds in which it is noted at most once of each member that something was sent to it: the
 clock that asks for it looks a few times a second."""
 
+BEGINNING = Position()
+
 
 class Published(NamedTuple):
     """What has become of a message to a room."""
@@ -101,7 +103,7 @@ class Room:
         self.by_wire: dict[Connection, Watch | None] = {}
         """Members whose clients have asked for it in `wsh.v1`: they hear of the room's end, and
         with a `Watch` of who is in."""
-        self.position = Position()
+        self.position = BEGINNING
         self._epoch = ""  # of what was delivered last
         self._pending: list[Item] = []
         self._put_off = put_off
@@ -205,17 +207,16 @@ class Room:
         delivered, rest, known = 0, [*apart], len(apart)
         now = time.monotonic()
         is_due = now - self._marked >= MARK
-        for ways in self._ways.values():
-            if apart:
-                ways = {way: member for way, member in ways.items() if member not in apart}
-            if not ways:
+        for form, ways in self._ways.items():
+            left = {way[1] for m in apart if (way := self.members.get(m)) and way[0] == form}
+            known += len(ways) - len(left)
+            if len(left) == len(ways):
                 continue
-            known += len(ways)
             frames = next(iter(ways.values())).frames_for_many(shared)
             if frames is None or frames.whole is None:
-                rest += ways.values()
+                rest += [member for member in ways.values() if member not in apart]
                 continue
-            sent, waiting, others = send_to_many(ways, frames)
+            sent, waiting, others = send_to_many(ways, frames, left)
             delivered += sent
             rest += others
             if is_due:

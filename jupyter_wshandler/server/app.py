@@ -40,6 +40,7 @@ from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
 from .addresses import address_for_cells, addresses
+from .backlog import lengthen
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
@@ -150,6 +151,14 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         min=0.1,
         help="""Seconds that a client has for the header of a request, for the whole server: also
         an idle HTTP connection is closed after that. Unset, it is Tornado's hour.""",
+    ).tag(config=True)
+
+    backlog = Integer(
+        4096,
+        min=0,
+        help="""How many connections may wait until the server takes them, for the whole server:
+        as many clients as come back at once after a restart. The operating system's own limit
+        holds, too (Linux: `net.core.somaxconn`). 0 leaves it at Tornado's 128.""",
     ).tag(config=True)
 
     reload = Union(
@@ -267,6 +276,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             sessions=self.sessions(),
         )
         self.settings["wshandler_manager"] = self.manager
+        self.manager.drain.tells = True
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"
@@ -343,6 +353,8 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         if self.header_timeout is not None:
             # Jupyter has no option for Tornado's `idle_connection_timeout`.
             serverapp.http_server.conn_params.header_timeout = self.header_timeout
+        if self.backlog:
+            lengthen(serverapp.http_server, self.backlog)
         stop_in_order_on_sigint()
         stop_once(serverapp, self._say_that_it_stops)
         if self.gate is None:

@@ -6,10 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from ..backplane.measures import STATES, Histogram
 from ..manager.manager import WebSocketManager
+from ..rooms.parts import ManagersRooms
 from .access.guests import Guests
 
 
@@ -82,7 +89,13 @@ class ManagerCollector(Collector):
         sessions = getattr(self._manager, "sessions", None)  # there once it has started
         hangs.add_metric([], 0 if sessions is None else sessions.hangs)
         yield hangs
-        yield from _of_backplane(self._manager.rooms.counts())
+        lags = self._manager.clock.lags
+        yield _histogram("event_loop_lag_seconds", "How late the event loop was for a timer", lags)
+        rooms = GaugeMetricFamily("wshandler_rooms", "Rooms with members here", labels=["space"])
+        for space, count in self._manager.rooms.sizes().items():
+            rooms.add_metric([space], count)
+        yield rooms
+        yield from _of_backplane(self._manager.rooms)
 
     def _of_shares(self) -> Iterator[Metric]:
         shares = Counter(share.route for share in self._guests.book.shares())
@@ -102,25 +115,43 @@ class ManagerCollector(Collector):
 
 BACKPLANE = {
     "up": ("gauge", "Whether the backplane can be used"),
-    "lag_seconds": ("gauge", "Seconds that a message of this server took to come back to it"),
+    "lag_seconds": ("gauge", "Seconds that a message of this server takes to come back to it"),
+    "channels": ("gauge", "Rooms that this server hears"),
+    "publishing": ("gauge", "Messages of this server whose number is not known yet"),
+    "outbox_messages": ("gauge", "Messages and commands that wait until the backplane is back"),
+    "outbox_bytes": ("gauge", "Bytes in them"),
     "breaks": ("counter", "Times that the backplane was lost"),
+    "resubscriptions": ("counter", "Rooms that were subscribed to again after a break"),
     "gaps": ("counter", "Gaps that were seen in what it told"),
     "messages_filled": ("counter", "Messages that were missed and read from the history"),
     "rooms_missed": ("counter", "Times that messages of a room were missed for good"),
+    "epochs_changed": ("counter", "Times that the history of a room has begun anew"),
     "messages_lost": ("counter", "Messages that reached the connections of this server only"),
 }
 
+PUBLISH = "Seconds until the backplane has a message that is published here"
 
-def _of_backplane(counts: Mapping[str, float]) -> Iterator[Metric]:
-    known = counts or {"up": 1.0}  # a server alone is always there
+
+def _of_backplane(rooms: ManagersRooms) -> Iterator[Metric]:
+    known = rooms.counts() or {"up": 1.0}  # a server alone is always there
     for name, (kind, text) in BACKPLANE.items():
-        count = known.get(name, 0.0)
-        family: Metric = (
-            GaugeMetricFamily(f"wshandler_backplane_{name}", text, value=count)
-            if kind == "gauge"
-            else CounterMetricFamily(f"wshandler_backplane_{name}", text, value=count)
-        )
-        yield family
+        whole, value = f"wshandler_backplane_{name}", known.get(name, 0.0)
+        if kind == "gauge":
+            yield GaugeMetricFamily(whole, text, value=value)
+        else:
+            yield CounterMetricFamily(whole, text, value=value)
+    text = "1 for how this server stands to the others, 0 for the rest"
+    states = GaugeMetricFamily("wshandler_backplane_state", text, labels=["state"])
+    for state in STATES:
+        states.add_metric([state], float(rooms.state == state))
+    yield states
+    times = rooms.publish_times or Histogram()
+    yield _histogram("backplane_publish_seconds", PUBLISH, times)
+
+
+def _histogram(name: str, text: str, values: Histogram) -> HistogramMetricFamily:
+    buckets = values.buckets()
+    return HistogramMetricFamily(f"wshandler_{name}", text, buckets, sum_value=values.sum)
 
 
 def _counter(

@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from . import guestpages
 from .api import base as api
+from .api.drain import DrainHandler
 from .api.health import health_rules
 from .api.routes import RouteClientsHandler, RoutesHandler
 from .api.shares import ShareHandler, SharesHandler
@@ -54,6 +55,7 @@ def install(
         by_name += directory_rules(services, directory, base_url)
     tickets = url_path_join(base_url, "wshandler", "api", "tickets")
     health = url_path_join(base_url, "wshandler", "api", "health")
+    drain = url_path_join(base_url, "wshandler", "api", "drain")
     shares = re.escape(url_path_join(base_url, "wshandler", "api", "shares"))
     routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
     spaces = re.escape(url_path_join(base_url, "wshandler", "api", "spaces"))
@@ -73,6 +75,7 @@ def install(
         [
             *api.rules(PathMatches(re.escape(tickets) + "$"), TicketsHandler, services),
             *health_rules(PathMatches(re.escape(health) + "$"), services),
+            *api.rules(PathMatches(re.escape(drain) + "$"), DrainHandler, services),
             *api.rules(PathMatches(shares + "$"), SharesHandler, services),
             *api.rules(PathMatches(shares + r"/([\w-]+)$"), ShareHandler, services),
             *api.rules(PathMatches(routes + "$"), RoutesHandler, services),

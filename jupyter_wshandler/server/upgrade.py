@@ -20,14 +20,19 @@ from .access.refused import Refused, StaleLogin
 from .hints import lost_upgrade
 from .resuming import ResumingHandler
 
+COMES_AGAIN = "2"
+"""Seconds after which a client may come again that was refused as the server stops."""
+
 
 class UpgradeHandler(ResumingHandler):
     """A route's address, as far as it opens WebSockets for those who have been admitted."""
 
     def refuse_if_stopping(self) -> None:
-        """Refuse while the server stops: nobody would say goodbye to a new connection."""
-        if self.services.manager.stopping:
-            raise Refused(503, "the server is stopping")
+        """Refuse while the server stops, or is emptied: a load balancer takes it elsewhere."""
+        manager = self.services.manager
+        if manager.stopping or manager.drain.is_on:
+            words = "the server is stopping" if manager.stopping else "the server is draining"
+            raise Refused(503, words, {"Retry-After": COMES_AGAIN})
 
     def refuse_if_logged_out(self, connection: Connection) -> None:
         """Refuse a credential that has ended, where the route asks for one at all."""

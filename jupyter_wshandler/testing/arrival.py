@@ -97,9 +97,9 @@ def route_of(
 
     Args:
         source: What `functions.namespace.collect` takes, or an object with the mapping
-            `functions`, and perhaps `pattern` and `name`, of a bot that is served already.
+            `functions`, and perhaps `types`, `pattern` and `name`, of a bot that is served already.
         callbacks: Callbacks by event; they win.
-        options: As below ``kwargs:`` in a file; `every` takes functions instead of names.
+        options: As below ``kwargs:`` in a file; `every` and `types` take functions, not names.
         pattern: The route's pattern; from the path or the module's name where empty.
         path: The path that is asked for, with or without a query.
         name: The route's name.
@@ -112,6 +112,9 @@ def route_of(
     if isinstance(served, Mapping):
         pattern = pattern or str(getattr(source, "pattern", ""))
         name = name or str(getattr(source, "name", ""))
+        types = getattr(source, "types", None)
+        if types and "types" not in (options or {}):
+            options = {**(options or {}), "types": types}
         source = served
     own = source.__name__.rpartition(".")[2] if isinstance(source, ModuleType) else ""
     own = "chat" if own in ("", "__main__") else own
@@ -119,8 +122,9 @@ def route_of(
         literal = path.partition("?")[0]
         pattern = re.escape(literal) if literal else f"/{own}"
         name = name or (name_of(literal) if literal else own)
-    functions = collect(source, **callbacks)
-    return route_at_hand(pattern, functions, options or {}, name=name, source="Chat(options)")
+    options = options or {}
+    functions = collect(source, needed=not options.get("types"), **callbacks)
+    return route_at_hand(pattern, functions, options, name=name, source="Chat(options)")
 
 
 def groups_of(route: Route, path: str) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -15,7 +15,17 @@ WRITES_PER_TURN = 16
 """Chunks that one connection may write before another gets a turn."""
 
 
-class DirectTransport:
+class _InFront:
+    """What is looked at for each member of a room.
+
+    The slots of a base stand first in the object, beside its reference count: the processor fetches
+    one line of memory for them, where it would fetch two.
+    """
+
+    __slots__ = ("queue", "way")
+
+
+class DirectTransport(_InFront):
     """A transport of bytes over a non-blocking stream socket.
 
     Reading goes into the loop's shared buffer; a frame is sent at once while nothing is queued,
@@ -36,8 +46,6 @@ class DirectTransport:
         "_receiver",
         "_sock",
         "_writing",
-        "queue",
-        "way",
     )
 
     def __init__(self, sock: socket.socket, io: LoopIO) -> None:

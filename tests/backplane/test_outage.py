@@ -161,6 +161,8 @@ async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(stor
             await node.subscribe("plain", one)
         await nodes[0].publish("room", Publication("before"), KEEP)
         await until(lambda: all(texts(one) == ["before"] for one in heard))
+        assert sum(nodes[0].publish_times.counts) == 1
+        assert nodes[0].publish_times.counts[-1] == 0
         await asyncio.to_thread(store.kill)
         place = await nodes[0].publish("room", Publication("kept"), KEEP)
         assert place == Position()
@@ -168,6 +170,9 @@ async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(stor
         assert texts(heard[0]) == ["before", "kept", "plain"]
         assert texts(heard[1]) == ["before"]
         assert all(node.trouble for node in nodes)
+        assert nodes[0].state == "alone"
+        assert sum(nodes[0].publish_times.counts) == 1  # what nobody has taken has no time
+        assert nodes[0].counts()["outbox_messages"] >= 1
         await nodes[0].add("room", "c0", Entry("ada"))
         assert [change.key for change in heard[0].changes] == ["c0"]
         assert set((await nodes[0].entries("room")).by_key) == {"c0"}
@@ -176,6 +181,10 @@ async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(stor
         await asyncio.to_thread(store.start)
         await until(lambda: texts(heard[1]) == ["before", "kept"])
         await until(lambda: not any(node.trouble for node in nodes))
+        counts = nodes[1].counts()
+        assert counts["resubscriptions"] >= counts["channels"] == 2
+        assert counts["epochs_changed"] == 1  # that of the room with a history
+        assert counts["outbox_messages"] == counts["outbox_bytes"] == 0
         # Nobody gets it a second time, and its own clients are told that something is odd.
         assert texts(heard[0]) == ["before", "kept", "plain"]
         assert heard[0].gaps
@@ -208,6 +217,7 @@ async def test_a_stopped_store_is_noticed_and_used_again(store):
         await nodes[1].publish("room", Publication("a"), KEEP)
         await until(lambda: texts(heard) == ["a"])
         store.stop()
+        await until(lambda: nodes[0].counts()["lag_seconds"] >= 1)
         await until(lambda: all(node.trouble for node in nodes))
         await nodes[0].publish("room", Publication("b"), KEEP)
         assert texts(heard) == ["a", "b"]
@@ -254,11 +264,14 @@ async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(st
             with pytest.raises(BackplaneError, match="memory is full"):
                 await nodes[0].publish("room", Publication("b"), KEEP)
         assert "memory is full" in nodes[0].trouble
+        assert nodes[0].state == "refusing"
+        assert nodes[1].state == "up"
         past = await nodes[1].history("room")  # what it has can be read
         assert [one.publication.message for one in past.messages] == ["a"]
         store.say("CONFIG", "SET", "maxmemory", "0")
         await nodes[0].publish("room", Publication("c"), KEEP)
         assert nodes[0].trouble == ""
+        assert nodes[0].state == "up"
         await until(lambda: texts(heard) == ["a", "c"])
     lines = [one.getMessage() for one in caplog.records if "refuses" in one.getMessage()]
     assert len(lines) == 1
@@ -320,6 +333,9 @@ async def test_nothing_is_left_running_when_a_node_is_closed_in_an_outage(store)
         await asyncio.to_thread(store.kill)
         waiting = asyncio.create_task(nodes[0].publish("room", Publication("a"), KEEP))
         await until(lambda: bool(nodes[0].trouble))
+        assert nodes[0].state == "away"
+        await until(lambda: nodes[0].counts()["outbox_messages"] == 1)
+        assert nodes[0].counts()["publishing"] == 1
     with pytest.raises(BackplaneDown):
         await waiting
     assert {task for task in asyncio.all_tasks() if not task.done()} == before

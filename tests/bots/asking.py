@@ -64,3 +64,7 @@ def many(handler, message):
 def greet(handler):
     yield "wel"
     yield "come"
+
+
+def twice(handler, message: int):
+    return 2 * message

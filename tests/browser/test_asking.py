@@ -24,6 +24,10 @@ url:
     pattern: /greeting
     handler: WebSocketHandler
     kwargs: {<<: *bot, open: asking.greet}
+  typed:
+    pattern: /typed
+    handler: WebSocketHandler
+    kwargs: {<<: *bot, on_message: asking.twice}
   limited:
     pattern: /limited
     handler: WebSocketHandler
@@ -47,8 +51,8 @@ PAGE = """<!doctype html>
   };
   window.plain = (value) => (value instanceof ArrayBuffer ? [...new Uint8Array(value)] : value);
   window.failure = (promise) => promise.then(() => null, (error) => (
-    {name: error.name, how: error.how, id: error.id, wait: error.retryAfter, words: error.message,
-      ours: error instanceof AnswerFailed}));
+    {name: error.name, how: error.how, id: error.id, wait: error.retryAfter, path: error.path,
+      words: error.message, ours: error instanceof AnswerFailed}));
   window.loaded = true;
 </script>
 """
@@ -158,6 +162,15 @@ def test_a_failure_and_a_refusal_reject_with_what_happened(visit, server):
     refused = page.evaluate("failure(bot.ask('text'))")
     assert refused["how"] == "refused"
     assert 0 < refused["wait"] <= 3600
+
+
+def test_a_message_that_the_bot_does_not_take_says_where_it_is_wrong(visit):
+    page = visit("/typed")
+    assert page.evaluate("bot.ask(21)") == 42
+    refused = page.evaluate("failure(bot.ask({a: 1}))")
+    assert (refused["how"], refused["path"], refused["wait"]) == ("refused", "$", None)
+    words = "The message was refused: $: expected int, found object with 1 member."
+    assert refused["words"] == words
 
 
 def test_who_waits_no_longer_has_the_bot_stop(visit, server):

@@ -925,3 +925,36 @@ def test_no_python_data_makes_the_loader_raise(kwargs: dict[str, Any], pattern: 
 def test_a_time_that_would_keep_the_server_busy_is_refused_with_its_floor(key: str) -> None:
     config = load_kwargs(on_message="a.b", **{key: "1ms"})
     assert "of at least 20 ms" in str(config.broken[0].problems[0])
+
+
+def test_types_name_a_function_for_each_kind_of_message() -> None:
+    route = route_of(load_kwargs(types={"ask": "bot.ask", "vote": {"function": "bot.vote"}}))
+    assert {tag: spec.function for tag, spec in route.types.items()} == {
+        "ask": "bot.ask",
+        "vote": "bot.vote",
+    }
+    assert "on_message" not in route.callbacks
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"types": {}}, "expected a mapping of tags to functions"),
+        ({"types": ["bot.ask"]}, "expected a mapping of tags to functions"),
+        ({"types": {"ask": "ask"}}, "without a module"),
+        ({"types": {"ask": "bot.ask(handler, data)"}}, "'data' is not available in types"),
+        (
+            {"types": {"ask": "bot.ask"}, "on_message": "bot.on_message"},
+            "types and on_message exclude each other",
+        ),
+    ],
+    ids=["empty", "a list", "no module", "another variable", "with on_message"],
+)
+def test_types_that_cannot_be_meant_are_refused(kwargs: dict[str, Any], words: str) -> None:
+    [broken] = load_kwargs(**kwargs).broken
+    assert words in " ".join(str(problem) for problem in broken.problems)
+
+
+def test_a_route_with_types_takes_messages() -> None:
+    notes = load_kwargs(types={"ask": "bot.ask"}).notes
+    assert not any("on_message" in note or "nothing is configured" in note for note in notes)

@@ -49,7 +49,7 @@ def test_every_key_is_described_with_what_it_takes_and_its_default(
 def test_every_kwarg_is_read_by_exactly_one_converter() -> None:
     assert set(READERS) == set(key_names(KwargsEntry)) - {"on_open"}
     assert set(EVENTS) < set(READERS)
-    functions = {"condition", "every", "may_join", "card", "on_join", "on_leave"}
+    functions = {"condition", "every", "may_join", "card", "on_join", "on_leave", "types"}
     assert set(VARIABLES) == {*EVENTS, *functions}
 
 

@@ -20,6 +20,8 @@ BOT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 EXAMPLES = re.findall(r"```text (/\w+)\n(.*?)```", PAGE, re.DOTALL)
 LIMIT = re.sub(r"\s+", " ", re.findall(r"`ratelimit: (\{.*?\})`", PAGE, re.DOTALL)[0])
 
+DRAIN = "wshandler/api/drain"
+
 YAML = "url:\n" + "".join(
     f"""
   {name}:
@@ -33,6 +35,7 @@ YAML = "url:\n" + "".join(
     for name, function, more in (
         ("bot", "on_message", ""),
         ("count", "on_count", ""),
+        ("double", "on_double", ""),
         ("lasting", "on_message", "resume: true"),
         ("strict", "on_message", f"ratelimit: {LIMIT}"),
         (
@@ -81,6 +84,7 @@ class Example:
         self.epoch = ""
         self.socket: Any = None
         self._others: Any = None
+        self.drains = False
 
     def offer(self, names: str) -> None:
         """Connect, with these subprotocols."""
@@ -101,10 +105,12 @@ class Example:
         return self._others
 
     def close(self) -> None:
-        """Disconnect both."""
+        """Disconnect both, and let others in again."""
         for opened in (self.socket, self._others):
             if opened is not None:
                 opened.close()
+        if self.drains:
+            self.server.fetch(DRAIN, method="DELETE")
 
     def do(self, line: str) -> None:
         """Go on by one line."""
@@ -113,6 +119,9 @@ class Example:
             self.offer(text.removeprefix("offers "))
         elif text == "breaks":
             self.socket.socket.shutdown(socket.SHUT_RDWR)
+        elif text == "drains":
+            self.server.fetch(DRAIN, method="POST", data=b'{"seconds": 0}')
+            self.drains = True
         elif arrow == ">":
             text = text.replace('"epoch": "..."', f'"epoch": "{self.epoch}"')
             self.socket.send(frame_of(text))
@@ -150,10 +159,10 @@ def test_an_example_of_the_page_is_what_a_server_says(server, path, lines):
 
 def test_the_page_shows_each_frame_that_there_is():
     frames = [line for _, lines in EXAMPLES for line in lines.splitlines()]
-    assert len(EXAMPLES) == 15
+    assert len(EXAMPLES) == 16
     words = "message reply piece end wsh stop ask json streamed join leave joined left refused"
     words += " since recovered presence members member room offset epoch presence_offset"
-    words += " resume resumed received reason n ack"
+    words += " resume resumed received reason n ack move"
     for member in words.split():
         assert any(f'"{member}"' in frame for frame in frames), member
     for how in ("done", "stopped", "failed", "refused"):

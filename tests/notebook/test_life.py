@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.bots import bot_text
+from support.endurance import sizes
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
 from support.visitor import Visitor
@@ -20,9 +21,6 @@ from websockets.exceptions import ConnectionClosed
 
 SECONDS = 60
 """How long anything may take on a machine that has much else to do."""
-
-TIMES = 20
-"""How often a kernel is restarted, and killed."""
 
 SERVE = """
 import jupyter_wshandler as wsh
@@ -144,13 +142,14 @@ def test_only_what_ipykernel_says_of_early_messages_is_left_out():
 
 
 @pytest.mark.timeout(600)
+@sizes(short=6, full=20)
 @pytest.mark.parametrize("end", [restart, kill])
 def test_clients_see_1012_each_time_a_kernel_ends_and_nothing_else_is_touched(
-    server, neighbour, end
+    server, neighbour, end, size
 ):
     with notebook(server) as book, server.connect_sync("/neighbour") as witness:
         before = None
-        for turn in range(TIMES):
+        for turn in range(size.number):
             book.run(SERVE)
             traffic = Traffic(server, "/bot")
             eventually(lambda traffic=traffic: traffic.answers > 20)

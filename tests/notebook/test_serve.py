@@ -20,6 +20,9 @@ from support.server import RunningServer, running_server
 from support.visitor import Visitor
 from websockets.exceptions import ConnectionClosed
 
+from jupyter_wshandler.client import connect
+from jupyter_wshandler.errors import AnswerFailed
+
 CONFIG = """
 url:
   configured:
@@ -895,3 +898,42 @@ def test_another_kind_of_kernel_is_named_before_a_cell_is_run(monkeypatch):
     ):
         with pytest.raises((RuntimeError, UsageError), match=r"another one \(xeus-python\).*Chat"):
             call()
+
+
+TYPED = bot_text("typed").replace("from __future__ import annotations", "")
+"""Without it, as it would hold for the cells of all tests that come later."""
+
+
+def test_types_check_what_a_bot_of_a_notebook_is_sent(server, book):
+    book.run(f"{TYPED}\nbot = wsh.serve('/typed', on_message)")
+    with connect("/typed", server=server.url, token=server.token) as client:
+        assert client.speaks
+        assert client.ask({"type": "vote", "colour": "red"})["text"] == "Vote"
+        with pytest.raises(AnswerFailed) as failed:
+            client.ask({"type": "vote", "colour": "green"})
+        assert (failed.value.how, failed.value.path) == ("refused", "$.colour")
+        assert 'expected "blue" or "red", found "green"' in str(failed.value)
+        client.send({"type": "vote"})
+        told = json.loads(client.recv(timeout=10))
+        assert (told["error"], told["path"]) == ("message", "$.colour")
+    assert book.run("print(len(GIVEN), bot.errors)").text == "1 []\n"
+
+
+def test_a_bot_of_a_notebook_may_have_a_function_for_each_kind_of_message(server, book):
+    book.run(f"{TYPED}\nbot = wsh.serve('/kinds', types={{'ask': ask, 'vote': vote, 'x': other}})")
+    with connect("/kinds", server=server.url, token=server.token) as client:
+        assert client.ask({"type": "vote", "colour": "red"}) == ["red", "blue"]
+        assert client.ask({"type": "ask", "text": "hi"})["text"] == "Ask"
+        # What is served again takes the place of what was, while the connection stays.
+        book.run("bot = wsh.serve('/kinds', types={'y': other})")
+        assert client.ask({"type": "y", "a": 1}) == {"keys": ["a", "type"]}
+    text = book.run(
+        "from jupyter_wshandler.testing import Chat\n"
+        "with Chat(bot) as chat: print(chat.ask({'type': 'y'}))"
+    ).text
+    assert text == "{'keys': ['type']}\n"
+    book.run("%reload_ext jupyter_wshandler")
+    book.run("%%websocket /kinds types=z:later\ndef later(handler, message): return 'later'")
+    with connect("/kinds", server=server.url, token=server.token) as client:
+        assert client.ask({"type": "z"}) == "later"
+    book.run("bot.stop()")

@@ -18,6 +18,7 @@ from jupyter_wshandler.engine.messages import MessageProtocol
 from jupyter_wshandler.errors import BackplaneDown
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
+from jupyter_wshandler.rooms.names import channel_of
 from jupyter_wshandler.transports.messages import MessageTransport
 
 LATER = 0.005
@@ -160,3 +161,30 @@ async def test_who_comes_in_while_nothing_can_be_read_hears_what_is_said_then(no
     await client.connection.broadcast("x", room="blue")
     await until(lambda: client.received == ["x"])
     assert "Traceback" not in caplog.text
+
+
+async def test_who_was_taken_for_gone_while_their_node_stood_still_is_in_again(nodes):
+    ada, bob = Client(*nodes[0]), Client(*nodes[1])
+    for client in (ada, bob):
+        client.connection.join("blue")
+
+    async def count() -> list[int]:
+        found = [await manager.rooms.members("m", "blue", 100, 0) for manager, _ in nodes]
+        return [sum(member.connections for member in members) for members in found]
+
+    async def becomes_two() -> None:
+        async with asyncio.timeout(5):
+            while await count() != [2, 2]:
+                await asyncio.sleep(LATER)
+
+    await becomes_two()
+    backplane = nodes[0][0].rooms.backplane
+    hub = backplane._hub
+    clock = hub.clock
+    hub.clock = lambda: clock() + 6  # all leases are over before anybody could renew one
+    assert (await backplane.entries(channel_of("m", "blue"))).by_key == {}
+    await becomes_two()
+    ada.connection.leave("blue")
+    async with asyncio.timeout(5):
+        while await count() != [1, 1]:
+            await asyncio.sleep(LATER)

@@ -66,6 +66,8 @@ class Listener:
                 self.texts.append(frame["message"])
             else:
                 self.roster.take(frame)
+        self.client.frames.clear()  # three million of them would be too many to keep
+        self.client.read = 0
 
     def leave(self) -> None:
         """Lose the connection."""

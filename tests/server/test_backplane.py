@@ -12,38 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 import websockets.exceptions
 import websockets.sync.client
-from support.bots import bot_text
+from support.nodes import health, metric, node, told_of_health
 from support.resuming import Resumer
-from support.server import RunningServer, free_port, running_server, wait_for
+from support.server import RunningServer, free_port, wait_for
+from support.sharecommand import Ended, command
 from support.sharing import bearer, revoke, share, shares, token_of
 from support.stores import KINDS, Store, running_store
 
-YAML = """
-url:
-  talk:
-    pattern: /talk/{room}
-    handler: WebSocketHandler
-    kwargs:
-      on_message: rooms.on_message
-      rooms: ["{room}", "user:{user}"]
-      history: {size: 500}
-      presence: {card: rooms.card}
-  who: {pattern: /who, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
-  lasting:
-    pattern: /lasting
-    handler: WebSocketHandler
-    kwargs:
-      open: resuming.opened
-      on_message: resuming.on_message
-      on_close: resuming.closed
-      resume: {window: 60s}
-      rooms: [lobby]
-      history: {size: 100}
-  plain:
-    pattern: /plain/{room}
-    handler: WebSocketHandler
-    kwargs: {on_message: rooms.on_message, rooms: ["{room}"]}
-"""
+from jupyter_wshandler import publish
 
 BREAKS = "breaks_total"
 
@@ -51,23 +27,6 @@ SECRET = "a-word-that-only-the-store-knows"
 
 BALANCER = "localhost:8443"
 """The address that clients know, whichever server answers."""
-
-
-@contextmanager
-def node(folder: Any, url: str, *arguments: str, **options: Any) -> Iterator[RunningServer]:
-    """Start a server with this backplane."""
-    with running_server(
-        YAML,
-        folder=folder,
-        modules={
-            "people.py": bot_text("people_by_header"),
-            **{f"{name}.py": bot_text(name) for name in ("rooms", "shared", "resuming")},
-        },
-        extra_args=["--ServerApp.identity_provider_class=people.People", "--debug", *arguments],
-        env={"PYTHONPATH": str(folder), "WSHANDLER_BACKPLANE": url},
-        **options,
-    ) as server:
-        yield server
 
 
 class Pair(NamedTuple):
@@ -99,19 +58,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pair
         yield Pair(store, (servers[0], servers[1]))
         for server in servers:
             assert SECRET not in server.log_text()
-
-
-def health(server: RunningServer) -> str:
-    return str(json.loads(server.fetch("wshandler/api/health")[2])["status"])
-
-
-def metric(server: RunningServer, name: str) -> float:
-    (line,) = [
-        line
-        for line in server.fetch("metrics")[2].decode().splitlines()
-        if line.startswith(f"wshandler_backplane_{name} ")
-    ]
-    return float(line.split(" ")[1])
 
 
 class Client:
@@ -211,11 +157,17 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         before = bob.hears("before")
         cat.hears("before")
         breaks = metric(one, BREAKS)
+        again, anew = metric(one, "resubscriptions_total"), metric(one, "epochs_changed_total")
+        assert told_of_health(one)["backplane"] == {"state": "up"}
         store.kill()
         wait_for(lambda: health(one) == health(two) == "degraded", 20, "a health that says so")
         assert metric(one, "up") == 0
+        wait_for(lambda: told_of_health(one)["backplane"] == {"state": "alone"}, 20, "it alone")
         ada.send(message="say alone")
         assert "offset" not in cat.hears("alone")
+        assert metric(one, "outbox_messages") >= 1
+        assert metric(one, "outbox_bytes") > 0
+        assert metric(one, 'state{state="alone"}') == 1
         late = Client(stack, one, "/talk/black", "dan")  # who comes now is let in
         ada.send(message="say still alone")
         late.hears("still alone")
@@ -233,6 +185,15 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         assert people == ["ada", "bob", "cat", "dan"]
         assert metric(one, "up") == 1
         assert metric(one, BREAKS) > breaks
+        assert metric(one, "resubscriptions_total") >= again + 3
+        assert metric(one, "epochs_changed_total") > anew
+        assert metric(one, "channels") == 4  # the room, and those of three users
+        count = metric(one, "publish_seconds_count")
+        assert count == metric(one, 'publish_seconds_bucket{le="+Inf"}') >= 3
+        assert 0 < metric(one, "publish_seconds_sum") < 60 * count
+        assert metric(one, "outbox_messages") == metric(one, "outbox_bytes") == 0
+        assert metric(one, 'state{state="up"}') == 1
+        assert metric(one, 'state{state="alone"}') == 0
     for server in (one, two):
         log = server.log_text()
         assert log.count("Routes stay up") == log.count("is back after") == metric(server, BREAKS)
@@ -257,6 +218,43 @@ def test_a_url_that_cannot_be_used_serves_nothing_and_is_not_repeated(tmp_path, 
         assert server.fetch("wshandler/api/health")[0] == 503
         assert "No routes are served: c.WSHandlerApp.backplane: " in server.log_text()
         assert SECRET not in server.log_text()
+
+
+def test_a_message_from_outside_reaches_both_servers_and_so_does_one_of_the_command(pair, tmp_path):
+    url = pair.store.url.replace("://", f"://:{SECRET}@")
+
+    def send(*arguments: str) -> Ended:
+        return command(tmp_path, "send", *arguments, WSHANDLER_BACKPLANE=url)
+
+    with ExitStack() as stack:
+        people = [
+            Client(stack, server, "/talk/outside", name)
+            for server, name in zip(pair.servers, ("ada", "bob"), strict=True)
+        ]
+        sent = publish(url, "talk", "outside", {"price": 42})
+        assert (sent.offset, sent.nodes) == (1, 2)
+        where = ("--backplane", "-", "--space", "talk", "--room", "outside")
+        ended = send(*where, "--id", "one", "Hello")
+        said = "Sent to the room outside as number 2; 2 servers have it.\n"
+        assert (ended.code, ended.out, ended.said) == (0, said, "")
+        ended = send(*where, "--id", "one", "--json", "Hello")
+        found = json.loads(ended.out)
+        assert (found["offset"], found["nodes"], found["epoch"]) == (2, None, sent.epoch)
+        for client in people:
+            assert client.hears('{"price":42}')["epoch"] == sent.epoch
+            assert client.hears("Hello")["offset"] == 2
+    plain = publish(url, "plain", "outside", "to nobody")
+    assert (plain.epoch, plain.offset, plain.nodes) == ("", 0, 0)
+    ended = send(*where[:2], "--space", "chess", "--room", "outside", "Hello")
+    assert ended.code == 1
+    assert "there are: plain, talk" in ended.said
+    assert SECRET not in ended.said
+    for wrong in (
+        ("--space", "talk", "bot", "Hello"),
+        (*where, "--user", "ada", "Hello"),
+        where[:4],
+    ):
+        assert send(*wrong).code == 2
 
 
 # ---- where state lives ---------------------------------------------------------------------------

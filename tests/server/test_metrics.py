@@ -24,11 +24,21 @@ url:
     kwargs:
       on_message: metricbot.echo
       ratelimit: {messages: 1/min, then: error}
+  blocking:
+    pattern: /blocking
+    handler: WebSocketHandler
+    kwargs: {on_message: metricbot.block, run: loop, rooms: [one]}
 """
 
 METRICBOT = """
+import time
+
 async def echo(handler, message):
     return message
+
+def block(handler, message):
+    time.sleep(0.8)
+    return "done"
 
 async def fail(handler, message):
     raise ValueError("always the same fault")
@@ -98,3 +108,18 @@ def test_a_fault_that_repeats_is_written_whole_five_times_and_then_in_one_line_e
     assert all(error_id in log for error_id in ids)
     assert log.count("always the same fault") == 2 * 5  # its source line, and the exception
     assert log.count("ValueError at") == 15
+
+
+def test_a_callback_that_blocks_the_event_loop_shows_in_its_lag(server):
+    def late() -> float:
+        """Return how often the loop was late for more than a tenth of a second."""
+        name = "wshandler_event_loop_lag_seconds"
+        return value(server, f"{name}_count") - value(server, f'{name}_bucket{{le="0.1"}}')
+
+    before = late()
+    with server.connect_sync("/blocking") as one:
+        one.send("hi")
+        assert one.recv(timeout=20) == "done"
+        wait_for(lambda: late() > before, what="a loop that was late")
+        assert value(server, 'wshandler_rooms{space="blocking"}') == 1
+    wait_for(lambda: value(server, 'wshandler_rooms{space="blocking"}') is None, what="no room")

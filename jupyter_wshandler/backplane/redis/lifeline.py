@@ -21,6 +21,7 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from ...errors import BackplaneDown, BackplaneError
+from ..measures import State
 from .address import Address
 from .link import Link, Request, reason
 
@@ -77,6 +78,7 @@ class Lifeline:
         self._task: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._unheard = 0  # beats since one was heard
+        self._lag = 0.0
         self._down_since: float | None = None
         self._told = ""
         self.settled = asyncio.Event()
@@ -88,8 +90,6 @@ class Lifeline:
         self.is_closed = False
         self.trouble = "it has not been reached yet"
         """What is wrong; empty where nothing is."""
-        self.lag = 0.0
-        """Seconds that the last message to itself took."""
         self.breaks = 0
         self.lost = 0
         """Messages of this node that other nodes will never get."""
@@ -171,7 +171,7 @@ class Lifeline:
         if channel == self._beat:
             self._unheard = 0
             with contextlib.suppress(ValueError):
-                self.lag = max(0.0, asyncio.get_running_loop().time() - float(data))
+                self._lag = max(0.0, asyncio.get_running_loop().time() - float(data))
         else:
             self._hear(channel, data)
 
@@ -189,6 +189,28 @@ class Lifeline:
         self._outbox.extendleft(reversed(kept))
 
     # ---- states ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """How this node stands to the others."""
+        if self.is_up:
+            return "refusing" if self.trouble else "up"
+        return "alone" if self.is_alone else "away"
+
+    @property
+    def lag(self) -> float:
+        """Seconds that the last message to itself took, or that the next one is late by now."""
+        return max(self._lag, BEAT * (self._unheard - 1))
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for a link."""
+        return len(self._outbox)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes in them."""
+        return self._bytes
 
     def _expect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for a link from now on, and go on alone where none comes in time."""

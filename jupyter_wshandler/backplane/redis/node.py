@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import BackplaneDown, BackplaneError
+from ...errors import BackplaneDown
 from ..base import (
     MAX_MESSAGE,
     PREFIX,
@@ -23,19 +24,20 @@ from ..base import (
     Receiver,
     UserReceiver,
 )
+from ..measures import Histogram, State
 from . import keys as forms
 from .address import Address
 from .channel import Channel
+from .counts import Counts
 from .keys import Keys, Told
 from .lifeline import ALONE, PATIENCE, Lifeline
 from .link import Link, Request
 from .people import Presence
+from .publishing import packed_within, publish_request, spaces_request
 
-LEASE = 30.0
-"""Seconds after which a node that has died is in no list of members any more."""
-
-STATE_TTL = 24 * 3600 * 1000
-"""Milliseconds for which the numbers of a log are known after its messages are over."""
+LEASE = 20.0
+"""Seconds after which an entry is over that its node has not renewed. With the time until somebody
+looks (`rooms.leases`), a node that has died is in no list of members after 30 s."""
 
 AT_ONCE = 200
 """Channels that are made again at a time."""
@@ -79,15 +81,18 @@ class RedisBackplane(Backplane):
         self._channels: dict[str, Channel] = {}
         self._by_heard: dict[bytes, Channel] = {}
         self._users: UserReceiver | None = None
+        self._spaces: dict[str, Keep | None] = {}
         self._serial = 0
         # Ids of messages on their way, with the place that each was heard at.
         self._saying: dict[bytes, Position | None] = {}
         self._shown: OrderedDict[bytes, None] = OrderedDict()
+        self._is_shown = self._shown.__contains__  # once for all channels
         self._fills: set[asyncio.Task[None]] = set()
         self._had_garbage = False
         self.gaps = 0
         self.filled = 0
         self.missed = 0
+        self._counts = Counts()
         beat = self._keys.beat(self.node)
         address = Address(url)
         self._line = Lifeline(address, patience, beat, self._hear, self._restore, self._log)
@@ -100,9 +105,14 @@ class RedisBackplane(Backplane):
         """What is wrong; empty where nothing is."""
         return self._line.trouble
 
+    @property
+    def state(self) -> State:
+        """How it stands to the other nodes."""
+        return self._line.state
+
     def counts(self) -> dict[str, float]:
         """Return numbers for the metrics."""
-        line = self._line
+        line, counts = self._line, self._counts
         return {
             "up": float(line.is_up),
             "lag_seconds": line.lag,
@@ -111,7 +121,18 @@ class RedisBackplane(Backplane):
             "messages_filled": self.filled,
             "rooms_missed": self.missed,
             "messages_lost": line.lost,
+            "channels": len(self._channels),
+            "resubscriptions": counts.resubscribed,
+            "epochs_changed": counts.epochs,
+            "publishing": len(self._saying),
+            "outbox_messages": line.waiting,
+            "outbox_bytes": line.waiting_bytes,
         }
+
+    @property
+    def publish_times(self) -> Histogram:
+        """How long publishing has taken."""
+        return self._counts.publishing
 
     # ---- messages --------------------------------------------------------------------------------
 
@@ -120,15 +141,12 @@ class RedisBackplane(Backplane):
     ) -> Position:
         """Number a message, keep it, and give it to all who have subscribed."""
         self._line.start()
-        packed = self._pack(publication)
+        packed = packed_within(publication, self._max)
         self._serial += 1
         name = f"{self.node}-{self._serial:x}".encode()
-        heard = self._keys.heard(channel)
-        if keep is None:
-            request = Request(["PUBLISH", heard, forms.plain(name, packed)])
-        else:
-            request = self._kept(channel, heard, name, packed, keep)
+        request = publish_request(self._keys, channel, name, packed, keep)
         self._saying[name] = None
+        began = time.monotonic()
         try:
             reply = await self._line.do(request)
         except BackplaneDown:
@@ -141,22 +159,8 @@ class RedisBackplane(Backplane):
             heard_at = self._saying.pop(name)
         if reply is ALONE:
             return self._show(channel, name, publication) if heard_at is None else heard_at
+        self._counts.publishing.add(time.monotonic() - began)
         return Position() if keep is None else Position(reply[0].decode(), reply[1])
-
-    def _kept(self, channel: str, heard: bytes, name: bytes, packed: bytes, keep: Keep) -> Request:
-        ttl = max(1, int(keep.ttl * 1000))
-        words: list[Any] = [*self._keys.log(channel), heard, forms.new_epoch(), name, packed]
-        words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"0"]
-        return Request(words, script="publish", keys=2, again=True, marks=True)
-
-    def _pack(self, publication: Publication) -> bytes:
-        packed = forms.pack(publication)
-        if len(packed) > self._max:
-            raise BackplaneError(
-                f"expected a message of at most {self._max} bytes for several servers, found "
-                f"{len(packed)}; an administrator sets it with c.WSHandlerApp.backplane_max_message"
-            )
-        return packed
 
     def _show(self, channel: str, name: bytes, publication: Publication) -> Position:
         """Deliver a message on this node, which is alone; nothing numbers it."""
@@ -210,7 +214,7 @@ class RedisBackplane(Backplane):
     async def send_to_user(self, user: str, publication: Publication) -> None:
         """Give a message to the node of every connection of a user."""
         self._line.start()
-        self._pack(publication)
+        packed_within(publication, self._max)
         packed = forms.pack((user, publication))
         try:
             await self._line.do(Request(["PUBLISH", self._keys.users, packed]))
@@ -255,7 +259,7 @@ class RedisBackplane(Backplane):
             found.receiver = receiver
             return
         heard = self._keys.heard(channel)
-        found = Channel(channel, heard, receiver, self._shown.__contains__)
+        found = Channel(channel, heard, receiver, self._is_shown, self._counts)
         self._channels[channel] = self._by_heard[heard] = found
         link = self._line.link
         if link is None:
@@ -325,6 +329,19 @@ class RedisBackplane(Backplane):
         except Exception:
             self._log.exception("What came from the backplane could not be delivered")
 
+    # ---- for those who publish from outside ------------------------------------------------------
+
+    def announce(self, spaces: Mapping[str, Keep | None]) -> None:
+        """Say how much is kept in the rooms of each space that is served here."""
+        self._spaces = dict(spaces)
+        self._line.start()
+        if self._line.link is not None:
+            self._tell_spaces(self._line.link)
+
+    def _tell_spaces(self, link: Link) -> None:
+        if self._spaces:
+            link.send(spaces_request(self._keys, self._spaces, self._max))
+
     # ---- gaps ------------------------------------------------------------------------------------
 
     def _look_again(self, channel: Channel) -> None:
@@ -374,10 +391,12 @@ class RedisBackplane(Backplane):
             if not some:
                 break
             for channel in some:
+                self._counts.resubscribed += channel.link is not None
                 channel.hold()
                 channel.link = link
             await link.subscribe([channel.heard for channel in some])
         self._line.take_commands(link)
+        self._tell_spaces(link)
         channels = list(self._channels.values())
         for start in range(0, len(channels), AT_ONCE):
             part = channels[start : start + AT_ONCE]

@@ -54,7 +54,7 @@ class Presence:
         self._own.setdefault(channel, {})[key] = entry
         self._gone.get(channel, {}).pop(key, None)
         try:
-            reply = await self._line.do(self._asking("add", channel, key.encode(), packed))
+            reply = await self._do(self._asking("add", channel, key.encode(), packed))
         except BackplaneDown:
             return self._change_here("add", found, key, entry)
         return Position(reply[0].decode(), reply[1])
@@ -66,11 +66,27 @@ class Presence:
         if not own:
             self._own.pop(channel, None)
         try:
-            await self._line.do(self._asking("remove", channel, key.encode()))
+            await self._do(self._asking("remove", channel, key.encode()))
         except BackplaneDown:
             self._gone.setdefault(channel, {})[key] = None
             if entry is not None:
                 self._change_here("remove", found, key, entry)
+
+    async def _do(self, request: Request) -> Any:
+        """Have a change made by the store.
+
+        Raises:
+            BackplaneDown: There is no link. A node that was given up on just as the next link came
+                asks that one: what it numbered by itself from now on would be taken for changes
+                that the store will tell of.
+        """
+        while True:
+            try:
+                return await self._line.do(request)
+            except BackplaneDown:
+                if self._line.link is None:
+                    raise
+                request = request.copied()
 
     def _change_here(
         self, kind: Literal["add", "remove"], found: Channel | None, key: str, entry: Entry

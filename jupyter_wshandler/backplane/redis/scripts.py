@@ -11,6 +11,9 @@ on one machine:
   milliseconds of the store's own clock, which is the only one that counts.
 - `peoplestate`, a hash: `e`, `o` and `l` as above, for the changes of presence.
 
+One key is of the whole deployment: `spaces`, a hash by the names of spaces, in which nodes say how
+much of their rooms is kept, for those who publish from outside (`publishing`).
+
 **Epochs tell the truth.** A store that comes back after a crash may have lost the last second of
 what it had acknowledged, and would give its numbers a second time. So an epoch holds for one life
 of the store's process: its `run_id` is written into the scripts. A script of an earlier life is
@@ -46,15 +49,16 @@ end
 _PUBLISH = """#!lua
 %STATE%
 -- KEYS: logstate, log. ARGV: pub/sub channel, a new epoch, id, publication, size, bytes,
--- ttl in ms, ttl of the numbers in ms, whether it is sent again.
+-- ttl in ms, ttl of the numbers in ms, whether it is sent again. Returns the epoch, the offset, and
+-- how many have heard it; -1 where it was there already.
 local e, o, is_new = state(KEYS[1], ARGV[2], true)
 if ARGV[9] == '1' then
-  if redis.call('HGET', KEYS[1], 'i') == ARGV[3] then return {e, o} end
+  if redis.call('HGET', KEYS[1], 'i') == ARGV[3] then return {e, o, -1} end
   local kept = redis.call('LRANGE', KEYS[2], 0, -1)
   for index = #kept, 1, -1 do
     local first = string.find(kept[index], ' ', 1, true)
-    if string.sub(kept[index], first + 1, first + #ARGV[3]) == ARGV[3] then
-      return {e, o - #kept + index}
+    if string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
+      return {e, o - #kept + index, -1}
     end
   end
 end
@@ -71,8 +75,8 @@ end
 redis.call('HSET', KEYS[1], 'b', total, 'i', ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[8])
-redis.call('PUBLISH', ARGV[1], 'm' .. e .. ' ' .. o .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
-return {e, o}
+local told = 'm' .. e .. ' ' .. o .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]
+return {e, o, redis.call('PUBLISH', ARGV[1], told)}
 """
 
 _HISTORY = """#!lua flags=allow-oom

@@ -73,9 +73,9 @@ class PublishingTraits(HasTraits):
         allow_none=True,
         help="""Who may send to the clients of routes, and to rooms, from outside (POST
         wshandler/api/routes/NAME, wshandler/api/spaces/SPACE/rooms/ROOM, `jupyter wshandler send`),
-        and look into rooms: users by name, and "service:NAME" for a service of JupyterHub's. "*" is
-        whoever may use the route. Unset, it is "*", and with bots only it is nobody. The Authorizer
-        is asked in any case.""",
+        look into rooms, and empty the server (`jupyter wshandler drain`): users by name, and
+        "service:NAME" for a service of JupyterHub's. "*" is whoever may use the route. Unset, it is
+        "*", and with bots only it is nobody. The Authorizer is asked in any case.""",
     ).tag(config=True)
 
 

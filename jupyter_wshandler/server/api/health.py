@@ -42,19 +42,24 @@ class HealthHandler(UnreadBody):
 
     @allow_unauthenticated
     def get(self) -> None:
-        """Answer ``{"status": "ok"}``, or "degraded" where something is not as it should be.
+        """Answer ``{"status": "ok", "backplane": {"state": "up"}}``, or "degraded" for "ok".
 
-        That is a broken route, a backplane in trouble, or that no route is served. The last is a
-        503: no use to send anybody here.
+        It is where a route is broken, the backplane is in trouble, or no route is served. The
+        last is a 503: no use to send anybody here. So is "draining", of a server that takes nobody
+        new. A server alone has the state "single"; see `backplane.measures.State` for the others.
         """
         nothing_served = bool(self.settings["wshandler"].misconfigured)
         broken = any(route.error for route in self._manager.served.configured)
-        broken = broken or bool(self._manager.rooms.trouble)
-        if nothing_served:
+        rooms = self._manager.rooms
+        broken = broken or bool(rooms.trouble)
+        status = "degraded" if nothing_served or broken else "ok"
+        if self._manager.drain.is_on or self._manager.stopping:
+            status = "draining"
+        if nothing_served or status == "draining":
             self.set_status(503)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps({"status": "degraded" if nothing_served or broken else "ok"}))
+        self.finish(json.dumps({"status": status, "backplane": {"state": rooms.state}}))
 
     @allow_unauthenticated
     def head(self) -> None:

@@ -390,13 +390,13 @@ class Chat {
   // ---- what the bot says ---------------------------------------------------------------------
 
   // What the envelopes of docs/protocol.md say.
-  receive({bytes, piece, of, json, reply, message = reply, end, how, error, id}) {
+  receive({bytes, piece, of, json, reply, message = reply, end, how, error, id, ...more}) {
     if (bytes) this.log.receive(bytes, of);
     else if (piece !== undefined) this.log.receive(piece, of, json);
     else if (message !== undefined) this.log.receive(message);
     else if (end) {
       this.log.end(end, how);
-      if (error) this.log.receive(JSON.stringify({error, id}));
+      if (error) this.log.receive(JSON.stringify({error, id, ...more}));
       const answer = [...this.open].find(({number}) => number === end);
       if (answer && answer === this.stopping && how === 'done') this.log.notice(UNSTOPPED);
       this.done(answer);

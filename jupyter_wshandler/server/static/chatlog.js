@@ -4,6 +4,7 @@ const MOST_MESSAGES = 500;   // in the log
 const LONGEST_TEXT = 20000;  // characters of one message that are shown
 const LONGEST_JSON = 4000000;  // characters of JSON, which may hold a picture
 const INTERNAL = 'internal error';  // all that a client hears of what a function has raised
+const WRONG = 'message';  // that one is not what the bot takes
 const TOKENS = 'tokens';     // the stream of a bot that says itself where it ends
 const NEAR = 40;             // pixels from the end that count as the end
 const TOUCH = matchMedia('(pointer: coarse)').matches;  // a phone's keyboard has no Shift+Enter
@@ -13,6 +14,8 @@ import {Record} from './chatrecord.js';
 import {make} from './make.js';
 import {Markdown} from './markdown.js';
 
+const wrong = ({path, expected, found}) => (
+  `The bot does not take this message: ${path}: expected ${expected}, found ${found}.`);
 const shortened = (text) => (text.length <= LONGEST_TEXT ? text
   : `${text.slice(0, LONGEST_TEXT)} … (${text.length - LONGEST_TEXT} more characters)`);
 
@@ -97,6 +100,7 @@ export class Log {
     } else if (typeof value?.error === 'string') {
       const id = value.id ? ` (error id ${value.id})` : '';
       if (value.error === INTERNAL && id) this.failed(value.id);
+      else if (value.error === WRONG && value.path) this.notice(wrong(value), true);
       else this.notice(`The bot reports: ${value.error}${id}`, true);
     } else if (value && (json || !of)) {
       this.#add({who: 'bot', kind: of ? 'piece' : '', of, part: () => jsonPart(value), json: data});

@@ -27,4 +27,5 @@ export const MEANINGS = {
 export const PAST = {
   4401: 'You were signed out.', unreachable: 'The server could not be reached.',
   missing: 'Nothing answered at this address.', unready: 'The server was not ready.',
+  moved: 'The server was about to stop.',
 };

@@ -10,14 +10,14 @@ export const UNSPOKEN = 'This server does not say where an answer ends: it does 
 const HOWS = ['done', 'stopped', 'failed', 'refused'];
 
 // An answer that has not ended well. `how`: 'stopped', 'failed' (`id` names it in the server's log),
-// 'refused' (over the route's ratelimit, for `retryAfter` seconds), 'lost' (the connection has ended)
-// or 'unspoken' (the server does not say where an answer ends).
+// 'refused' (over the route's ratelimit, for `retryAfter` seconds; or wrong at `path`), 'lost' (the
+// connection has ended) or 'unspoken' (the server does not say where an answer ends).
 export class AnswerFailed extends Error {
   name = 'AnswerFailed';
 
-  constructor(words, how, {id = '', retryAfter = null} = {}) {
+  constructor(words, how, {id = '', retryAfter = null, path = ''} = {}) {
     super(words);
-    Object.assign(this, {how, id, retryAfter});
+    Object.assign(this, {how, id, retryAfter, path});
   }
 }
 
@@ -167,6 +167,9 @@ export class Questions {
     return new Blob([header, data]);
   }
 
+  // Whether something comes of one that was asked here.
+  get waits() { return this.#open.size > 0; }
+
   // The frames that stop one answer, or all that have not ended: the last one first, as otherwise
   // the bot would begin the next.
   stops(asked = null) {
@@ -198,13 +201,15 @@ export class Questions {
     return number > 0 ? undefined : message;
   }
 
-  #end({end, how, streamed = false, id = '', retry_after: retryAfter = null}) {
+  #end({end, how, streamed = false, id = '', retry_after: retryAfter = null, path = '', expected,
+    found}) {
     const words = {
       stopped: 'The answer was stopped.',
       failed: `The bot has failed${id && ` (id ${id})`}.`,
-      refused: 'The message was refused: too many came.',
+      refused: path ? `The message was refused: ${path}: expected ${expected}, found ${found}.`
+        : 'The message was refused: too many came.',
     }[how];
-    const error = words ? new AnswerFailed(words, how, {id, retryAfter}) : null;
+    const error = words ? new AnswerFailed(words, how, {id, retryAfter, path}) : null;
     this.#open.get(end)?.end(how, error, streamed === true);
     this.#open.delete(end);
   }

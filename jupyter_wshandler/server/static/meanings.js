@@ -21,6 +21,7 @@ export const MEANINGS = {
   4403: {words: 'You are not allowed to use this bot', state: 'closed', detailed: true},
   other: {words: 'The bot has closed the connection', detailed: true},
   idle: {words: 'Closed because nobody said anything for a while', state: 'idle'},
+  moved: {words: 'The server is about to stop, and another one is looked for'},
   left: {words: 'This conversation was closed', state: 'closed'},
   away: {words: 'This page was left'},
   forbidden: {words: 'The browser does not let this page connect', state: 'closed',
@@ -43,10 +44,11 @@ export const MEANINGS = {
 
 // What was said last is not said again in vaguer words by the attempts after it.
 const COVERED = {
-  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], stopped: ['unready'],
+  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], moved: ['unreachable', 'unready'],
+  stopped: ['unready'],
 };
 // A server that ends takes its logins along: who has to sign in to the next one has not signed out.
-export const ENDS = [1001, 1012, 'stopped', 'unreachable', 'unready', 'renewed'];
+export const ENDS = [1001, 1012, 'moved', 'stopped', 'unreachable', 'unready', 'renewed'];
 export const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
     && ![1005, 1006, 4401].includes(old));

@@ -50,6 +50,8 @@ class Bot extends EventTarget {
   #unsure = [];  // what was sent on it, and may not have arrived
   #stored = false; // whether the next page may have that
   #loaded = null;  // the answers that the page before this one has left
+  #moves = 0;      // counts down to when the server wants it elsewhere
+  #moving = null;  // the turn that is left for that
   #questions = new Questions();
   #rooms = new Rooms((frame) => this.#tell(frame));
   #timer = 0;
@@ -245,6 +247,8 @@ class Bot extends EventTarget {
 
   #rest() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#moves);
+    this.#moves = 0;
     this.#timer = 0;
     waiting.delete(this);
     this.#due = 0;
@@ -276,12 +280,25 @@ class Bot extends EventTarget {
       if (how === 'gap') this.#comeBack();
       if (how !== 'new') return;
     }
+    if (typeof said.move === 'number') {
+      this.#moves = setTimeout(() => { this.#moves = -1; this.#move(); }, 1000 * said.move);
+    }
     this.onframe?.(said);
     if (this.#rooms.receive(said)) return;
     const data = this.#questions.receive(said);
+    this.#move();
     if (data === undefined) return;
     const event = new MessageEvent('message', {data});
     this.dispatchEvent(Object.assign(event, {room: said.room ?? null, offset: said.offset ?? null}));
+  }
+
+  // Leave a server that is about to stop, when it is time and no answer is under way: what it has said
+  // until it answers our close frame still counts.
+  #move() {
+    if (this.#moves >= 0 || !this.#isOpen || this.#questions.waits) return;
+    this.#moves = 0;
+    this.#moving = this.#turn;
+    this.#turn.socket.close(...COMES_BACK);
   }
 
   // The server's first frame has come, or none comes that says so: then it is null.
@@ -323,8 +340,12 @@ class Bot extends EventTarget {
   }
 
   // An attempt has come to its end, or a connection, which was opened then.
-  #ended({cause, detail = '', anyway = false}, {openedAt, ready}) {
-    this.#turn = null;
+  #ended({cause, detail = '', anyway = false}, turn) {
+    const {openedAt, ready} = turn;
+    const moves = turn === this.#moving;
+    if (moves && !BREAKS.includes(cause)) cause = 'moved';
+    if (moves) this.attempts = 0;
+    this.#moving = this.#turn = null;
     this.#life?.pause();
     if (openedAt && performance.now() - openedAt > STABLE * 1000) this.attempts = 0;
     if (cause === 4401 && anyway && ENDS.includes(this.cause)) cause = 'renewed';
@@ -377,7 +398,7 @@ class Bot extends EventTarget {
     for (const name of SECRET) href.searchParams.delete(name);
     const mends = link && page ? {href: href.href, text: link} : null;
     Object.assign(this, {cause, detail, words, link: mends});
-    if (stood && !BREAKS.includes(cause)) this.#lose('ended');
+    if (stood && !BREAKS.includes(cause)) this.#lose(cause === 'moved' ? cause : 'ended');
     else if (stood) this.#broken = this.#life ? 'unknown' : 'off';
     if (state !== 'waiting') return state;
     if (this.#options.reconnect === false) return 'closed';

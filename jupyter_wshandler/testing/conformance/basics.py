@@ -212,6 +212,27 @@ def unknown(trial: Trial) -> None:
     trial.same("the events", ["open", "reply", "end", "message"], kinds)
 
 
+@scenario("move", "/talk")
+def move(trial: Trial) -> None:
+    """A client that is told to come back elsewhere does so with 4900, or goes on as it is."""
+
+    def harm(frame: Frame) -> bytes | None:
+        if frame.said.get("reply") != "one":
+            return None
+        return text_frame({"move": 0}) + text_frame(frame.said)
+
+    trial.relay.on_server = harm
+    trial.begin()
+    trial.do("ask", id="a", text="one")
+    trial.expect_value("a", text="one")
+    trial.expect("end", id="a", how="done")
+    trial.do("ask", id="b", text="two")
+    trial.expect_value("b", text="two")
+    trial.same("what the bot is given", ["one", "two"], trial.taken())
+    codes = [frame.code for frame in trial.relay.of("client") if frame.opcode == CLOSE]
+    trial.check(all(code == 4900 for code in codes), "close code 4900, or none", f"{codes}")
+
+
 @scenario("plain-first", "/talk")
 def plain_first(trial: Trial) -> None:
     """Where the first frame is anything else, it is a plain message, and so are all others."""

@@ -1,0 +1,153 @@
+"""A program that puts messages into rooms, and is no node: it hears nothing, and has no rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, NamedTuple
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from ...errors import BackplaneDown, BackplaneError
+from ..base import PREFIX, Position, Publication
+from .address import Address
+from .keys import Keys
+from .link import Link, Request, reason
+from .publishing import SpaceFacts, packed_within, publish_request, read_spaces
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two attempts after a break: doubled each time."""
+
+FRESH = 5.0
+"""Seconds for which is believed what nodes have said of their spaces."""
+
+OWN = "x-"
+"""What the ids of a program's own begin with: nodes have others."""
+
+
+class Put(NamedTuple):
+    """What has become of a message from outside."""
+
+    position: Position
+    """Its place in the room's history; offset 0 where it has none."""
+    nodes: int | None
+    """Servers that heard it; None where it had been published before."""
+
+
+class RedisPublisher:
+    """Publishes to the rooms of a deployment, over as many links as it takes.
+
+    A link that breaks is made anew until the caller's time is over; one that cannot be made at the
+    first attempt is an error at once.
+
+    Args:
+        url: Where the store is; see `address.Address`.
+        prefix: What the names of the deployment begin with.
+
+    Raises:
+        ValueError: The URL or the prefix cannot be.
+    """
+
+    def __init__(self, url: str, *, prefix: str = PREFIX) -> None:
+        self._address = Address(url)
+        self._keys = Keys(prefix)
+        self._link: Link | None = None
+        self._spaces: dict[str, SpaceFacts] = {}
+        self._read_at = 0.0
+        self._turn = asyncio.Lock()
+
+    async def publish(self, space: str, channel: str, message: str | bytes, id: str = "") -> Put:
+        """Put a message into a room.
+
+        Args:
+            space: The room's space.
+            channel: The room's channel.
+            message: What is sent.
+            id: Names the message, so that it is published once however often this is called with
+                it; empty for a new one.
+
+        Raises:
+            LookupError: No node has ever served the space.
+            ValueError: It has an id, and the room keeps nothing by which it could be found again.
+            BackplaneDown: The store cannot be reached; it may be unknown what has become of it.
+            BackplaneError: The store refuses, or the message is too large.
+        """
+        async with self._turn:  # one after the other, in the order of the calls
+            return await self._publish(space, channel, message, id)
+
+    async def _publish(self, space: str, channel: str, message: str | bytes, id: str) -> Put:
+        facts = await self._facts(space)
+        if id and facts.keep is None:
+            raise ValueError(
+                f"the rooms of {space!r} have no history, in which a message with an id could be "
+                "found again: leave id out, or write history: true below kwargs of its routes"
+            )
+        packed = packed_within(Publication(message), facts.max_message)
+        name = (OWN + (id or secrets.token_hex(8))).encode()
+        request = publish_request(self._keys, channel, name, packed, facts.keep, again=bool(id))
+        reply = await self._ask(request)
+        if facts.keep is None:
+            return Put(Position(), reply)
+        epoch, offset, nodes = reply
+        return Put(Position(epoch.decode(), offset), None if nodes < 0 else nodes)
+
+    async def _facts(self, space: str) -> SpaceFacts:
+        """Return what the nodes say of a space now."""
+        now = asyncio.get_running_loop().time()
+        if space not in self._spaces or now - self._read_at > FRESH:
+            request = Request(["HGETALL", self._keys.spaces], again=True)
+            self._spaces, self._read_at = read_spaces(await self._ask(request)), now
+        if space not in self._spaces:
+            known = ", ".join(sorted(self._spaces)) or "none"
+            raise LookupError(
+                f"no server with the prefix {self._keys.prefix!r} on the backplane "
+                f"{self._address.shown} has the space {space!r}; there are: {known}"
+            )
+        return self._spaces[space]
+
+    async def _ask(self, request: Request) -> Any:
+        """Have a command done, over another link where one breaks."""
+        pause = FIRST_PAUSE
+        link = self._link or await self._open()
+        while True:
+            try:
+                return await link.ask(request)
+            except BackplaneDown as error:
+                await self.close()
+                if request.is_sent and not request.again:
+                    raise BackplaneDown(
+                        f"{error}; whether the message has arrived is not known"
+                    ) from None
+            except RedisError as refusal:
+                raise self._refused(refusal) from None
+            while self._link is None:
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+                try:
+                    link = await self._open()
+                except BackplaneDown:
+                    continue  # the caller's time is the bound
+
+    async def _open(self) -> Link:
+        try:
+            self._link = await Link.open(self._address, _hear_nothing)
+        except AuthenticationError as error:
+            raise self._refused(error) from None
+        except (RedisError, OSError, TimeoutError) as error:
+            raise BackplaneDown(
+                f"the backplane {self._address.shown} cannot be used: {reason(error)}"
+            ) from None
+        return self._link
+
+    def _refused(self, refusal: RedisError) -> BackplaneError:
+        return BackplaneError(f"the backplane {self._address.shown} refuses: {reason(refusal)}")
+
+    async def close(self) -> None:
+        """Hang up; the next message opens another link."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+
+def _hear_nothing(channel: bytes, data: bytes) -> None:
+    """Hear nothing: nothing is subscribed to."""

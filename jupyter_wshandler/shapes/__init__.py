@@ -1,0 +1,1 @@
+"""Says what clients and bots send each other: AsyncAPI, TypeScript and JSON Schema."""
