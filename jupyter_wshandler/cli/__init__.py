@@ -73,15 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "exit with 1 if there is any. The callback modules are imported.",
     )
     _describe_check(check)
-    demo = commands.add_parser(
-        "demo",
-        help="serve two example bots, talk to one, and show its page",
-        description="Start a server on loopback with two example bots, hold a conversation "
-        "with one, and serve its chat page until Ctrl-C.",
-    )
-    demo.add_argument("--once", action="store_true", help="end after the conversation")
-    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
-    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    _add_demo(commands)
     _add_chat(commands)
     _add_share(commands)
     _add_send(commands)
@@ -93,14 +85,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_routes(commands)
-    emptied = commands.add_parser(
-        "drain",
-        help="empty a running server of its clients, before it is stopped",
-        description=DRAIN,
-    )
-    add_drain(emptied)
-    _add_json(emptied)
-    _add_server(emptied)
+    _add_drain(commands)
     add_conformance(
         commands.add_parser(
             "conformance",
@@ -109,6 +94,29 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     return main
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="serve two example bots, talk to one, and show its page",
+        description="Start a server on loopback with two example bots, hold a conversation "
+        "with one, and serve its chat page until Ctrl-C.",
+    )
+    demo.add_argument("--once", action="store_true", help="end after the conversation")
+    demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
+    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+
+def _add_drain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    emptied = commands.add_parser(
+        "drain",
+        help="empty a running server of its clients, before it is stopped",
+        description=DRAIN,
+    )
+    add_drain(emptied)
+    _add_json(emptied)
+    _add_server(emptied)
 
 
 def _describe_check(check: argparse.ArgumentParser) -> None:
