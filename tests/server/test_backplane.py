@@ -187,7 +187,8 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         assert metric(one, BREAKS) > breaks
         assert metric(one, "resubscriptions_total") >= again + 3
         assert metric(one, "epochs_changed_total") > anew
-        assert metric(one, "channels") == 4  # the room, and those of three users
+        # The room, those of three users, and two of the servers themselves.
+        assert metric(one, "channels") == 6
         count = metric(one, "publish_seconds_count")
         assert count == metric(one, 'publish_seconds_bucket{le="+Inf"}') >= 3
         assert 0 < metric(one, "publish_seconds_sum") < 60 * count
@@ -247,7 +248,7 @@ def test_a_message_from_outside_reaches_both_servers_and_so_does_one_of_the_comm
     assert (plain.epoch, plain.offset, plain.nodes) == ("", 0, 0)
     ended = send(*where[:2], "--space", "chess", "--room", "outside", "Hello")
     assert ended.code == 1
-    assert "there are: plain, talk" in ended.said
+    assert "there are: lasting, plain, talk, who" in ended.said
     assert SECRET not in ended.said
     for wrong in (
         ("--space", "talk", "bot", "Hello"),
@@ -346,7 +347,7 @@ def test_who_comes_back_to_the_other_server_is_told_so_and_has_ended_on_the_firs
         assert (first["resumed"], first["reason"]) == (False, "elsewhere")
         assert time.monotonic() - began < 2
         journal = one.folder / "journal.txt"
-        wait_for(lambda: f"close {name}\n" in journal.read_text(), what="its end on the first")
+        wait_for(lambda: f"close-1006 {name}\n" in journal.read_text(), what="its end on the first")
         assert f"the client of {name} has come back to another server" in one.log_text()
         client.send("on I go")
         assert client.message() == "on I go"
