@@ -82,12 +82,10 @@ class LosingProxy(TcpProxy):
     loses = 0
     """How many answers are lost from now on."""
 
-    def pump(self, source: socket.socket, target: socket.socket) -> None:
-        with self.lock:
-            answers = any(far is source for _, far in self.pairs)
+    def pump(self, source: socket.socket, target: socket.socket, back: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if answers and self.loses:
+                if back and self.loses:
                     self.loses -= 1
                     break
                 target.sendall(data)
