@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .. import __version__
 from .conformance import CONFORMANCE, add_conformance, conformance
@@ -39,6 +40,9 @@ examples:
 TYPES = """\
 Print what the bots of YAML files take and answer, as the annotations of their functions say: an
 AsyncAPI 3.0 document. The callback modules are imported."""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What commands are added to."""
 
 EXPIRES = "2h"
 """How long a link works where nothing else is said."""
@@ -96,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="serve two example bots, talk to one, and show its page",
@@ -108,7 +112,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
-def _add_drain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_drain(commands: Commands) -> None:
     emptied = commands.add_parser(
         "drain",
         help="empty a running server of its clients, before it is stopped",
@@ -135,7 +139,7 @@ def _describe_check(check: argparse.ArgumentParser) -> None:
     _add_public(check)
 
 
-def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser(
         "chat",
         help="talk to a bot in the terminal",
@@ -151,7 +155,7 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_server(chat)
 
 
-def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_share(commands: Commands) -> None:
     share = commands.add_parser(
         "share",
         help="let others talk to one bot of a running server, by a link",
@@ -203,7 +207,7 @@ def _add_share(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_server(share)
 
 
-def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_send(commands: Commands) -> None:
     send = commands.add_parser(
         "send",
         help="send a message to all who are connected to a bot",
@@ -233,7 +237,7 @@ def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_server(send)
 
 
-def _add_routes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_routes(commands: Commands) -> None:
     routes = commands.add_parser(
         "routes",
         help="list the bots of a running server, and how many are connected",
