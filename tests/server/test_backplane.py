@@ -303,7 +303,9 @@ def test_a_link_of_one_server_opens_on_the_other_one_and_is_used_up_on_both(pair
     shared = share(one, route="who", label="Class", uses=2)
     assert says(two, "/who", **bearer(shared))[0]["name"] == "Class"
     status, head, body = two.fetch(
-        f"/who?share_token={token_of(shared)}", token=False, headers={"Host": BALANCER}
+        f"/who?share_token={token_of(shared)}",
+        token=False,
+        headers={"Host": BALANCER, "Accept": "text/html"},
     )
     assert status == 302, body
     card = {"Cookie": head["Set-Cookie"].partition(";")[0]}
