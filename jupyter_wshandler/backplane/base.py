@@ -154,6 +154,9 @@ class Backplane(ABC):
     lease: float
     """Seconds after which an entry of presence that nobody renews is removed; 0 is never."""
 
+    joins_servers: bool = True
+    """Whether there may be another node, of another server."""
+
     @property
     def trouble(self) -> str:
         """What is wrong with it now, in words for an administrator; empty where nothing is."""

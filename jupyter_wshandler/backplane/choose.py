@@ -9,6 +9,7 @@ from .base import MAX_MESSAGE, PREFIX, Backplane
 from .memory import MemoryBackplane
 
 if TYPE_CHECKING:
+    from .redis.conversation import Conversation
     from .redis.publisher import RedisPublisher
 
 MEMORY = "memory://"
@@ -20,7 +21,15 @@ SCHEMES = frozenset(
 )
 """Those of the stores that there are; the second s is for TLS."""
 
-EXTRA = 'redis-py is not installed, which a backplane needs: pip install "jupyter_wshandler[redis]"'
+EXTRA = (
+    'redis-py is not installed, which Redis and Valkey need: pip install "jupyter_wshandler[redis]"'
+)
+
+
+def is_store(url: str) -> bool:
+    """Return whether a URL names a Redis or Valkey server, if it names anything."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    return scheme.partition("+")[0] in ("redis", "rediss", "unix")
 
 
 def open_backplane(
@@ -85,6 +94,23 @@ def _check_scheme(url: str) -> None:
             "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or redis+cluster://HOST:PORT,HOST:PORT, "
             f"found {'another scheme' if scheme else 'no URL'}"
         )
+
+
+def open_conversation(url: str) -> Conversation:
+    """Return a way to ask a Redis or Valkey server; nothing is connected yet.
+
+    Args:
+        url: As of a backplane.
+
+    Raises:
+        ValueError: It is none, or its library is not installed; says what to do, and holds nothing
+            that is secret in the URL.
+    """
+    try:
+        from .redis.conversation import Conversation
+    except ModuleNotFoundError as error:
+        raise _without_extra(error) from None
+    return Conversation(url)
 
 
 def _without_extra(error: ModuleNotFoundError) -> Exception:

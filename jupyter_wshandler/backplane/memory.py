@@ -130,6 +130,7 @@ class MemoryBackplane(Backplane):
         self.node = secrets.token_hex(8)
         self.lease = lease
         self._hub = Hub() if hub is None else hub
+        self.joins_servers = hub is not None
         self.receivers: dict[str, Receiver] = {}
         """Who hears of which channel on this node."""
         self.user_receiver: UserReceiver | None = None

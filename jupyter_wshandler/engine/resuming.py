@@ -36,7 +36,7 @@ _comes_back = re.compile(
     rf"{re.escape(OFFER)}\.([0-9a-zA-Z]{{1,64}})\.([0-9A-Za-z_-]{{16,128}})\.(0|[1-9][0-9]{{0,9}})"
 ).fullmatch
 
-Refusal = Literal["unknown", "user", "lost", "ended"]
+Refusal = Literal["unknown", "user", "lost", "ended", "elsewhere"]
 """Why a connection cannot be taken up again."""
 
 

@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import logging
 import os
-import secrets
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +39,7 @@ from ..types import Callback, Codec, Transport
 from .audience import Counting, Releasing
 from .clock import Clock
 from .drain import Drain
+from .elsewhere import Elsewhere
 from .resuming import Resumes
 from .served import ServedRoutes, Watching
 
@@ -123,6 +123,7 @@ class WebSocketManager:
         self.keeps_away = self.resumes.keeps_away
         self.observers.add(self.resumes)
         self.drain = Drain(self.connections, self.resumes, self.log)
+        self.elsewhere = Elsewhere(backplane, self.resumes, self.log)
         self.observers.add(Releasing(self.release))
         self.stopping = False
         self._session_store = session_store
@@ -141,7 +142,7 @@ class WebSocketManager:
             lambda: self.active(),
             self.give_up,
         )
-        self.active: Callable[[], None] = _nothing
+        self.active: Callable[[], None] = lambda: None
         """Called at most once a tick when connections kept the server alive."""
 
     # ---- life ------------------------------------------------------------------------------
@@ -175,6 +176,7 @@ class WebSocketManager:
         self.wake = self.runner.wake
         self.failed_beside = self.runner.failed_beside
         self.rooms.start(self.io, self.runner.call, self.runner.failed_beside)
+        self.elsewhere.start()
         self.clock.start()
         self.served.start(self._context)
         running_managers.add(self)
@@ -217,6 +219,7 @@ class WebSocketManager:
             await asyncio.sleep(0.01)  # its `on_close` begins, and may have to be interrupted
         for connection in list(self.connections.values()):
             self.runner.write_off(connection)
+        await self.elsewhere.stop()
         await self.clock.stop()
         await self.rooms.stop(max(0.0, min(1.0, deadline - loop.time())))
         await self.runner.stop(max(0.0, min(1.0, deadline - loop.time())))
@@ -307,7 +310,7 @@ class WebSocketManager:
             opening: How the client came.
         """
         host = self.host_of(route)
-        found: Connection = host.connect(route, opening, id=secrets.token_hex(8))
+        found: Connection = host.connect(route, opening, id=self.elsewhere.new_id())
         return found
 
     def connect(self, route: Route, opening: Opening, *, id: str) -> Connection:
@@ -434,7 +437,3 @@ class WebSocketManager:
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that its changes are saved."""
         self.sessions.touch(session)
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -23,6 +23,20 @@ ENDED_AT_MOST = 10_000
 """Connections that are remembered as ended, for clients that come back to one."""
 
 
+class Address(NamedTuple):
+    """What a client has asked for: a route, and what its pattern has found in the path."""
+
+    route: str
+    args: tuple[str | None, ...]
+    kwargs: dict[str, str]
+
+    @classmethod
+    def of(cls, connection: Connection) -> Address:
+        """Return the address of a connection."""
+        args, kwargs = connection.path_args, connection.path_kwargs
+        return cls(connection.route, tuple(args), dict(kwargs))
+
+
 class _Ended(NamedTuple):
     """A connection that has ended by somebody's doing."""
 
@@ -68,31 +82,54 @@ class Resumes(Observer):
             like: The connection that it would have instead: the same address is asked for.
             users: Names of who asks now.
         """
-        connection = self._connections.get(said.id)
-        line = None if connection is None else connection.line
-        if connection is None or line is None or not line.knows(said.secret):
-            return self._among_ended(said, users)
-        if not set(users) & set(line.users):
-            return "user"
-        same_address = (
-            connection.route == like.route
-            and connection.path_args == like.path_args
-            and connection.path_kwargs == like.path_kwargs
-        )
-        if not same_address or line.has_expired:
-            return "unknown"
-        if connection.phase != OPEN:
-            return "ended"
-        if not line.goes_on_behind(said.received):
-            return "lost"
-        return connection
-
-    def _among_ended(self, said: ComeBack, users: Iterable[str]) -> Refusal:
-        ended = self._ended.get(said.id)
         digest = sha256(said.secret.encode()).digest()
+        found = self._find(said.id, digest, set(users), Address.of(like))
+        if isinstance(found, str):
+            return found
+        line = found.line
+        return found if line is not None and line.goes_on_behind(said.received) else "lost"
+
+    def give_away(self, name: str, digest: str, users: Iterable[str], address: Address) -> Refusal:
+        """End a connection whose client has come to another server.
+
+        Args:
+            name: Its id.
+            digest: SHA-256 of the secret that the client has shown there, in hexadecimal digits.
+            users: Names of who asks there.
+            address: What is asked for there.
+
+        Returns:
+            "elsewhere" where it has ended by that; why it has not, otherwise.
+        """
+        try:
+            found = self._find(name, bytes.fromhex(digest), set(users), address)
+        except ValueError:
+            return "unknown"
+        if isinstance(found, str):
+            return found
+        if found.line is None or not (found.line.is_away or found.line.drop()):
+            return "ended"  # it is being ended already
+        found.line.expire()
+        return "elsewhere"
+
+    def _find(
+        self, name: str, digest: bytes, users: set[str], address: Address
+    ) -> Connection | Refusal:
+        connection = self._connections.get(name)
+        line = None if connection is None else connection.line
+        if connection is None or line is None or not compare_digest(line.digest, digest):
+            return self._among_ended(name, digest, users)
+        if not users & set(line.users):
+            return "user"
+        if Address.of(connection) != address or line.has_expired:
+            return "unknown"
+        return connection if connection.phase == OPEN else "ended"
+
+    def _among_ended(self, name: str, digest: bytes, users: set[str]) -> Refusal:
+        ended = self._ended.get(name)
         if ended is None or not compare_digest(ended.digest, digest):
             return "unknown"
-        return "ended" if set(users) & set(ended.users) else "user"
+        return "ended" if users & set(ended.users) else "user"
 
     def give_up(self, said: ComeBack) -> None:
         """Wait no longer for a client that has come back and can only begin anew."""

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
 from traitlets import (
@@ -24,7 +23,6 @@ from traitlets import (
     List,
     Unicode,
     Union,
-    default,
 )
 
 from ..callbacks.questions import ANSWER_TIMEOUT
@@ -55,12 +53,12 @@ from .kernels.traits import KernelTraits
 from .kernels.watch import KernelWatch
 from .metrics import ManagerCollector
 from .records import Records
-from .roomtraits import RoomTraits
 from .routing import answered_by, unreachable
 from .rules import install
 from .services import Services
 from .signals import stop_in_order_on_sigint, stop_once
 from .statichandler import StaticHandler
+from .storetraits import StoreTraits
 
 HUB_IDLE = 1800.0
 """Seconds without a message after which a connection is idle, under JupyterHub."""
@@ -71,7 +69,7 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, ExtensionApp):
+class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, ExtensionApp):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -97,11 +95,6 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
     allow_public_routes = Bool(
         False,
         help="Allow routes with `auth: false`: anybody who reaches the server may use them.",
-    ).tag(config=True)
-
-    session_store = Unicode(
-        help="""Where sessions are kept: "memory://", or "sqlite:///path". The default is a
-        SQLite file in Jupyter's data directory; use memory:// for home folders on NFS."""
     ).tag(config=True)
 
     secure_cookie = Bool(
@@ -202,10 +195,6 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
 
     _stopping: asyncio.Task[None] | None = None
 
-    @default("session_store")
-    def _default_session_store(self) -> str:
-        return f"sqlite:///{jupyter_data_dir()}/wshandler-sessions.db"
-
     def files(self) -> list[str]:
         """Return the config files, in order."""
         given = self.config_file
@@ -279,13 +268,13 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
         """Load the configuration and make it known to the web application."""
         self.manager = WebSocketManager(
             log=self.log,
-            session_store=self.session_store,
             threads=self.threads,
             patience=self.thread_patience,
             answer_timeout=self.answer_timeout,
             reload=self.watching(),
             rooms_per_space=self.rooms_per_space,
             backplane=self.open_backplane(),
+            sessions=self.sessions(),
         )
         self.settings["wshandler_manager"] = self.manager
         self.manager.drain.tells = True
@@ -314,6 +303,8 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
         assert self.serverapp is not None
         base_url = self.serverapp.web_app.settings["base_url"]
         self.manager.served.base_url = base_url
+        secret = self.serverapp.web_app.settings["cookie_secret"]
+        self.manager.elsewhere.alike = self.expect_same(secret)
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         records = Records.of(self.manager.observers)
         refusals.heard_by(records.journal.refused)
@@ -325,7 +316,8 @@ class WSHandlerApp(SharingTraits, PublishingTraits, RoomTraits, KernelTraits, Ex
             self.serverapp,
             self.manager,
             refusals,
-            store=self.session_store,
+            store=self.store_url(),
+            prefix=self.backplane_prefix,
             policy=self.guests,
             secure_cookie=self.secure_cookie,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..manager.manager import WebSocketManager
 from ..shares.book import ShareBook
-from ..shares.stores import open_shares
+from ..shares.choose import open_shares
 from .access.guests import Guests
 from .access.identity import hub_auth_of
 from .access.refusals import Refusals
@@ -31,6 +31,7 @@ def open_guests(
     refusals: Refusals,
     *,
     store: str,
+    prefix: str,
     policy: str | None,
     secure_cookie: bool | None,
 ) -> Guests:
@@ -41,6 +42,7 @@ def open_guests(
         manager: Owns its connections.
         refusals: Takes note of who is refused.
         store: Where its sessions are kept, and its shares beside them.
+        prefix: What the names of keys begin with, where that is a Redis or Valkey server.
         policy: "links", "people", "off", or None for what it is where nobody has said.
         secure_cookie: The administrator's word about the Secure attribute of cookies.
     """
@@ -49,7 +51,7 @@ def open_guests(
     under_hub = hub_auth_of(serverapp.web_app.settings.get("identity_provider")) is not None
     return Guests(
         manager,
-        ShareBook(open_shares(store, place, manager.log), manager.log),
+        ShareBook(open_shares(store, place, manager.log, prefix), manager.log),
         refusals,
         # Not the trait's own default: Jupyter asks for that before it is known who asks for logins.
         policy=policy or _unsaid(under_hub),

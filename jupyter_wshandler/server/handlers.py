@@ -78,7 +78,7 @@ class RouteHandler(UpgradeHandler, FolderHandler):
                 self.refuse_if_logged_out(connection)
             self.check_membership()
             if upgrade:
-                self.look_for_resumed(connection)
+                await self.look_for_resumed(connection)
             if upgrade and self.resumed is None:
                 self.take_seat(connection)
             await self.check_condition(connection)

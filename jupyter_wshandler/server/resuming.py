@@ -46,7 +46,7 @@ class ResumingHandler(AdmissionHandler):
             names.append(f"share:{claim.share.id}")
         return tuple(names)
 
-    def look_for_resumed(self, connection: Connection) -> None:
+    async def look_for_resumed(self, connection: Connection) -> None:
         """Find the connection that the client takes up again, if it says so and may.
 
         Who it is and from where it asks is known by now, as of every client.
@@ -58,13 +58,16 @@ class ResumingHandler(AdmissionHandler):
         if said is None:
             return
         self.said = said
-        found = self.services.manager.resumes.find(said, connection, self._names())
+        manager = self.services.manager
+        found = manager.resumes.find(said, connection, self._names())
         if isinstance(found, Connection):
             self.resumed = found
             return
+        if found == "unknown":
+            found = await manager.elsewhere.find(said, connection, self._names())
         if found == "lost":
             # It will not come back to that one: its place is free for what it gets instead.
-            self.services.manager.resumes.give_up(said)
+            manager.resumes.give_up(said)
         self._refusal = found
 
     def refuse_if_gone(self, connection: Connection) -> None:

@@ -232,7 +232,9 @@ class SessionManager:
         if error is not None:
             self._failed("read", error, "connections open without it; it is read again")
         else:
-            self._failing.discard("read")
+            if "read" in self._failing:
+                self._failing.discard("read")
+                self._log.info("The session store can be read again")
             live.saved = future.result()
             live.storable = True
             self._fill(live, live.saved)
@@ -398,3 +400,4 @@ class SessionManager:
         self._touched.pop(name, None)
         if self._live.get(name) is live:
             del self._live[name]
+            self._store.forget(name)

@@ -1,4 +1,4 @@
-"""Where sessions are kept between connections: in memory, or in one SQLite file."""
+"""Where sessions are kept between connections: in memory, in one SQLite file, or on Redis."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..backplane.base import PREFIX
+from ..backplane.choose import is_store, open_conversation
 from .sqlitefile import Log, SQLiteFile
 
 PURGE_EVERY = 3600.0
@@ -41,6 +43,9 @@ class SessionStore(Protocol):
 
     def delete(self, session_ids: Iterable[str]) -> None:
         """Forget sessions; one that is not stored is no error."""
+
+    def forget(self, session_id: str) -> None:
+        """Take note that a session is in use here no more; in any thread, and at once."""
 
     def close(self) -> None:
         """Let go of files; the next call opens them again."""
@@ -75,6 +80,9 @@ class MemoryStore:
         """Forget sessions."""
         for session_id in session_ids:
             self._items.pop(session_id, None)
+
+    def forget(self, session_id: str) -> None:
+        """Do nothing: what is stored stays."""
 
     def close(self) -> None:
         """Do nothing: there is no file."""
@@ -136,6 +144,9 @@ class SQLiteStore:
 
         self._file.run(remove, writes=True)
 
+    def forget(self, session_id: str) -> None:
+        """Do nothing: what is stored stays."""
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -150,17 +161,24 @@ class SQLiteStore:
         )
 
 
-def open_store(url: str, *, log: Log | None = None) -> SessionStore:
-    """Return the store that a URL names; its file is opened when it is first used.
+def open_store(url: str, *, log: Log | None = None, prefix: str = PREFIX) -> SessionStore:
+    """Return the store that a URL names; it is opened when it is first used.
 
     Args:
-        url: ``memory://``, ``sqlite:///`` and a path (so an absolute one begins with four
-            slashes), or a plain path. ``~`` is the home folder.
+        url: ``memory://``; ``sqlite:///`` and a path (so an absolute one begins with four
+            slashes), or a plain path, where ``~`` is the home folder; or the URL of a Redis or
+            Valkey server, as of a backplane.
         log: Takes the store's warnings.
+        prefix: What the names of the keys on such a server begin with.
 
     Raises:
-        ValueError: The URL names no such store.
+        ValueError: The URL names no such store, or its library is not installed.
     """
+    if is_store(url):
+        conversation = open_conversation(url)
+        from .redisstore import RedisSessions
+
+        return RedisSessions(conversation, prefix)
     file = file_of(url)
     return MemoryStore() if file is None else SQLiteStore(file, log=log)
 
@@ -169,12 +187,15 @@ def file_of(url: str) -> Path | None:
     """Return the file that a store's URL names; None for memory.
 
     Args:
-        url: As for `open_store`.
+        url: As for `open_store`, but none of a server.
 
     Raises:
-        ValueError: The URL names no store.
+        ValueError: The URL names no file, and not memory.
     """
-    expected = "expected memory://, sqlite:///path or a path to a file for the session store"
+    expected = (
+        "expected memory://, sqlite:///path, a path to a file, or redis://HOST:PORT for the "
+        "session store"
+    )
     if url == "memory://":
         return None
     scheme, separator, _ = url.partition("://")

@@ -1,12 +1,15 @@
-"""What is asked for who wants to share a route: whether that can be."""
+"""What is asked for who wants to share a route: whether that can be, and then the share."""
 
 from __future__ import annotations
+
+import secrets
+import time
 
 from ..config.nodes import shorten
 from ..config.paths import normal_path
 from ..config.patterns import MAX_PATH
 from ..routes import Route, RouteTable
-from .share import ShareError
+from .share import People, Share, ShareError, terms_of
 
 MAX_LABEL = 200
 """Characters of a label."""
@@ -75,3 +78,35 @@ def path_of(route: Route, path: str | None) -> str:
             f"{shorten(path)}"
         )
     return normal
+
+
+def new_share(
+    route: Route,
+    path: str | None,
+    label: str,
+    expires: float | None,
+    uses: int | None,
+    page: bool,
+    people: People | None,
+    by: str,
+) -> Share:
+    """Return a share that can be, with an id of its own; see `ShareBook.issue`.
+
+    Raises:
+        ShareError: It cannot be.
+    """
+    check(label, expires, uses)
+    now = time.time()
+    return Share(
+        id=secrets.token_hex(6),
+        route=route.name,
+        path=path_of(route, path),
+        label=label,
+        created=now,
+        expires=None if expires is None else now + expires,
+        uses=uses,
+        page=page,
+        terms=terms_of(route.config),
+        people=people,
+        by=by,
+    )

@@ -13,8 +13,9 @@ import msgspec
 from ..routes import Route, RouteTable
 from ..sessions.sqlitefile import Log
 from ..sessions.thread import StoreThread
-from .asked import check, path_of
+from .asked import new_share
 from .counts import Counts
+from .others import NOT_NOW, Others
 from .share import (
     CHANGED,
     EXPIRED,
@@ -50,9 +51,6 @@ LONGEST_WAIT = 30.0
 MOST_GUESTS = 100_000
 """Guests of a share without a bound who count once; those who come later do at each socket."""
 
-COMPARE_EVERY = 0.5
-"""Seconds after which it is looked whether another server of the same folder has ended a share."""
-
 
 class ShareBook:
     """All shares of one server, in memory, and in a store that has them before anybody hears.
@@ -76,8 +74,8 @@ class ShareBook:
         self._writer = Writer(store, self._worker, log, self._kept.get)
         self._loading: asyncio.Future[tuple[list[Kept], dict[str, set[int]]]] | None = None
         self._loaded = self._stopped = False
+        self._others = Others(store, self._worker, self._merge, self._kept.values)
         self._timer: asyncio.TimerHandle | None = None
-        self._comparing: asyncio.TimerHandle | None = None
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -94,20 +92,20 @@ class ShareBook:
         loading = self._loading
         await asyncio.wait([loading], timeout=PATIENCE)
         if not loading.done():
-            raise StoreFailed("the shares cannot be read now; try again")
+            raise StoreFailed(NOT_NOW)
         if self._loading is loading:
             self._loading = None
             error = loading.exception()
             if error is not None:
                 self._log.warning("The shares cannot be read: %s", error)
-                raise StoreFailed("the shares cannot be read now; try again") from error
+                raise StoreFailed(NOT_NOW) from error
             self._loaded = True
             stored, self._guests = loading.result()
             self._merge(stored)
             self._forget_old()
-            self._compare_later()
+            self._others.start()
         elif not self._loaded:
-            raise StoreFailed("the shares cannot be read now; try again")
+            raise StoreFailed(NOT_NOW)
 
     async def stop(self, timeout: float = 2.0) -> None:
         """Store what is not stored yet, and close the store.
@@ -117,14 +115,44 @@ class ShareBook:
         """
         if self._stopped:
             return
-        for timer in (self._timer, self._comparing):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._others.stop()
         self._counts.stop()
         self._writer.stop()
         self._stopped = True
         await asyncio.wait([self._worker.submit(self._store.close)], timeout=timeout)
         self._worker.stop(0.5)
+
+    async def look(self) -> None:
+        """Hear now of what other servers with the same store have written.
+
+        Raises:
+            StoreFailed: The store cannot be read.
+        """
+        await self.start()
+        await self._others.look()
+
+    async def look_up(self, token: str | None, card: GuestCard | None) -> None:
+        """Ask the store about a guest whom another server has let in, or given a link.
+
+        Args:
+            token: The token that the guest shows; None for none.
+            card: What the guest's cookie holds; None for none.
+
+        Raises:
+            StoreFailed: The store cannot be read.
+        """
+        await self.start()
+        is_new = token is not None and hash_of(token) not in self._by_hash
+        if is_new or (card is not None and card.share not in self._kept):
+            await self._others.look()
+        share = None if card is None else self.get(card.share)
+        if share is None or card is None or ended_by_now(share) or self.has_counted(share, card):
+            return
+        guest = digest_of(card.guest)
+        if await self._others.has_counted(share, guest):
+            self._guests.setdefault(share.id, set()).add(guest)
 
     def watch(self, callback: Watcher) -> None:
         """Call a function with each share that ends, and why, on the event loop.
@@ -206,21 +234,7 @@ class ShareBook:
             StoreFailed: It cannot be stored.
         """
         await self.start()
-        check(label, expires, uses)
-        now = time.time()
-        share = Share(
-            id=secrets.token_hex(6),
-            route=route.name,
-            path=path_of(route, path),
-            label=label,
-            created=now,
-            expires=None if expires is None else now + expires,
-            uses=uses,
-            page=page,
-            terms=terms_of(route.config),
-            people=people,
-            by=by,
-        )
+        share = new_share(route, path, label, expires, uses, page, people, by)
         self._forget_old()
         if sum(not kept.share.ended for kept in self._kept.values()) >= MOST:
             raise ShareError(f"this server has {MOST} shares already; revoke some first")
@@ -269,8 +283,7 @@ class ShareBook:
                 self._count(kept, 1)
             else:
                 known.add(guest)
-                self._counts.add_guest(kept, guest)
-                self._with_uses(kept, kept.share.used + 1)
+                self._counts.add_guest(self._with_uses(kept, kept.share.used + 1), guest)
             return True
         # Other servers of the same folder count, too: the store says who is the last one.
         taking = self._counts.take(kept, guest)
@@ -308,9 +321,12 @@ class ShareBook:
             by: Who revokes it.
 
         Raises:
-            StoreFailed: It has ended, but that cannot be stored.
+            StoreFailed: It has ended, but that cannot be stored; or it is not known here, and the
+                store cannot be read.
         """
         await self.start()
+        if share_id not in self._kept:
+            await self._others.look()
         kept = self._kept.get(share_id)
         if kept is None or ended_by_now(kept.share):
             return False
@@ -374,25 +390,7 @@ class ShareBook:
                 self._log.exception("A share has ended, and who was to know failed")
         return ended
 
-    # ---- another server of the same folder ----------------------------------------------------
-
-    def _compare_later(self) -> None:
-        if not self._stopped:
-            loop = asyncio.get_running_loop()
-            self._comparing = loop.call_later(COMPARE_EVERY, self._compare)
-
-    def _compare(self) -> None:
-        if self._stopped:
-            return
-        if self._worker.waiting() or all(kept.share.ended for kept in self._kept.values()):
-            self._compare_later()
-            return
-        self._worker.submit(self._store.changed).add_done_callback(self._compared)
-
-    def _compared(self, future: asyncio.Future[list[Kept] | None]) -> None:
-        if future.exception() is None:
-            self._merge(future.result() or ())
-        self._compare_later()
+    # ---- other servers with the same store ------------------------------------------------------
 
     def _merge(self, stored: Iterable[Kept]) -> None:
         """Take what is stored, where it says more than is known here."""

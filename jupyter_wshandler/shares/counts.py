@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from ..sessions.sqlitefile import Log
 from ..sessions.thread import StoreThread
 from .stores import Counted, Kept, ShareStore
@@ -44,6 +46,7 @@ class Counts:
         self._heard = heard
         self._waiting: Counter[str] = Counter()
         self._sent: Counter[str] = Counter()
+        self._again: dict[str, set[int]] = {}  # guests, to be counted once more
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -53,7 +56,8 @@ class Counts:
         Args:
             share_id: The share's id.
         """
-        return self._waiting[share_id] + self._sent[share_id]
+        again = len(self._again.get(share_id, ()))
+        return self._waiting[share_id] + self._sent[share_id] + again
 
     def take(self, kept: Kept, guest: int | None) -> asyncio.Future[Counted]:
         """Let the store say whether a share with a bound has a use left, and count it.
@@ -85,9 +89,12 @@ class Counts:
         if self._stopped:
             return
         self._waiting[share_id] += change
+        self._send_later(COUNT_EVERY if wait is None else wait)
+
+    def _send_later(self, seconds: float) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(COUNT_EVERY if wait is None else wait, self.send)
+            self._timer = loop.call_later(seconds, self.send)
 
     def send(self) -> None:
         """Store what waits for it, now."""
@@ -100,6 +107,12 @@ class Counts:
             if kept is not None and change:
                 self._sent[share_id] += change
                 self._submit(kept, change, change)
+        again, self._again = self._again, {}
+        for share_id, guests in again.items():
+            kept = self._known(share_id)
+            for guest in guests:
+                if kept is not None:
+                    self.add_guest(kept, guest)
 
     def stop(self) -> None:
         """Store what waits for it, and take no more."""
@@ -109,11 +122,16 @@ class Counts:
     def _submit(
         self, kept: Kept, change: int, owed: int, guest: int | None = None
     ) -> asyncio.Future[Counted]:
-        counting = self._worker.submit(self._store.count, kept, change, guest)
-        counting.add_done_callback(partial(self._done, kept.share.id, owed))
+        # What is stored where nothing is: without what is counted here, and on its way.
+        used = max(0, kept.share.used - self.owed(kept.share.id))
+        stored = Kept(msgspec.structs.replace(kept.share, used=used), kept.hash)
+        counting = self._worker.submit(self._store.count, stored, change, guest)
+        counting.add_done_callback(partial(self._done, kept.share.id, owed, guest))
         return counting
 
-    def _done(self, share_id: str, owed: int, counting: asyncio.Future[Counted]) -> None:
+    def _done(
+        self, share_id: str, owed: int, guest: int | None, counting: asyncio.Future[Counted]
+    ) -> None:
         """Hear from the store, in the order in which it was asked."""
         self._sent[share_id] -= owed
         if not self._sent[share_id]:
@@ -123,5 +141,9 @@ class Counts:
             self._heard(counting.result().kept)
             return
         self._log.warning("The use of a share cannot be counted: %s", error)
-        if owed:
+        if owed and guest is None:
             self.add(share_id, owed, RETRY_EVERY)
+        elif owed and guest is not None and not self._stopped:
+            # By name: one whose answer was lost may be counted already.
+            self._again.setdefault(share_id, set()).add(guest)
+            self._send_later(RETRY_EVERY)

@@ -1,4 +1,4 @@
-"""Where shares are kept: in memory, or in the SQLite file of the sessions."""
+"""Where shares are kept: beside the sessions, in memory, in a SQLite file, or on Redis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 
 from ..sessions.sqlitefile import Log, SQLiteFile
-from ..sessions.stores import file_of
 from .share import Share, ended_by_now
 
 T = TypeVar("T")
 
-_SQL = """
+SQL = """
 CREATE TABLE IF NOT EXISTS wshandler_shares (
     id TEXT PRIMARY KEY,
     server TEXT NOT NULL,
@@ -92,6 +91,14 @@ class ShareStore(Protocol):
     def guests(self) -> dict[str, set[int]]:
         """Return who was counted by name, by the ids of the shares."""
 
+    def has_guest(self, share_id: str, guest: int) -> bool:
+        """Return whether a guest was counted by name, by any server that has the store.
+
+        Args:
+            share_id: The share's id.
+            guest: The guest; see `share.digest_of`.
+        """
+
     def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses in what is stored, at once for all servers that have the store in common.
 
@@ -135,6 +142,10 @@ class MemoryShares:
     def guests(self) -> dict[str, set[int]]:
         """Return who was counted by name: nobody, when the process begins."""
         return {share_id: set(guests) for share_id, guests in self._guests.items()}
+
+    def has_guest(self, share_id: str, guest: int) -> bool:
+        """Return whether a guest was counted."""
+        return guest in self._guests.get(share_id, ())
 
     def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses."""
@@ -217,21 +228,23 @@ class SQLiteShares:
             found.setdefault(share_id, set()).add(guest)
         return found
 
+    def has_guest(self, share_id: str, guest: int) -> bool:
+        """Return whether a guest was counted."""
+        if not self._file.path.exists():
+            return False
+        return self._file.run(lambda connection: _was_counted(connection, share_id, guest))
+
     def count(self, kept: Kept, change: int, guest: int | None = None) -> Counted:
         """Count uses; nobody else writes from when they are read until they are written."""
 
         def count(connection: sqlite3.Connection) -> Counted:
-            row = (kept.share.id, guest)
-            # Nothing equals NULL: who has no name was never counted before.
-            found = connection.execute(
-                "SELECT 1 FROM wshandler_share_guests WHERE share = ? AND guest = ?", row
-            )
-            known = found.fetchone() is not None
+            known = guest is not None and _was_counted(connection, kept.share.id, guest)
             stored = self._one(connection, kept.share.id) or kept
             counted = _counted(stored, change, known)
             if counted.done and not known:
                 self._put(connection, counted.kept)
                 if guest is not None:
+                    row = (kept.share.id, guest)
                     connection.execute("INSERT INTO wshandler_share_guests VALUES (?, ?)", row)
             return counted
 
@@ -292,6 +305,13 @@ class SQLiteShares:
         )
 
 
+def _was_counted(connection: sqlite3.Connection, share_id: str, guest: int) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM wshandler_share_guests WHERE share = ? AND guest = ?", (share_id, guest)
+    )
+    return found.fetchone() is not None
+
+
 def _with_uses_of(stored: Kept | None, kept: Kept) -> Kept:
     """Return what is to be stored, with the uses that are stored already."""
     if stored is None or stored.share.used == kept.share.used:
@@ -307,22 +327,3 @@ def _counted(stored: Kept, change: int, before: bool) -> Counted:
     if ended_by_now(share) or (change > 0 and share.uses is not None and used > share.uses):
         return Counted(False, stored, before)
     return Counted(True, Kept(msgspec.structs.replace(share, used=used), stored.hash), before)
-
-
-def open_shares(url: str, server: str, log: Log) -> ShareStore:
-    """Return the store of shares beside a store of sessions; its file is opened when it is used.
-
-    Args:
-        url: The sessions' store; see `sessions.stores.open_store`.
-        server: Names the server, the same after it was started again.
-        log: Takes warnings.
-
-    Raises:
-        ValueError: The URL names no store.
-    """
-    path = file_of(url)
-    return (
-        MemoryShares()
-        if path is None
-        else SQLiteShares(SQLiteFile(path, _SQL, log=log), server, log)
-    )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
+import websockets.exceptions
+import websockets.sync.client
 from support.nodes import health, metric, node, told_of_health
+from support.resuming import Resumer
 from support.server import RunningServer, free_port, wait_for
 from support.sharecommand import Ended, command
+from support.sharing import bearer, revoke, share, shares, token_of
 from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler import publish
@@ -18,6 +24,9 @@ from jupyter_wshandler import publish
 BREAKS = "breaks_total"
 
 SECRET = "a-word-that-only-the-store-knows"
+
+BALANCER = "localhost:8443"
+"""The address that clients know, whichever server answers."""
 
 
 class Pair(NamedTuple):
@@ -31,9 +40,17 @@ class Pair(NamedTuple):
 def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Pair]:
     with ExitStack() as stack:
         store = stack.enter_context(running_store(request.param, f"requirepass {SECRET}"))
+        secret = tmp_path_factory.mktemp("secret") / "cookie_secret"
         url = store.url.replace("://", f"://:{SECRET}@")
         servers = [
-            stack.enter_context(node(tmp_path_factory.mktemp(f"node{number}"), url))
+            stack.enter_context(
+                node(
+                    tmp_path_factory.mktemp(f"node{number}"),
+                    url,
+                    "--WSHandlerApp.session_store=backplane",
+                    f"--ServerApp.cookie_secret_file={secret}",
+                )
+            )
             for number in range(2)
         ]
         for server in servers:
@@ -170,7 +187,8 @@ def test_a_store_that_is_killed_leaves_routes_up_and_clients_are_told_when_it_is
         assert metric(one, BREAKS) > breaks
         assert metric(one, "resubscriptions_total") >= again + 3
         assert metric(one, "epochs_changed_total") > anew
-        assert metric(one, "channels") == 4  # the room, and those of three users
+        # The room, those of three users, and two of the servers themselves.
+        assert metric(one, "channels") == 6
         count = metric(one, "publish_seconds_count")
         assert count == metric(one, 'publish_seconds_bucket{le="+Inf"}') >= 3
         assert 0 < metric(one, "publish_seconds_sum") < 60 * count
@@ -230,7 +248,7 @@ def test_a_message_from_outside_reaches_both_servers_and_so_does_one_of_the_comm
     assert (plain.epoch, plain.offset, plain.nodes) == ("", 0, 0)
     ended = send(*where[:2], "--space", "chess", "--room", "outside", "Hello")
     assert ended.code == 1
-    assert "there are: plain, talk" in ended.said
+    assert "there are: lasting, plain, talk, who" in ended.said
     assert SECRET not in ended.said
     for wrong in (
         ("--space", "talk", "bot", "Hello"),
@@ -238,3 +256,124 @@ def test_a_message_from_outside_reaches_both_servers_and_so_does_one_of_the_comm
         where[:4],
     ):
         assert send(*wrong).code == 2
+
+
+# ---- where state lives ---------------------------------------------------------------------------
+
+
+@contextmanager
+def by_balancer(server: RunningServer, path: str, **headers: str) -> Iterator[Any]:
+    """Open a socket as a balancer hands it on: whichever server it is, its address is the same."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as way,
+        websockets.sync.client.connect(
+            f"ws://{BALANCER}{path}", sock=way, additional_headers=headers, compression=None
+        ) as opened,
+    ):
+        yield opened
+
+
+def says(server: RunningServer, path: str, **headers: str) -> tuple[dict[str, Any], str]:
+    """Return what the bot says of who asks, and the Cookie that they have from then on."""
+    with by_balancer(server, path, **headers) as opened:
+        opened.send("hi")
+        cookie = opened.response.headers.get("Set-Cookie", "").partition(";")[0]
+        return json.loads(opened.recv(timeout=10)), cookie
+
+
+def test_a_session_is_the_same_on_both_servers(pair):
+    one, two = pair.servers
+    first, cookie = says(one, "/who", **{"X-Person": "ada"})
+    seen = []
+
+    def found() -> bool:
+        # Saved when the last socket has ended, a moment after its client knows it.
+        seen.append(says(two, "/who", **{"X-Person": "ada", "Cookie": cookie})[0])
+        return seen[-1]["count"] > 1
+
+    wait_for(found, what="the session of the other server")
+    assert {one["session"] for one in seen} == {first["session"]}
+    # Who plants it in another one's browser gets nothing by it.
+    other, _ = says(two, "/who", **{"X-Person": "bob", "Cookie": cookie})
+    assert (other["count"], other["session"] != first["session"]) == (1, True)
+
+
+def test_a_link_of_one_server_opens_on_the_other_one_and_is_used_up_on_both(pair):
+    one, two = pair.servers
+    shared = share(one, route="who", label="Class", uses=2)
+    assert says(two, "/who", **bearer(shared))[0]["name"] == "Class"
+    status, head, body = two.fetch(
+        f"/who?share_token={token_of(shared)}",
+        token=False,
+        headers={"Host": BALANCER, "Accept": "text/html"},
+    )
+    assert status == 302, body
+    card = {"Cookie": head["Set-Cookie"].partition(";")[0]}
+    first = says(one, "/who", **card)[0]
+    again = says(two, "/who", **card)[0]  # the same guest, who counts once
+    assert first["username"] == again["username"]
+    for server in pair.servers:
+        assert [each["uses_left"] for each in shares(server, "?route=who")] == [0]
+        with pytest.raises(websockets.exceptions.InvalidStatus, match="403"):
+            says(server, "/who", **bearer(shared))
+    assert revoke(two, shared["id"]) == 204
+
+
+def test_a_revocation_on_one_server_closes_the_sockets_of_the_other_one(pair):
+    one, two = pair.servers
+    shared = share(one, route="who")
+    with by_balancer(two, "/who", **bearer(shared)) as opened:
+        opened.send("hi")
+        opened.recv(timeout=10)
+        began = time.monotonic()
+        assert revoke(one, shared["id"]) == 204
+        with pytest.raises(websockets.exceptions.ConnectionClosed):
+            opened.recv(timeout=10)
+        assert (opened.close_code, time.monotonic() - began < 2) == (4403, True)
+    with pytest.raises(websockets.exceptions.InvalidStatus, match="403"):
+        says(two, "/who", **bearer(shared))
+
+
+def test_who_comes_back_to_the_other_server_is_told_so_and_has_ended_on_the_first(pair):
+    one, two = pair.servers
+    options = {"token": False, "headers": {"X-Person": "ada"}}
+    with Resumer(one, "/lasting", **options) as client:
+        client.send("hi")
+        assert client.message() == "hi"
+        name = client.id
+        if pair.store.kind == "redis":
+            client.cut()  # else the server has not seen the break yet
+        client.server = two
+        began = time.monotonic()
+        first = client.connect()
+        assert (first["resumed"], first["reason"]) == (False, "elsewhere")
+        assert time.monotonic() - began < 2
+        journal = one.folder / "journal.txt"
+        wait_for(lambda: f"close-1006 {name}\n" in journal.read_text(), what="its end on the first")
+        assert f"the client of {name} has come back to another server" in one.log_text()
+        client.send("on I go")
+        assert client.message() == "on I go"
+    numbers = two.fetch("metrics")[2].decode()
+    assert 'wshandler_resumes_total{result="elsewhere",route="lasting"} 1.0' in numbers
+
+
+def test_somebody_else_ends_no_connection_on_another_server(pair):
+    one, two = pair.servers
+    with Resumer(one, "/lasting", token=False, headers={"X-Person": "ada"}) as client:
+        with Resumer(two, "/lasting", token=False, headers={"X-Person": "eve"}) as thief:
+            thief.id, thief.secret = client.id, client.secret
+            assert thief.connect()["reason"] == "user"
+            thief.id, thief.secret = client.id, "x" * 32
+            assert thief.connect()["reason"] == "unknown"
+        client.send("still here")
+        assert client.message() == "still here"
+
+
+@pytest.mark.parametrize(
+    "url", ["backplane", f"redis://:{SECRET}@127.0.0.1/0?x=1", f"mysql://u:{SECRET}@127.0.0.1/"]
+)
+def test_a_store_that_cannot_be_serves_nothing_and_is_not_repeated(tmp_path, url):
+    with node(tmp_path, "", f"--WSHandlerApp.session_store={url}") as server:
+        assert server.fetch("wshandler/api/health")[0] == 503
+        assert "No routes are served: c.WSHandlerApp.session_store: " in server.log_text()
+        assert SECRET not in server.log_text().replace(server.log_text().split("\n")[0], "")

@@ -125,7 +125,8 @@ def pair(tmp_path: Path) -> Iterator[tuple[RunningServer, RunningServer]]:
     with ExitStack() as stack:
         store = stack.enter_context(running_store("redis"))
         one, two = (
-            stack.enter_context(node(tmp_path / name, store.url, YAML)) for name in ("one", "two")
+            stack.enter_context(node(tmp_path / name, store.url, config=YAML))
+            for name in ("one", "two")
         )
         for server in (one, two):
             wait_for(lambda server=server: health(server) == "ok", 60, "a backplane that is up")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 
 import msgspec
 import pytest
 from support.server import wait_for
+from support.sharebook import LOG, card, kept_of, opened, route
+from support.stores import running_store
 
-from jupyter_wshandler.config.model import AuthConfig, FunctionSpec, Place, RouteConfig
-from jupyter_wshandler.routes import Route, RouteTable
+from jupyter_wshandler.backplane.redis import conversation as conversations
+from jupyter_wshandler.config.model import FunctionSpec, Place, RouteConfig
+from jupyter_wshandler.routes import RouteTable
 from jupyter_wshandler.sessions.stores import open_store
 from jupyter_wshandler.shares import book as books
-from jupyter_wshandler.shares import counts, writer
+from jupyter_wshandler.shares import counts, others, writer
 from jupyter_wshandler.shares.book import ShareBook
+from jupyter_wshandler.shares.choose import open_shares
 from jupyter_wshandler.shares.share import (
     CHANGED,
     EXPIRED,
@@ -33,33 +36,38 @@ from jupyter_wshandler.shares.share import (
     terms_of,
     written,
 )
-from jupyter_wshandler.shares.stores import Kept, MemoryShares, StoreFailed, open_shares
-
-LOG = logging.getLogger("tests.shares")
+from jupyter_wshandler.shares.stores import MemoryShares, StoreFailed
 
 
-def route(name: str = "bot", pattern: str = "/bot", line: int = 1, **auth) -> Route:
-    place = Place("wshandler.yaml", line, 1)
-    return Route(RouteConfig(name=name, pattern=pattern, place=place, auth=AuthConfig(**auth)))
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Wait for a store on a machine that has much else to do."""
+    monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
 
 
-def card(guest: str, *, pending: bool = False) -> GuestCard:
-    return GuestCard(share="s", guest=guest, session="i", pending=pending)
-
-
-async def opened(store=None) -> ShareBook:
-    book = ShareBook(store or MemoryShares(), LOG)
-    await book.start()
-    return book
+@pytest.fixture(scope="module")
+def redis():
+    with running_store("redis") as redis:
+        yield redis
 
 
 @pytest.fixture
-def url(tmp_path):
+def file_url(tmp_path):
     return f"sqlite:///{tmp_path}/sessions.db"
 
 
-async def test_a_token_finds_its_share_and_is_not_among_what_is_kept(url, tmp_path):
-    book = await opened(open_shares(url, "here", LOG))
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request, file_url):
+    """A store that several servers have in common."""
+    if request.param == "sqlite":
+        return file_url
+    redis = request.getfixturevalue("redis")
+    redis.say("FLUSHALL")
+    return redis.url
+
+
+async def test_a_token_finds_its_share_and_is_not_among_what_is_kept(file_url, tmp_path):
+    book = await opened(open_shares(file_url, "here", LOG))
     share, token = msgspec.structs.astuple(await book.issue(route(), label="Ann"))
     assert len(token) == 22
     assert book.find(token) == book.get(share.id) == share
@@ -74,10 +82,17 @@ async def test_a_share_is_stored_when_it_is_issued(url):
     issued = await book.issue(route(), uses=2, expires=60, people=People(users=("bob",)))
     other = await opened(open_shares(url, "here", LOG))
     assert other.find(issued.token) == issued.share
-    elsewhere = await opened(open_shares(url, "another folder", LOG))
-    assert elsewhere.find(issued.token) is None
-    for each in (book, other, elsewhere):
+    for each in (book, other):
         await each.stop()
+
+
+async def test_a_share_in_a_file_is_of_the_server_of_one_folder(file_url):
+    book = await opened(open_shares(file_url, "here", LOG))
+    issued = await book.issue(route())
+    elsewhere = await opened(open_shares(file_url, "another folder", LOG))
+    assert elsewhere.find(issued.token) is None
+    await book.stop()
+    await elsewhere.stop()
 
 
 async def test_uses_are_counted_up_to_the_bound_and_one_that_came_to_nothing_is_given_back():
@@ -406,7 +421,7 @@ async def test_a_store_that_hangs_lets_nobody_wait_for_ever(monkeypatch):
 
 
 async def test_a_share_of_another_server_expires_here_also_when_that_one_is_gone(url, monkeypatch):
-    monkeypatch.setattr(books, "COMPARE_EVERY", 0.02)
+    monkeypatch.setattr(others, "COMPARE_EVERY", 0.02)
     here = await opened(open_shares(url, "here", LOG))
     there = await opened(open_shares(url, "here", LOG))
     await here.issue(route())  # who has no share of its own does not look for those of others
@@ -422,7 +437,7 @@ async def test_a_share_of_another_server_expires_here_also_when_that_one_is_gone
 
 
 async def test_a_use_that_was_given_back_does_not_come_again_out_of_the_store(url, monkeypatch):
-    monkeypatch.setattr(books, "COMPARE_EVERY", 0.02)
+    monkeypatch.setattr(others, "COMPARE_EVERY", 0.02)
     monkeypatch.setattr(counts, "COUNT_EVERY", 0.5)
     book = await opened(open_shares(url, "here", LOG))
     share = (await book.issue(route(), uses=1)).share
@@ -473,7 +488,7 @@ async def test_what_was_revoked_while_the_store_failed_is_stored_as_soon_as_that
 @pytest.fixture
 async def both(url, monkeypatch):
     """Two books with one store, which do not hear of each other by themselves."""
-    monkeypatch.setattr(books, "COMPARE_EVERY", 60.0)
+    monkeypatch.setattr(others, "COMPARE_EVERY", 60.0)
     one = await opened(open_shares(url, "here", LOG))
     two = await opened(open_shares(url, "here", LOG))
     yield one, two
@@ -617,14 +632,14 @@ async def test_a_count_that_cannot_be_stored_is_stored_as_soon_as_that_works(mon
     assert store.load()[0].share.used == 2
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request, url):
-    return open_shares("memory://" if request.param == "memory" else url, "here", LOG)
-
-
-def kept_of(**fields) -> Kept:
-    told = {"id": "s", "route": "bot", "path": "/bot", "created": 0.0, "terms": "", **fields}
-    return Kept(msgspec.convert(told, type=books.Share), "a hash")
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store(request, file_url):
+    urls = {"memory": "memory://", "sqlite": file_url}
+    if request.param == "redis":
+        redis = request.getfixturevalue("redis")
+        redis.say("FLUSHALL")
+        urls["redis"] = redis.url
+    return open_shares(urls[request.param], "here", LOG)
 
 
 def test_a_store_counts_up_to_the_bound_and_down_to_nothing(store):
@@ -650,7 +665,8 @@ def test_a_store_counts_nothing_of_what_has_ended_and_keeps_its_count_when_that_
     store.close()
 
 
-def test_a_session_that_is_written_makes_nobody_read_the_shares_again(url):
+def test_a_session_that_is_written_makes_nobody_read_the_shares_again(file_url):
+    url = file_url
     store, other = (open_shares(url, "here", LOG) for _ in range(2))
     elsewhere = open_shares(url, "another folder", LOG)
     sessions = open_store(url)

@@ -21,6 +21,17 @@ url:
       rooms: ["{room}", "user:{user}"]
       history: {size: 500}
       presence: {card: rooms.card}
+  who: {pattern: /who, handler: WebSocketHandler, kwargs: {on_message: shared.who}}
+  lasting:
+    pattern: /lasting
+    handler: WebSocketHandler
+    kwargs:
+      open: resuming.opened
+      on_message: resuming.on_message
+      on_close: resuming.closed
+      resume: {window: 60s}
+      rooms: [lobby]
+      history: {size: 100}
   plain:
     pattern: /plain/{room}
     handler: WebSocketHandler
@@ -29,14 +40,19 @@ url:
 
 
 @contextmanager
-def node(folder: Any, url: str, config: str = YAML, **options: Any) -> Iterator[RunningServer]:
+def node(
+    folder: Any, url: str, *arguments: str, config: str = YAML, **options: Any
+) -> Iterator[RunningServer]:
     """Start a server with this backplane."""
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     with running_server(
         config,
         folder=folder,
-        modules={"rooms.py": bot_text("rooms"), "people.py": bot_text("people_by_header")},
-        extra_args=["--ServerApp.identity_provider_class=people.People", "--debug"],
+        modules={
+            "people.py": bot_text("people_by_header"),
+            **{f"{name}.py": bot_text(name) for name in ("rooms", "shared", "resuming")},
+        },
+        extra_args=["--ServerApp.identity_provider_class=people.People", "--debug", *arguments],
         env={"PYTHONPATH": path, "WSHANDLER_BACKPLANE": url},
         **options,
     ) as server:

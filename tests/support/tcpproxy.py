@@ -6,7 +6,8 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TypeVar
 
 ABORT = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: the other side sees a reset, and no end."""
@@ -75,10 +76,35 @@ class TcpProxy:
             thread.join(10)
 
 
-@contextmanager
-def tcp_proxy(upstream: int) -> Iterator[TcpProxy]:
+class LosingProxy(TcpProxy):
+    """A proxy that passes on what is asked, and then ends the connection in place of the answer."""
+
+    loses = 0
+    """How many answers are lost from now on."""
+
+    def pump(self, source: socket.socket, target: socket.socket, back: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if back and self.loses:
+                    self.loses -= 1
+                    break
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+Proxy = TypeVar("Proxy", bound=TcpProxy)
+
+
+def tcp_proxy(upstream: int) -> AbstractContextManager[TcpProxy]:
     """Run a proxy in front of a port of this machine."""
-    proxy = TcpProxy(upstream)
+    return running_proxy(TcpProxy, upstream)
+
+
+@contextmanager
+def running_proxy(kind: type[Proxy], upstream: int) -> Iterator[Proxy]:
+    """Run a proxy of some kind in front of a port of this machine."""
+    proxy = kind(upstream)
     try:
         yield proxy
     finally:

@@ -73,13 +73,14 @@ export interface Answer extends AsyncIterableIterator<Value> {
 }
 
 /** Why a connection could not be gone on with. */
-export type Reason = 'unknown' | 'user' | 'lost' | 'ended' | 'off';
+export type Reason = 'unknown' | 'user' | 'lost' | 'ended' | 'elsewhere' | 'off' | 'moved';
 
 /** A new connection is there, in place of one that was lost. */
 export interface Renewed {
   /**
    * 'unknown': the server does not know the old one (any more); 'user': somebody else is signed in;
-   * 'lost': what was missed is not kept any more; 'ended': it was ended; 'off': the route has no `resume`.
+   * 'lost': what was missed is not kept any more; 'ended': it was ended; 'off': the route has no `resume`;
+   * 'moved': the server was about to stop, and has sent it to another one.
    */
   reason: Reason;
   /** What send() has sent and what may not have arrived. What had waited is sent. */

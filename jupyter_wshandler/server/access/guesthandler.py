@@ -70,7 +70,8 @@ class GuestHandler(InquiringHandler):
         if page is None and not guests.shows(self, path):
             return False
         try:
-            await self.services.shares.start()
+            token, card = guests.shown(self, path) if page is None else (None, page.card)
+            await self.services.shares.look_up(token, card)
         except StoreFailed as error:
             if page is None and not guests.shows_token(self) and await self._has_better_login():
                 return False  # a login needs no share

@@ -159,6 +159,17 @@ class Guests(Observer):
         # However it is written: programs on the way to a reader escape what they like.
         return ARGUMENT in handler.request.query_arguments or _bearer(handler) is not None
 
+    def shown(self, handler: JupyterHandler, path: str) -> tuple[str | None, GuestCard | None]:
+        """Return the token and the guest's card that a request shows; None for what it does not.
+
+        Args:
+            handler: The request's handler.
+            path: The route's address in it, below base_url, in its normal spelling.
+        """
+        token = handler.get_query_argument(ARGUMENT, "") or _bearer(handler)
+        text = handler.get_signed_cookie(cookie_name(handler, path), max_age_days=COOKIE_DAYS)
+        return token, read(text)
+
     def claim(self, handler: JupyterHandler, route: Route, path: str) -> Claim | None:
         """Return what a request shows of a share, or None where it shows nothing.
 
@@ -167,8 +178,8 @@ class Guests(Observer):
             route: The route that it is for.
             path: The route's address in it, below base_url, in its normal spelling.
         """
+        _, card = self.shown(handler, path)
         token = handler.get_query_argument(ARGUMENT, "")
-        card = read(handler.get_signed_cookie(cookie_name(handler, path), max_age_days=COOKIE_DAYS))
         if token:
             claim = self._by_token(token, route, path, card)
             return claim._replace(in_query=True)

@@ -40,7 +40,7 @@ class SharingHandler(ApiHandler):
             HTTPError: 503, they cannot be.
         """
         try:
-            await self.services.shares.start()
+            await self.services.shares.look()
         except StoreFailed as error:
             raise HTTPError(503, str(error)) from None
 

@@ -82,7 +82,7 @@ class ArrivalHandler(InquiringHandler, JupyterHandler):
             raise HTTPError(403, "open this in a tab of its own")
         try:
             await self.services.manager.start()
-            await self.services.shares.start()
+            await self.services.shares.look()
             self.home = await self.named_guests.client.home()
             share, route = self._share(share_id)
             code = self.get_query_argument(CODE, "")

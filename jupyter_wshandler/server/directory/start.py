@@ -128,7 +128,7 @@ def _directory_of(app: Any, base_url: str, hub_auth: Any) -> Directory | None:
         app.log.warning("%s", NOT_ALONE)
         return None
     home = os.environ.get("JUPYTERHUB_PUBLIC_URL") or base_url
-    store = open_listings(app.session_store, log=app.log)
+    store = open_listings(app.file_store(), log=app.log)
     directory = Directory(Hub(hub_auth), store, home.rstrip("/") + "/", app.log)
     # For the Hub's menu of services; but a service that was given bots and no scopes of a
     # directory has nothing to list that its one bot does not show better.

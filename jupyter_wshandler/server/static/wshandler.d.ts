@@ -73,7 +73,7 @@ export interface Answer extends AsyncIterableIterator<Value> {
 }
 
 /** Why a connection could not be gone on with. */
-export type Reason = 'unknown' | 'user' | 'lost' | 'ended' | 'off' | 'moved';
+export type Reason = 'unknown' | 'user' | 'lost' | 'ended' | 'elsewhere' | 'off' | 'moved';
 
 /** A new connection is there, in place of one that was lost. */
 export interface Renewed {
