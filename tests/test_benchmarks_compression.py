@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -52,3 +53,11 @@ def test_a_short_run_measures_memory_and_time_with_compression_agreed_on():
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line]
     assert rows == ["", "---", "raw Tornado", "jupyter_wshandler"] * 2
     assert "of raw Tornado; 0.2 " in done.stdout
+
+
+def test_what_did_not_grow_is_nothing_to_compare_with():
+    from benchmarks.compression import REFERENCE, ratio
+
+    figures = {(REFERENCE, "idle"): [0.0, 2.0, 4.0], ("ours", "idle"): [3.0, 3.0, 4.0]}
+    assert ratio(figures, "ours", "idle") == 1.25
+    assert ratio({**figures, (REFERENCE, "idle"): [0.0] * 3}, "ours", "idle") == math.inf

@@ -416,7 +416,7 @@ class Connection(OutlivingHalf):
     def _tick_closing(self, now: float) -> None:
         farewell = self._farewell
         if farewell is not None:
-            farewell.look(self._transport)
+            farewell.look(self._transport, now)
             if self._alive and now < farewell.patience:
                 # It still sends what it began before it could see our close frame.
                 self._alive = False
@@ -426,11 +426,9 @@ class Connection(OutlivingHalf):
             return
         if self._phase == PEER_CLOSED:
             self.settle()
-        elif farewell is not None and farewell.goes_on(self._transport, now):
-            # It keeps its place in the route's limits: what it takes is its own.
-            self._deadline = now + CLOSE_TIMEOUT
-        else:
+        elif farewell is None or not farewell.goes_on(now):
             self._transport.abort()
+        # Else it keeps its place in the route's limits: what it takes is its own.
 
     def keeps_alive(self, now: float) -> bool:
         """Return whether it makes the server count as used; called after `tick`.

@@ -33,35 +33,39 @@ class Farewell:
         reads_on: Whether it may be sending still, as it has not said goodbye itself.
     """
 
-    __slots__ = ("_drained_by", "_taking", "leftover", "patience")
+    __slots__ = ("_drained_by", "_taken_at", "_taking", "leftover", "patience")
 
     def __init__(self, now: float, *, reads_on: bool = True) -> None:
         self.leftover = 0  # bytes that it has sent meanwhile
         self.patience = now + LINGER_AT_MOST if reads_on else 0.0  # while it sends, until then
         self._drained_by = now + DRAIN_AT_MOST
         self._taking: Taking | None = None
+        self._taken_at = now - CLOSE_TIMEOUT  # never, as yet
 
     def hurry(self) -> None:
         """Wait no longer for anything: the next deadline is the last."""
         self.patience = self._drained_by = 0.0
 
-    def look(self, transport: Transport) -> None:
-        """Remember what is outstanding: the clock's first look at what was not over at once.
+    def look(self, transport: Transport, now: float) -> None:
+        """Remember what is outstanding, and when the peer took some of it: at each tick.
 
-        Args:
-            transport: Carries it.
-        """
-        if self._taking is None:
-            self._taking = Taking(transport.outstanding())
-
-    def goes_on(self, transport: Transport, now: float) -> bool:
-        """Return whether the peer has taken some of what was sent before, since the last look.
+        The first look is the clock's, as most that was sent is taken before it comes. To look at
+        the deadline only would give a peer all its time again for an acknowledgement that came
+        40 ms after the first look, as a system sends it that has nothing else to say.
 
         Args:
             transport: Carries it.
             now: The event loop's time, in seconds.
         """
-        taking = self._taking
-        if now >= self._drained_by or taking is None:
-            return False
-        return taking.goes_on(transport.outstanding())
+        if self._taking is None:
+            self._taking = Taking(transport.outstanding())
+        elif self._taking.rest and self._taking.goes_on(transport.outstanding()):
+            self._taken_at = now
+
+    def goes_on(self, now: float) -> bool:
+        """Return whether the peer has taken some of what was sent before, not long ago.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        return now < min(self._drained_by, self._taken_at + CLOSE_TIMEOUT)

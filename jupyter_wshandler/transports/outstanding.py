@@ -74,11 +74,11 @@ class Taking:
         before: What was outstanding when it was sent.
     """
 
-    __slots__ = ("_rest", "_size", "_taken")
+    __slots__ = ("_size", "_taken", "rest")
 
     def __init__(self, before: Outstanding) -> None:
         self._size, self._taken = before
-        self._rest = self._size
+        self.rest = self._size  # bytes of it, at the last look
 
     def goes_on(self, now: Outstanding) -> bool:
         """Return whether less of it is outstanding than at the last look.
@@ -87,6 +87,6 @@ class Taking:
             now: What is outstanding.
         """
         rest = max(0, self._size - (now.taken - self._taken)) if now.size else 0
-        less = rest < self._rest
-        self._rest = rest
+        less = rest < self.rest
+        self.rest = rest
         return less

@@ -653,6 +653,7 @@ def test_a_hidden_tab_does_not_ask_for_a_route_that_is_not_there(visit):
     page.ended("waiting", "missing")
     for _ in range(5):
         page.page.clock.fast_forward(60_000)
+    page.page.clock.pause_at(page.call("Date.now() + 1000"))
     assert len(page.posts) == 1
     page.call("{ away = false; document.dispatchEvent(new Event('visibilitychange')); }")
     page.until("bot.attempts === 2")
