@@ -431,7 +431,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             await self.kernels.stop()
         await self.by_name.stop()
         await self.services.shares.stop()
-        self.services.records.journal.stop()
+        self.services.records.stop()
 
 
 main = launch_new_instance = WSHandlerApp.launch_instance

@@ -15,6 +15,8 @@ from .errors import ErrorHandler, ErrorsHandler
 from .events import EventsHandler
 from .openapi import OpenApiHandler
 from .rooms import RoomsHandler, SpacesHandler
+from .traffic import TrafficHandler
+from .types import TypesHandler
 from .unknown import UnknownHandler
 
 ADDRESSES: tuple[tuple[str, type[ApiHandler]], ...] = (
@@ -25,6 +27,8 @@ ADDRESSES: tuple[tuple[str, type[ApiHandler]], ...] = (
     ("errors", ErrorsHandler),
     (r"errors/(\w+)", ErrorHandler),
     ("events", EventsHandler),
+    ("traffic", TrafficHandler),
+    ("types", TypesHandler),
     ("config", ConfigHandler),
     (r"openapi\.json", OpenApiHandler),
 )

@@ -14,16 +14,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ...callbacks.errorlog import kind_of, on_one_line, place_of, username
-from ...connection.observer import Observer, Observers
+from ...connection.observer import Observers
 from ...guard import tamed
+from .followed import WhileAsked
 from .ledger import Ledger
 
 KEPT = 1000
 """Happenings that are kept, the newest: who asks less often misses some, and is told so."""
-
-IDLE = 60.0
-"""Seconds without a question after which nothing is written down any more."""
-
 
 WAITING = 100
 """Questions that wait for something to happen at a time."""
@@ -49,7 +46,7 @@ class Page(NamedTuple):
     """Whether nothing is missing between this page and the one before."""
 
 
-class Journal(Observer):
+class Journal(WhileAsked):
     """What happens to connections: opened, closed, failed, refused.
 
     Args:
@@ -58,13 +55,11 @@ class Journal(Observer):
     """
 
     def __init__(self, observers: Observers, ledger: Ledger) -> None:
-        self._observers = observers
+        super().__init__(observers)
         self._ledger = ledger
         self._kept: deque[Happening] = deque(maxlen=KEPT)
         self._serial = 0
         self._life = secrets.token_hex(4)
-        self._asked = 0.0  # on the clock of the event loop
-        self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
 
     # ---- what it hears -------------------------------------------------------------------------
@@ -104,7 +99,7 @@ class Journal(Observer):
             status: The HTTP status.
             reason: Why, in words without a secret.
         """
-        if self._timer is not None:
+        if self.listens:
             self._put(
                 "refused", route, user, {"connection": None, "code": status, "reason": reason}
             )
@@ -128,7 +123,7 @@ class Journal(Observer):
         Args:
             place: What the last page has said; empty for the first one, which is empty.
         """
-        self._listen()
+        self.listen()
         life, _, number = place.partition("-")
         here = f"{self._life}-{self._serial}"
         if not place:
@@ -158,29 +153,13 @@ class Journal(Observer):
             self._waiting.discard(waiting)
             waiting.cancel()
 
-    def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._asked = loop.time()
-        if self._timer is None:
-            self._observers.add(self)
-            self._timer = loop.call_later(IDLE, self._rest)
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for something to happen."""
+        return bool(self._waiting)
 
-    def _rest(self) -> None:
-        """Hear of nothing any more, where nobody has asked for a while."""
-        loop = asyncio.get_running_loop()
-        left = self._asked + IDLE - loop.time()
-        if left > 0 or self._waiting:
-            self._timer = loop.call_later(max(1.0, left), self._rest)
-        else:
-            self.stop()
-
-    def stop(self) -> None:
-        """Hear of nothing any more, and let nobody wait."""
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        self._observers.remove(self)
+    def forget(self) -> None:
+        """Forget what has happened, and let nobody wait."""
         self._kept.clear()
         self._life = secrets.token_hex(4)  # whoever asks next has missed something
         self._wake()
