@@ -39,7 +39,7 @@ from .access.publishing import Publishers, PublishingTraits
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses
+from .addresses import address_for_cells, say_where
 from .backlog import lengthen
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
@@ -376,8 +376,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         self.manager.served.advise = advise
         for sentence in (*advise(), *advice(self)):
             self.log.warning("%s", sentence)
-        if self.announces:
-            print(addresses(self.manager.served.configured, serverapp), flush=True)
+        say_where(self, announces=self.announces)
 
     def _say_that_it_stops(self) -> None:
         self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)

@@ -49,3 +49,7 @@ def chat(handler, message):
 
 def echo(handler, message):
     return message
+
+
+def fail(handler, message):
+    raise ValueError(f"no such thing: {len(message)}")

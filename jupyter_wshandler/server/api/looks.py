@@ -13,6 +13,7 @@ from .config import ConfigHandler
 from .connections import ConnectionHandler, ConnectionsHandler
 from .errors import ErrorHandler, ErrorsHandler
 from .events import EventsHandler
+from .frames import FramesHandler
 from .openapi import OpenApiHandler
 from .rooms import RoomsHandler, SpacesHandler
 from .traffic import TrafficHandler
@@ -27,6 +28,7 @@ ADDRESSES: tuple[tuple[str, type[ApiHandler]], ...] = (
     ("errors", ErrorsHandler),
     (r"errors/(\w+)", ErrorHandler),
     ("events", EventsHandler),
+    ("frames", FramesHandler),
     ("traffic", TrafficHandler),
     ("types", TypesHandler),
     ("config", ConfigHandler),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...connection.observer import Observers
 from .errors import ErrorBook
+from .frames import Frames
 from .journal import Journal
 from .ledger import Ledger
 from .outcomes import Outcomes
@@ -21,6 +22,7 @@ class Records:
         errors: What callbacks have raised.
         journal: What happens, while somebody follows it.
         traffic: Messages, while somebody counts them.
+        frames: Messages, while their owner watches them.
         outcomes: What was answered to requests with an `Idempotency-Key`.
     """
 
@@ -28,6 +30,7 @@ class Records:
     errors: ErrorBook
     journal: Journal
     traffic: Traffic
+    frames: Frames
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     @classmethod
@@ -40,9 +43,12 @@ class Records:
         ledger, errors = Ledger(), ErrorBook()
         observers.add(ledger)
         observers.add(errors)
-        return cls(ledger, errors, Journal(observers, ledger), Traffic(observers))
+        return cls(
+            ledger, errors, Journal(observers, ledger), Traffic(observers), Frames(observers)
+        )
 
     def stop(self) -> None:
         """Follow and count nothing any more."""
         self.journal.stop()
         self.traffic.stop()
+        self.frames.stop()

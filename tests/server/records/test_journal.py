@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 from jupyter_wshandler.connection.observer import Observers
 from jupyter_wshandler.server.records import followed
-from jupyter_wshandler.server.records.journal import KEPT, WAITING, Journal
+from jupyter_wshandler.server.records.followed import WAITING
+from jupyter_wshandler.server.records.journal import KEPT, Journal
 from jupyter_wshandler.server.records.ledger import Ledger
 
 

@@ -2,7 +2,7 @@
 
 import {get, segment, send} from './api.js';
 import {
-  button, bytes, confirm, el, facts, field, fill, inform, lasting, make, moment, now, number,
+  button, bytes, confirm, el, facts, field, fill, inform, lasting, link, make, moment, now, number,
   Pager, place, rate, select,
 } from './parts.js';
 import {Table} from './table.js';
@@ -113,7 +113,8 @@ export class Connections {
       ['Dropped', one.dropped && number(one.dropped)],
       ['Over the rate limit', one.rate_limited && number(one.rate_limited)],
       ['Rooms', one.rooms.length ? rooms : null],
-    ]));
+    ]), ...(this.console.owner
+      ? [link('Watch its messages', place('messages', {connection: one.id}))] : []));
   }
 
   async #close(row) {

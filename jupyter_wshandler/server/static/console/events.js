@@ -9,7 +9,7 @@ const WAIT = 20;  // seconds that the server waits for something to happen
 export class Events {
   name = 'events';
   title = 'Events';
-  every = 0;  // it waits at the server
+  every = 200;  // it waits at the server
   #next = '';
   #list = el('ol', 'events');
 

@@ -68,9 +68,9 @@ function one(schema, context) {
 const marked = ({label, required}) => (required ? label : `${label} (optional)`);
 
 function chosen(options, context) {
-  const all = context.required ? options : [['', '(left out)'], ...options];
-  const known = context.given === undefined ? '' : JSON.stringify(context.given);
-  const chooser = select(all, known || all[0][0]);
+  const none = context.given === undefined ? '(left out)' : `(left out: ${context.given})`;
+  const all = context.required ? options : [['', none], ...options];
+  const chooser = select(all, all[0][0]);
   chooser.addEventListener('input', context.changed);
   return {
     element: field(marked(context), chooser),
@@ -86,7 +86,7 @@ function line(schema, context, type, read) {
     if ('maximum' in schema) input.max = schema.maximum;
   }
   if (schema.format) input.placeholder = schema.format;
-  if (context.given !== undefined && context.given !== null) input.value = context.given;
+  if (context.given !== undefined && context.given !== null) input.placeholder = context.given;
   input.addEventListener('input', context.changed);
   const value = () => {
     if (input.value !== '') return read(input.value);
@@ -97,7 +97,7 @@ function line(schema, context, type, read) {
 
 function json(context) {
   const input = make('textarea', {rows: 2, spellcheck: false, className: 'code'});
-  if (context.given !== undefined) input.value = JSON.stringify(context.given);
+  if (context.given !== undefined) input.placeholder = JSON.stringify(context.given);
   input.addEventListener('input', () => {
     input.setCustomValidity('');
     context.changed();

@@ -8,6 +8,7 @@ import {Traffic} from './charts.js';
 import {Connections} from './connections.js';
 import {Errors} from './errors.js';
 import {Events} from './events.js';
+import {Frames} from './frames.js';
 import {el, fill, make} from './parts.js';
 import {Rooms} from './rooms.js';
 import {Routes} from './routes.js';
@@ -38,11 +39,12 @@ class Console {
   #busy = false;
   #again = false;
   #healthAt = 0;
+  #trafficAt = -EVERY;
   #waiting = new AbortController();  // ends what a part waits for that is left
 
   constructor() {
     const kinds = [Routes, Connections, Rooms, Shares, Errors, Events, TryIt];
-    if (this.owner) kinds.push(Setup);
+    if (this.owner) kinds.push(Frames, Setup);
     this.#parts = kinds.map((Kind) => new Kind(this));
     const nav = document.querySelector('nav');
     nav.append(el('ul', '', ...this.#parts.map((part) => {
@@ -60,10 +62,12 @@ class Console {
   #turn(byPerson) {
     const [name, query] = location.hash.slice(1).split('?');
     if (name === 'main') return;  // the link that skips the navigation
+    document.querySelector('dialog')?.close();
     const part = this.#parts.find((each) => each.name === name) ?? this.#parts[0];
     const isOther = part !== this.#part;
     if (isOther) {
       this.#part?.element.remove();
+      this.#part?.left?.();
       this.#waiting.abort();
       this.#waiting = new AbortController();
       this.#part = part;
@@ -163,6 +167,8 @@ class Console {
         state === 'single' ? '' : `, backplane ${state}`}`;
       if (this.#health.textContent !== words) this.#health.textContent = words;
     }
+    if (now - this.#trafficAt < EVERY / 2) return;
+    this.#trafficAt = now;
     this.traffic.take(await get('traffic'));
   }
 }

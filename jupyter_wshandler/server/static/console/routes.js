@@ -2,10 +2,12 @@
 
 import {BASE, get} from './api.js';
 import {Sparkline} from './charts.js';
-import {counted, duration, el, link, make, number, place, rate} from './parts.js';
+import {counted, duration, el, field, link, make, number, place, rate} from './parts.js';
 import {Table} from './table.js';
 
 const SESSIONS_EVERY = 10_000;  // milliseconds between two looks for the notebooks of bots
+const FEW = 20;    // routes that need no field to find one
+const MOST = 200;  // rows of the table
 
 const TILES = [
   ['connections', 'Connections', number],
@@ -37,6 +39,7 @@ export class Routes {
   #tiles = TILES.map(([name, words, say]) => [name, new Tile(name, words), say]);
   #broken = el('div', 'broken');
   #failed = new Map();
+  #routes = [];
   #notebooks = new Map();  // by the kernel's id: {path, state}
   #looked = 0;
 
@@ -57,9 +60,14 @@ export class Routes {
         cell.append(link('Try it', place('try', {route: row.name}), `Try ${row.name}`));
       }},
     ], {key: (row) => row.name, empty: 'There are no routes.'});
+    this.wanted = make('input', {type: 'search', autocomplete: 'off', spellcheck: false});
+    this.wanted.addEventListener('input', () => this.#list());
+    this.count = el('p', 'quiet');
+    this.find = el('form', 'filters', field('Find a route', this.wanted), this.count);
+    this.find.addEventListener('submit', (event) => event.preventDefault());
     this.element = el('section', '',
       el('div', 'tiles', ...this.#tiles.map(([, tile]) => tile.element)),
-      this.#broken, this.table.element);
+      this.#broken, this.find, this.table.element);
   }
 
   #name(cell, row, isNew) {
@@ -128,9 +136,21 @@ export class Routes {
       if (known.has(name)) continue;
       shown.remove();
       this.#failed.delete(name);
-      this.console.say(`${name} is served again.`);
+      const isThere = routes.some((route) => route.name === name);
+      this.console.say(isThere ? `${name} is served again.` : `${name} is served no longer.`);
     }
-    this.table.show(routes);
+    this.#routes = routes;
+    this.#list();
+  }
+
+  #list() {
+    const words = this.wanted.value.trim().toLowerCase();
+    const found = this.#routes.filter(({name, pattern}) => (
+      name.toLowerCase().includes(words) || pattern.toLowerCase().includes(words)));
+    this.find.hidden = this.#routes.length <= FEW;
+    const count = Math.min(found.length, MOST);
+    this.count.textContent = `${number(count)} of ${number(this.#routes.length)}`;
+    this.table.show(found.slice(0, MOST));
   }
 }
 

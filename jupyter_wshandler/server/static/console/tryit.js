@@ -8,6 +8,8 @@ import {button, duration, el, field, fill, make, place, select} from './parts.js
 const KEPT = 200;      // lines of the log
 const SHOWN = 20_000;  // characters of a message
 
+const WORDS = {connecting: 'Connecting…', open: 'Connected'};
+
 export class TryIt {
   name = 'try';
   title = 'Try it';
@@ -135,20 +137,22 @@ export class TryIt {
 
   #tell(bot) {
     if (bot !== this.#bot) return;
-    if (this.#state.textContent !== bot.words) this.#state.textContent = bot.words;
-    this.#state.dataset.state = bot.state;
-    if (bot.state === 'closed') {
-      this.#note('bad', bot.words);
-      this.#bot = null;
+    const words = bot.words || WORDS[bot.state];
+    if (!(bot.state in WORDS)) {
+      this.#note('bad', words);
+      this.#disconnect(words);
+      return;
     }
-    this.connect.textContent = this.#bot ? 'Disconnect' : 'Connect';
+    this.#state.textContent = words;
+    this.#state.dataset.state = bot.state;
+    this.connect.textContent = 'Disconnect';
   }
 
-  #disconnect() {
+  #disconnect(words = 'Not connected') {
     const bot = this.#bot;
     this.#bot = null;
     bot?.close();
-    this.#state.textContent = 'Not connected';
+    this.#state.textContent = words;
     this.#state.dataset.state = 'closed';
     this.connect.textContent = 'Connect';
   }
