@@ -1,7 +1,7 @@
 """The console, at ``<base_url>/wshandler/``: what a server does, for those who may look.
 
-The page is made of the API alone, and shows what that tells its visitor. What it is not told it does
-not have: the parts of the owner are left out where the Authorizer does not let `execute`.
+The page is made of the API alone, and shows what that tells its visitor. What it is not told it
+does not have: the parts of the owner are left out where the Authorizer does not let `execute`.
 """
 
 from __future__ import annotations

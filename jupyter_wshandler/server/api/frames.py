@@ -1,4 +1,4 @@
-"""The messages of a route or a connection as they travel, at ``<base_url>/wshandler/api/frames``."""
+"""Messages of a route or a connection as they travel, at ``<base_url>/wshandler/api/frames``."""
 
 from __future__ import annotations
 

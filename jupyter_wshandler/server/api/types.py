@@ -25,8 +25,8 @@ class TypesHandler(ApiHandler):
         """Answer with ``{"route", "typed", "takes", "answers", "definitions"}`` of the ``?route=``.
 
         `takes` and `answers` are lists of ``{"name", "form", "schema"}``; `answers` is null where
-        no function says what it answers. Of a bot in a kernel nothing is known here. 404 where there
-        is no such route, 409 where it is broken.
+        no function says what it answers. Of a bot in a kernel nothing is known here. 404 where
+        there is no such route, 409 where it is broken.
         """
         check_query(self, ("route",))
         name = self.get_query_argument("route", "")

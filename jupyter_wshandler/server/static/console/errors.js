@@ -46,7 +46,8 @@ export class Errors {
       this.#shown.set(error.id, kept);
       // A traceback may still be being made.
       const text = kept.querySelector('pre.traceback');
-      if (text && text.textContent !== error.traceback) text.textContent = error.traceback;
+      const traceback = error.traceback && unindented(error.traceback);
+      if (text && text.textContent !== traceback) text.textContent = traceback;
       const wanted = before === null ? this.#list.firstChild : before.nextSibling;
       if (wanted !== kept) this.#list.insertBefore(kept, wanted);
       before = kept;
@@ -68,7 +69,7 @@ export class Errors {
     const inside = [facts([['Where', error.place && el('span', 'code', error.place)],
       ['Id', error.id], ['Connection', error.connection]])];
     if (this.console.owner) {
-      inside.push(scrolled('Traceback', 'traceback', error.traceback ?? ''));
+      inside.push(scrolled('Traceback', 'traceback', unindented(error.traceback ?? '')));
       const message = words(error.message);
       if (message) inside.push(scrolled('Message', 'message', message));
     }
@@ -96,6 +97,9 @@ function scrolled(title, name, text) {
   return el('div', '', el('h4', '', title), make('pre', {className: `code ${name}`, tabIndex: 0,
     attributes: {role: 'region', 'aria-label': title}}, text));
 }
+
+// As the log has it, it is indented.
+const unindented = (text) => text.replace(/^  /gm, '');
 
 function words(message) {
   if (!message) return '';

@@ -57,7 +57,7 @@ export class Routes {
         this.#line(cell, row, isNew, kept, 'took', duration))},
       {name: 'Try it', unseen: true, className: 'does', fill: (cell, row, isNew) => {
         if (!isNew) return;
-        cell.append(link('Try it', place('try', {route: row.name}), `Try ${row.name}`));
+        cell.append(link('Try it', place('try', {route: row.name}), `Try it: ${row.name}`));
       }},
     ], {key: (row) => row.name, empty: 'There are no routes.'});
     this.wanted = make('input', {type: 'search', autocomplete: 'off', spellcheck: false});

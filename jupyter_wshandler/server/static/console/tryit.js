@@ -58,7 +58,7 @@ export class TryIt {
       event.preventDefault();
       this.#send();
     });
-    this.element = el('section', '', where, what, this.#log);
+    this.element = el('section', 'try', where, what, this.#log);
   }
 
   shown(query) {
