@@ -9,6 +9,7 @@ import sys
 
 def describe_check(check: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
+    check.set_defaults(complain=check.error)
     check.add_argument("files", metavar="FILE", nargs="*", help="a YAML file with routes")
     check.add_argument(
         "--backplane",
@@ -33,9 +34,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     """Run `check`: of files, of a backplane, of a store of sessions, or of several of them."""
     store = arguments.session_store
     if not arguments.files and arguments.backplane is None and store is None:
-        from . import parser
-
-        parser().error("check: expected a YAML file, --backplane URL or --session-store URL")
+        arguments.complain("expected a YAML file, --backplane URL or --session-store URL")
     code = 0
     url, prefix = arguments.backplane, arguments.backplane_prefix or ""
     if url == "-" or (url is None and store is not None):
