@@ -12,6 +12,7 @@ from tornado.web import HTTPError
 
 from .access.refused import words_of
 from .api.base import ApiHandler
+from .bodies import has_body
 from .pages import HTML, POLICY, seen_from
 
 STATIC = Path(__file__).parent / "static"
@@ -35,9 +36,10 @@ class ShownPage(ApiHandler):
         """Send a browser that is not logged in to the login, and back.
 
         Raises:
-            HTTPError: 403: it is logged in as somebody who may not use this server.
+            HTTPError: 403: it is logged in as somebody who may not use this server, or this is no
+                visit of a person: there is a body, or another verb.
         """
-        if self.request.method != "GET":
+        if self.request.method != "GET" or has_body(self.request.headers):
             super().refuse_stranger()
         url = self.get_login_url()
         # The Hub's has a query of its own, and remembers where its user came from.
