@@ -18,6 +18,7 @@ from ..callbacks.run import CallbackRunner
 from ..callbacks.strays import catch_strays, claim
 from ..config.model import Config
 from ..connection.connection import Connection
+from ..connection.filtered import FilteredConnection
 from ..connection.host import Host
 from ..connection.observer import Observers
 from ..connection.opening import Opening
@@ -85,7 +86,7 @@ class WebSocketManager:
     wake: Callable[[Connection], None]
     """Runs what waits on a connection; the runner's own method, as each message calls it."""
 
-    failed_beside: Callable[[Connection, str, BaseException], None]
+    failed_beside: Callable[[Connection, str, BaseException], str]
     """Writes what a task or a timer of a connection has raised; the runner's own, too."""
 
     def __init__(
@@ -321,7 +322,8 @@ class WebSocketManager:
             opening: How the client came.
             id: Unique name of the connection.
         """
-        return Connection(self, route, opening, id=id)
+        kind = Connection if route.filters is None else FilteredConnection
+        return kind(self, route, opening, id=id)
 
     def open(
         self, connection: Connection, protocol: Codec, transport: Transport, early: Any

@@ -45,6 +45,7 @@ from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
 from .directory.start import ByName, SharingTraits
+from .filtertraits import FilterTraits
 from .guestbook import open_guests
 from .hubservice import is_classic_hub_app
 from .jupytersettings import plain, without_effect
@@ -69,7 +70,9 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, ExtensionApp):
+class WSHandlerApp(
+    SharingTraits, PublishingTraits, StoreTraits, KernelTraits, FilterTraits, ExtensionApp
+):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -278,6 +281,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         )
         self.settings["wshandler_manager"] = self.manager
         self.manager.drain.tells = True
+        self.manager.served.filter_all(self.filters_of_all())
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"
@@ -397,6 +401,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             headers=self.kernel_headers,
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address_for_cells(serverapp, script),
+            filters=self.manager.served.filters_of_all if self.filters else None,
         )
         sharing = KernelSharing(self.services)
         self.kernels = KernelWatch(
