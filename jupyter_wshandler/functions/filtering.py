@@ -16,33 +16,12 @@ from typing import Any, Literal
 
 from ..errors import ConnectionClosed
 from ..types import Callback, Filters, FilterStep, Message
+from .around import AroundCallback
 from .filters import Filter, passed, steps
 from .resolve import kind_of
+from .tracing import with_traces
 
 _Call = Callable[..., Any]
-
-
-class FilterCallback:
-    """The callback of an event that only filters look at, or the route's own with filters around.
-
-    Args:
-        event: The event.
-        call: Takes what the event gives.
-        inline: Whether it runs on the event loop.
-        inner: The route's own callback; None where it has none.
-    """
-
-    __slots__ = ("call", "event", "inline", "inner", "name")
-
-    def __init__(self, event: str, call: _Call, inline: bool, inner: Callback | None) -> None:
-        self.event = event
-        self.call = call
-        self.inline = inline
-        self.inner = inner
-        self.name = "filters" if inner is None else inner.name
-
-    def __repr__(self) -> str:
-        return f"<FilterCallback around {self.inner!r} for {self.event}>"
 
 
 def filters_of(filters: Iterable[Filter]) -> Filters | None:
@@ -69,7 +48,7 @@ def with_filters(
     filters: Filters | None,
     run: Literal["thread", "loop"] = "thread",
 ) -> dict[str, Callback]:
-    """Return the callbacks of a route with its filters around them.
+    """Return the callbacks of a route with its filters around them, and around these a span.
 
     Args:
         callbacks: The callbacks, by event.
@@ -78,7 +57,7 @@ def with_filters(
     """
     found = dict(callbacks)
     if filters is None:
-        return found
+        return with_traces(found)
     if filters.incoming and "on_message" in found:
         found["on_message"] = _around("on_message", found["on_message"], filters.incoming, _coming)
     for event, functions, around in (
@@ -88,7 +67,7 @@ def with_filters(
     ):
         if functions:
             found[event] = _around(event, found.get(event), functions, around, run)
-    return found
+    return with_traces(found)
 
 
 _Steps = tuple[FilterStep, ...]
@@ -97,7 +76,7 @@ _Around = Callable[[_Steps, _Call, bool], _Call]
 
 def _around(
     event: str, inner: Callback | None, functions: _Steps, around: _Around, run: str = "thread"
-) -> FilterCallback:
+) -> AroundCallback:
     waits = any(kind_of(function) == "async" for _, function in functions)
     if inner is None:
         plain = any(kind_of(function) != "async" for _, function in functions)
@@ -109,7 +88,7 @@ def _around(
     call = around(functions, _nothing if inner is None else inner.call, waits and inline)
     # `callbacks.bound` looks at the author's module behind this.
     call.__wrapped__ = functions[0][1] if inner is None else inner.call  # type: ignore[attr-defined]
-    return FilterCallback(event, call, inline, inner)
+    return AroundCallback(event, call, inline, inner)
 
 
 def _nothing(*_: Any) -> None:

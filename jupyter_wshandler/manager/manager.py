@@ -27,6 +27,7 @@ from ..errors import LimitReached
 from ..forks import end_loop, guard, let_go, unguard
 from ..functions.reload import Reload, Source
 from ..functions.resolve import AdHoc
+from ..functions.tracing import tracing
 from ..guard import guard_tasks
 from ..limits.connections import Limits
 from ..metrics import Metrics
@@ -37,7 +38,7 @@ from ..sessions.manager import Session, SessionManager, Sessions
 from ..sessions.stores import open_store
 from ..transports.loop import LoopIO
 from ..types import Callback, Codec, Transport
-from .audience import Counting, Releasing
+from .audience import Counting, Releasing, Traces
 from .clock import Clock
 from .drain import Drain
 from .elsewhere import Elsewhere
@@ -120,6 +121,8 @@ class WebSocketManager:
         self.observers.add(self.served)
         self.observers.add(self.rooms)
         self.observers.add(Counting(self.metrics))
+        if (spans := tracing()) is not None:
+            self.observers.add(Traces(spans))
         self.resumes = Resumes(self.connections, self.metrics)
         self.keeps_away = self.resumes.keeps_away
         self.observers.add(self.resumes)
