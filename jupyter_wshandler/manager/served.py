@@ -56,6 +56,7 @@ class ServedRoutes(Observer):
         self.table = RouteTable(())
         self._configured = RouteTable(())  # without those of kernels
         self.displaced: Callable[[Route, str], object] | None = None
+        self.reloaded: Callable[[Reload], object] | None = None
         self.errors: tuple[str, ...] = ()
         self.base_url = "/"
         self.advise: Callable[[], Iterable[str]] | None = None
@@ -201,6 +202,8 @@ class ServedRoutes(Observer):
                 self._loader.reload, self._source, self.config, current, force, label="a reload"
             )
             result = self._swap(loaded)
+        if self.reloaded is not None:
+            self.reloaded(result)
         if self.advise is not None and (result.added or result.changed):
             self._said.say(logging.WARNING, self.advise())
         return result

@@ -47,6 +47,7 @@ from .configfiles import lost, unloaded
 from .directory.start import ByName, SharingTraits
 from .filtertraits import FilterTraits
 from .guestbook import open_guests
+from .happenings import Happenings
 from .hubservice import is_classic_hub_app
 from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
@@ -312,6 +313,9 @@ class WSHandlerApp(
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         records = Records.of(self.manager.observers)
         refusals.heard_by(records.journal.refused)
+        happenings = Happenings(refusals.events.emit, records.ledger)
+        self.manager.observers.add(happenings)
+        self.manager.served.reloaded = happenings.reloaded
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
         self.has_metrics = False
