@@ -330,7 +330,7 @@ class WSHandlerApp(
             secure_cookie=self.secure_cookie,
         )
         self.by_name = ByName(self, base_url, guests)
-        self.collector = ManagerCollector(self.manager, guests)
+        self.collector = ManagerCollector(self.manager, guests, self.traffic())
         self.services = services = Services(
             manager=self.manager,
             recheck=self.recheck,
@@ -413,6 +413,7 @@ class WSHandlerApp(
             pipes=self.kernel_pipes,
         )
         self.kernels.start()
+        self.collector.kernels = self.kernels.bridges
 
     def current_activity(self) -> int:
         """Return how many connections keep the server alive by being open."""

@@ -1,22 +1,23 @@
-"""What an administrator may say about filters of all routes."""
+"""What an administrator may say about the messages of all routes: filters, and whether to count."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-from traitlets import HasTraits, List
+from traitlets import List
 
 from ..config.filters import EXPECTED, MAX_FILTERS, why_no_filter
 from ..config.model import FunctionSpec, Place
 from ..errors import CallbackError
 from ..functions.filters import Filter, filter_of
+from .traffic import TrafficTraits
 
 KEY = "c.WSHandlerApp.filters"
 
 
-class FilterTraits(HasTraits):
-    """What an administrator may say about filters of all routes."""
+class FilterTraits(TrafficTraits):
+    """What an administrator may say about the messages of all routes."""
 
     misconfigured = ""
     """Why no routes may be served, where none may."""

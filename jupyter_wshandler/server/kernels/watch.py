@@ -137,6 +137,10 @@ class KernelWatch:
             sharing=self._sharing,
         )
 
+    def bridges(self) -> list[KernelBridge]:
+        """Return the bridges to all kernels that have bots."""
+        return [wire.bridge for wire in self._wires.values() if wire.bridge is not None]
+
     @property
     def spares_connected(self) -> bool:
         """Whether the culler of idle kernels leaves alone those that somebody is connected to."""
