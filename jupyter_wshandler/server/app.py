@@ -281,7 +281,7 @@ class WSHandlerApp(
             sessions=self.sessions(),
         )
         self.settings["wshandler_manager"] = self.manager
-        self.manager.drain.tells = True
+        self.manager.drain.waits = True
         self.manager.served.filter_all(self.filters_of_all())
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
