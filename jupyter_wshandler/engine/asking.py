@@ -81,10 +81,12 @@ class Asked:
         how: How the answer has ended, `UNKNOWN` included; None while it has not.
         streamed: Whether a generator has answered; known at the end.
         problem: What the end says of a failure or a refusal.
+        is_sent: Whether the question has been written to a socket.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_sent = False
         self.values: deque[Any] = deque()
         self.how: Ending | None = None
         self.streamed = False
