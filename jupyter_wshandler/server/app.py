@@ -39,7 +39,7 @@ from .access.publishing import Publishers, PublishingTraits
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses
+from .addresses import address_for_cells, say_where
 from .backlog import lengthen
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
@@ -384,8 +384,7 @@ class WSHandlerApp(
         self.manager.served.advise = advise
         for sentence in (*advise(), *advice(self)):
             self.log.warning("%s", sentence)
-        if self.announces:
-            print(addresses(self.manager.served.configured, serverapp), flush=True)
+        say_where(self, announces=self.announces)
 
     def _say_that_it_stops(self) -> None:
         self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
@@ -441,7 +440,7 @@ class WSHandlerApp(
             await self.kernels.stop()
         await self.by_name.stop()
         await self.services.shares.stop()
-        self.services.records.journal.stop()
+        self.services.records.stop()
 
 
 main = launch_new_instance = WSHandlerApp.launch_instance

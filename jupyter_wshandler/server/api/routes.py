@@ -12,6 +12,7 @@ from ...config.nodes import shorten
 from ...kernels.batches import one_line
 from ...manager.push import deliver
 from ...routes import Route
+from .. import pages
 from ..access.admission import BROKEN
 from ..access.authorize import READ, resource_of
 from .base import ApiHandler
@@ -55,6 +56,8 @@ class RoutesHandler(ApiHandler):
             "state": route.state,
             "error": error,
             "connections": connections,
+            "kernel": getattr(route.host, "kernel_id", None),
+            "page": next((path for _, path in pages.openable([] if error else [route])), None),
         }
 
 
