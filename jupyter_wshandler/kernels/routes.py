@@ -295,7 +295,7 @@ class KernelRoutes:
             del self._names[claimant]
 
     def displaced(self, route: Route, reason: str) -> None:
-        """Take note that the configuration has taken a kernel's route from it."""
+        """Take note that a kernel's route has been taken from it."""
         claimant, _ = self._served.get(route.name, (None, None))
         if claimant is not None:
             self._forget(route.name)

@@ -313,6 +313,26 @@ class ServedRoutes(Observer):
             for connection in tuple(self._by_route.get(name, ())):
                 self._move(connection)
 
+    def take_away(self, name: str, reason: str) -> bool:
+        """Serve a route no longer that was `put`, and tell whoever put it.
+
+        Its connections are closed with 1012.
+
+        Args:
+            name: The route's name.
+            reason: Why, for who has put it.
+
+        Returns:
+            Whether there was one.
+        """
+        route = self.live.get(name)
+        if route is None:
+            return False
+        if self.displaced is not None:
+            self.displaced(route, reason)
+        self.remove(name)
+        return True
+
     def conflict(self, route: Route) -> str | None:
         """Return why a route cannot be served beside the configured ones, or None.
 
