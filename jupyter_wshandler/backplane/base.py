@@ -19,9 +19,10 @@ has been checked. The contract, which `testing.backplanes` checks of any impleme
 - **Epochs.** A log that was lost (a restart, an eviction, its `ttl`) begins again at 1 with another
   epoch. Offsets of different epochs say nothing of each other.
 - **Presence.** Entries of a channel, by key, are numbered on their own: each change has the next
-  offset, is given to all who have subscribed, and `entries` says up to which offset it is right. An
-  entry that nobody renews within its lease is removed by whoever looks next, with a change like
-  any.
+  offset, is given to all who have subscribed, and `entries` says up to which offset it is right:
+  changes of another epoch that were told before are over. An entry that nobody renews within its
+  lease is removed by whoever looks next, with a change like any. Where who is in was lost, the new
+  epoch begins with the whole list, by `listed`: who was in before may be in no more.
 """
 
 from __future__ import annotations

@@ -110,14 +110,14 @@ class People:
         """The connections of this node that are in the list, by id."""
 
     def begin(self, entries: Entries) -> None:
-        """Take the list as it is; what has changed since is known."""
+        """Take the list as it is; what has changed since is known, and of no other epoch."""
         early, self._early = self._early or [], None
         self._position = entries.position
         for key, entry in entries.by_key.items():
             self._by_person.setdefault(entry.person, {})[key] = entry
         for change in early:
             same = change.position.epoch == entries.position.epoch
-            if not same or change.position.offset > entries.position.offset:
+            if same and change.position.offset > entries.position.offset:
                 self.changed(change)
 
     def relist(self, entries: Entries) -> bool:

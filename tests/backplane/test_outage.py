@@ -14,7 +14,9 @@ from support.server import free_port
 from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.base import Entry, Keep, Position, Publication
+from jupyter_wshandler.backplane.redis.link import Link
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
+from jupyter_wshandler.backplane.redis.people import Presence
 from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.testing.backplanes import Heard
 
@@ -128,6 +130,74 @@ async def test_presence_is_made_again_by_a_store_that_has_forgotten_it(store):
             return set(found)
 
         await until(lambda: known() == {"c0", "c1"})
+
+
+async def test_a_store_that_forgets_all_while_a_node_catches_up_has_it_wait_for_nothing(
+    store, monkeypatch
+):
+    """What was held back of a life of the store that is over is neither a gap nor news."""
+    heard = [Heard(), Heard()]
+    async with some_nodes(store.url) as nodes:
+        for number, (node, one) in enumerate(zip(nodes, heard, strict=True)):
+            await node.subscribe("room", one)
+            await node.entries("room")
+            await node.add("room", f"c{number}", Entry("ada"))
+            await node.publish("room", Publication(f"a{number}"), KEEP)
+        slow, make_again = nodes[0]._people, Presence.make_again
+        gone = []
+
+        async def held_up(self: Presence, link: Link, channel: str) -> None:
+            if self is slow and not gone:
+                gone.append(link)
+                await asyncio.wait((link.ended,))
+            await make_again(self, link, channel)
+
+        monkeypatch.setattr(Presence, "make_again", held_up)
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: gone and nodes[1].state == "up")
+        await nodes[1].publish("room", Publication("b"), KEEP)
+        await nodes[1].add("room", "c2", Entry("bob"))
+        await nodes[1].remove("room", "c2")
+        channel = nodes[0]._channels["room"]
+        await until(lambda: len(channel._held) == 1 and len(channel._changes) == 2)
+        store.say("FLUSHALL")
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: nodes[1].counts()["breaks"] == 2)
+        await until(lambda: all(node.state == "up" for node in nodes))
+        await nodes[1].publish("room", Publication("c"), KEEP)
+        for node, one in zip(nodes, heard, strict=True):
+            await until(lambda one=one: texts(one)[-1] == "c")
+            assert set((await node.entries("room")).by_key) == {"c0", "c1"}
+            await until(lambda one=one: listed(one) == {"c0", "c1"})
+
+
+def listed(heard: Heard) -> set[str]:
+    """Return who is in by what a receiver has been told since its last list."""
+    entries = heard.lists[-1]
+    found = set(entries.by_key)
+    for change in heard.changes:
+        same = change.position.epoch == entries.position.epoch
+        if same and change.position.offset > entries.position.offset:
+            (found.add if change.kind == "add" else found.discard)(change.key)
+    return found
+
+
+async def test_a_list_of_a_new_epoch_is_told_as_a_whole(store):
+    """The store has forgotten who is in, and no link has broken: some may be gone for good."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].entries("room")
+        for number in range(3):
+            await nodes[1].add("room", f"c{number}", Entry("ada"))
+        await until(lambda: len(heard.changes) == 3)
+        assert not heard.lists
+        store.say("FLUSHALL")
+        await nodes[1].add("room", "c1", Entry("ada"))
+        await until(lambda: heard.lists and listed(heard) == {"c1"})
+        await nodes[1].add("room", "c3", Entry("bob"))
+        await until(lambda: listed(heard) == {"c1", "c3"})
+        assert len(heard.lists) == 1
 
 
 async def test_a_short_break_is_waited_for_and_each_message_comes_once(lasting):

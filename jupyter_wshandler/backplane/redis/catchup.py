@@ -77,7 +77,8 @@ class CatchUp:
                 if channel.lacks_messages:
                     await self._fill_messages(link, channel)
                 if channel.lacks_people:
-                    channel.relist(await self._people.listed(link, channel.name))
+                    before = channel.epochs_held
+                    channel.relist(await self._people.listed(link, channel.name), before)
         except BackplaneDown:
             return  # the next link does it
         except Strayed:
@@ -92,10 +93,11 @@ class CatchUp:
         reading = self.reading(channel.name, channel.since, 1 << 40, begun=True)
         if channel.known is None:
             reading = self.reading(channel.name, Position(), -1)
+        before = channel.epochs_held
         found, is_short = channel.fill(await link.ask(reading))
         self._counts.filled += found
         self._counts.missed += is_short
-        channel.go_on()
+        channel.go_on(before)
 
     def reading(
         self, channel: str, since: Position, limit: int, is_all: bool = True, begun: bool = False
@@ -166,7 +168,7 @@ class CatchUp:
                 continue
             if channel.known is None:
                 channel.fill(reply)
-            if channel.lacks_messages:  # it was on its way meanwhile
+            if channel.lacks_messages and channel.link is link:  # it was on its way meanwhile
                 await self._fill(link, channel)
             return
 

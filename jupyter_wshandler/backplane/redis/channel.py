@@ -3,11 +3,15 @@
 The store tells a node what happens, at most once. So each message and each change of presence is
 held against the last one: the next number is the next one, a lower one is known, and anything else
 is a gap, which is filled from what the store keeps. What comes meanwhile waits behind it.
+
+Epochs have no order, and none comes a second time. So what had been heard of another epoch before
+the store was asked, and said of which epoch it is now, is of a past one, and is let go of: it would
+be a gap for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from ..base import Change, Entries, Position, Receiver
@@ -121,11 +125,14 @@ class Channel:
         """Take a change of presence; return whether there is a gap before it."""
         place, known = change.position, self.people
         if self._changes is not None:
+            if len(self._changes) >= MAX_HELD:
+                self._changes.clear()
             self._changes.append(change)
-        elif known is None or follows(known, place):
+        elif known is None or (follows(known, place) and known.epoch in ("", place.epoch)):
             self.receiver.changed(change)
             self.people = place
         elif not is_known(known, place):
+            # Of another epoch the first change, too: whoever was in before it may be in no more.
             self._changes = [change]
             return True
         return False
@@ -148,6 +155,12 @@ class Channel:
     def lacks_people(self) -> bool:
         """Whether changes of presence wait behind a gap."""
         return self._changes is not None
+
+    @property
+    def epochs_held(self) -> set[str]:
+        """The epochs of what waits behind a gap, of messages and of presence."""
+        waiting: list[Told | Change] = [*(self._held or ()), *(self._changes or ())]
+        return {one.position.epoch for one in waiting}
 
     @property
     def since(self) -> Position:
@@ -192,20 +205,29 @@ class Channel:
             return began > 0 or count < end
         return True
 
-    def go_on(self) -> bool:
-        """Take what has waited for `fill`; return whether there is another gap."""
-        held, self._held = self._held or [], None
-        gap = False
-        for told in held:
-            gap = self.hear(told) or gap
-        return gap
+    def go_on(self, before: Set[str]) -> None:
+        """Take what has waited for `fill`; there may be another gap behind it.
 
-    def relist(self, entries: Entries) -> bool:
-        """Take the list of who is in anew; return whether there is another gap behind it."""
+        Args:
+            before: What `epochs_held` was when the store was asked.
+        """
+        held, self._held = self._held or [], None
+        past = before - {self.since.epoch}
+        for told in held:
+            if told.position.epoch not in past:
+                self.hear(told)
+
+    def relist(self, entries: Entries, before: Set[str]) -> None:
+        """Take the list of who is in anew; there may be another gap behind it.
+
+        Args:
+            entries: The list.
+            before: What `epochs_held` was when the store was asked.
+        """
         changes, self._changes = self._changes or [], None
+        past = before - {entries.position.epoch}
         self.people = entries.position
         self.receiver.listed(entries)
-        gap = False
         for change in changes:
-            gap = self.hear_change(change) or gap
-        return gap
+            if change.position.epoch not in past:
+                self.hear_change(change)

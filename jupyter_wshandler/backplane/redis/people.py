@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -115,14 +116,20 @@ class Presence:
         """Return who is present; while this node is alone, who of its own is."""
         if found is not None:
             found.has_people = True
-        try:
-            entries = forms.listed(await self._router.do(self._asking("entries", channel)))
-        except BackplaneDown:
-            known = Position() if found is None or found.people is None else found.people
-            return Entries(dict(self._own.get(channel, {})), known)
-        if found is not None and found.people is None:
-            found.people = entries.position  # what is told while this node is alone comes after it
-        return entries
+        while True:
+            heard = None if found is None else found.people
+            try:
+                entries = forms.listed(await self._router.do(self._asking("entries", channel)))
+            except BackplaneDown:
+                known = Position() if found is None or found.people is None else found.people
+                return Entries(dict(self._own.get(channel, {})), known)
+            if found is None:
+                return entries
+            if found.people is None:
+                found.people = entries.position  # what is told while this node is alone comes after
+            if found.people == heard or found.people.epoch == entries.position.epoch:
+                return entries
+            # Changes of another epoch were heard meanwhile: which of the two is over?
 
     async def listed(self, link: Link, channel: str) -> Entries:
         """Return who is present, as one link says it."""
@@ -138,8 +145,10 @@ class Presence:
         if not own:
             return
         words = [key.encode() for key in own]
-        for key in map(bytes.decode, await link.ask(self._asking("renew", channel, *words))):
-            entry = own.get(key)
-            if entry is not None:
-                packed = forms.pack(entry)
-                await link.ask(self._asking("add", channel, key.encode(), packed))
+        lost = map(bytes.decode, await link.ask(self._asking("renew", channel, *words)))
+        await asyncio.gather(*(self._put_back(link, channel, key) for key in lost))
+
+    async def _put_back(self, link: Link, channel: str, key: str) -> None:
+        entry = self._own.get(channel, {}).get(key)
+        if entry is not None:  # it has not left meanwhile
+            await link.ask(self._asking("add", channel, key.encode(), forms.pack(entry)))
