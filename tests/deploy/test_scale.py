@@ -27,8 +27,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "scale"
 LONGEST_BREAK = 5.0
 """Seconds that a client may be without a connection."""
 
-EVERY = 0.05
-"""Seconds between two messages from outside."""
+EVERY = 0.1
+"""Seconds between two messages from outside; those who talk say something each second."""
 
 SECONDS = 90
 """For what takes a moment, on a machine that has other things to do."""
@@ -135,7 +135,7 @@ async def test_a_rolling_restart_loses_nothing_in_rooms_and_keeps_nobody_waiting
             text = f"{name} says {number}"
             said.append(text)
             assert (await person.bot.ask(text, timeout=SECONDS))["offset"]
-            await asyncio.sleep(5 * EVERY)
+            await asyncio.sleep(10 * EVERY)
 
     def roll() -> None:
         for _ in deployment.roll():
