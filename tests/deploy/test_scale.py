@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -164,7 +165,7 @@ async def test_a_rolling_restart_loses_nothing_in_rooms_and_keeps_nobody_waiting
         f"{len(breaks)} breaks, the longest {max(breaks):.2f} s; renewed as {dict(moved)}"
     )
     assert len(breaks) >= len(people)
-    assert max(breaks) < LONGEST_BREAK
+    assert max(breaks) < size.bound(LONGEST_BREAK, 3 * LONGEST_BREAK)
 
 
 def test_the_page_says_which_server_has_it_and_goes_to_another_one_when_that_stops(
@@ -177,7 +178,8 @@ def test_the_page_says_which_server_has_it_and_goes_to_another_one_when_that_sto
     page.fill("#text", "hello <b>all</b>")
     page.press("#text", "Enter")
     page.get_by_text("hello <b>all</b>").wait_for()
-    deployment.restart(deployment.names.index(before))
+    # It stays away: this is the last test here, and a start takes seconds.
+    deployment.nodes[deployment.names.index(before)].send_signal(signal.SIGTERM)
     page.wait_for_function(
         "before => document.getElementById('node').textContent !== before", arg=before
     )
