@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = ("red", "green", "blue")
-START = 60.0  # seconds for something to be up
+START = 120.0  # seconds for something to be up
 
 
 class NotThere(Exception):
@@ -155,7 +155,8 @@ class Deployment:
             if ended or time.monotonic() > deadline:
                 name = (ended or [what])[0]
                 said = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()
-                lines = [f"{name} does not come up; it has said last:", *said[-8:]]
+                how = "has ended" if ended else f"is not up after {START:g} s"
+                lines = [f"{name} {how}; it has said last:", *said[-8:]]
                 raise NotThere("\n  ".join(lines))
             time.sleep(0.05)
 
