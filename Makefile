@@ -95,6 +95,11 @@ hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with 
 	fi
 	@exec $(BIN)/python -m jupyterhub --config=examples/jupyterhub/jupyterhub_config.py $(ARGS)
 
+.PHONY: scale
+scale: $(VENV)/.installed-dev ## start three servers with the same rooms behind nginx (ARGS='--port 9000': elsewhere)
+	@PYTHON=$(PYTHON) .ci/debian-packages nginx redis
+	@exec $(BIN)/python examples/scale/run.py $(ARGS)
+
 .PHONY: test
 test: packages proxy frontend lint types examples ## everything: style, layers, types, examples, tests with real parts
 	@echo "== pytest"
@@ -134,6 +139,7 @@ examples: $(VENV)/.installed-dev ## check the examples and hold the demo's conve
 	@$(BIN)/python -m jupyter_wshandler check $(EXAMPLE)
 	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub/routes/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub-service/routes/wshandler.yaml
+	@$(BIN)/python -m jupyter_wshandler check examples/scale/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler demo --once
 
 .PHONY: fmt
