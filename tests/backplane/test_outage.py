@@ -177,9 +177,9 @@ def listed(heard: Heard) -> set[str]:
     entries = heard.lists[-1]
     found = set(entries.by_key)
     for change in heard.changes:
-        if change.position.epoch == entries.position.epoch:
-            if change.position.offset > entries.position.offset:
-                (found.add if change.kind == "add" else found.discard)(change.key)
+        same = change.position.epoch == entries.position.epoch
+        if same and change.position.offset > entries.position.offset:
+            (found.add if change.kind == "add" else found.discard)(change.key)
     return found
 
 

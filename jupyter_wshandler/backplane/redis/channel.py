@@ -178,7 +178,7 @@ class Channel:
     @property
     def epochs_held(self) -> set[str]:
         """The epochs of what waits behind a gap, of messages and of presence."""
-        waiting = [*(self._held or ()), *(self._changes or ())]
+        waiting: list[Told | Change] = [*(self._held or ()), *(self._changes or ())]
         return {one.position.epoch for one in waiting}
 
     @property
