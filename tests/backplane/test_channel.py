@@ -36,10 +36,7 @@ def change(epoch: str, offset: int) -> Change:
 
 def reply(epoch: str, end: int, *offsets: int) -> list[Any]:
     """What the store answers: its last messages."""
-    messages = [
-        b"1.0 id " + pack(Publication(f"{epoch}.{offset}"))
-        for offset in offsets
-    ]
+    messages = [b"1.0 id " + pack(Publication(f"{epoch}.{offset}")) for offset in offsets]
     return [epoch.encode(), end, 0, messages]
 
 

@@ -15,9 +15,9 @@ from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.base import Entry, Keep, Position, Publication
 from jupyter_wshandler.backplane.redis import catchup
+from jupyter_wshandler.backplane.redis.channel import Channel
 from jupyter_wshandler.backplane.redis.link import Link
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
-from jupyter_wshandler.backplane.redis.people import Presence
 from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.testing.backplanes import Heard
 
@@ -144,22 +144,22 @@ async def test_a_store_that_forgets_all_while_a_node_catches_up_has_it_wait_for_
             await node.entries("room")
             await node.add("room", f"c{number}", Entry("ada"))
             await node.publish("room", Publication(f"a{number}"), KEEP)
-        slow, make_again = nodes[0]._people, Presence.make_again
-        gone = []
+        make_all_again, gone = nodes[0]._catchup._make_all_again, []
 
-        async def held_up(self: Presence, link: Link, channel: str) -> None:
-            if self is slow and not gone:
+        async def held_up(link: Link, channels: list[Channel]) -> None:
+            if not gone:
                 gone.append(link)
                 await asyncio.wait((link.ended,))
-            await make_again(self, link, channel)
+            await make_all_again(link, channels)
 
-        monkeypatch.setattr(Presence, "make_again", held_up)
+        monkeypatch.setattr(nodes[0]._catchup, "_make_all_again", held_up)
+        channel = nodes[0]._channels["room"]
+        channel.is_blind = True  # else it would go on with the next message, and hold nothing
         store.say("CLIENT", "KILL", "TYPE", "pubsub")
         await until(lambda: gone and nodes[1].state == "up")
         await nodes[1].publish("room", Publication("b"), KEEP)
         await nodes[1].add("room", "c2", Entry("bob"))
         await nodes[1].remove("room", "c2")
-        channel = nodes[0]._channels["room"]
         await until(lambda: len(channel._held) == 1 and len(channel._changes) == 2)
         store.say("FLUSHALL")
         store.say("CLIENT", "KILL", "TYPE", "pubsub")

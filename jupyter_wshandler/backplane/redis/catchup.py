@@ -135,9 +135,7 @@ class CatchUp:
                 if one.filling is link:
                     one.filling = None
 
-    def reading(
-        self, channel: str, since: Position, limit: int, is_all: bool = True
-    ) -> Request:
+    def reading(self, channel: str, since: Position, limit: int, is_all: bool = True) -> Request:
         """Return what asks for a log; see the script `history`.
 
         Args:
