@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from .. import __version__
+from .checking import describe_check, run_check
 from .conformance import CONFORMANCE, add_conformance, conformance
 from .drain import add_drain, drain
 from .looking import LOOKING, add_looking, look
@@ -26,7 +26,7 @@ examples:
   jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
   jupyter wshandler types wshandler.yaml --ts
-  jupyter wshandler check --backplane redis://127.0.0.1:6379/0
+  jupyter wshandler check --backplane redis://127.0.0.1:6379/0 --session-store backplane
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
 """
@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
         description="Print the routes of YAML files and every mistake in them; "
         "exit with 1 if there is any. The callback modules are imported.",
     )
-    _describe_check(check)
+    describe_check(check)
+    _add_public(check)
     _add_demo(commands)
     _add_chat(commands)
     _add_share(commands)
@@ -113,22 +114,6 @@ def _add_demo(commands: Commands) -> None:
     demo.add_argument("--once", action="store_true", help="end after the conversation")
     demo.add_argument("--port", type=int, default=0, help="port to use; any free one by default")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
-
-
-def _describe_check(check: argparse.ArgumentParser) -> None:
-    check.add_argument("files", metavar="FILE", nargs="*", help="a YAML file with routes")
-    check.add_argument(
-        "--backplane",
-        metavar="URL",
-        help="try out what is to join several servers, as c.WSHandlerApp.backplane names it; "
-        "- for $WSHANDLER_BACKPLANE, which other users of this machine cannot see",
-    )
-    check.add_argument(
-        "--backplane-prefix",
-        metavar="NAME",
-        help="what the names of its keys begin with, as c.WSHandlerApp.backplane_prefix says",
-    )
-    _add_public(check)
 
 
 def _add_chat(commands: Commands) -> None:
@@ -307,25 +292,6 @@ def _ask_server(arguments: argparse.Namespace) -> int:
     return _share(arguments, token)
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    """Run `check`: of files, of a backplane, or of both."""
-    if not arguments.files and arguments.backplane is None:
-        parser().error("check: expected a YAML file, or --backplane URL")
-    code = 0
-    if arguments.files:
-        from .check import check
-
-        code = check(arguments.files, allow_public_routes=arguments.allow_public_routes)
-    if arguments.backplane is not None:
-        from .backplane import check_backplane
-
-        url = arguments.backplane
-        if url == "-":
-            url = os.environ.get("WSHANDLER_BACKPLANE", "")
-        code = check_backplane(url, arguments.backplane_prefix or "") or code
-    return code
-
-
 def _types(arguments: argparse.Namespace) -> int:
     """Run `types`."""
     from .types import types
@@ -420,7 +386,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if rest and arguments.command != "serve":
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
-        return _check(arguments)
+        return run_check(arguments)
     if arguments.command == "types":
         return _types(arguments)
     if arguments.command == "serve":

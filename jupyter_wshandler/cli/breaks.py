@@ -29,6 +29,7 @@ class Heard(ClientEnd):
         """Take what a text frame holds."""
         if type(said.get("end")) is int and "how" in said:
             self.ended(said)
+        self.sent_away(said)
         self.messages.append(said)
 
     def settle(self, asked: Asked, how: Ending) -> None:

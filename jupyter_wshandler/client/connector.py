@@ -244,7 +244,11 @@ class Connector:
         return socket, None
 
     async def _dial_again(self, offers: list[str]) -> tuple[AsyncSocket, Message]:
-        endpoint = await asyncio.to_thread(self._find)
+        try:
+            endpoint = await asyncio.to_thread(self._find)
+        except RuntimeError as error:
+            # An interpreter that ends starts no threads: no fault, and nobody is there to be told.
+            raise ConnectError(f"the server is not looked for: {error}") from error
         limit = self._timeout or TIMEOUT
         async with asyncio.timeout(2 * limit):
             socket, first = await self._dial(endpoint, offers, limit)

@@ -201,7 +201,13 @@ class ClientEnd:
             self.answered(number, text, is_json=bool(said.get("json")))
         elif "end" in said and type(number) is int and said.get("how") in _HOWS:
             self.ended(said)
-        elif isinstance(seconds := said.get("move"), (int, float)) and seconds is not True:
+        else:
+            self.sent_away(said)
+
+    def sent_away(self, said: dict[str, Any]) -> None:
+        """Take note of it where a frame says that the server wants its client elsewhere."""
+        seconds = said.get("move")
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
             self.move = max(0.0, seconds)
 
     def answered(self, number: int, message: Message, *, is_json: bool = False) -> None:

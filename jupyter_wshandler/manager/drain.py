@@ -4,6 +4,10 @@ A client of `wsh.v1` is told so in a frame, with a time of its own, so that a cr
 the other servers at once; it leaves by itself when it has its answers. All others are closed with
 1001, at such times, too. Nobody new is let in meanwhile: whoever comes gets 503, and a load
 balancer takes that client elsewhere.
+
+A server that stops and knows of no other one tells nobody to come back: Jupyter listens no more by
+then, and 1001 says what is true, that the server has stopped. An administrator who has it drained
+knows where its clients are to go.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class Drain:
         connections: The open connections by id; the manager's own.
         resumes: Who may come back to which of them; nobody, once it has begun.
         log: Where its beginning and its end are written.
+        is_alone: Whether there is no other server that a client could go to by itself.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Drain:
         connections: Mapping[str, Connection],
         resumes: Resumes,
         log: logging.Logger | logging.LoggerAdapter[Any],
+        *,
+        is_alone: bool = True,
     ) -> None:
         self._connections = connections
         self._resumes = resumes
@@ -60,8 +67,10 @@ class Drain:
         self._due: dict[str, float] = {}  # when each is to go, by the loop's clock
         self._told: set[str] = set()
         self._room = 0  # how many more are told at this look
-        self.tells = False
-        """Whether clients are told by it, as those of a server are; else they are just closed."""
+        self._is_alone = is_alone
+        self._tells = False  # whether clients are told to come back
+        self.waits = False
+        """Whether answers that clients wait for end first, as a server's do; else they are cut."""
 
     @property
     def is_on(self) -> bool:
@@ -84,6 +93,7 @@ class Drain:
             self._log.info(
                 "Draining: %d connections are to go within %.1f s", len(self._connections), seconds
             )
+            self._tells = True
             self._plan(seconds, seconds + patience, self._say_so)
 
     async def finish(self, timeout: float) -> None:
@@ -93,6 +103,7 @@ class Drain:
             timeout: Seconds in which the server stops.
         """
         await self.end(stays=True)
+        self._tells = self.waits and not self._is_alone
         seconds = min(timeout / 2, len(self._connections) / LEAVES_PER_SECOND)
         self._plan(seconds, LAST * timeout)
         if self._task is not None:
@@ -166,14 +177,16 @@ class Drain:
     def _has_to_go(self, connection: Connection, due: float, now: float) -> bool:
         if now >= self._last:
             return True
-        if not self._hears(connection):
-            return now >= due
-        # It leaves by itself, unless it knows nothing of that; its answers end first.
-        is_late = connection.id in self._told and now >= due + GRACE
-        return is_late and not connection.is_answering
+        is_told = connection.id in self._told
+        if not is_told and self._hears(connection):
+            return False
+        if self.waits and connection.is_answering and not connection.away:
+            return False
+        # Who is told leaves by itself, unless it knows nothing of that.
+        return now >= (due + GRACE if is_told and self._tells else due)
 
     def _hears(self, connection: Connection) -> bool:
-        return self.tells and connection.chat_answers is not None and not connection.away
+        return self._tells and connection.chat_answers is not None and not connection.away
 
     def _tell(self, connection: Connection, seconds: float) -> None:
         if connection.chat_answers is not None:

@@ -117,9 +117,10 @@ class Elsewhere:
                     await answered(self._backplane.remove(NODES, self.tag))
 
     async def _be_present(self, backplane: Backplane) -> None:
-        await answered(backplane.subscribe(_channel(self.tag), self))
         # So that it is put there again at once, where the backplane has lost it in an outage.
-        await answered(backplane.subscribe(NODES, self))
+        for channel in (_channel(self.tag), NODES):
+            with contextlib.suppress(BackplaneError):  # who is heard as soon as that can be
+                await answered(backplane.subscribe(channel, self))
         is_there = False
         while True:
             with contextlib.suppress(BackplaneError):

@@ -122,7 +122,8 @@ class WebSocketManager:
         self.resumes = Resumes(self.connections, self.metrics)
         self.keeps_away = self.resumes.keeps_away
         self.observers.add(self.resumes)
-        self.drain = Drain(self.connections, self.resumes, self.log)
+        is_alone = backplane is None or not backplane.joins_servers
+        self.drain = Drain(self.connections, self.resumes, self.log, is_alone=is_alone)
         self.elsewhere = Elsewhere(backplane, self.resumes, self.log)
         self.observers.add(Releasing(self.release))
         self.stopping = False

@@ -62,6 +62,11 @@ class KernelSessions:
         self._rest_until: dict[str, float] = {}
         self.hangs = 0
 
+    @property
+    def is_away(self) -> bool:
+        """False: the server has the store."""
+        return False
+
     def open(self, session_id: str, values: Mapping[str, Any]) -> Session:
         """Return the live object of a session, for one more connection.
 

@@ -277,7 +277,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             sessions=self.sessions(),
         )
         self.settings["wshandler_manager"] = self.manager
-        self.manager.drain.tells = True
+        self.manager.drain.waits = True
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"

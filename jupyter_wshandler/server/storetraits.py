@@ -52,7 +52,7 @@ class StoreTraits(RoomTraits):
 
         def open_them() -> SessionManager:
             store = open_store(url, log=self.log, prefix=self.backplane_prefix)
-            return SessionManager(store, log=self.log)
+            return SessionManager(store, log=self.log, probes=is_store(url))
 
         return open_them
 

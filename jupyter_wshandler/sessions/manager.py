@@ -35,6 +35,12 @@ PATIENCE = 2.0
 WATCHED = 5.0
 """Seconds after its last use for which each `flush` looks for changes in a session."""
 
+PROBE_EVERY = 2.0
+"""Seconds after which a store that others have, too, is asked, whether anybody needs it or not."""
+
+PROBE = ""
+"""The id of no session."""
+
 _BATCH = 100
 _TIMEOUT = 2.0
 _JOIN = 1.0
@@ -50,12 +56,17 @@ class SessionManager:
         store: Where sessions are kept; see `stores.open_store`.
         log: Where problems go.
         max_age: Seconds that a stored session is kept after it last changed.
+        probes: Whether it is to be known whether the store is away also while nobody needs it.
     """
 
-    def __init__(self, store: SessionStore, *, log: Log, max_age: float = MAX_AGE) -> None:
+    def __init__(
+        self, store: SessionStore, *, log: Log, max_age: float = MAX_AGE, probes: bool = False
+    ) -> None:
         self._store = store
         self._log = log
         self._max_age = max_age
+        self._probes = probes
+        self._probe_at = 0.0
         self._worker = StoreThread()
         self._encoder = SessionEncoder(log)
         # Heavy sessions are encoded in a thread of their own: one that takes seconds would hold
@@ -71,6 +82,11 @@ class SessionManager:
         self._failing: set[str] = set()
         self._look_at_all = 0.0
         self._stopped = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store cannot be read or written, as far as is known."""
+        return self._hung or not self._failing.isdisjoint({"read", "written"})
 
     # ---- connections come and go -------------------------------------------------------------
 
@@ -151,6 +167,10 @@ class SessionManager:
             self._is_hung()
         touched = []
         now = time.monotonic()
+        if now >= self._probe_at and not self._worker.waiting() and not self._worker.busy_for():
+            self._probe_at = now + PROBE_EVERY
+            if self._probes or "read" in self._failing:
+                self._worker.submit(self._store.load, PROBE).add_done_callback(self._probed)
         if everything := wait or now >= self._look_at_all:
             self._look_at_all = now + WATCHED
         for name, session in self._touched.copy().items():
@@ -225,16 +245,20 @@ class SessionManager:
             self._hung = False
             self._log.info("The session store answers again")
 
-    def _loaded(self, live: LiveSession, future: asyncio.Future[str | None]) -> None:
-        live.loading = None
+    def _probed(self, future: asyncio.Future[str | None]) -> bool:
+        """Take note of whether the store can be read."""
         self._answered()
         error = future.exception()
         if error is not None:
             self._failed("read", error, "connections open without it; it is read again")
-        else:
-            if "read" in self._failing:
-                self._failing.discard("read")
-                self._log.info("The session store can be read again")
+        elif "read" in self._failing:
+            self._failing.discard("read")
+            self._log.info("The session store can be read again")
+        return error is None
+
+    def _loaded(self, live: LiveSession, future: asyncio.Future[str | None]) -> None:
+        live.loading = None
+        if self._probed(future):
             live.saved = future.result()
             live.storable = True
             self._fill(live, live.saved)

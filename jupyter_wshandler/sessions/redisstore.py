@@ -29,6 +29,18 @@ return 1
 """)
 """`v` is the version of the form, and says that there is a session which holds nothing else."""
 
+_EMPTY = script_of("""#!lua flags=allow-oom
+-- KEYS: the session. ARGV: for how many ms others are to know that it was emptied.
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'v', 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+""")
+
+EMPTY = 86400 * 1000
+"""Milliseconds for which a session that was emptied is told apart from one that the store has lost:
+a server that has it open stores the lost one again, and not what was in the emptied one."""
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -73,7 +85,7 @@ class RedisSessions:
         whole = b",".join(name + b":" + value for name, value in pairs if name != b"v")
         text = (b"{" + whole + b"}").decode("utf-8", "surrogatepass")
         self._known[session_id] = text
-        return text
+        return text if whole else None
 
     def save(self, items: Mapping[str, tuple[str, float]]) -> None:
         """Store what has changed in sessions.
@@ -85,7 +97,7 @@ class RedisSessions:
         replies = self._store.ask(*(self._saving(name, *item, now) for name, item in items.items()))
         lost = [name for name, reply in zip(items, replies, strict=True) if reply == 0]
         for name in lost:
-            # The store has lost its memory, or another server has emptied the session.
+            # The store has lost its memory.
             self._known.pop(name, None)
         if lost:
             self._store.ask(*(self._saving(name, *items[name], now) for name in lost))
@@ -104,14 +116,14 @@ class RedisSessions:
         return Call(words, _SAVE, 1)
 
     def delete(self, session_ids: Iterable[str]) -> None:
-        """Forget sessions, all of each: also what another server has written.
+        """Empty sessions, all of each: also what another server has written.
 
         Raises:
             StoreError: The store does not answer.
         """
         names = list(session_ids)
         if names:
-            self._store.ask(*(Call(["DEL", self._key(name)]) for name in names))
+            self._store.ask(*(Call([self._key(name), EMPTY], _EMPTY, 1) for name in names))
             for name in names:
                 self._known.pop(name, None)
 

@@ -125,6 +125,10 @@ class Sessions(Protocol):
 
     hangs: int
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store cannot be read or written, as far as is known."""
+
     async def attach(self, session_id: str, user_key: str, *, new: bool = False) -> Session:
         """Return the live object of a session, for one more connection."""
 

@@ -83,7 +83,7 @@ class WshHello(msgspec.Struct):
     resume: Resumable | UnsetType = UNSET
     received: Count | UnsetType = UNSET
     resumed: bool | UnsetType = UNSET
-    reason: Literal["unknown", "user", "lost", "ended"] | UnsetType = UNSET
+    reason: Literal["unknown", "user", "lost", "ended", "elsewhere"] | UnsetType = UNSET
 
 
 class WshSaid(msgspec.Struct):
@@ -186,6 +186,13 @@ class WshMember(msgspec.Struct):
     n: Numbered = UNSET
 
 
+class WshMove(msgspec.Struct):
+    """The server is about to stop: the client is to come back elsewhere."""
+
+    move: Annotated[float, Meta(ge=0, description="Seconds until then.")]
+    n: Numbered = UNSET
+
+
 class WshDropped(msgspec.Struct):
     """A message that the route's `queue` has dropped; its number comes alone."""
 
@@ -206,6 +213,7 @@ OF_SERVER: tuple[type[msgspec.Struct], ...] = (
     WshRefused,
     WshMembers,
     WshMember,
+    WshMove,
     WshDropped,
     WshAck,
 )

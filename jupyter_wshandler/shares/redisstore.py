@@ -171,20 +171,24 @@ class RedisShares:
         conversation: The way to the store.
         prefix: What the names of the deployment's keys begin with.
         log: Takes warnings.
+        name: What stands behind the prefix; another one for shares that are only tried out.
 
     Raises:
         ValueError: The prefix can be none.
     """
 
-    def __init__(self, conversation: Conversation, prefix: str, log: Log) -> None:
+    def __init__(
+        self, conversation: Conversation, prefix: str, log: Log, name: str = "shares"
+    ) -> None:
         self._store = conversation
-        self._base = f"{check_prefix(prefix)}:{{shares}}"
+        self._base = f"{check_prefix(prefix)}:{{{name}}}"
         self._log = log
         self._epoch = ""
         self._seen = 0
+        self._life = ""
         self._known: dict[str, Kept] = {}
         self._unsure: list[_Unsure] = []
-        self._has_forgotten = False  # and has not been told all of it again
+        self._owed: dict[str, Kept] = {}  # what the store has lost, and is to be told again
 
     # ---- read ------------------------------------------------------------------------------------
 
@@ -204,30 +208,53 @@ class RedisShares:
             StoreError: The store does not answer.
         """
         self._take_back()
-        had = self._epoch
         found = self._read()
-        if had and self._epoch != had and self._known:
-            self._has_forgotten = True
-            self._log.warning(
-                "The store %s has lost the shares; what this server knows of them is stored again",
-                self._store.shown,
-            )
-        if self._has_forgotten:
-            for kept in list(self._known.values()):
-                self._put(kept, again=True)
-            self._has_forgotten = False
+        with suppress(StoreError):  # what was read is told all the same; the rest the next time
+            self._tell_again()
         return found or None
 
     def _read(self) -> list[Kept]:
-        n, epoch, *rows = self._ask(READ, [], self._epoch, self._seen)
+        had = self._epoch
+        n, epoch, *rows = self._ask(READ, [], had, self._seen)
+        is_whole = epoch.decode() != had
+        if not is_whole and (n < self._seen or self._store.facts.life != self._life):
+            # It was started again, perhaps with files that lack the last second.
+            n, epoch, *rows = self._ask(READ, [], "", 0)
+            is_whole = True
         found = []
         for name, value, used in rows:
             kept = None if value is None else self._kept(name.decode(), value, used)
             if kept is not None:
-                self._known[kept.share.id] = kept
                 found.append(kept)
-        self._seen, self._epoch = n, epoch.decode()
+        self._compare(found, is_whole)
+        self._seen, self._epoch, self._life = n, epoch.decode(), self._store.facts.life
         return found
+
+    def _compare(self, found: list[Kept], is_whole: bool) -> None:
+        """Take note of what the store has, and of what it has lost."""
+        before = dict(self._known)
+        for kept in found:
+            known = before.get(kept.share.id, kept).share
+            lacks_end = bool(known.ended) and not kept.share.ended
+            if lacks_end or (is_whole and known.used > kept.share.used):
+                self._owed[known.id] = before[known.id]
+            else:
+                self._known[kept.share.id] = kept
+        if is_whole:
+            stored = {kept.share.id for kept in found}
+            self._owed |= {name: kept for name, kept in before.items() if name not in stored}
+            if self._owed:
+                self._log.warning(
+                    "The store %s has lost the shares, or what has become of them; what this "
+                    "server knows of them is stored again",
+                    self._store.shown,
+                )
+
+    def _tell_again(self) -> None:
+        # A full store takes those that have ended, and none of the others.
+        for name in sorted(self._owed, key=lambda name: not self._owed[name].share.ended):
+            self._put(self._owed[name], again=True)
+            del self._owed[name]
 
     def guests(self) -> dict[str, set[int]]:
         """Return nobody: who was counted by name is asked for one by one, see `has_guest`."""
@@ -297,6 +324,15 @@ class RedisShares:
         self._store.ask(*(Call(["DEL", self._key(f"guests:{name}")]) for name in names))
         for name in names:
             self._known.pop(name, None)
+            self._owed.pop(name, None)
+
+    def erase(self) -> None:
+        """Leave nothing behind of shares that were only tried out.
+
+        Raises:
+            StoreError: The store does not answer.
+        """
+        self._store.ask(Call(["DEL", *map(self._key, _KEYS)]))
 
     def close(self) -> None:
         """Hang up; the next call connects again."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -130,6 +132,26 @@ def test_a_store_that_comes_back_is_asked_again_after_a_rest(
         except StoreError:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$x\r\n", b"*2\r\n"])
+def test_what_is_no_store_is_told_and_asked_anew(store: Store, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reply() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        stranger = threading.Thread(target=reply)
+        stranger.start()
+        talk = Conversation(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        with pytest.raises(StoreError, match="cannot be used"):
+            talk.ask(Call(["DEL", "k"]))
+        stranger.join(10)
+        assert talk._connection is None
+        talk.close()
 
 
 def test_nothing_of_a_login_is_in_what_is_said() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, Store, running_store
 
 from jupyter_wshandler.backplane.redis.facts import read_facts
+from jupyter_wshandler.cli import main
 from jupyter_wshandler.cli.backplane import check_backplane
+from jupyter_wshandler.cli.sessionstore import check_session_store
 from jupyter_wshandler.errors import BackplaneError
 
 
@@ -165,3 +168,66 @@ def test_tls_checks_the_certificate_of_the_store(tmp_path):
             code, text = checked(wrong)
             assert code == 1, wrong
             assert str(tmp_path) not in text
+
+
+# ---- `check --session-store` ---------------------------------------------------------------------
+
+
+def checked_store(url: str, backplane: str = "") -> tuple[int, str]:
+    stream = io.StringIO()
+    code = check_session_store(url, backplane, stream=stream)
+    return code, stream.getvalue()
+
+
+def test_a_store_of_sessions_is_tried_out_and_nothing_is_left_in_it(store):
+    code, text = checked_store("backplane", as_user(store, "enough"))
+    assert code == 0, text
+    assert f"session store redis://127.0.0.1:{store.port}/0: {store.kind.title()}" in text
+    assert "a session is saved and read" in text
+    lasting = [
+        name
+        for name in store.say("KEYS", "wshandler:*check-*").decode().split("\r\n")
+        if name.startswith("wshandler") and store.say("TTL", name) == b":-1\r\n"
+    ]
+    assert lasting == []
+
+
+@pytest.mark.parametrize(
+    ("user", "word", "problem"),
+    [
+        ("enough", "wrong-word", "cannot be used: .*(WRONGPASS|password)"),
+        ("scriptless", "pass-word", "no permissions"),
+        ("keyless", "pass-word", "no permissions"),
+    ],
+)
+def test_what_is_wrong_with_a_store_of_sessions_is_told_without_the_password(
+    store, user, word, problem
+):
+    code, text = checked_store(as_user(store, user, word))
+    assert code == 1
+    assert re.search(f"\n  problem: the store .*{problem}", text, re.IGNORECASE), text
+    assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "told"),
+    [
+        ("backplane", 1, 'session store: expected a backplane for "backplane", found none'),
+        ("mysql://u:hunter2@h/", 1, "session store: expected memory://, sqlite:///path"),
+        ("redis://:hunter2@h/0?x=1", 1, "session store: unknown option 'x'"),
+        ("memory://", 0, "session store: this server's own memory; no other machine has it"),
+        ("sqlite:////a/b.db", 0, "session store: the file /a/b.db; no other machine has it"),
+    ],
+)
+def test_a_setting_of_the_session_store_is_judged_without_a_server(url, code, told):
+    found, text = checked_store(url)
+    assert (found, text.startswith(told)) == (code, True), text
+    assert "hunter2" not in text
+
+
+def test_the_command_reads_the_url_from_its_standard_input(monkeypatch, capsys):
+    monkeypatch.delenv("WSHANDLER_BACKPLANE", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO("memory://\n"))
+    assert main(["check", "--session-store", "-"]) == 0
+    assert "this server's own memory" in capsys.readouterr().out
+    assert main(["check", "--session-store", "backplane"]) == 1

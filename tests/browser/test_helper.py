@@ -686,6 +686,26 @@ def test_a_server_that_was_stopped_has_said_so(browser, tmp_path):
         assert page.ended("waiting", 1001) == "The server has stopped."
 
 
+def test_a_page_that_is_sent_elsewhere_says_that_the_server_has_stopped_once_nobody_answers(
+    visit, server
+):
+    page = visit().opened()
+    drain = "wshandler/api/drain"
+    assert server.fetch(drain, method="POST", data=b'{"seconds": 0}')[0] == 200
+    try:
+        words = "The server is about to stop, and another one is looked for."
+        assert page.ended("waiting", "moved") == words
+        page.until("bot.attempts > 2")  # there is none, and this one takes nobody any more
+        assert page.ended("waiting", "moved") == words
+        page.page.route(TICKETS, lambda route: route.abort())
+        assert page.ended("waiting", 1001) == "The server has stopped."
+    finally:
+        assert server.fetch(drain, method="DELETE")[0] == 200
+    page.page.unroute(TICKETS)
+    page.until("bot.state === 'open'")
+    page.echoes("hello")
+
+
 HUB = {"X-JupyterHub-Version": "6.1.1"}
 
 

@@ -270,7 +270,7 @@ def test_at_a_terminal_a_server_that_comes_back_is_connected_again(tmp_path):
         server.shutdown()
 
 
-def test_at_a_terminal_a_break_is_a_line_and_nothing_is_lost(tmp_path):
+def test_at_a_terminal_a_break_is_a_line_and_who_is_sent_elsewhere_goes_there(tmp_path):
     with (
         breaking_server() as server,
         terminal([server.url], environment(tmp_path)) as screen,
@@ -289,10 +289,16 @@ def test_at_a_terminal_a_break_is_a_line_and_nothing_is_lost(tmp_path):
         screen.until(r"\[connected again\]")
         screen.until(r"bot < re half a line\r\n")
         screen.until("you > ")
+        server.run(lambda: server.peers[0].say({"move": 0}))  # as one that is about to stop
+        screen.until(r"\[connected again; the bot takes this for a new conversation\]")
+        screen.until("you > ")
+        screen.type("there\n")
+        screen.until(r"bot < re there\r\n")
+        screen.until("you > ")
         screen.type("\x04")
         assert screen.end() == 0, screen.text
         assert "Traceback" not in screen.text
-        assert [peer.taken for peer in server.peers] == [["hello", "half a line"]]
+        assert [peer.taken for peer in server.peers] == [["hello", "half a line"], ["there"]]
 
 
 def test_from_a_pipe_an_answer_streams_on_through_a_break(tmp_path):

@@ -7,6 +7,7 @@ import gc
 import logging
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import websockets.asyncio.server
@@ -488,6 +489,28 @@ async def test_no_log_and_no_repr_holds_the_secret(server, caplog):
 
 
 # -- ends ------------------------------------------------------------------------------------------
+
+
+class Spent(ThreadPoolExecutor):
+    """The threads of an interpreter that ends: it starts no more."""
+
+    tried = 0
+
+    def submit(self, *args, **kwargs):
+        self.tried += 1
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
+async def test_an_interpreter_that_starts_no_threads_any_more_is_no_failure(server, caplog):
+    changes, spent, loop = [], Spent(), asyncio.get_running_loop()
+    async with open_to(server.url, on_state=changes.append) as bot:
+        loop.set_default_executor(spent)
+        server.cut()
+        await until(lambda: spent.tried > 1)
+        loop.set_default_executor(ThreadPoolExecutor())
+        assert await bot.ask("still there?") == "re still there?"
+    assert events(changes) == ["away", "resumed", "closed"]
+    assert "has failed" not in caplog.text
 
 
 async def test_to_close_while_it_is_away_does_not_wait_for_the_server(server):

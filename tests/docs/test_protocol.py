@@ -159,7 +159,7 @@ def test_an_example_of_the_page_is_what_a_server_says(server, path, lines):
 
 def test_the_page_shows_each_frame_that_there_is():
     frames = [line for _, lines in EXAMPLES for line in lines.splitlines()]
-    assert len(EXAMPLES) == 16
+    assert len(EXAMPLES) == 17
     words = "message reply piece end wsh stop ask json streamed join leave joined left refused"
     words += " since recovered presence members member room offset epoch presence_offset"
     words += " resume resumed received reason n ack move"

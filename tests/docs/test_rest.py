@@ -37,7 +37,10 @@ def server(tmp_path_factory):
     with running_server(
         CONFIG,
         folder=folder,
-        modules={name + ".py": bot_text(name) for name in ("rest_page", "published")},
+        modules={
+            "rest_page.py": bot_text("rest_page"),
+            "published.py": bot_text("published"),
+        },
         extra_args=["--ServerApp.identity_provider_class=published.People"],
         env={"PYTHONPATH": str(folder)},
     ) as running:

@@ -285,7 +285,8 @@ def test_a_connection_on_which_nothing_was_found_goes_on(server):
 
 def test_health_is_for_everybody_and_says_no_more_than_that(server):
     status, headers, body = server.fetch("/wshandler/api/health", token=False)
-    assert (status, json.loads(body)) == (200, {"status": "ok", "backplane": {"state": "single"}})
+    states = {"backplane": {"state": "single"}, "sessions": {"state": "up"}}
+    assert (status, json.loads(body)) == (200, {"status": "ok", **states})
     assert headers["Set-Cookie"] is None
     for method in METHODS[2:]:
         assert server.fetch("/wshandler/api/health", method=method, token=False)[0] == 405

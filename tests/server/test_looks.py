@@ -52,7 +52,10 @@ def server(tmp_path_factory):
     with running_server(
         CONFIG,
         folder=folder,
-        modules={name + ".py": bot_text(name) for name in ("published", "looked_at")},
+        modules={
+            "published.py": bot_text("published"),
+            "looked_at.py": bot_text("looked_at"),
+        },
         base_url="/me/",
         command=rules.launcher(folder),
         extra_args=[
@@ -465,8 +468,11 @@ def test_what_changes_something_needs_the_xsrf_token_where_the_login_is_a_cookie
     with joined(server, "/push", "stays") as one:
         answered(one)
         [found] = told(server, "connections?user=stays")["connections"]
-        for path in (f"connections/{found['id']}", "errors?route=fails"):
+        for path in ("drain", f"connections/{found['id']}", "errors?route=fails"):
             assert visitor.fetch(f"{API}/{path}", method="DELETE")[0] == 403
+        assert visitor.fetch(f"{API}/drain", method="POST")[0] == 403
+        assert get(server, "drain", "viewer", "POST")[0] == 403  # who may not execute
+        assert not told(server, "drain")["draining"]
         assert answered(one) == "hello"
         kind = {"X-XSRFToken": visitor.jar["_xsrf"].value}
         assert visitor.fetch(f"{API}/{path}", method="DELETE", headers=kind)[0] == 204

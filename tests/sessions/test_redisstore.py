@@ -15,6 +15,7 @@ from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.backplane.redis.conversation import StoreError
+from jupyter_wshandler.sessions import manager as managers
 from jupyter_wshandler.sessions.manager import SessionManager
 from jupyter_wshandler.sessions.redisstore import fields_of
 from jupyter_wshandler.sessions.stores import SessionStore, open_store
@@ -94,6 +95,17 @@ def test_a_session_that_one_server_has_emptied_is_empty_for_all(
     save(two, k=3)
     one.delete(["a"])
     assert two.load("a") is None
+
+
+def test_what_was_emptied_does_not_come_back_with_another_servers_next_change(
+    both: tuple[SessionStore, ...],
+) -> None:
+    one, two = both
+    save(one, n=1, m=2)
+    assert values(two) == {"n": 1, "m": 2}
+    one.delete(["a"])
+    save(two, n=1, m=2, k=3)
+    assert values(one) == {"k": 3}
 
 
 def test_what_could_not_be_saved_is_saved_with_what_comes_later(
@@ -236,3 +248,29 @@ async def test_a_wrong_password_is_in_no_line_of_the_log(
     await manager.stop()
     assert "The session store cannot be read" in caplog.text
     assert SECRET not in caplog.text
+
+
+async def test_that_a_store_is_away_is_known_also_while_nobody_needs_it(
+    redis: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "FIRST_REST", 0.01)
+    monkeypatch.setattr(conversations, "LONGEST_REST", 0.01)
+    monkeypatch.setattr(managers, "PROBE_EVERY", 0.0)
+    caplog.set_level(logging.INFO)
+    manager = SessionManager(open_store(redis.url), log=LOG, probes=True)
+
+    async def becomes(is_away: bool) -> None:
+        async with asyncio.timeout(30):
+            while manager.is_away is not is_away:
+                await manager.flush(wait=False)
+                await asyncio.sleep(0.02)
+
+    assert not manager.is_away
+    await asyncio.to_thread(redis.kill)
+    await becomes(True)
+    await asyncio.to_thread(redis.start)
+    await becomes(False)
+    await manager.stop()
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("cannot be read" in line for line in lines) == 1
+    assert sum("can be read again" in line for line in lines) == 1

@@ -127,6 +127,40 @@ def test_a_store_that_has_lost_its_memory_is_told_by_all_who_know(both, redis, c
     assert "has lost the shares" in caplog.text
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_revocation_outlives_a_store_that_has_lost_its_memory_whoever_tells_it_first(
+    both, redis, first
+):
+    one, two = both
+    one.put(kept_of())
+    two.changed()
+    two.put(kept_of(ended=REVOKED))  # which the other one has not heard of
+    redis.say("FLUSHALL")
+    for store in (both[first], both[1 - first]):
+        store.changed()
+    one.changed()
+    assert [kept.share.ended for kept in one.load()] == [REVOKED]
+
+
+def test_a_store_that_comes_back_without_its_last_second_is_told_of_it(both, redis, caplog):
+    one, two = both
+    for name in ("s", "t"):
+        one.put(kept_of(id=name))
+    two.changed()
+    redis.say("SAVE")
+    one.put(kept_of(ended=REVOKED))
+    one.count(kept_of(id="t"), 3)
+    redis.restart()
+    (redis.folder / "dump.rdb").unlink()
+    for name in ("u", "v"):  # as many changes as were lost
+        two.put(kept_of(id=name))
+    assert {kept.share.id for kept in one.changed()} >= {"u", "v"}
+    assert "has lost the shares, or what has become of them" in caplog.text
+    two.changed()
+    found = {kept.share.id: (kept.share.ended, kept.share.used) for kept in two.load()}
+    assert found == {"s": (REVOKED, 0), "t": ("", 3), "u": ("", 0), "v": ("", 0)}
+
+
 def test_what_cannot_be_read_is_left_out_with_a_warning(both, redis, caplog):
     one, two = both
     one.put(kept_of())

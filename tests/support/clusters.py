@@ -181,6 +181,21 @@ class ClusterOf:
             for one in self.ids
         )
 
+    def clean(self) -> None:
+        """Empty it, and give up every move of a slot: a test before this one may have failed.
+
+        All rooms of a name have one slot, whatever the prefix of their deployment is.
+        """
+        for store in self.primaries:
+            for line in self._told(store):
+                for some in line.split()[8:]:
+                    if some.startswith("["):  # [slot->-to] or [slot-<-from]
+                        slot = some[1:].partition("-")[0]
+                        self._do(store, "CLUSTER", "SETSLOT", slot, "STABLE")
+        for store in self.primaries:
+            self._do(store, "FLUSHALL")
+            self._do(store, "CONFIG", "RESETSTAT")
+
     def meet(self, store: Store) -> None:
         """Have another server be one of the cluster."""
         (port,) = [one.split()[1] for one in store.options if one.startswith("cluster-port")]

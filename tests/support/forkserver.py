@@ -82,7 +82,9 @@ class Forked:
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Return whether a fork would be what a new Python with this environment is."""
-    given = {k: v for k, v in environment.items() if k.startswith(("PYTHON", "LD_", "MALLOC"))}
+    heard = ("PYTHON", "LD_", "MALLOC")
+    # `make PYTHON=...` hands its own variable on, which Python does not read.
+    given = {k: v for k, v in environment.items() if k.startswith(heard) and k != "PYTHON"}
     same = all(given.get(name) == value for name, value in INHERITED.items())
     return sys.platform == "linux" and same and given.keys() <= UNDERSTOOD
 

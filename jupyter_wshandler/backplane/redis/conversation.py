@@ -29,7 +29,7 @@ from redis.exceptions import (
 from ... import forks
 from ...errors import BackplaneError
 from .address import Address
-from .facts import read_facts
+from .facts import Facts, read_facts
 from .link import reason
 from .scripts import Script
 
@@ -95,6 +95,8 @@ class Conversation:
         self._rest = 0.0
         self._rests_until = 0.0
         self._why = ""
+        self.facts = Facts()
+        """What the store has said of itself when it was connected to last."""
 
     @property
     def shown(self) -> str:
@@ -121,6 +123,14 @@ class Conversation:
             replies = loop.run_until_complete(self._within(calls, sent))
         except (OSError, TimeoutError, RedisError, BackplaneError) as error:
             raise self._failed(error, sent.is_sent) from None
+        except (ValueError, EOFError):
+            # What answers there speaks another protocol; redis-py stumbles over it.
+            stranger = BackplaneError("expected Redis or Valkey, found something else")
+            raise self._failed(stranger, sent.is_sent) from None
+        except BaseException:
+            # What was asked may still be answered, and would be taken for the next answer.
+            loop.run_until_complete(self._hang_up())
+            raise
         self._rest = self._rests_until = 0.0
         for reply in replies:
             if isinstance(reply, ResponseError):
@@ -171,8 +181,11 @@ class Conversation:
             scripts = {calls[n].script for n in unknown}
             sources = [["SCRIPT", "LOAD", script.source] for script in scripts if script]
             again = await self._round([*sources, *(calls[n].packed() for n in unknown)])
-            for n, reply in zip(unknown, again[len(sources) :], strict=True):
-                replies[n] = reply
+            loads, anew = again[: len(sources)], again[len(sources) :]
+            # Who may not load a script is to be told that, and not that there is none.
+            refusal = next((reply for reply in loads if isinstance(reply, ResponseError)), None)
+            for n, reply in zip(unknown, anew, strict=True):
+                replies[n] = refusal or reply
         return replies
 
     async def _connect(self) -> None:
@@ -180,7 +193,9 @@ class Conversation:
         (info,) = await self._round([["INFO"]])
         if isinstance(info, ResponseError):
             raise info
-        read_facts(info).check()
+        facts = read_facts(info)
+        facts.check()
+        self.facts = facts
 
     async def _round(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Send commands and read as many answers; a refusal is one of them."""

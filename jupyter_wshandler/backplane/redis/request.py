@@ -55,7 +55,7 @@ class Request:
         self.roams = False
         """Whether it may be answered by another server than the one that it was sent to."""
         self.strayed_at = 0.0
-        """When a server said first that its keys are elsewhere; 0 where none has."""
+        """Since when it waits for its slot, which is on its way; 0 where it does not."""
         self.loads = 0
         self.at = 0
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -150,7 +150,7 @@ class ClusterRouter(Router):
         self._parts: list[Part] = []
         # Until the cluster has said who serves what, one way stands for all.
         self._by_slot: list[Part] = [self._add_part()] * SLOTS
-        self._moving: deque[tuple[float, Request]] = deque()
+        self._moving: deque[Request] = deque()
         self._moving_slots: set[int] = set()
         self._asking: asyncio.Task[None] | None = None
         self._asked = float("-inf")
@@ -271,13 +271,24 @@ class ClusterRouter(Router):
         """Take a command whose keys are elsewhere, or on their way."""
         if isinstance(error, MovedError):
             self._asked = float("-inf")
-        self._hold(request)
+        # Only who has just been turned away is told: one that waits may be taken at the next try.
+        since = request.strayed_at
+        if since and asyncio.get_running_loop().time() - since > MOVING:
+            request.answer(
+                BackplaneError(
+                    f"the cluster has been moving this room for {MOVING:g} s; look at "
+                    "`redis-cli --cluster check`"
+                )
+            )
+        else:
+            self._hold(request)
 
     def _hold(self, request: Request) -> None:
         if self._is_closed or len(self._moving) >= MAX_WAITING:
             request.answer(BackplaneError("too much waits for the backplane already; send less"))
             return
-        self._moving.append((asyncio.get_running_loop().time(), request))
+        request.strayed_at = request.strayed_at or asyncio.get_running_loop().time()
+        self._moving.append(request)
         self._moving_slots.add(key_slot(request.key))
         self.unsettle()
 
@@ -311,19 +322,8 @@ class ClusterRouter(Router):
     def _send_again(self) -> None:
         moving, self._moving = self._moving, deque()
         self._moving_slots.clear()
-        now = asyncio.get_running_loop().time()
-        for since, request in moving:
-            if request.future.done():
-                continue
-            request.strayed_at = request.strayed_at or since
-            if now - request.strayed_at > MOVING:
-                request.answer(
-                    BackplaneError(
-                        f"the cluster has been moving this room for {MOVING:g} s; look at "
-                        "`redis-cli --cluster check`"
-                    )
-                )
-            else:
+        for request in moving:
+            if not request.future.done():
                 self._take_in(request)
 
     async def close(self) -> None:
@@ -335,7 +335,7 @@ class ClusterRouter(Router):
         await super().close()
         for task in (*tasks, *self._ending):
             await asyncio.wait((task,))
-        for _, request in self._moving:
+        for request in self._moving:
             request.answer(BackplaneDown("the backplane is closed"))
         self._moving.clear()
 

@@ -43,16 +43,19 @@ class HealthHandler(UnreadBody):
 
     @allow_unauthenticated
     def get(self) -> None:
-        """Answer ``{"status": "ok", "backplane": {"state": "up"}}``, or "degraded" for "ok".
+        """Answer with `status`, "ok" or "degraded", and a state each of `backplane` and `sessions`.
 
-        It is where a route is broken, the backplane is in trouble, or no route is served. The
-        last is a 503: no use to send anybody here. So is "draining", of a server that takes nobody
-        new. A server alone has the state "single"; see `backplane.measures.State` for the others.
+        It is degraded where a route is broken, the backplane is in trouble, the sessions' store is
+        "away" and not "up", or no route is served. The last is a 503: no use to send anybody here.
+        So is "draining", of a server that takes nobody new. A server alone has the backplane
+        "single"; see `backplane.measures.State` for the others.
         """
         nothing_served = bool(self.settings["wshandler"].misconfigured)
         broken = any(route.error for route in self._manager.served.configured)
         rooms = self._manager.rooms
-        broken = broken or bool(rooms.trouble)
+        sessions = getattr(self._manager, "sessions", None)  # there once it has started
+        is_away = sessions is not None and sessions.is_away
+        broken = broken or bool(rooms.trouble) or is_away
         status = "degraded" if nothing_served or broken else "ok"
         if self._manager.drain.is_on or self._manager.stopping:
             status = "draining"
@@ -60,7 +63,11 @@ class HealthHandler(UnreadBody):
             self.set_status(503)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps({"status": status, "backplane": {"state": rooms.state}}))
+        states = {
+            "backplane": {"state": rooms.state},
+            "sessions": {"state": "away" if is_away else "up"},
+        }
+        self.finish(json.dumps({"status": status, **states}))
 
     @allow_unauthenticated
     def head(self) -> None:

@@ -44,7 +44,7 @@ export const MEANINGS = {
 
 // What was said last is not said again in vaguer words by the attempts after it.
 const COVERED = {
-  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], moved: ['unreachable', 'unready'],
+  1001: ['unreachable', 'unready'], 1012: ['missing', 'unready'], moved: ['unready'],
   stopped: ['unready'],
 };
 // A server that ends takes its logins along: who has to sign in to the next one has not signed out.
@@ -52,6 +52,12 @@ export const ENDS = [1001, 1012, 'moved', 'stopped', 'unreachable', 'unready', '
 export const covers = (old, cause) => COVERED[old]?.includes(cause)
   || (['refused', 'unopened'].includes(cause) && Number.isInteger(old)
     && ![1005, 1006, 4401].includes(old));
+
+// A server that was left as it was about to stop has stopped, where nobody answers in its place but
+// itself as long as it does.
+export const instead = (old, cause, detail) => (old === 'moved'
+  && ['unreachable', 'unready'].includes(cause) && !/^the server is (drain|stopp)ing/.test(detail)
+  ? 1001 : cause);
 
 // What a cause means: {state, words, link}. `given` is what the page has of its own in place of it.
 export function explained(cause, detail, given) {

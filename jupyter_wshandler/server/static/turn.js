@@ -3,7 +3,7 @@
 
 import {forbidden} from './addresses.js';
 import {CONFIRM, confirmed, PROTOCOL} from './envelope.js';
-import {BREAKS} from './resume.js';
+import {BREAKS, COMES_BACK} from './resume.js';
 import {askForTicket, askWhetherThere, askWhyRefused} from './tickets.js';
 
 const BRIEF = 2;          // seconds in which one ends that was refused behind a proxy's back
@@ -17,19 +17,37 @@ export class Turn {
   openedAt = 0;    // when the socket has opened, or 0
   ready = false;   // whether messages can be sent
   speaks = false;  // whether that is in the envelopes of wsh.v1
+  isLeft = false;  // whether the page goes elsewhere, as the server is about to stop
   #over = false;
   #doubt = 0;
   #late = 0;
+  #moves = 0;
+  #isDue = false;
   #on;
 
   // `on` has opened(first), where `first` is what the server's first frame says, or null without
-  // wsh.v1; message(data); and ended({cause, detail, anyway}), which comes once, if end() does not.
+  // wsh.v1; message(data); ended({cause, detail, anyway}), which comes once, if end() does not; and
+  // isAnswering(), whether an answer is under way.
   constructor(on) { this.#on = on; }
 
   get isOpen() { return this.ready && this.socket.readyState === WebSocket.OPEN; }
 
+  // The server is about to stop, and wants the page elsewhere in so many seconds.
+  move(seconds) {
+    this.#moves ||= setTimeout(() => { this.#isDue = true; this.leave(); }, 1000 * seconds);
+  }
+
+  // Leave it, when it is time for that and no answer is under way: what it says until it answers our
+  // close frame still counts.
+  leave() {
+    if (!this.#isDue || this.isLeft || !this.isOpen || this.#on.isAnswering()) return;
+    this.isLeft = true;
+    this.socket.close(...COMES_BACK);
+  }
+
   end(code, reason) {
     this.#over = true;
+    clearTimeout(this.#moves);
     clearTimeout(this.#doubt);
     clearTimeout(this.#late);
     this.socket?.close(code, reason);
@@ -38,6 +56,7 @@ export class Turn {
   #ended(found) {
     if (this.#over) return;
     this.#over = true;
+    clearTimeout(this.#moves);
     clearTimeout(this.#late);
     this.#on.ended(found);
   }

@@ -11,7 +11,7 @@
 import {pageAddress, SECRET} from './addresses.js';
 import {AnswerFailed, PROTOCOL, Questions, sendable, unpacked, UNSPOKEN} from './envelope.js';
 import {GUEST, loadAgain} from './guest.js';
-import {covers, ENDS, explained, MEANINGS} from './meanings.js';
+import {covers, ENDS, explained, instead, MEANINGS} from './meanings.js';
 import {keep, live, page, take, takeBack, waiting} from './pagelife.js';
 import {BREAKS, COMES_BACK, Life, RESUME, Waiting} from './resume.js';
 import {Rooms} from './rooms.js';
@@ -50,8 +50,6 @@ class Bot extends EventTarget {
   #unsure = [];  // what was sent on it, and may not have arrived
   #stored = false; // whether the next page may have that
   #loaded = null;  // the answers that the page before this one has left
-  #moves = 0;      // counts down to when the server wants it elsewhere
-  #moving = null;  // the turn that is left for that
   #questions = new Questions();
   #rooms = new Rooms((frame) => this.#tell(frame));
   #timer = 0;
@@ -247,8 +245,6 @@ class Bot extends EventTarget {
 
   #rest() {
     clearTimeout(this.#timer);
-    clearTimeout(this.#moves);
-    this.#moves = 0;
     this.#timer = 0;
     waiting.delete(this);
     this.#due = 0;
@@ -268,6 +264,7 @@ class Bot extends EventTarget {
         else this.dispatchEvent(new MessageEvent('message', {data}));
       },
       ended: (found) => this.#ended(found, turn),
+      isAnswering: () => this.#questions.waits,
     });
     void turn.begin(this, {ours: this.#ours, asks: this.#asks, plain: protocols !== undefined, offers});
   }
@@ -280,25 +277,14 @@ class Bot extends EventTarget {
       if (how === 'gap') this.#comeBack();
       if (how !== 'new') return;
     }
-    if (typeof said.move === 'number') {
-      this.#moves = setTimeout(() => { this.#moves = -1; this.#move(); }, 1000 * said.move);
-    }
+    if (typeof said.move === 'number') this.#turn.move(said.move);
     this.onframe?.(said);
     if (this.#rooms.receive(said)) return;
     const data = this.#questions.receive(said);
-    this.#move();
+    this.#turn?.leave();
     if (data === undefined) return;
     const event = new MessageEvent('message', {data});
     this.dispatchEvent(Object.assign(event, {room: said.room ?? null, offset: said.offset ?? null}));
-  }
-
-  // Leave a server that is about to stop, when it is time and no answer is under way: what it has said
-  // until it answers our close frame still counts.
-  #move() {
-    if (this.#moves >= 0 || !this.#isOpen || this.#questions.waits) return;
-    this.#moves = 0;
-    this.#moving = this.#turn;
-    this.#turn.socket.close(...COMES_BACK);
   }
 
   // The server's first frame has come, or none comes that says so: then it is null.
@@ -341,11 +327,10 @@ class Bot extends EventTarget {
 
   // An attempt has come to its end, or a connection, which was opened then.
   #ended({cause, detail = '', anyway = false}, turn) {
-    const {openedAt, ready} = turn;
-    const moves = turn === this.#moving;
-    if (moves && !BREAKS.includes(cause)) cause = 'moved';
-    if (moves) this.attempts = 0;
-    this.#moving = this.#turn = null;
+    const {openedAt, ready, isLeft} = turn;
+    if (isLeft && !BREAKS.includes(cause)) cause = 'moved';
+    if (isLeft) this.attempts = 0;
+    this.#turn = null;
     this.#life?.pause();
     if (openedAt && performance.now() - openedAt > STABLE * 1000) this.attempts = 0;
     if (cause === 4401 && anyway && ENDS.includes(this.cause)) cause = 'renewed';
@@ -355,8 +340,9 @@ class Bot extends EventTarget {
     // Nobody in a hidden tab waits for a bot that does not open, and asking keeps servers alive.
     const quiet = ['limit', 'missing', 'origin', 'refused', 'unopened', 'unready', 'renewed']
       .includes(cause);
-    const state = covers(this.cause, cause) ? this.#because(this.cause, this.detail)
-      : this.#because(cause, detail, ready);
+    const told = instead(this.cause, cause, detail);
+    const state = covers(this.cause, told) ? this.#because(this.cause, this.detail)
+      : this.#because(told, detail, ready);
     if (TRIES.includes(state)) {
       // Spread over time, so that the pages of a restarted server do not all come back at once.
       const longest = 1000 * (cause === 'renewed' ? SLOW * 2 ** this.attempts
