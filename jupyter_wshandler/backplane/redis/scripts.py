@@ -95,8 +95,7 @@ local function past(logstate, log, epoch, from, known, limit, begun)
     from = 0
   end
   if limit < 0 or from >= o then return {e, o, s, {}} end
-  local wanted = math.min(redis.call('LLEN', log), o - from)
-  if limit >= 0 then wanted = math.min(wanted, limit) end
+  local wanted = math.min(redis.call('LLEN', log), o - from, limit)
   if wanted == 0 then return {e, o, s, {}} end
   return {e, o, s, redis.call('LRANGE', log, -wanted, -1)}
 end
