@@ -12,6 +12,8 @@ from support.browser import profile, screenshot
 from support.jupyterlab import LabNotebook, running_lab
 from support.server import running_server
 
+import jupyter_wshandler
+
 NAME = "jupyter-wshandler"
 
 ROUTES = """
@@ -60,6 +62,7 @@ def test_jupyter_lists_the_extension_as_ok_and_names_the_package():
     )
     (line,) = [line for line in (done.stderr + done.stdout).splitlines() if NAME in line]
     assert "OK" in line
+    assert f"v{jupyter_wshandler.__version__} " in line
     assert "(python, jupyter_wshandler)" in line
 
 
@@ -83,8 +86,10 @@ def test_bots_are_under_running_with_open_and_stop_and_the_notebook_hears_of_it(
         labels.nth(2).click()
         frame = page.frame_locator("#wshandler-console iframe")
         expect(frame.locator("body")).not_to_be_empty()
-        assert page.locator("#wshandler-console iframe").get_attribute("src").endswith(
-            "/user/ann/wshandler/#try?route=pingbot"
+        assert (
+            page.locator("#wshandler-console iframe")
+            .get_attribute("src")
+            .endswith("/user/ann/wshandler/#try?route=pingbot")
         )
         screenshot(page, "lab-panel")
 
