@@ -15,7 +15,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := -m pip --quiet --disable-pip-version-check
-PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json)
+PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json) \
+  $(wildcard jupyter_wshandler/labextension/*.json jupyter_wshandler/labextension/static/*)
 EXAMPLE := examples/pingbot/wshandler.yaml
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -95,6 +96,11 @@ hub: $(VENV)/.installed-dev $(VENV)/.installed-proxy ## start a JupyterHub with 
 	fi
 	@exec $(BIN)/python -m jupyterhub --config=examples/jupyterhub/jupyterhub_config.py $(ARGS)
 
+.PHONY: scale
+scale: $(VENV)/.installed-dev ## start three servers with the same rooms behind nginx (ARGS='--port 9000': elsewhere)
+	@PYTHON=$(PYTHON) .ci/debian-packages nginx redis
+	@exec $(BIN)/python examples/scale/run.py $(ARGS)
+
 .PHONY: test
 test: packages proxy frontend lint types examples ## everything: style, layers, types, examples, tests with real parts
 	@echo "== pytest"
@@ -134,6 +140,7 @@ examples: $(VENV)/.installed-dev ## check the examples and hold the demo's conve
 	@$(BIN)/python -m jupyter_wshandler check $(EXAMPLE)
 	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub/routes/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler check examples/jupyterhub-service/routes/wshandler.yaml
+	@$(BIN)/python -m jupyter_wshandler check examples/scale/wshandler.yaml
 	@$(BIN)/python -m jupyter_wshandler demo --once
 
 .PHONY: fmt

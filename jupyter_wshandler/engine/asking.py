@@ -31,7 +31,7 @@ UNKNOWN: Final = "unknown"
 
 _HOWS = ("done", "stopped", "failed", "refused")
 
-_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
+_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found", "reason")
 
 
 class NotSpoken(ValueError):
@@ -118,6 +118,8 @@ class Asked:
             )
         if self.how == "stopped":
             raise AnswerFailed("the answer was stopped", "stopped")
+        if self.how == "refused" and "reason" in problem:
+            raise AnswerFailed(f"the message was refused: {problem['reason']}", "refused")
         if self.how == "refused" and problem.get("error") == "message":
             raise AnswerFailed(
                 f"the message was refused: {problem.get('path')}: expected "
