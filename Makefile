@@ -15,7 +15,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := -m pip --quiet --disable-pip-version-check
-PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json)
+PACKAGING := pyproject.toml install.json $(wildcard jupyter-config/*/*.json) \
+  $(wildcard jupyter_wshandler/labextension/*.json jupyter_wshandler/labextension/static/*)
 EXAMPLE := examples/pingbot/wshandler.yaml
 export PIP_ROOT_USER_ACTION := ignore
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ConfigError,
         ConnectionClosed,
         ConnectionRefused,
+        RefuseMessage,
         RoomRefused,
         RouteRefused,
         ShareRefused,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .manager.publish import Publisher, publish, publish_async
     from .manager.push import connections, room, send, to_user
     from .notebook.bot import Bot
+    from .notebook.console import console
     from .notebook.serve import bots, serve
     from .notebook.share import Share
     from .types import CloseCode
@@ -35,6 +37,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionRefused",
     "Publisher",
+    "RefuseMessage",
     "RoomRefused",
     "RouteRefused",
     "Share",
@@ -44,6 +47,7 @@ __all__ = [
     "__version__",
     "bots",
     "connections",
+    "console",
     "publish",
     "publish_async",
     "room",
@@ -62,6 +66,7 @@ _HOMES = {
     "ConnectionClosed": "errors",
     "ConnectionRefused": "errors",
     "Publisher": "manager.publish",
+    "RefuseMessage": "errors",
     "RoomRefused": "errors",
     "RouteRefused": "errors",
     "Share": "notebook.share",
@@ -70,6 +75,7 @@ _HOMES = {
     "WebSocketManager": "manager.manager",
     "bots": "notebook.serve",
     "connections": "manager.push",
+    "console": "notebook.console",
     "publish": "manager.publish",
     "publish_async": "manager.publish",
     "room": "manager.push",

@@ -14,6 +14,7 @@
     ├── ShareRefused          a route may not be shared, or not so
     ├── RoomRefused           a connection may not join a room
     ├── MessageRefused        a message is not what its function takes
+    │   └── RefuseMessage         ... because a filter does not let it in
     ├── BackplaneError        what joins several servers refuses what it was asked for
     │   └── BackplaneDown         ... because it cannot be reached now
     ├── NoAnswer              a function that takes part in a handshake took too long
@@ -156,6 +157,23 @@ class MessageRefused(WSHandlerError):
         """Return what the client is told."""
         told = {"path": self.path, "expected": self.expected, "found": self.found}
         return {"error": "message", **told}
+
+
+class RefuseMessage(MessageRefused):
+    """What a filter raises to refuse a message: no function gets it, and its client is told why.
+
+    Args:
+        reason: What the client is told.
+    """
+
+    def __init__(self, reason: str = "refused") -> None:
+        super().__init__("$", "a message that is let in", "one that is not")
+        self.reason = reason
+        self.args = (reason,)
+
+    def problem(self) -> dict[str, object]:
+        """Return what the client is told."""
+        return {"error": "message", "reason": self.reason}
 
 
 class BackplaneError(WSHandlerError):

@@ -18,7 +18,7 @@ from jupyter_wshandler.config.patterns import (
     PatternError,
     analyse_pattern,
 )
-from jupyter_wshandler.types import Callback
+from jupyter_wshandler.types import Callback, Filters
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -50,6 +50,10 @@ class Route:
         context: What the functions run in, where it is not the manager's own; it names the
             manager.
         page: The text of its page, where that is no file.
+
+    Attributes:
+        filters: What looks at its messages; None where nothing does. Callbacks have the way in
+            around them already (`functions.filtering`).
     """
 
     __slots__ = (
@@ -60,6 +64,7 @@ class Route:
         "connections",
         "context",
         "error",
+        "filters",
         "host",
         "page",
         "regex",
@@ -83,6 +88,7 @@ class Route:
         self.host = host
         self.context = context
         self.callbacks: dict[str, Callback] = dict(callbacks or {})
+        self.filters: Filters | None = None
         self.error = error
         self.config_error = config_error
         self.state = "broken" if error else "ready"

@@ -287,3 +287,25 @@ class Callback(Protocol):
     event: str
     inline: bool
     call: Callable[..., Any]
+
+
+FilterStep: TypeAlias = tuple[str, Callable[..., Any]]
+"""One function of a filter, after what it is called in log lines."""
+
+
+class Filters(NamedTuple):
+    """The functions of the filters of a route, by what they look at, each in the order of calls.
+
+    Messages come in through the first filter first, and go out through it last.
+    """
+
+    opened: tuple[FilterStep, ...] = ()
+    """Functions of the handler, as a connection opens."""
+    incoming: tuple[FilterStep, ...] = ()
+    """Functions of the handler and a message; they return it, or another one."""
+    outgoing: tuple[FilterStep, ...] = ()
+    """The same on the way to the client; they are called on the event loop, and return at once."""
+    failed: tuple[FilterStep, ...] = ()
+    """Functions of the handler and what a callback has raised."""
+    closed: tuple[FilterStep, ...] = ()
+    """Functions of the handler, once its connection has ended."""

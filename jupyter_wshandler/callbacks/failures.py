@@ -91,13 +91,16 @@ class Failures:
         if c.chat_answers is None or not c.chat_answers.refused(error.problem()):
             c.write_message(error.problem())
 
-    def beside(self, c: Connection, label: str, error: BaseException) -> None:
-        """Write what a task or a timer has raised that runs beside a connection's callbacks.
+    def beside(self, c: Connection, label: str, error: BaseException) -> str:
+        """Write what a task, a timer or a filter has raised beside a connection's callbacks.
 
         Args:
             c: Whose it is.
             label: What it is called in the log.
             error: What it has raised.
+
+        Returns:
+            The reference that a client may be told; empty where nothing has failed.
         """
         if type(error) is ConnectionClosed and c.closed:
             if c.route not in self._warned_late:
@@ -109,5 +112,5 @@ class Failures:
                     c.id,
                     error,
                 )
-            return
-        self.take(c, label, None, error)
+            return ""
+        return self.take(c, label, None, error)

@@ -304,7 +304,7 @@ class CallbackRunner:
             await self._not_sent(c, work, task, callback, error, args)
         elif isinstance(error, PoolBusy):
             self._busy(c, callback)
-        elif type(error) is MessageRefused:  # its function was not called
+        elif isinstance(error, MessageRefused):  # its function was not called
             self._failures.refused(c, callback.name, error)
         else:
             await self._failed(c, work, task, callback, error, args)
@@ -320,7 +320,7 @@ class CallbackRunner:
     ) -> None:
         if c.chat_answers is not None:
             c.chat_answers.failed()
-        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        message = c.as_handled(args[1]) if callback.event in ("on_message", "on_pong") else None
         error_id = self._failures.take(c, callback.name, message, error)
         handler = c.entry.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":

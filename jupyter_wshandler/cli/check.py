@@ -108,12 +108,16 @@ def _function_problems(
     resolver: Resolver,
 ) -> list[Problem]:
     from jupyter_wshandler.functions.dispatch import with_types
+    from jupyter_wshandler.functions.reload import FILTERS, resolve_filter
 
     problems = []
     found: dict[str, Callback] = {}
     for event, spec in functions.items():
         try:
-            found[event] = resolver.resolve(spec, event, run)
+            if event.startswith(FILTERS):
+                resolve_filter(resolver, spec)
+            else:
+                found[event] = resolver.resolve(spec, event, run)
         except CallbackError as error:
             problems.append(Problem(spec.place, str(error), name))
     try:

@@ -15,7 +15,7 @@ PLAIN = 0
 TOKENS = -(2**31)
 """The stream of a bot that sends `{"token": ...}` and says itself where it ends."""
 
-PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
+PROBLEM = ("error", "id", "retry_after", "path", "expected", "found", "reason")
 """What the end of an answer says that has failed, as it is told to plain clients."""
 
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")

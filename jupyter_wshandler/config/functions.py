@@ -29,6 +29,9 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "on_join": ("room", "member"),
     "on_leave": ("room", "member"),
     "types": ("handler", "message"),
+    "incoming": ("handler", "message"),
+    "outgoing": ("handler", "message"),
+    "filters": ("handler", "message", "way"),
 }
 """What each function may be given, in the order in which it is passed by position."""
 

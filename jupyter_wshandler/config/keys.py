@@ -333,6 +333,17 @@ class KwargsEntry(msgspec.Struct, forbid_unknown_fields=True):
             "`false`",
         ),
     ] = UNSET
+    filters: Annotated[
+        list[str] | str | UnsetType,
+        doc(
+            "What looks at every message of the route, in and out, and may change it: modules or "
+            "classes with any of `on_open`, `incoming`, `outgoing`, `on_error` and `on_close`, or "
+            "functions of the handler, the message and the way. The first one is the outermost.",
+            "a name such as audit or audit.Cards, or a list of names",
+            "none",
+            examples=[["audit.Cards"]],
+        ),
+    ] = UNSET
 
 
 class RouteEntry(msgspec.Struct, forbid_unknown_fields=True):

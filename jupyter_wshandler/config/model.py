@@ -201,6 +201,9 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     history: HistoryConfig | None = None
     presence: PresenceConfig | None = None
     resume: ResumeConfig | None = None
+    filters: tuple[FunctionSpec, ...] = ()
+    """What looks at every message in and out; each names a module, a class, an object or a
+    function."""
 
 
 EVENTS = (

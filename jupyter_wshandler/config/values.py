@@ -14,6 +14,7 @@ from jupyter_wshandler.config.checks import READERS, Value, reads
 from jupyter_wshandler.config.compression import CompressionChecks
 from jupyter_wshandler.config.described import keys_of
 from jupyter_wshandler.config.entries import ErrorEntry, QueueEntry
+from jupyter_wshandler.config.filters import FilterChecks
 from jupyter_wshandler.config.functions import parse_function
 from jupyter_wshandler.config.keys import KwargsEntry
 from jupyter_wshandler.config.limits import LimitChecks
@@ -44,7 +45,9 @@ MIN_TURN = 0.01
 """Seconds between two calls of a function under `every`, at least."""
 
 
-class KwargsReader(AuthChecks, CompressionChecks, LimitChecks, ResumeChecks, RoomChecks):
+class KwargsReader(
+    AuthChecks, CompressionChecks, FilterChecks, LimitChecks, ResumeChecks, RoomChecks
+):
     """What turns the merged kwargs of one route into the fields of a `RouteConfig`.
 
     Args:

@@ -136,6 +136,14 @@ class Handler(SendingHalf):
         """A logger whose lines begin with the route and the connection."""
         return ConnectionLog(self._host.log, {"connection": self})
 
+    def as_handled(self, message: Any) -> Any:
+        """Return a message as its callback got it, for those who show it.
+
+        Args:
+            message: The message as it came.
+        """
+        return message
+
     # ---- what a callback leaves running ----------------------------------------------------
 
     def start_task(

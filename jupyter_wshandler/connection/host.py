@@ -74,8 +74,11 @@ class Host(Protocol):
         """Return a function of the user's as a callback of a connection's route."""
 
     @property
-    def failed_beside(self) -> Callable[[Any, str, BaseException], object]:
-        """Write what a task or a timer of a connection has raised, beside its callbacks."""
+    def failed_beside(self) -> Callable[[Any, str, BaseException], str]:
+        """Write what a task, a timer or a filter of a connection has raised, beside its callbacks.
+
+        It returns what a client may be told to name that by.
+        """
 
     def touch(self, session: Session) -> None:
         """Remember that a callback looked at a session, so that changes are saved."""

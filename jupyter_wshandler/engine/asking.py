@@ -31,7 +31,7 @@ UNKNOWN: Final = "unknown"
 
 _HOWS = ("done", "stopped", "failed", "refused")
 
-_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found")
+_PROBLEM = ("error", "id", "retry_after", "path", "expected", "found", "reason")
 
 
 class NotSpoken(ValueError):
@@ -81,10 +81,12 @@ class Asked:
         how: How the answer has ended, `UNKNOWN` included; None while it has not.
         streamed: Whether a generator has answered; known at the end.
         problem: What the end says of a failure or a refusal.
+        is_sent: Whether the question has been written to a socket.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_sent = False
         self.values: deque[Any] = deque()
         self.how: Ending | None = None
         self.streamed = False
@@ -116,6 +118,8 @@ class Asked:
             )
         if self.how == "stopped":
             raise AnswerFailed("the answer was stopped", "stopped")
+        if self.how == "refused" and "reason" in problem:
+            raise AnswerFailed(f"the message was refused: {problem['reason']}", "refused")
         if self.how == "refused" and problem.get("error") == "message":
             raise AnswerFailed(
                 f"the message was refused: {problem.get('path')}: expected "

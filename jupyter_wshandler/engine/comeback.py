@@ -130,9 +130,10 @@ class ClientLife:
             self._lose_sent()
 
     def _lose_sent(self) -> None:
-        waiting = {one.asked.number for one in self._queue if one.asked is not None}
+        # Those that wait here, or for whoever sends them to learn that the socket is closing, are
+        # for the next one.
         for asked in list(self.end.open.values()):
-            if asked.number not in waiting:
+            if asked.is_sent:
                 self.end.settle(asked, UNKNOWN)
 
     def opened(self, frame: Message) -> Welcome:
@@ -194,6 +195,8 @@ class ClientLife:
     def send(self, outgoing: Outgoing) -> Message:
         """Return a new frame as it is to be written, where nothing waits before it."""
         outgoing.is_taken = True
+        if outgoing.asked is not None:
+            outgoing.asked.is_sent = True
         if not self._line.resumes:
             return outgoing.frame
         self._line.say(outgoing.frame)

@@ -36,6 +36,10 @@ class SaidInRoom(SharedMessages):
         self._positions = positions
         self._epoch = epoch
 
+    def having(self, messages: Sequence[Message]) -> SaidInRoom:
+        """Return the same with other messages in their places, for one client."""
+        return SaidInRoom(self._room, messages, self._positions, self._epoch)
+
     def encoded(self, codec: Codec) -> tuple[Any, ...]:
         """Return each message as the transport of one client writes it."""
         if not isinstance(codec, EnvelopeCodec):

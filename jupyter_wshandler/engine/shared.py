@@ -80,6 +80,14 @@ class SharedMessages:
             found = self.by_form[form] = Frames(each, whole, size)
         return found
 
+    def having(self, messages: Sequence[Message]) -> SharedMessages:
+        """Return the same with other messages in the place of these, for one client.
+
+        Args:
+            messages: As many messages.
+        """
+        return SharedMessages(messages)
+
     def encoded(self, codec: Codec) -> tuple[Any, ...]:
         """Return each message as the transport of one client writes it.
 

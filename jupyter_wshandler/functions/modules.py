@@ -84,21 +84,24 @@ class CallbackModules:
             name: module for name, module in loaded() if top_of(name) in tops and module is not None
         }
 
-    def load(self, name: str, home: str = "") -> tuple[ModuleType, tuple[str, ...]]:
+    def load(
+        self, name: str, home: str = "", *, whole: bool = False
+    ) -> tuple[ModuleType, tuple[str, ...]]:
         """Import the module that a dotted name begins with.
 
         Args:
             name: ``module.function``, or deeper.
             home: The folder of the config file that names it; "" where no file does.
+            whole: Whether all of it may be the name of a module.
 
         Returns:
-            The module, and the rest of the name: attributes, at least one.
+            The module, and the rest of the name: attributes, at least one unless `whole`.
 
         Raises:
             CallbackError: There is no such module, it raises, or its name is taken.
         """
         invalidate_caches()
-        parts = name.split(".")
+        parts = [*name.split("."), ""] if whole else name.split(".")
         check_name(name, home, self.folders, self._places)
         before = set(self.modules())
         try:
@@ -113,7 +116,8 @@ class CallbackModules:
                 _forget(new)
             raise
         self._served = self.modules()
-        return found
+        module, path = found
+        return module, tuple(filter(None, path))
 
     def set_aside(self) -> dict[str, ModuleType]:
         """Make the next imports from the folders fresh ones; the modules themselves stay whole.

@@ -33,7 +33,9 @@ def check_name(name: str, home: str, folders: Sequence[str], places: Container[s
     mine = []
     for folder in folders:
         spec = PathFinder.find_spec(top, [folder])
-        if spec is not None and (spec.origin is not None or portion_has(spec, parts[1])):
+        if spec is None:
+            continue
+        if spec.origin is not None or (len(parts) > 1 and portion_has(spec, parts[1])):
             mine.append((folder, spec))
     if not mine:
         return

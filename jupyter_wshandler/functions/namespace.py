@@ -19,6 +19,8 @@ from ..errors import CallbackError, ConfigError
 from ..routes import Route
 from ..types import Callback
 from .dispatch import with_types
+from .filtering import filters_of, with_filters
+from .filters import Filter, filter_of
 from .resolve import BoundCallback, check_function
 from .roomoptions import take_room_functions
 
@@ -221,6 +223,46 @@ def take_types(
     return rest, {str(tag): function for tag, function in types.items()}
 
 
+def take_filters(options: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[Filter]]:
+    """Return the options without `filters`, and the filters.
+
+    Args:
+        options: The options of a route; here `filters` has modules, classes, objects or functions
+            in place of names.
+        source: What the errors call the place of the options.
+
+    Raises:
+        CallbackError: One of them is no filter.
+        ConfigError: One of them is a name.
+    """
+    rest = dict(options)
+    given = rest.pop("filters", None)
+    if given is None:
+        return rest, []
+    return rest, filters_at_hand(given, f"{source}: filters")
+
+
+def filters_at_hand(given: Any, source: str) -> list[Filter]:
+    """Return filters that are at hand, rather than named.
+
+    Args:
+        given: One, or a list of them.
+        source: What the errors call the place where they stand.
+
+    Raises:
+        CallbackError: One of them is no filter.
+        ConfigError: One of them is a name.
+    """
+    found = []
+    for one in given if isinstance(given, (list, tuple)) else (given,):
+        if isinstance(one, str):
+            problem = f"expected a module, a class, an object or a function, found the text {one!r}"
+            raise ConfigError([Problem(Place(source), problem)])
+        name = getattr(one, "__qualname__", None) or getattr(one, "__name__", None)
+        found.append(filter_of(str(name or type(one).__qualname__), one))
+    return found
+
+
 def bind(functions: Functions, run: str = "thread") -> dict[str, BoundCallback]:
     """Return functions as callbacks, after a check that their events can call them.
 
@@ -255,8 +297,8 @@ def route_at_hand(
     Args:
         pattern: The route's pattern.
         functions: What `collect` returned.
-        options: The options of a route, as below ``kwargs:`` in a file, but `every` with
-            functions in place of names.
+        options: The options of a route, as below ``kwargs:`` in a file, but `every`, `types` and
+            `filters` with functions in place of names.
         name: The route's name; the pattern's own where empty.
         source: What the errors call the place of the options.
         context: What the functions run in; it names the manager.
@@ -268,6 +310,7 @@ def route_at_hand(
     options, timers = take_timers(options, source)
     options, of_rooms = take_room_functions(options, source)
     options, of_types = take_types(options, source)
+    options, filters = take_filters(options, source)
     if of_types and "on_message" in functions:
         problem = "types and on_message exclude each other; leave one of the two out"
         raise ConfigError([Problem(Place(f"{source}: types"), problem)])
@@ -284,7 +327,11 @@ def route_at_hand(
         callbacks[event] = _bound(event, function, loaded.run)
     for tag, function in of_types.items():
         callbacks[f"types {tag}"] = _bound("types", function, loaded.run)
-    return Route(loaded, with_types(callbacks), context=context)
+    found = filters_of(filters)
+    callbacks = with_filters(with_types(callbacks), found, loaded.run)
+    route = Route(loaded, callbacks, context=context)
+    route.filters = found
+    return route
 
 
 def _shorten(problem: Problem, name: str, source: str) -> Problem:

@@ -18,14 +18,22 @@ import msgspec
 from ..config.model import Config, FunctionSpec, Place, PresenceConfig, RouteConfig
 from ..errors import CallbackError
 from ..routes import Route
-from ..types import Callback
+from ..types import Callback, Filters
 from .dispatch import with_types
+from .filtering import filters_of, with_filters
+from .filters import Filter, filter_of
 from .places import file_of
 from .resolve import Resolver, home_of
 from .sources import Reading, Stamp, read_stamp, recorded, stamp_of
 
 Source = Callable[[], Config]
 """Loads the configuration; called in a thread."""
+
+FILTERS = "filters "
+"""What the filters of a route are called among its functions, before their number."""
+
+EVERYWHERE = "everywhere "
+"""The same for those of all routes."""
 
 TRIES = 5
 """Attempts to read files that change while they are read."""
@@ -90,6 +98,8 @@ class _Attempt:
     routes: list[Route] = field(default_factory=list)
     failed: dict[tuple[str, str], CallbackError] = field(default_factory=dict)
     homes: dict[tuple[str, str], str] = field(default_factory=dict)
+    everywhere: list[Filter] = field(default_factory=list)
+    unusable: dict[str, tuple[FunctionSpec, CallbackError]] = field(default_factory=dict)
 
 
 class RouteLoader:
@@ -100,6 +110,10 @@ class RouteLoader:
 
     def __init__(self) -> None:
         self.resolver: Resolver | None = None
+        self.everywhere: tuple[FunctionSpec | Filter, ...] = ()
+        """The filters of all routes, around each route's own."""
+        self._for_all: Filters | None = None
+        self._unusable: CallbackError | None = None
         self._closed = False
         self._code: dict[str, Stamp | None] = {}
         self._yaml: dict[str, Stamp | None] = {}
@@ -127,7 +141,24 @@ class RouteLoader:
         with recorded(Reading()) as reading:
             attempt = self._attempt(config)
         self._learn(reading)
+        self._keep_filters(attempt)
         return attempt.routes
+
+    def filters_of_all(self) -> Filters | None:
+        """Return the filters of all routes, for one that no file describes; None for none.
+
+        Raises:
+            CallbackError: One of them cannot be used, and never could.
+        """
+        if self._unusable is not None:
+            raise self._unusable
+        return self._for_all
+
+    def _keep_filters(self, attempt: _Attempt) -> None:
+        if not attempt.unusable:
+            self._for_all, self._unusable = filters_of(attempt.everywhere), None
+        elif self._for_all is None:
+            self._unusable = next(iter(attempt.unusable.values()))[1]
 
     def mend(self, route: Route) -> None:
         """Look the functions of a broken route up again.
@@ -138,7 +169,7 @@ class RouteLoader:
             route: A route that is broken, and not by its configuration.
         """
         with recorded(Reading()) as reading:
-            attempt = _Attempt()
+            attempt = self._begin()
             self._look_up(route, attempt)
         self._code |= reading.expected()
 
@@ -215,6 +246,8 @@ class RouteLoader:
                 attempt = self._attempt(new)
             self._code |= reading.expected()
         routes = None if attempt is None else attempt.routes
+        if attempt is not None:
+            self._keep_filters(attempt)
         errors = (*self._yaml_errors, *self._code_errors)
         return Loaded(new, routes, afresh is not None, changed, errors)
 
@@ -255,7 +288,7 @@ class RouteLoader:
     # ---- functions -------------------------------------------------------------------------
 
     def _attempt(self, config: Config) -> _Attempt:
-        attempt = _Attempt()
+        attempt = self._begin()
         for route in config.routes:
             attempt.routes.append(self._look_up(Route(route), attempt))
         attempt.routes += [Route.from_broken(broken) for broken in config.broken]
@@ -265,9 +298,17 @@ class RouteLoader:
         config = route.config
         callbacks: dict[str, Callback] = {}
         errors = []
+        filters = list(attempt.everywhere)
+        for event, (spec, wrong) in attempt.unusable.items():
+            attempt.failed[config.name, event] = wrong
+            attempt.homes[config.name, event] = home_of(spec)
+            errors.append(f"{spec.place}: {wrong}")
         for event, spec in functions(config).items():
             try:
-                callbacks[event] = self._resolve(spec, event, config.run, attempt)
+                if event.startswith(FILTERS):
+                    filters.append(resolve_filter(self._resolver, spec))
+                else:
+                    callbacks[event] = self._resolve(spec, event, config.run, attempt)
             except CallbackError as error:
                 attempt.failed[config.name, event] = error
                 attempt.homes[config.name, event] = home_of(spec)
@@ -280,13 +321,31 @@ class RouteLoader:
                 attempt.failed[config.name, event] = error
                 attempt.homes[config.name, event] = home_of(spec)
                 errors.append(f"{spec.place}: {error}")
-        route.callbacks = callbacks
+        route.filters = found = filters_of(filters)
+        route.callbacks = with_filters(callbacks, found, config.run)
         route.error = "\n".join(errors)
         route.state = "broken" if errors else "ready"
         return route
 
-    def _resolve(self, spec: FunctionSpec, event: str, run: str, attempt: _Attempt) -> Callback:
+    @property
+    def _resolver(self) -> Resolver:
         assert self.resolver is not None
+        return self.resolver
+
+    def _begin(self) -> _Attempt:
+        """Return an attempt, with the filters of all routes."""
+        attempt = _Attempt()
+        for number, spec in enumerate(self.everywhere):
+            if isinstance(spec, Filter):
+                attempt.everywhere.append(spec)
+                continue
+            try:
+                attempt.everywhere.append(resolve_filter(self._resolver, spec))
+            except CallbackError as error:
+                attempt.unusable[f"{EVERYWHERE}{number}"] = spec, error
+        return attempt
+
+    def _resolve(self, spec: FunctionSpec, event: str, run: str, attempt: _Attempt) -> Callback:
         module = spec.function.rpartition(".")[0]
         top = module.partition(".")[0]
         if top not in sys.modules:
@@ -295,7 +354,20 @@ class RouteLoader:
                 name, _, why = str(other).partition(": ")
                 if name.rpartition(".")[0] == module and attempt.homes[key] == home_of(spec):
                     raise CallbackError(f"{spec.function}: {why}")
-        return self.resolver.resolve(spec, event, run)
+        return self._resolver.resolve(spec, event, run)
+
+
+def resolve_filter(resolver: Resolver, spec: FunctionSpec) -> Filter:
+    """Find a filter and check that it can be called.
+
+    Args:
+        resolver: Finds what is named.
+        spec: What the configuration says.
+
+    Raises:
+        CallbackError: It cannot be used; says why and what to do.
+    """
+    return filter_of(spec.function, resolver.named(spec))
 
 
 def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
@@ -316,6 +388,8 @@ def functions(config: RouteConfig) -> dict[str, FunctionSpec]:
     ):
         if function is not None:
             found[event] = function
+    for number, spec in enumerate(config.filters):
+        found[f"{FILTERS}{number}"] = spec
     return found
 
 
@@ -364,7 +438,8 @@ def _blockers(attempt: _Attempt, config: Config, current: Mapping[str, Route]) -
         if served is None or served.state != "ready":
             continue
         before = functions(served.config).get(event)
-        if before is not None and same(before, specs[name][event]):
+        is_for_all = event.startswith(EVERYWHERE)
+        if is_for_all or (before is not None and same(before, specs[name][event])):
             text = str(error)
             reasons.setdefault(text.partition(": ")[2] or text, text)
     return list(reasons.values())

@@ -142,6 +142,18 @@ class Resolver:
             self._warn_of_open(spec.function, module)
         return bound
 
+    def named(self, spec: FunctionSpec) -> Any:
+        """Return what a name in the configuration names: a module, or anything in one.
+
+        Args:
+            spec: What the configuration says.
+
+        Raises:
+            CallbackError: There is no such thing; says why and what to do.
+        """
+        module, path = self._modules.load(spec.function, home_of(spec), whole=True)
+        return reach(spec.function, module, path, classes=True)
+
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules of the folders that were imported, by name."""
         return self._modules.modules()
@@ -228,19 +240,36 @@ def _written(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---- from a module to a function -----------------------------------------------------------
 
 
-def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[..., Any]:
+def reach(name: str, module: ModuleType, path: Sequence[str], *, classes: bool = False) -> Any:
+    """Return what a dotted name names.
+
+    Args:
+        name: The whole name.
+        module: The module that it begins with.
+        path: The attributes behind that.
+        classes: Whether classes are among what there is to choose from.
+
+    Raises:
+        CallbackError: There is no such thing; says what there is.
+    """
     found: Any = module
     for index, part in enumerate(path):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise CallbackError(_missing(name, module, found, path[:index], part)) from None
+            why = _missing(name, module, found, path[:index], part, classes=classes)
+            raise CallbackError(why) from None
         except BaseException as error:
             if is_interrupt(error):
                 raise
             what = f"{type(error).__name__}: {first_line(error)}"
             line = place_of(error)
             raise CallbackError(f"{name}: reading {part} raises {what}, at {line}") from None
+    return found
+
+
+def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[..., Any]:
+    found = reach(name, module, path)
     if inspect.ismodule(found):
         functions = ", ".join(_functions_in(found)) or "none so far"
         message = f"{name} is a module; name one of its functions ({functions})"
@@ -259,21 +288,33 @@ def _look_up(name: str, module: ModuleType, path: Sequence[str]) -> Callable[...
     raise CallbackError(message)
 
 
-def _missing(name: str, module: ModuleType, owner: Any, above: Sequence[str], wanted: str) -> str:
+def _missing(
+    name: str,
+    module: ModuleType,
+    owner: Any,
+    above: Sequence[str],
+    wanted: str,
+    *,
+    classes: bool,
+) -> str:
     inside = f"{'.'.join(above)} of " if above else ""
-    names = _functions_in(owner)
+    names = _functions_in(owner, classes=classes)
     if owner is module:
         names = [*names, *submodules(module)]
     hint = suggest(wanted, names) if names else "there is no function in it"
     return f"{name}: there is no {wanted} in {inside}{path_of(module, name)}; {hint}"
 
 
-def _functions_in(owner: Any) -> list[str]:
+def _functions_in(owner: Any, *, classes: bool = False) -> list[str]:
     """Return the names of the functions to choose from, without reading any property."""
     names = vars(owner) if hasattr(owner, "__dict__") else {}
     if not inspect.ismodule(owner) and not inspect.isclass(owner):
         names = {**vars(type(owner)), **names}
-    plain = {name for name, value in names.items() if name[:1] != "_" and _is_choice(value)}
+    plain = {
+        name
+        for name, value in names.items()
+        if name[:1] != "_" and (_is_choice(value) or (classes and inspect.isclass(value)))
+    }
     return sorted(plain)
 
 

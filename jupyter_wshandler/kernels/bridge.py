@@ -52,8 +52,9 @@ from .events import (
     Unshare,
     Withdraw,
 )
+from .filtered import connection_kind, outgoing_of
 from .incoming import SLICE, Incoming
-from .outgoing import MAX_WAITING, Outgoing
+from .outgoing import MAX_WAITING
 from .rooms import KernelsRooms, RoomsOwner
 from .routes import Claim, KernelRoutes
 from .sessions import HeldSessions
@@ -100,7 +101,7 @@ class KernelBridge:
     ) -> None:
         self.io, self.log, self.observers = owner.io, owner.log, owner.observers
         self.touch, self.finished = owner.touch, owner.finished
-        self.keeps_away = owner.keeps_away
+        self.keeps_away, self.failed_beside = owner.keeps_away, owner.failed_beside
         self.rooms = owner.rooms
         self.kernel_id = kernel_id
         self.label = f"kernel {kernel_id[:8]}"
@@ -123,7 +124,7 @@ class KernelBridge:
             lost=lost,
         )
         self._delivery = Delivery(self.io, self._courier)
-        self._outgoing = Outgoing(self._courier)
+        self._outgoing = outgoing_of(self._courier, filtered=routes.filters is not None)
         self._sessions = HeldSessions(owner.touch)
         self.shares = KernelShares(
             sharing,
@@ -307,7 +308,7 @@ class KernelBridge:
 
     def connect(self, route: Route, opening: Opening, *, id: str) -> KernelConnection:
         """Return a connection of a route; it is not open yet."""
-        return KernelConnection(
+        return connection_kind(route.filters is not None)(
             self,
             route,
             opening,
@@ -333,10 +334,6 @@ class KernelBridge:
     def bind(self, connection: Connection, function: Callable[..., Any]) -> Callback:
         """Refuse: a function here is no callback there."""
         raise TypeError("the callbacks of this route live in a kernel")
-
-    def failed_beside(self, connection: Connection, label: str, error: BaseException) -> None:
-        """Write what has failed beside the callbacks, which are in the kernel: nothing of a bot."""
-        self.log.error("%s: %s of connection %s failed", self.label, label, connection.id)
 
     def wake(self, connection: Connection) -> None:
         """Hand over to the kernel what waits on a connection, as far as it has room."""

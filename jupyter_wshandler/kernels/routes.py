@@ -13,8 +13,9 @@ from ..config.loader import load_route
 from ..config.model import PresenceConfig, RouteConfig
 from ..config.nodes import shorten
 from ..connection.host import Host
-from ..errors import RouteRefused
+from ..errors import CallbackError, RouteRefused
 from ..routes import Route
+from ..types import Filters
 from .rivals import Rivals
 
 _GROUP = re.compile(r"\(\?P<\w+>")
@@ -93,6 +94,7 @@ class KernelRoutes:
         headers: Names of header fields that kernels are told beside the harmless ones.
         elsewhere: Returns who else answers a route's path (Jupyter, another extension), or None.
         address: Returns where a client reaches a route: ``url`` and ``path``.
+        filters: Returns the filters of all routes, or raises `CallbackError`; None for none.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class KernelRoutes:
         headers: Iterable[str] = (),
         elsewhere: Callable[[Route], str | None] = lambda route: None,
         address: Callable[[Route], dict[str, str]] = lambda route: {"url": "", "path": ""},
+        filters: Callable[[], Filters | None] | None = None,
     ) -> None:
+        self.filters = filters
         self._table = table
         self._policy = policy
         self._defaults = defaults
@@ -150,6 +154,7 @@ class KernelRoutes:
             host=claimant,
             page=claim.page if isinstance(claim.page, str) else None,
         )
+        route.filters = self._filters_of_all()
         rivals = self._others(claimant, route)
         if rivals and not claim.replace:
             other, taken = rivals[0]
@@ -190,6 +195,15 @@ class KernelRoutes:
         claimant.log.info("Route %s serves %s from %s", route.name, claim.pattern, claimant.label)
         return {**self._address(route), "pattern": claim.pattern}
 
+    def _filters_of_all(self) -> Filters | None:
+        try:
+            return None if self.filters is None else self.filters()
+        except CallbackError as error:
+            raise RouteRefused(
+                f"a filter of all routes of this server (c.WSHandlerApp.filters) cannot be used: "
+                f"{error}"
+            ) from None
+
     def _config(self, claim: Claim) -> RouteConfig:
         if self._policy == "off":
             raise RouteRefused(
@@ -218,16 +232,7 @@ class KernelRoutes:
         )
         if not isinstance(config, RouteConfig):
             raise RouteRefused("; ".join(str(problem) for problem in config.problems))
-        if config.auth.condition is not None:
-            raise RouteRefused(
-                "auth has a function of the server, which a route of a kernel cannot ask; "
-                "decide in `open` instead, with handler.close(4403)"
-            )
-        if config.may_join is not None:
-            raise RouteRefused(
-                "may_join is a function of the server, which a route of a kernel cannot ask; "
-                "decide in `open` instead, with handler.close(4403)"
-            )
+        _refuse_functions(config)
         if config.presence is not None:  # its functions are of files, or of a kernel that lies
             presence = PresenceConfig(linger=config.presence.linger)
             config = msgspec.structs.replace(config, presence=presence)
@@ -290,7 +295,7 @@ class KernelRoutes:
             del self._names[claimant]
 
     def displaced(self, route: Route, reason: str) -> None:
-        """Take note that the configuration has taken a kernel's route from it."""
+        """Take note that a kernel's route has been taken from it."""
         claimant, _ = self._served.get(route.name, (None, None))
         if claimant is not None:
             self._forget(route.name)
@@ -304,6 +309,29 @@ def paths_of(pattern: re.Pattern[str]) -> str:
 
 def _paths(route: Route) -> str:
     return "" if route.regex is None else paths_of(route.regex)
+
+
+def _refuse_functions(config: RouteConfig) -> None:
+    """Refuse what `defaults` and `enforce` say that no route of a kernel can have.
+
+    Raises:
+        RouteRefused: With what to use instead.
+    """
+    if config.auth.condition is not None:
+        raise RouteRefused(
+            "auth has a function of the server, which a route of a kernel cannot ask; "
+            "decide in `open` instead, with handler.close(4403)"
+        )
+    if config.filters:
+        raise RouteRefused(
+            "filters of `defaults` and `enforce` are for routes of files; those for all routes "
+            "stand in c.WSHandlerApp.filters, and a bot's own are wsh.serve(filters=[...])"
+        )
+    if config.may_join is not None:
+        raise RouteRefused(
+            "may_join is a function of the server, which a route of a kernel cannot ask; "
+            "decide in `open` instead, with handler.close(4403)"
+        )
 
 
 def _check(claim: Claim) -> None:

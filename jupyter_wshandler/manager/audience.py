@@ -7,6 +7,7 @@ from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.observer import Observer
+from ..functions.tracing import Tracing
 from ..metrics import Metrics
 
 
@@ -53,3 +54,18 @@ class Releasing(Observer):
     def ended(self, connection: Connection) -> None:
         """Let the session go: the last callback may have written into it."""
         self._release(connection)
+
+
+class Traces(Observer):
+    """The spans of opening requests, where somebody collects them.
+
+    Args:
+        spans: Makes them.
+    """
+
+    def __init__(self, spans: Tracing) -> None:
+        self._spans = spans
+
+    def opened(self, connection: Connection) -> None:
+        """Make the span of a connection that opens."""
+        self._spans.opened(connection)

@@ -18,6 +18,7 @@ from ..callbacks.run import CallbackRunner
 from ..callbacks.strays import catch_strays, claim
 from ..config.model import Config
 from ..connection.connection import Connection
+from ..connection.filtered import FilteredConnection
 from ..connection.host import Host
 from ..connection.observer import Observers
 from ..connection.opening import Opening
@@ -26,6 +27,7 @@ from ..errors import LimitReached
 from ..forks import end_loop, guard, let_go, unguard
 from ..functions.reload import Reload, Source
 from ..functions.resolve import AdHoc
+from ..functions.tracing import tracing
 from ..guard import guard_tasks
 from ..limits.connections import Limits
 from ..metrics import Metrics
@@ -36,7 +38,7 @@ from ..sessions.manager import Session, SessionManager, Sessions
 from ..sessions.stores import open_store
 from ..transports.loop import LoopIO
 from ..types import Callback, Codec, Transport
-from .audience import Counting, Releasing
+from .audience import Counting, Releasing, Traces
 from .clock import Clock
 from .drain import Drain
 from .elsewhere import Elsewhere
@@ -85,7 +87,7 @@ class WebSocketManager:
     wake: Callable[[Connection], None]
     """Runs what waits on a connection; the runner's own method, as each message calls it."""
 
-    failed_beside: Callable[[Connection, str, BaseException], None]
+    failed_beside: Callable[[Connection, str, BaseException], str]
     """Writes what a task or a timer of a connection has raised; the runner's own, too."""
 
     def __init__(
@@ -119,6 +121,8 @@ class WebSocketManager:
         self.observers.add(self.served)
         self.observers.add(self.rooms)
         self.observers.add(Counting(self.metrics))
+        if (spans := tracing()) is not None:
+            self.observers.add(Traces(spans))
         self.resumes = Resumes(self.connections, self.metrics)
         self.keeps_away = self.resumes.keeps_away
         self.observers.add(self.resumes)
@@ -322,7 +326,8 @@ class WebSocketManager:
             opening: How the client came.
             id: Unique name of the connection.
         """
-        return Connection(self, route, opening, id=id)
+        kind = Connection if route.filters is None else FilteredConnection
+        return kind(self, route, opening, id=id)
 
     def open(
         self, connection: Connection, protocol: Codec, transport: Transport, early: Any

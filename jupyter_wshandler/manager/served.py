@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from ..config.model import Config
+from ..config.model import Config, FunctionSpec
 from ..config.paths import path_below
 from ..connection.connection import Connection
 from ..connection.observer import Observer
+from ..functions.filters import Filter
 from ..functions.reload import Loaded, Reload, RouteLoader, Source, same
 from ..functions.watch import Places, places_of
 from ..routes import Match, Route, RouteTable
-from ..types import CloseCode
+from ..types import CloseCode, Filters
 from .importing import LOOKING, ImportThread
 from .routelog import RouteLog
 from .watching import FileWatcher
@@ -55,6 +56,7 @@ class ServedRoutes(Observer):
         self.table = RouteTable(())
         self._configured = RouteTable(())  # without those of kernels
         self.displaced: Callable[[Route, str], object] | None = None
+        self.reloaded: Callable[[Reload], object] | None = None
         self.errors: tuple[str, ...] = ()
         self.base_url = "/"
         self.advise: Callable[[], Iterable[str]] | None = None
@@ -125,6 +127,18 @@ class ServedRoutes(Observer):
 
     # ---- the first time ----------------------------------------------------------------------
 
+    def filter_all(self, filters: Iterable[FunctionSpec | Filter]) -> None:
+        """Have filters around all routes of files, from the next `apply` on.
+
+        Args:
+            filters: Their names, or they themselves; the outermost first.
+        """
+        self._loader.everywhere = tuple(filters)
+
+    def filters_of_all(self) -> Filters | None:
+        """Return the filters of all routes, for one of a kernel; see `RouteLoader`."""
+        return self._loader.filters_of_all()
+
     def apply(self, config: Config, source: Source | None = None) -> None:
         """Take a configuration: find its functions and swap the table.
 
@@ -188,6 +202,8 @@ class ServedRoutes(Observer):
                 self._loader.reload, self._source, self.config, current, force, label="a reload"
             )
             result = self._swap(loaded)
+        if self.reloaded is not None:
+            self.reloaded(result)
         if self.advise is not None and (result.added or result.changed):
             self._said.say(logging.WARNING, self.advise())
         return result
@@ -243,6 +259,8 @@ class ServedRoutes(Observer):
         self.configured = tuple(routes)
         self._configured = RouteTable(self.configured)
         for name, route in list(self.live.items()):
+            if route.host is not None and route.filters is not None:  # a kernel's
+                route.filters = self._loader.filters_of_all()
             reason = self.conflict(route)
             if reason is not None:
                 del self.live[name]
@@ -294,6 +312,26 @@ class ServedRoutes(Observer):
         if close:
             for connection in tuple(self._by_route.get(name, ())):
                 self._move(connection)
+
+    def take_away(self, name: str, reason: str) -> bool:
+        """Serve a route no longer that was `put`, and tell whoever put it.
+
+        Its connections are closed with 1012.
+
+        Args:
+            name: The route's name.
+            reason: Why, for who has put it.
+
+        Returns:
+            Whether there was one.
+        """
+        route = self.live.get(name)
+        if route is None:
+            return False
+        if self.displaced is not None:
+            self.displaced(route, reason)
+        self.remove(name)
+        return True
 
     def conflict(self, route: Route) -> str | None:
         """Return why a route cannot be served beside the configured ones, or None.
@@ -370,6 +408,7 @@ class ServedRoutes(Observer):
             and old.config.space == new.config.space
             and same(old.config.may_join, new.config.may_join)
             and same(old.config.rooms, new.config.rooms)
+            and (new.filters is None or old.filters is not None)
         ):
             reason = "the rules of this route have changed"
         elif (match := self._match(new, connection)) is None:

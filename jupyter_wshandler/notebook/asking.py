@@ -16,7 +16,7 @@ from ..routes import Route
 
 OnError = Callable[..., Any] | Mapping[str, Any] | None
 
-HERE = frozenset({"every", "types", "page", "run", "threads", "timeout", "returns"})
+HERE = frozenset({"every", "filters", "types", "page", "run", "threads", "timeout", "returns"})
 """Options that are the kernel's business, not the server's."""
 
 _NOT_HERE = {

@@ -76,8 +76,7 @@ class BotConnections(Observer):
             self._put(events.Close(name, code, "this route is gone"), None, 64)
             return
         asked, user, stored = details.request, details.user, details.session
-        connection = Connection(
-            manager,
+        connection = manager.connect(
             route,
             Opening(
                 Request(asked.headers, asked.uri, asked.remote_ip, asked.protocol, asked.host),

@@ -76,7 +76,7 @@ def serve(
             server says: a refusal is then written below the cell, and is the bot's `state` and
             `reason`. So it is wherever nobody can wait: in a callback, or without subshells.
         options: Options of the route, as below ``kwargs:`` in a file (``max_message="64KiB"``);
-            `every` and `types` take functions: ``every={"30s": tick}``.
+            `every`, `types` and `filters` take functions: ``every={"30s": tick}``.
 
     Returns:
         The bot: `url`, `connections`, `send`, `errors`, `stop`.

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from jupyter_server.utils import url_path_join
+
 from ..config.patterns import address_of
 from ..routes import Route
 from . import pages
+from .console import PATH
 
 
 def addresses(routes: Iterable[Route], serverapp: Any) -> str:
@@ -28,6 +31,20 @@ def addresses(routes: Iterable[Route], serverapp: Any) -> str:
     return "\n".join(
         ["Chat with your bots in a browser:", *(f"    {n:<{width}}  {a}" for n, a in lines)]
     )
+
+
+def console_address(serverapp: Any, *, with_token: bool = False) -> str:
+    """Return where people reach the console.
+
+    Args:
+        serverapp: The running server.
+        with_token: Whether the token is in it that Jupyter has made up for this run.
+    """
+    address = origin_of(serverapp)("") + url_path_join(serverapp.base_url, PATH)
+    identity = serverapp.identity_provider
+    if with_token and identity.token and identity.token_generated:
+        address += "?" + urlencode({"token": identity.token})
+    return address
 
 
 def _address(route: Route, serverapp: Any) -> str:
@@ -90,3 +107,22 @@ def address_for_cells(serverapp: Any, script: str) -> Callable[[Route], dict[str
         }
 
     return address
+
+
+def say_where(app: Any, *, announces: bool) -> None:
+    """Say where people reach the bots, and where the console is, if anybody may see it.
+
+    Args:
+        app: The extension, started.
+        announces: Whether it is printed for who has started it, with all bots; else a line of the
+            log has the console.
+    """
+    publishers = app.services.publishers
+    is_seen = publishers.others or publishers.named
+    if announces:
+        print(addresses(app.manager.served.configured, app.serverapp), flush=True)
+        if is_seen:
+            address = console_address(app.serverapp, with_token=True)
+            print(f"See what they do, in the console:\n    {address}", flush=True)
+    elif is_seen:
+        app.log.info("The console is at %s", console_address(app.serverapp))

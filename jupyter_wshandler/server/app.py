@@ -39,13 +39,15 @@ from .access.publishing import Publishers, PublishingTraits
 from .access.recheck import Recheck
 from .access.refusals import Refusals
 from .access.tickets import Tickets
-from .addresses import address_for_cells, addresses
+from .addresses import address_for_cells, say_where
 from .backlog import lengthen
 from .bodies import Leftovers
 from .botsonly import SCOPE, advice, shut
 from .configfiles import lost, unloaded
 from .directory.start import ByName, SharingTraits
+from .filtertraits import FilterTraits
 from .guestbook import open_guests
+from .happenings import Happenings
 from .hubservice import is_classic_hub_app
 from .jupytersettings import plain, without_effect
 from .kernels.sharing import KernelSharing
@@ -69,7 +71,9 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 """Files for browsers."""
 
 
-class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, ExtensionApp):
+class WSHandlerApp(
+    SharingTraits, PublishingTraits, StoreTraits, KernelTraits, FilterTraits, ExtensionApp
+):
     """The extension: Python functions as WebSockets of this Jupyter server."""
 
     name = "wshandler"
@@ -278,6 +282,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         )
         self.settings["wshandler_manager"] = self.manager
         self.manager.drain.waits = True
+        self.manager.served.filter_all(self.filters_of_all())
         self.misconfigured = self._why_misconfigured()
         if self.misconfigured or self.gate is not None:
             self.kernel_routes = "off"
@@ -308,6 +313,9 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         refusals = Refusals(self.manager, self.serverapp.event_logger)
         records = Records.of(self.manager.observers)
         refusals.heard_by(records.journal.refused)
+        happenings = Happenings(refusals.events.emit, records.ledger)
+        self.manager.observers.add(happenings)
+        self.manager.served.reloaded = happenings.reloaded
         self.recheck = Recheck(self.serverapp.web_app, self.manager, refusals, self.answer_timeout)
         self.leftovers = Leftovers()
         self.has_metrics = False
@@ -322,7 +330,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             secure_cookie=self.secure_cookie,
         )
         self.by_name = ByName(self, base_url, guests)
-        self.collector = ManagerCollector(self.manager, guests)
+        self.collector = ManagerCollector(self.manager, guests, self.traffic())
         self.services = services = Services(
             manager=self.manager,
             recheck=self.recheck,
@@ -376,8 +384,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
         self.manager.served.advise = advise
         for sentence in (*advise(), *advice(self)):
             self.log.warning("%s", sentence)
-        if self.announces:
-            print(addresses(self.manager.served.configured, serverapp), flush=True)
+        say_where(self, announces=self.announces)
 
     def _say_that_it_stops(self) -> None:
         self.log.info("The server stops already; callbacks have %g s", self.stop_timeout)
@@ -397,6 +404,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             headers=self.kernel_headers,
             elsewhere=lambda route: answered_by(application, prefix + route.sample_path()),
             address=address_for_cells(serverapp, script),
+            filters=self.manager.served.filters_of_all if self.filters else None,
         )
         sharing = KernelSharing(self.services)
         self.kernels = KernelWatch(
@@ -404,6 +412,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             pipes=self.kernel_pipes,
         )
         self.kernels.start()
+        self.collector.kernels = self.kernels.bridges
 
     def current_activity(self) -> int:
         """Return how many connections keep the server alive by being open."""
@@ -431,7 +440,7 @@ class WSHandlerApp(SharingTraits, PublishingTraits, StoreTraits, KernelTraits, E
             await self.kernels.stop()
         await self.by_name.stop()
         await self.services.shares.stop()
-        self.services.records.journal.stop()
+        self.services.records.stop()
 
 
 main = launch_new_instance = WSHandlerApp.launch_instance

@@ -10,6 +10,7 @@ from http.client import responses
 from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
+from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError, stream_request_body
 
 from ..config.paths import as_escaped, normal_path
@@ -19,8 +20,10 @@ from ..connection.request import Request
 from ..engine.handshake import upgrade_required
 from ..engine.resuming import without_secret
 from ..errors import LimitReached
-from . import pages, sandbox
+from . import console, pages, sandbox
 from .access.admission import BROKEN
+from .access.asking import Unanswered
+from .access.authorize import READ, RESOURCE
 from .access.identity import session_id, user_key
 from .access.refusals import Refusal
 from .access.refused import GuestRefused, Refused
@@ -213,7 +216,9 @@ class RouteHandler(UpgradeHandler, FolderHandler):
         if isinstance(self.route.config.page, str):
             await self.serve_file()
             return
-        body, policy = pages.render(self.route, self.services.static_url, self.request.path)
+        link = await self.console_seen_from_here() if self.route.page is None else ""
+        static_url, path = self.services.static_url, self.request.path
+        body, policy = pages.render(self.route, static_url, path, link)
         text = self.written_into_page()
         if text:
             whole = body.encode() if isinstance(body, str) else body
@@ -227,6 +232,18 @@ class RouteHandler(UpgradeHandler, FolderHandler):
             # Beside Jupyter's own: a browser obeys both.
             self.add_header("Content-Security-Policy", policy)
         self.finish(body)
+
+    async def console_seen_from_here(self) -> str:
+        """Return where the console is, for a link to it; empty for who may not see it."""
+        user = self.current_user
+        if user is None or self.claim is not None or self.services.publishers.why_not_at_all(user):
+            return ""
+        try:
+            may_see = await self.may(RESOURCE, READ)
+        except (HTTPError, Unanswered):  # the chat is there all the same
+            return ""
+        where = url_path_join(self.base_url, console.PATH)
+        return pages.seen_from(self.request.path, where) if may_see else ""
 
     # ---- refusals ---------------------------------------------------------------------------
 

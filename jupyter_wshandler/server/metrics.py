@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import (
@@ -15,9 +15,11 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from ..backplane.measures import STATES, Histogram
+from ..kernels.bridge import KernelBridge
 from ..manager.manager import WebSocketManager
 from ..rooms.parts import ManagersRooms
 from .access.guests import Guests
+from .traffic import Traffic
 
 
 class ManagerCollector(Collector):
@@ -26,11 +28,19 @@ class ManagerCollector(Collector):
     Args:
         manager: Whose numbers.
         guests: Those who have come by a share.
+        traffic: Counts messages; None where nothing does.
+
+    Attributes:
+        kernels: Returns the bridges to kernels that have bots.
     """
 
-    def __init__(self, manager: WebSocketManager, guests: Guests) -> None:
+    def __init__(
+        self, manager: WebSocketManager, guests: Guests, traffic: Traffic | None = None
+    ) -> None:
         self._manager = manager
         self._guests = guests
+        self._traffic = traffic
+        self.kernels: Callable[[], Iterable[KernelBridge]] = tuple
 
     def register(self) -> bool:
         """Join Jupyter's metrics; return whether that could be done.
@@ -77,6 +87,9 @@ class ManagerCollector(Collector):
             gauge.add_metric([route.name], away[route.name])
         yield gauge
         yield _counter("resumes", "Clients that came back", metrics.resumes, "result")
+        yield from self._of_queues()
+        yield from _of_traffic(self._traffic or Traffic())
+        yield from _of_kernels(list(self.kernels()))
         yield from self._of_shares()
         text = "Questions whether the login of open connections still holds"
         rechecks = CounterMetricFamily("wshandler_rechecks", text, labels=["result"])
@@ -96,6 +109,25 @@ class ManagerCollector(Collector):
             rooms.add_metric([space], count)
         yield rooms
         yield from _of_backplane(self._manager.rooms)
+
+    def _of_queues(self) -> Iterator[Metric]:
+        waiting: Counter[str] = Counter()
+        frames: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        for connection in list(self._manager.connections.values()):
+            counts = connection.queue_counts()
+            waiting[connection.route] += counts.waiting
+            frames[connection.route] += counts.frames
+            size[connection.route] += counts.bytes
+        for name, text, values in (
+            ("inbox_messages", "Messages that wait for their callback", waiting),
+            ("queue_messages", "Messages that wait for their client", frames),
+            ("queue_bytes", "Bytes in them", size),
+        ):
+            family = GaugeMetricFamily(f"wshandler_{name}", text, labels=["route"])
+            for route in self._manager.table:
+                family.add_metric([route.name], values[route.name])
+            yield family
 
     def _of_shares(self) -> Iterator[Metric]:
         shares = Counter(share.route for share in self._guests.book.shares())
@@ -147,6 +179,26 @@ def _of_backplane(rooms: ManagersRooms) -> Iterator[Metric]:
     yield states
     times = rooms.publish_times or Histogram()
     yield _histogram("backplane_publish_seconds", PUBLISH, times)
+
+
+def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
+    yield _counter("messages", "Messages, in and out", traffic.messages, "way")
+    yield _counter("message_bytes", "Bytes in them", traffic.bytes, "way")
+    text = "Seconds from the arrival of a message until its callback has ended"
+    family = HistogramMetricFamily("wshandler_message_seconds", text, labels=["route"])
+    for route, values in list(traffic.seconds.items()):
+        family.add_metric([route], values.buckets(), sum_value=values.sum)
+    yield family
+
+
+def _of_kernels(bridges: list[KernelBridge]) -> Iterator[Metric]:
+    stalled = max((bridge.stalled for bridge in bridges), default=0.0)
+    for name, text, value in (
+        ("kernels", "Kernels with bots", len(bridges)),
+        ("kernels_busy", "Those that take no new connections", sum(b.busy for b in bridges)),
+        ("kernel_stalled_seconds", "Seconds since the slowest of them has answered", stalled),
+    ):
+        yield GaugeMetricFamily(f"wshandler_{name}", text, value=value)
 
 
 def _histogram(name: str, text: str, values: Histogram) -> HistogramMetricFamily:

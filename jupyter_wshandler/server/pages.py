@@ -107,17 +107,18 @@ def file_of(route: Route) -> PageFile | None:
     return opened(path, f"{kind}; charset=utf-8" if "text" in kind else kind)
 
 
-def render(route: Route, static_url: str, path: str) -> tuple[bytes | str, str]:
+def render(route: Route, static_url: str, path: str, console: str = "") -> tuple[bytes | str, str]:
     """Return a page that is no file, and its Content-Security-Policy or "".
 
     Args:
         route: A route that has such a page: its kernel's, or the built-in chat.
         static_url: The URL of the extension's files for browsers.
         path: The URL path that the page is asked for at.
+        console: Where the console is, as the page writes it, for who may see it.
     """
     if route.page is not None:
         return route.page, ""
-    return _chat(route, seen_from(path, static_url)), POLICY
+    return _chat(route, seen_from(path, static_url), console), POLICY
 
 
 def render_refusal(sentence: str, static_url: str, path: str) -> str:
@@ -155,9 +156,10 @@ def seen_from(path: str, url: str) -> str:
     return (up or "./") + "/".join(ours[common:])
 
 
-def _chat(route: Route, static_url: str) -> str:
+def _chat(route: Route, static_url: str, console: str) -> str:
     """Return a page to chat with the bot."""
     page = CHAT.read_text(encoding="utf-8")
-    for name, value in (("title", route.config.name), ("static", static_url.rstrip("/"))):
+    values = {"title": route.config.name, "static": static_url.rstrip("/"), "console": console}
+    for name, value in values.items():
         page = page.replace("{{" + name + "}}", escape(value))
     return page

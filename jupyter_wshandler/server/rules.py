@@ -18,6 +18,7 @@ from .api.shares import ShareHandler, SharesHandler
 from .api.spaces import RoomHandler
 from .api.tickets import TicketsHandler
 from .bodies import rules_for
+from .console import console_rules
 from .directory.arrival import arrival_rules
 from .directory.handlers import rules as directory_rules
 from .directory.service import Directory
@@ -61,6 +62,7 @@ def install(
     routes = re.escape(url_path_join(base_url, "wshandler", "api", "routes"))
     spaces = re.escape(url_path_join(base_url, "wshandler", "api", "spaces"))
     looks, others = look_rules(services, base_url)
+    console, console_without_slash = console_rules(services, base_url)
     private, public = (RouteMatcher(services, base_url, is_public) for is_public in (False, True))
     private_folder, public_folder = (
         FolderMatcher(application, services, base_url, is_public) for is_public in (False, True)
@@ -84,6 +86,7 @@ def install(
             *api.rules(PathMatches(routes + r"/(.+)$"), RouteClientsHandler, services),
             *api.rules(PathMatches(spaces + r"/([^/]+)/rooms/(.+)$"), RoomHandler, services),
             *looks,
+            *console_without_slash,
             *by_name,
             *others,
             *rules_for(private, PrivateRouteHandler, PrivateRouteHandlerWithBody),
@@ -91,6 +94,7 @@ def install(
         ],
         [
             *guestpages.rules(services, base_url),
+            *console,
             *rules_for(private_folder, PrivateRouteHandler, PrivateRouteHandlerWithBody),
             *rules_for(public_folder, PublicRouteHandler, PublicRouteHandlerWithBody),
         ],

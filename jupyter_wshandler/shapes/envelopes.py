@@ -126,6 +126,7 @@ class WshEnd(msgspec.Struct):
     path: str | UnsetType = UNSET
     expected: str | UnsetType = UNSET
     found: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
     n: Numbered = UNSET
 
 

@@ -14,9 +14,10 @@ from support.server import free_port
 from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.base import Entry, Keep, Position, Publication
+from jupyter_wshandler.backplane.redis import catchup
+from jupyter_wshandler.backplane.redis.channel import Channel
 from jupyter_wshandler.backplane.redis.link import Link
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
-from jupyter_wshandler.backplane.redis.people import Presence
 from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.testing.backplanes import Heard
 
@@ -143,22 +144,22 @@ async def test_a_store_that_forgets_all_while_a_node_catches_up_has_it_wait_for_
             await node.entries("room")
             await node.add("room", f"c{number}", Entry("ada"))
             await node.publish("room", Publication(f"a{number}"), KEEP)
-        slow, make_again = nodes[0]._people, Presence.make_again
-        gone = []
+        make_all_again, gone = nodes[0]._catchup._make_all_again, []
 
-        async def held_up(self: Presence, link: Link, channel: str) -> None:
-            if self is slow and not gone:
+        async def held_up(link: Link, channels: list[Channel]) -> None:
+            if not gone:
                 gone.append(link)
                 await asyncio.wait((link.ended,))
-            await make_again(self, link, channel)
+            await make_all_again(link, channels)
 
-        monkeypatch.setattr(Presence, "make_again", held_up)
+        monkeypatch.setattr(nodes[0]._catchup, "_make_all_again", held_up)
+        channel = nodes[0]._channels["room"]
+        channel.is_blind = True  # else it would go on with the next message, and hold nothing
         store.say("CLIENT", "KILL", "TYPE", "pubsub")
         await until(lambda: gone and nodes[1].state == "up")
         await nodes[1].publish("room", Publication("b"), KEEP)
         await nodes[1].add("room", "c2", Entry("bob"))
         await nodes[1].remove("room", "c2")
-        channel = nodes[0]._channels["room"]
         await until(lambda: len(channel._held) == 1 and len(channel._changes) == 2)
         store.say("FLUSHALL")
         store.say("CLIENT", "KILL", "TYPE", "pubsub")
@@ -198,6 +199,43 @@ async def test_a_list_of_a_new_epoch_is_told_as_a_whole(store):
         await nodes[1].add("room", "c3", Entry("bob"))
         await until(lambda: listed(heard) == {"c1", "c3"})
         assert len(heard.lists) == 1
+
+
+@pytest.mark.parametrize("at_once", [1 << 20, 10])
+async def test_many_rooms_catch_up_by_few_scripts(store, monkeypatch, at_once):
+    """One script reads several logs; where it has read enough, the rest is read one by one."""
+    monkeypatch.setattr(catchup, "MAX_READ", at_once)
+    names = [f"room-{number}" for number in range(50)]
+    heard = {name: Heard() for name in names}
+    async with some_nodes(store.url) as nodes:
+        for name, one in heard.items():
+            await nodes[0].subscribe(name, one)
+            await nodes[1].publish(name, Publication("a"), KEEP)
+        await until(lambda: all(texts(one) == ["a"] for one in heard.values()))
+        scripts = scripts_run(store)
+        said, restore = asyncio.Event(), nodes[0]._catchup.restore
+
+        async def restore_late(*args: Any) -> None:
+            await said.wait()
+            await restore(*args)
+
+        monkeypatch.setattr(nodes[0]._catchup, "restore", restore_late)
+        nodes[0]._router.lines[0].end("a test has ended it")
+        for text in ("b", "c"):
+            await asyncio.gather(
+                *(nodes[1].publish(name, Publication(text), KEEP) for name in names[:20])
+            )
+        said.set()
+        await until(lambda: all(texts(heard[name]) == ["a", "b", "c"] for name in names[:20]))
+        assert all(texts(heard[name]) == ["a"] and not heard[name].gaps for name in names[20:])
+        assert not any(heard[name].gaps for name in names)
+        reads = scripts_run(store) - scripts - 40
+        assert reads < 5 if at_once > 10 else reads > 20
+
+
+def scripts_run(store: Store) -> int:
+    """Return how many scripts a store has run."""
+    return int(store.say("INFO", "commandstats").split(b"cmdstat_evalsha:calls=")[1].split(b",")[0])
 
 
 async def test_a_short_break_is_waited_for_and_each_message_comes_once(lasting):

@@ -179,17 +179,20 @@ def checked_store(url: str, backplane: str = "") -> tuple[int, str]:
     return code, stream.getvalue()
 
 
+def lasting(store) -> set[str]:
+    """Return the names of keys of a check that nothing will remove."""
+    names = store.say("KEYS", "wshandler:*check-*").decode().split("\r\n")
+    found = (name for name in names if name.startswith("wshandler"))
+    return {name for name in found if store.say("TTL", name) == b":-1\r\n"}
+
+
 def test_a_store_of_sessions_is_tried_out_and_nothing_is_left_in_it(store):
+    before = lasting(store)  # by a user who may not let keys expire
     code, text = checked_store("backplane", as_user(store, "enough"))
     assert code == 0, text
     assert f"session store redis://127.0.0.1:{store.port}/0: {store.kind.title()}" in text
     assert "a session is saved and read" in text
-    lasting = [
-        name
-        for name in store.say("KEYS", "wshandler:*check-*").decode().split("\r\n")
-        if name.startswith("wshandler") and store.say("TTL", name) == b":-1\r\n"
-    ]
-    assert lasting == []
+    assert lasting(store) <= before
 
 
 @pytest.mark.parametrize(

@@ -187,12 +187,11 @@ async def test_nothing_that_was_kept_stays_in_the_store_for_ever(store, nodes):
 
 async def test_an_id_that_begins_as_another_is_no_repetition(nodes):
     await nodes[0].subscribe("room", Heard())
-    heard_as, packed = nodes[0]._keys.heard("room"), pack(Publication("a"))
+    line, packed = nodes[0]._router.lines[0], pack(Publication("a"))
     for later in (b"id-10", b"id-1f", b"id-2"):  # they came while the answer to the first was lost
-        await nodes[0]._line.do(nodes[0]._kept("room", heard_as, later, packed, KEEP))
-    first = nodes[0]._kept("room", heard_as, b"id-1", packed, KEEP)
-    first.is_sent = True
-    _, offset = await nodes[0]._line.do(first)
+        await line.do(publish_request(nodes[0]._keys, "room", later, packed, KEEP))
+    first = publish_request(nodes[0]._keys, "room", b"id-1", packed, KEEP)
+    _, offset, _ = await line.do(first.copied())
     assert offset == 4
     assert len((await nodes[0].history("room")).messages) == 4
 

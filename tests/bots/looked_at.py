@@ -2,6 +2,8 @@
 
 import time
 
+import msgspec
+
 
 class Slow(Exception):
     """An exception whose text takes its time."""
@@ -19,3 +21,19 @@ def answer(handler, message):
     if isinstance(message, bytes) or message.startswith("fail"):
         raise ValueError("this cannot be done")
     return message
+
+
+class Wish(msgspec.Struct):
+    """What somebody wants."""
+
+    much: int
+
+
+class Granted(msgspec.Struct):
+    """What they get."""
+
+    much: int
+
+
+def grant(handler, message: Wish) -> Granted:
+    return Granted(message.much)

@@ -216,7 +216,10 @@ def test_a_connection_that_cannot_be_come_back_to_is_a_new_one_and_numbers_nothi
     opened(life, peer)
     assert life.send(Outgoing(message_frame("a"))) == '{"message": "a"}'
     assert (life.window, life.offers, life.due_at) == (0.0, ["wsh.v1", "wsh.resume"], 0.0)
-    asked, _ = life.end.ask("b")
+    asked, frame = life.end.ask("b")
+    life.send(Outgoing(frame, asked))
+    # Who asks while the socket closes waits to learn what that means.
+    begun, frame = life.end.ask("begun")
     life.lost()
     life.lose_answers()
     assert asked.how == "unknown"
@@ -224,6 +227,11 @@ def test_a_connection_that_cannot_be_come_back_to_is_a_new_one_and_numbers_nothi
     peer.first()
     welcome = life.opened(peer.out.pop(0))
     assert (welcome.event, welcome.reason, welcome.unsure) == ("renewed", "off", ("c",))
+    assert begun.how is None
+    life.send(Outgoing(frame, begun))
+    life.lost()
+    life.lose_answers()
+    assert begun.how == "unknown"
 
 
 def test_the_queue_has_a_limit_of_messages_and_of_bytes_and_takes_one_in_any_case():

@@ -38,6 +38,7 @@ url:
             kwargs: {on_message: looked_at.answer, rooms: ["{room}"],
                      may_join: published.lets_in}}
   broken: {pattern: /broken, handler: WebSocketHandler, kwargs: {on_message: looked_at.no_such}}
+  typed: {pattern: /typed, handler: WebSocketHandler, kwargs: {on_message: looked_at.grant}}
   told: {pattern: /told, handler: WebSocketHandler,
          kwargs: {on_message: {function: looked_at.answer, kwargs: {api_key: a-secret-of-a-bot}},
                   page: false}}
@@ -105,6 +106,7 @@ def test_who_is_connected_is_listed_with_what_waits_and_without_what_was_said(se
         [found] = told(server, "connections?route=talk")["connections"]
         assert before - 1 < found.pop("opened") < time.time() + 1
         name = found.pop("id")
+        assert found.pop("received") in (None, 1)  # whether somebody counts meanwhile
         assert found == {
             "route": "talk",
             "path": "/me/talk/blue",
@@ -122,7 +124,7 @@ def test_who_is_connected_is_listed_with_what_waits_and_without_what_was_said(se
         }
         alone = told(server, f"connections/{name}")
         assert {**found, "id": name} | {"opened": alone["opened"]} == {
-            key: value for key, value in alone.items() if key not in ("agent", "origin")
+            key: value for key, value in alone.items() if key not in ("agent", "origin", "received")
         }
         assert "websockets" in alone["agent"]
         assert alone["origin"] is None
@@ -405,7 +407,10 @@ def test_the_configuration_is_told_without_its_secrets(server):
 
 # ---- who may -------------------------------------------------------------------------------------
 
-LOOKS = ["connections", "spaces", "errors", "events", "config", "openapi.json", "nothing"]
+LOOKS = [
+    *("connections", "spaces", "errors", "events", "config", "openapi.json", "traffic"),
+    *("types?route=push", "frames?route=push", "nothing"),
+]
 
 
 @pytest.mark.parametrize("path", LOOKS)
@@ -628,6 +633,9 @@ def test_what_the_server_answers_has_the_shape_that_is_described(server):
             "/errors": "errors",
             "/errors/{error}": f"errors/{error_id}",
             "/events": f"events?since={place}",
+            "/frames": "frames?route=talk",
+            "/traffic": "traffic",
+            "/types": "types?route=typed",
             "/config": "config",
             "/drain": "drain",
             "/health": "health",
@@ -641,3 +649,157 @@ def test_what_the_server_answers_has_the_shape_that_is_described(server):
     check("/connections", get(server, "connections?limit=x")[1], "400")
     ticket = ask(server, "POST", f"{API}/tickets", {"path": "/me/push"})
     check("/tickets", json.loads(ticket[2]), verb="post")
+
+
+# ---- rates, types, messages ----------------------------------------------------------------------
+
+
+def test_who_asks_twice_for_the_traffic_has_what_came_in_between(server):
+    before = told(server, "traffic")
+    with joined(server, "/push") as one:
+        for _ in range(3):
+            assert answered(one) == "hello"
+        # The last one is done with when the next turn begins.
+        after = wait_for(
+            lambda: (found := told(server, "traffic")) and sum(taken(found)) and found,
+            what="messages that are done",
+        )
+        [listed] = told(server, "connections?route=push&user=bob")["connections"]
+        assert listed["received"] == 3
+    assert after["life"] == before["life"]
+    assert after["at"] > before["at"]
+    grown = {
+        key: after["routes"]["push"][key] - before["routes"]["push"][key]
+        for key in ("messages", "opened", "failed")
+    }
+    assert grown == {"messages": 3, "opened": 1, "failed": 0}
+    assert len(taken(after)) == len(after["bounds"]) + 1 == len(after["lag"])
+    assert after["connections"] >= 1
+
+
+def taken(found) -> list[int]:
+    return found["routes"]["push"]["took"]
+
+
+def test_traffic_is_told_of_the_routes_that_one_may_look_at(server):
+    assert "push" in told(server, "traffic")["routes"]
+    assert "push" not in told(server, "traffic", "stranger")["routes"]
+    assert "staff" not in told(server, "traffic", "bob")["routes"]
+
+
+def test_the_types_of_a_route_are_told_to_who_may_use_it(server):
+    found = told(server, "types?route=typed", "viewer")
+    assert (found["route"], found["address"], found["typed"]) == ("typed", "/typed", True)
+    assert [kind["name"] for kind in found["takes"]] == ["Wish"]
+    assert [kind["name"] for kind in found["answers"]] == ["Granted"]
+    wish = found["definitions"]["Wish"]
+    assert wish["properties"]["much"]["type"] == "integer"
+    plain = told(server, "types?route=talk")
+    assert (plain["address"], plain["typed"]) == ("/talk/{room}", False)
+    assert [kind["form"] for kind in plain["takes"]] == ["text", "binary"]
+    for path, person, status in (
+        ("types?route=none", "ada", 404),
+        ("types?route=broken", "ada", 409),
+        ("types?route=push", "stranger", 403),
+        ("types?route=push", "blind", 403),
+        ("types?path=/push", "ada", 400),
+    ):
+        assert get(server, path, person)[0] == status, path
+
+
+def test_messages_are_watched_as_they_travel_and_the_log_says_who_does(server):
+    place = told(server, "frames?route=talk")["next"]
+    with joined(server, "/talk/frames") as one, joined(server, "/push") as other:
+        answered(one, "a word to the bot")
+        answered(other, "another's")
+        found = told(server, f"frames?route=talk&since={place}&wait=10")
+        frames = found["frames"]
+        while len(frames) < 2:
+            found = told(server, f"frames?route=talk&since={found['next']}&wait=10")
+            frames += found["frames"]
+        assert [(frame["way"], frame["text"]) for frame in frames] == [
+            ("in", "a word to the bot"),
+            ("out", "a word to the bot"),
+        ]
+        assert {frame["user"] for frame in frames} == {"bob"}
+        name = frames[0]["connection"]
+        assert told(server, f"frames?connection={name}")["frames"] == []
+    log = server.log_text()
+    assert "Route talk: ada watches the messages of the route from outside" in log
+    assert f"Route talk: ada watches the messages of the connection {name} from outside" in log
+    assert "a word to the bot" not in log
+
+
+@pytest.mark.parametrize(
+    ("path", "person", "status"),
+    [
+        ("frames?route=push", "viewer", 403),
+        ("frames?route=push", "blind", 403),
+        ("frames?route=push", "stranger", 403),
+        ("frames?route=staff", "bob", 403),
+        ("frames?route=none", "ada", 404),
+        ("frames?connection=none", "ada", 404),
+        ("frames", "ada", 400),
+        ("frames?route=push&connection=x", "ada", 400),
+    ],
+)
+def test_messages_are_for_who_may_execute_and_look_at_their_route(server, path, person, status):
+    assert get(server, path, person)[0] == status
+
+
+def test_shares_come_in_pages_where_somebody_asks_for_them(server):
+    made = [share(server, route="other", label=str(number))["id"] for number in range(5)]
+    whole = told(server, "shares?route=other")
+    assert [one["id"] for one in whole["shares"]] == made
+    assert (whole["total"], whole["next"]) == (5, None)
+    first = told(server, "shares?route=other&limit=2")
+    assert ([one["id"] for one in first["shares"]], first["total"]) == (made[:2], 5)
+    ask(server, "DELETE", f"{API}/shares/{made[1]}")
+    second = told(server, f"shares?route=other&limit=2&after={first['next']}")
+    assert [one["id"] for one in second["shares"]] == made[2:4]
+    last = told(server, f"shares?route=other&limit=2&after={second['next']}")
+    assert ([one["id"] for one in last["shares"]], last["next"]) == (made[4:], None)
+    assert told(server, "shares?limit=0")["shares"] == []
+
+
+# ---- the console's page --------------------------------------------------------------------------
+
+
+def page(server, person="ada", path="/wshandler/", **options):
+    status, headers, body = server.fetch(path, token=f"person-{person}", **options)
+    return status, headers, body.decode()
+
+
+@pytest.mark.parametrize("path", ["/wshandler/", "/wshandler"])
+def test_the_console_is_for_who_may_read_and_knows_its_owner(server, path):
+    status, headers, text = page(server, path=path)
+    assert (status, 'data-owner="true"' in text) == (200, True)
+    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
+    assert headers["Cache-Control"] == "no-store"
+    script = re.search(r'src="(?:\.\./)?(?:\./)?(static/wshandler/console/main\.js)"', text)
+    assert server.fetch("/" + script[1], token=False)[0] == 200
+    assert 'data-owner="false"' in page(server, "viewer", path)[2]
+    status, _, text = page(server, "blind", path)
+    assert (status, "not authorized" in text) == (403, True)
+
+
+def test_a_stranger_is_led_to_the_login_and_a_guest_is_a_stranger(server):
+    status, headers, _ = server.fetch("/wshandler/", token=False)
+    assert (status, headers["Location"]) == (302, "/me/login?next=%2Fme%2Fwshandler%2F")
+    made = share(server, route="push")
+    headers = {"Authorization": "Bearer " + made["url"].partition("share_token=")[2]}
+    assert server.fetch("/wshandler/", token=False, headers=headers)[0] == 302
+    assert server.fetch("/wshandler/", method="POST", data=b"x")[0] in (400, 405)
+
+
+def test_a_chat_leads_to_the_console_whom_it_is_for(server):
+    accept = {"Accept": "text/html"}
+    assert 'data-console="wshandler/"' in page(server, path="/push", headers=accept)[2].replace(
+        "./", ""
+    )
+    assert 'data-console=""' in page(server, "blind", "/push", headers=accept)[2]
+
+
+def test_the_log_says_where_the_console_is_at_the_start(server):
+    assert re.search(r"The console is at http://\S+/me/wshandler/\n", server.log_text())

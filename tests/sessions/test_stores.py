@@ -75,8 +75,8 @@ def test_what_was_saved_is_loaded_and_replaced_and_deleted(store: SessionStore) 
 
 
 def test_what_has_expired_is_not_loaded(store: SessionStore) -> None:
-    store.save({"a": ("{}", time.time() - 1), "b": ("{}", FAR)})
-    assert (store.load("a"), store.load("b")) == (None, "{}")
+    store.save({"a": ('{"n":1}', time.time() - 1), "b": ('{"n":2}', FAR)})
+    assert (store.load("a"), store.load("b")) == (None, '{"n":2}')
 
 
 def test_what_has_expired_is_removed(

@@ -1,7 +1,8 @@
 """Thousands of clients who want their echoes, while some of them come and go: a process.
 
-``python -m support.crowd HOST PORT TOKEN COUNT CHURN`` opens COUNT connections, prints "ready",
-closes and opens CHURN of them each second, and prints what happened when its standard input ends.
+``python -m support.crowd HOST PORT TOKEN BASE_URL COUNT CHURN`` opens COUNT connections, prints
+"ready", closes and opens CHURN of them each second, and prints what happened when its standard
+input ends.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Crowd:
 
     def __init__(self, server: RunningServer, count: int, churn: float) -> None:
         self._server, self._count, self._churn = server, count, churn
-        self.request = upgrade_request(server, "/echo")
+        self.request = upgrade_request(server, f"{server.base_url}echo")
         self.members: list[Member] = []
         self.numbers = iter(range(10**12))
         self.took: list[float] = []
@@ -234,7 +235,7 @@ def enough_descriptors(count: int) -> None:
 def crowd(server: RunningServer, count: int, churn: float) -> Iterator[dict]:
     """Let a crowd come in; what it has seen is in the dictionary after the block."""
     seen: dict = {}
-    where = (server.host, str(server.port), server.token)
+    where = (server.host, str(server.port), server.token, server.base_url)
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, *where, str(count), str(churn)],
         cwd=Path(__file__).parents[1],
@@ -256,9 +257,10 @@ def crowd(server: RunningServer, count: int, churn: float) -> Iterator[dict]:
 
 def main() -> None:
     """Be the crowd."""
-    host, port, token, count, churn = sys.argv[1:]
+    host, port, token, base_url, count, churn = sys.argv[1:]
     enough_descriptors(int(count))
     server = remote(host, port, "person-crowd")
+    server.base_url = base_url
     assert token
     seen = asyncio.run(_run(server, int(count), float(churn)))
     print(json.dumps(seen), flush=True)

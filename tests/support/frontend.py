@@ -1,4 +1,4 @@
-"""Packages of npm, installed once for a virtual environment: the example for Vite, and a parser.
+"""Packages of npm, installed once for a virtual environment: the example for Vite, and two tools.
 
 ``python -m support.frontend`` installs them.
 """
@@ -20,6 +20,9 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "vite"
 
 PARSER = Path(__file__).parent / "asyncapi"
 """AsyncAPI's reference parser, which is no example."""
+
+AXE = PARSER.with_name("axe")
+"""Rules of accessibility, and what tries them on a page."""
 
 MANIFESTS = (".npmrc", "package.json", "package-lock.json")
 
@@ -125,7 +128,7 @@ if __name__ == "__main__":
     if found is None:
         sys.exit("There is no npm here.")
     try:
-        for folder in (EXAMPLE, PARSER):
+        for folder in (EXAMPLE, PARSER, AXE):
             print(packages(Path(found), folder))
     except NotInstalled as error:
         sys.exit(str(error))

@@ -44,12 +44,13 @@ SETTINGS = {
 
 @contextmanager
 def running_lab(
-    folder: Path, *, settings: dict | None = None, **options
+    folder: Path, *more: str, settings: dict | None = None, **options
 ) -> Iterator[RunningServer]:
     """Start JupyterLab and stop it at the end.
 
     Args:
         folder: The server's folder.
+        more: More arguments of the command.
         settings: More settings of the person, by plugin, such as
             ``{"notebook-extension/tracker": {"windowingMode": "full"}}``.
         options: Options of `running_server`.
@@ -62,7 +63,7 @@ def running_lab(
     with running_server(
         folder=folder,
         command=[sys.executable, "-m", "jupyterlab"],
-        extra_args=[*QUIET, f"--LabApp.user_settings_dir={personal}"],
+        extra_args=[*QUIET, f"--LabApp.user_settings_dir={personal}", *more],
         **options,
     ) as server:
         yield server

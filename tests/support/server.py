@@ -282,12 +282,17 @@ def wait_until_up(server: RunningServer, path: str) -> None:
             probe.settimeout(1)
             return probe.connect_ex((server.host, server.port)) == 0
 
+    def answers() -> bool:
+        try:
+            return server.fetch(path)[0] in (200, 403, 404, 503)
+        except OSError:
+            # Jupyter opens the port once to see whether it is free, and closes it again.
+            return not up()
+
     try:
         wait_for(up, START_SECONDS, "the server's port")
         if server.scheme == "http":
             # The port opens before the extensions' start hooks have run to their end.
-            wait_for(
-                lambda: server.fetch(path)[0] in (200, 403, 404, 503), START_SECONDS, "the server"
-            )
+            wait_for(answers, START_SECONDS, "the server")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{server.log_text()[-4000:]}") from None

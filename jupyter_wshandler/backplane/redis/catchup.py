@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from ...errors import BackplaneDown, BackplaneError
 from ..base import Keep, Position
@@ -22,6 +23,9 @@ from .router import MOVING, PAUSES, Router
 
 AT_ONCE = 200
 """Channels that are made again at a time."""
+
+MAX_READ = 1024 * 1024
+"""Bytes of messages after which one script reads no further channel's."""
 
 
 class CatchUp:
@@ -90,18 +94,48 @@ class CatchUp:
                 channel.filling = None
 
     async def _fill_messages(self, link: Link, channel: Channel) -> None:
-        reading = self.reading(channel.name, channel.since, 1 << 40, begun=True)
-        if channel.known is None:
-            reading = self.reading(channel.name, Position(), -1)
         before = channel.epochs_held
-        found, is_short = channel.fill(await link.ask(reading))
+        reading = Request(
+            [*self._keys.log(channel.name), forms.new_epoch(), *_missing(channel)],
+            script="history",
+            keys=2,
+            again=True,
+        )
+        self._take(channel, await link.ask(reading), before)
+
+    def _take(self, channel: Channel, reply: list[Any], before: set[str]) -> None:
+        found, is_short = channel.fill(reply)
         self._counts.filled += found
         self._counts.missed += is_short
         channel.go_on(before)
 
-    def reading(
-        self, channel: str, since: Position, limit: int, is_all: bool = True, begun: bool = False
-    ) -> Request:
+    async def _fill_several(self, link: Link, channels: list[Channel]) -> None:
+        """Read what channels have missed by one script: ten thousand of them take their time.
+
+        Those that it does not come to, and what else they lack, are left to `_fill`.
+        """
+        before = {one: one.epochs_held for one in channels}
+        keys = [key for one in channels for key in self._keys.log(one.name)]
+        words = [*keys, forms.new_epoch(), MAX_READ]
+        for one in channels:
+            one.filling = link
+            words += _missing(one)
+        reading = Request(words, script="histories", keys=len(keys), again=True)
+        try:
+            replies = await link.ask(reading)
+            for one, reply in zip(channels, replies, strict=True):
+                if reply is not None:
+                    self._take(one, reply, before[one])
+        except BackplaneDown:
+            return  # the next link does it
+        except Exception as error:
+            link.end(error)
+        finally:
+            for one in channels:
+                if one.filling is link:
+                    one.filling = None
+
+    def reading(self, channel: str, since: Position, limit: int, is_all: bool = True) -> Request:
         """Return what asks for a log; see the script `history`.
 
         Args:
@@ -109,17 +143,9 @@ class CatchUp:
             since: The last message that is known.
             limit: Messages to return at most, the newest ones; -1 for none.
             is_all: Whether all that there is counts as wanted where `since` has no epoch.
-            begun: Whether of another epoch only what it began with is wanted.
         """
         after = "-" if is_all and not since.epoch else since.epoch
-        words = [
-            *self._keys.log(channel),
-            forms.new_epoch(),
-            since.offset,
-            after,
-            limit,
-            int(begun),
-        ]
+        words = [*self._keys.log(channel), forms.new_epoch(), since.offset, after, limit, 0]
         return Request(words, script="history", keys=2, again=True)
 
     # ---- where channels are heard ----------------------------------------------------------------
@@ -217,7 +243,7 @@ class CatchUp:
         for channel in channels:
             # One that was let go of has no link, and was heard before nevertheless.
             self._counts.resubscribed += channel.link is not None or channel.known is not None
-            channel.hold()
+            channel.hold(channel.link is not None and channel.link.ended.done())
             channel.link = link
         try:
             await link.subscribe([channel.heard for channel in channels])
@@ -229,7 +255,15 @@ class CatchUp:
     async def _make_all_again(self, link: Link, channels: list[Channel]) -> None:
         for start in range(0, len(channels), AT_ONCE):
             part = channels[start : start + AT_ONCE]
-            await asyncio.gather(*(self._make_again(link, channel) for channel in part))
+            if self._router.asks_for_several:
+                some = [one for one in part if one.lacks_messages and one.filling is not link]
+                if some:
+                    await self._fill_several(link, some)
+            rest = [one for one in part if self._is_to_be_made_again(one)]
+            await asyncio.gather(*(self._make_again(link, one) for one in rest))
+
+    def _is_to_be_made_again(self, channel: Channel) -> bool:
+        return channel.lacks_messages or channel.lacks_people or self._people.is_in(channel.name)
 
     async def _make_again(self, link: Link, channel: Channel) -> None:
         try:
@@ -310,3 +344,10 @@ class CatchUp:
             task.cancel()
         if self._fills:
             await asyncio.wait(tuple(self._fills))
+
+
+def _missing(channel: Channel) -> list[Any]:
+    """Return what the script `past` takes for what a channel has missed."""
+    if channel.known is None:
+        return [0, "-", -1, 1]
+    return [channel.since.offset, channel.since.epoch, 1 << 40, 1]

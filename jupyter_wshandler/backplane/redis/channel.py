@@ -53,6 +53,7 @@ class Channel:
         "_counts",
         "_held",
         "_is_shown",
+        "_may_go_on",
         "filling",
         "has_people",
         "heard",
@@ -91,6 +92,7 @@ class Channel:
         """The link by which its gaps are being filled."""
         self._held: list[Told] | None = None
         self._changes: list[Change] | None = None
+        self._may_go_on = False
 
     # ---- what comes ------------------------------------------------------------------------------
 
@@ -99,17 +101,29 @@ class Channel:
         place, known = told.position, self.known
         if not place.offset:
             self._deliver(told)
-        elif self._held is not None:
+        elif self._held is not None and not self._goes_on_at(place):
             if len(self._held) >= MAX_HELD:
                 self._held.clear()
             self._held.append(told)
         elif known is None or follows(known, place):
+            self._held = None
             self._deliver(told)
             self._move_to(place)
         elif not is_known(known, place):
             self._held = [told]
             return True
         return False
+
+    def _goes_on_at(self, place: Position) -> bool:
+        """Return whether nothing was missed in a break: the first message behind it is the next.
+
+        Then nothing has to be read, unless somebody is just reading.
+        """
+        known = self.known
+        is_first = self._may_go_on and not self._held and self.filling is None
+        if known is None or self.is_blind or not is_first:
+            return False
+        return place.epoch == known.epoch and place.offset == known.offset + 1
 
     def _move_to(self, place: Position) -> None:
         """Take note of the last message that is known; of another life of the log, where it is."""
@@ -139,8 +153,13 @@ class Channel:
 
     # ---- gaps ------------------------------------------------------------------------------------
 
-    def hold(self) -> None:
-        """Keep back what comes, until `fill` and `relist`: there was a break."""
+    def hold(self, is_over: bool = True) -> None:
+        """Keep back what comes, until `fill` and `relist`: there was a break.
+
+        Args:
+            is_over: Whether nothing comes any more from where the channel was heard before.
+        """
+        self._may_go_on = is_over
         if self._held is None:
             self._held = []
         if (self.has_people or self.people is not None) and self._changes is None:

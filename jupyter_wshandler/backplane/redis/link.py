@@ -42,7 +42,7 @@ LATE = 3
 PATIENCE = 10.0
 """Seconds for a subscription to be confirmed, and for a look at the store at the beginning."""
 
-AT_ONCE = 500
+AT_ONCE = 2000
 """Channels that are subscribed to by one command."""
 
 

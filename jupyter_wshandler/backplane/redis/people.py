@@ -135,6 +135,10 @@ class Presence:
         """Return who is present, as one link says it."""
         return forms.listed(await link.ask(self._asking("entries", channel)))
 
+    def is_in(self, channel: str) -> bool:
+        """Return whether somebody of this node is in a list, or is to be taken out of it."""
+        return channel in self._own or channel in self._gone
+
     async def make_again(self, link: Link, channel: str) -> None:
         """Tell the store what has changed in a break, and what it has lost."""
         gone = tuple(self._gone.get(channel, ()))

@@ -45,6 +45,8 @@ class Router:
 
     publish: str = "PUBLISH"
     """The command that publishes to a channel."""
+    asks_for_several: bool = True
+    """Whether one script may ask for several channels."""
 
     def __init__(self, line: Lifeline) -> None:
         self._line = line
@@ -134,6 +136,7 @@ class ClusterRouter(Router):
     """
 
     publish = "SPUBLISH"
+    asks_for_several = False
 
     def __init__(
         self,

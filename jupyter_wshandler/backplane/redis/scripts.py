@@ -80,24 +80,50 @@ local told = 'm' .. e .. ' ' .. o .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]
 return {e, o, redis.call('PUBLISH', ARGV[1], told)}
 """
 
-_HISTORY = """#!lua flags=allow-oom
-%STATE%
--- KEYS: logstate, log. ARGV: a new epoch, offset and epoch of the last message that is known, most
--- messages that are wanted (-1: none), whether of another epoch only what it began with is wanted.
+_PAST = """
+-- Offset and epoch of the last message that is known, most messages that are wanted (-1: none),
+-- whether of another epoch only what it began with is wanted.
 -- Returns the epoch, the last offset, where the epoch began, the messages.
-local e, o = state(KEYS[1], ARGV[1], false)
-if e == '' then return {e, 0, 0, {}} end
-local s = tonumber(redis.call('HGET', KEYS[1], 's') or '0')
-local from, limit = tonumber(ARGV[2]), tonumber(ARGV[4])
-if ARGV[3] ~= e then
-  if ARGV[5] == '1' then from = math.min(from, s) else from = 0 end
-elseif from > o then
-  from = 0
+local function past(logstate, log, epoch, from, known, limit, begun)
+  local e, o = state(logstate, epoch, false)
+  if e == '' then return {e, 0, 0, {}} end
+  local s = tonumber(redis.call('HGET', logstate, 's') or '0')
+  from, limit = tonumber(from), tonumber(limit)
+  if known ~= e then
+    if begun == '1' then from = math.min(from, s) else from = 0 end
+  elseif from > o then
+    from = 0
+  end
+  if limit < 0 or from >= o then return {e, o, s, {}} end
+  local wanted = math.min(redis.call('LLEN', log), o - from, limit)
+  if wanted == 0 then return {e, o, s, {}} end
+  return {e, o, s, redis.call('LRANGE', log, -wanted, -1)}
 end
-local wanted = math.min(redis.call('LLEN', KEYS[2]), o - from)
-if limit >= 0 then wanted = math.min(wanted, limit) end
-if limit < 0 or wanted == 0 then return {e, o, s, {}} end
-return {e, o, s, redis.call('LRANGE', KEYS[2], -wanted, -1)}
+"""
+
+_HISTORY = """#!lua flags=allow-oom
+%STATE%%PAST%
+-- KEYS: logstate, log. ARGV: a new epoch, and what `past` takes.
+return past(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+"""
+
+# In a cluster the channels would have to be of one slot, and are not.
+_HISTORIES = """#!lua flags=allow-oom
+%STATE%%PAST%
+-- KEYS: logstate and log of each channel. ARGV: a new epoch, bytes after which no further log is
+-- read, and for each channel what `past` takes. Returns for each what `past` does, or nothing
+-- where it was not read.
+local found, bytes = {}, 0
+for index = 1, #KEYS / 2 do
+  local at, reply = 4 * index - 1, false
+  if bytes < tonumber(ARGV[2]) then
+    local logstate, log = KEYS[2 * index - 1], KEYS[2 * index]
+    reply = past(logstate, log, ARGV[1], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    for _, entry in ipairs(reply[4]) do bytes = bytes + #entry end
+  end
+  found[index] = reply
+end
+return found
 """
 
 _PRESENCE = """
@@ -178,6 +204,7 @@ return 0
 _SOURCES = {
     "publish": (_PUBLISH, "true"),
     "history": (_HISTORY, "false"),
+    "histories": (_HISTORIES, "false"),
     "add": (_ADD, "true"),
     "remove": (_REMOVE, "false"),
     "renew": (_RENEW, "false"),
@@ -206,6 +233,7 @@ def scripts_for(life: str, is_sharded: bool = False) -> dict[str, Script]:
     found = {}
     for name, (source, keep) in _SOURCES.items():
         text = source.replace("%PRESENCE%", _PRESENCE).replace("%STATE%", _STATE)
+        text = text.replace("%PAST%", _PAST)
         if is_sharded:
             text = text.replace("call('PUBLISH'", "call('SPUBLISH'")
         whole = text.replace("%KEEP%", keep).replace("%LIFE%", life).encode()

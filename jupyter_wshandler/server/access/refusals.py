@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...callbacks.errorlog import username
 from ...config.nodes import shorten
+from .eventwriter import EventWriter
 
 if TYPE_CHECKING:
     from jupyter_events.logger import EventLogger
 
     from ...connection.connection import Connection
     from ...manager.manager import WebSocketManager
-
-SCHEMAS = Path(__file__).parents[1] / "events"
-"""Describe the events."""
 
 EVENT = "urn:jupyter-wshandler:refused"
 """Somebody was refused, or put out."""
@@ -91,13 +88,10 @@ class Refusals:
 
     def __init__(self, manager: WebSocketManager, events: EventLogger | None) -> None:
         self._manager = manager
-        self._events = events
+        self.events = EventWriter(manager, events)
         self._told: set[str] = set()
         self.recent = RecentRefusals()
         self._hearers: list[Callable[[str, Any, int, str], object]] = []
-        for event in (EVENT, UNANSWERED, SHARE):
-            if events is not None and event not in events.schemas:
-                events.register_event_schema(SCHEMAS / f"{event.rpartition(':')[2]}.yaml")
 
     def handshake(
         self,
@@ -197,10 +191,4 @@ class Refusals:
             event: The id of its schema.
             data: What the schema describes.
         """
-        if self._events is None:
-            return
-        try:
-            self._events.emit(schema_id=event, data=data)
-        except Exception:
-            # A listener of somebody else's must not decide who is refused.
-            self._manager.log.exception("The event %s could not be recorded", event)
+        self.events.emit(event, data)

@@ -17,6 +17,7 @@ from traitlets import HasTraits
 from ... import __version__
 from ...config.model import FunctionSpec, RouteConfig
 from ...routes import Route
+from ..filtertraits import shown_filter
 from .looking import LookingHandler
 
 PACKAGES = ("jupyter_server", "tornado", "msgspec", "traitlets", "ipykernel", "jupyterhub", "redis")
@@ -152,7 +153,7 @@ def shown(name: str, value: Any) -> Any:
         return {str(key): shown(str(key), one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [shown(name, one) for one in value]
-    return f"({type(value).__name__})"
+    return shown_filter(value) or f"({type(value).__name__})"
 
 
 def without_login(text: str) -> str:

@@ -56,6 +56,7 @@ class ConnectionsHandler(LookingHandler):
             raise HTTPError(400, words)
         routes = await self.routes(self.get_query_argument("route", None))
         known, ledger = self.services.manager.connections, self.services.records.ledger
+        traffic = self.services.records.traffic
         found: list[dict[str, Any]] = []
         total, following = 0, None
         for number, (name, since) in enumerate(ledger.after(0.0), 1):
@@ -65,7 +66,7 @@ class ConnectionsHandler(LookingHandler):
                 if is_meant and (state is None or state_of(connection) == state):
                     total += 1
                     if since > after and len(found) < size:
-                        found.append(described(connection, since))
+                        found.append(described(connection, since, traffic.of_connection(name)))
                     elif since > after and found and following is None:
                         following = found[-1]["opened"]
             if number % SLICE == 0:
@@ -94,7 +95,9 @@ class ConnectionHandler(LookingHandler):
     async def get(self, name: str) -> None:
         """Answer with the connection, and with what its client has said of itself."""
         connection = await self._connection(name)
-        found = described(connection, self.services.records.ledger.since(name))
+        records = self.services.records
+        since, received = records.ledger.since(name), records.traffic.of_connection(name)
+        found = described(connection, since, received)
         headers = connection.request.headers
         for key, field in (("agent", "User-Agent"), ("origin", "Origin")):
             value = headers.get(field)
@@ -149,12 +152,13 @@ def state_of(connection: Connection) -> str:
     return "open" if connection.phase == OPEN else "closing"
 
 
-def described(connection: Connection, since: float) -> dict[str, Any]:
+def described(connection: Connection, since: float, received: int | None) -> dict[str, Any]:
     """Return what is told of a connection: nothing of what was said on it, and no secret.
 
     Args:
         connection: An open one.
         since: When it has opened, in seconds since 1970.
+        received: Messages that have come on it since somebody counts; None where nobody does.
     """
     user, request, counts = connection.current_user, connection.request, connection.queue_counts()
     has_envelopes = connection.chat_answers is not None
@@ -170,6 +174,7 @@ def described(connection: Connection, since: float) -> dict[str, Any]:
         "state": state_of(connection),
         "protocol": connection.subprotocol or (SUBPROTOCOL if has_envelopes else None),
         "rooms": list(connection.rooms),
+        "received": received,
         "waiting": counts.waiting,
         "queued": {"messages": counts.frames, "bytes": counts.bytes},
         "dropped": connection.dropped,

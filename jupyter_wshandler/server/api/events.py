@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jupyter_server.auth.decorator import ws_authenticated
 
-from ...routes import Route
-from ..records.journal import Page
+from ..records.followed import Followed, Happening
 from .looking import LookingHandler, number
 
 LONGEST = 30
 """Seconds that a question may wait for something to happen, at most."""
 
 
-class EventsHandler(LookingHandler):
-    """The address of who follows a server: what has happened since they have asked last."""
+class FollowingHandler(LookingHandler):
+    """An address of who follows something: what has happened since they have asked last."""
+
+    async def follow(
+        self, record: Followed, wanted: Callable[[Happening], object]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return what has happened since ``?since=``, and what an answer has besides.
+
+        Where nothing has happened it waits for ``?wait=`` seconds.
+
+        Args:
+            record: What is followed.
+            wanted: Returns whether something is for who asks.
+        """
+        seconds = min(number(self, "wait", 2**53) or 0, LONGEST)
+        place = self.get_query_argument("since", "")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        page = record.since(place)
+        found, complete = [one.said for one in page.happenings if wanted(one)], page.complete
+        while place and complete and not found:
+            left = until - loop.time()
+            if left <= 0 or self.gone.done():
+                break
+            before = page.place
+            await record.wait(left, self.gone)
+            page = record.since(before)
+            found, complete = [one.said for one in page.happenings if wanted(one)], page.complete
+            if page.place == before:
+                break  # the time is over, or nobody may wait
+        return found, {"next": page.place, "complete": complete}
+
+
+class EventsHandler(FollowingHandler):
+    """The address of who follows a server."""
 
     known = frozenset({"route", "since", "wait"})
 
@@ -30,28 +62,9 @@ class EventsHandler(LookingHandler):
         waits ``?wait=`` seconds where nothing has happened. `complete` says whether nothing is
         missing in between.
         """
-        seconds = min(number(self, "wait", 2**53) or 0, LONGEST)
         routes = await self.routes(self.get_query_argument("route", None))
-        journal, place = self.services.records.journal, self.get_query_argument("since", "")
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        found = journal.since(place)
-        complete = found.complete
-        while place and complete and not self._of(found, routes):
-            left = until - loop.time()
-            if left <= 0 or self.gone.done():
-                break
-            before = found.place
-            await journal.wait(left, self.gone)
-            found = journal.since(before)
-            complete = found.complete
-            if found.place == before:
-                break  # the time is over, or nobody may wait
-        events = self._of(found, routes)
+        journal = self.services.records.journal
+        events, more = await self.follow(journal, lambda one: one.route in routes)
         if not await self.may_execute():
             events = [{**event, "place": None} if "place" in event else event for event in events]
-        self.answer({"events": events, "next": found.place, "complete": complete})
-
-    @staticmethod
-    def _of(found: Page, routes: Mapping[str, Route]) -> list[dict[str, Any]]:
-        return [one.said for one in found.happenings if one.route in routes]
+        self.answer({"events": events, **more})

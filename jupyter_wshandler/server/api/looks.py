@@ -13,8 +13,11 @@ from .config import ConfigHandler
 from .connections import ConnectionHandler, ConnectionsHandler
 from .errors import ErrorHandler, ErrorsHandler
 from .events import EventsHandler
+from .frames import FramesHandler
 from .openapi import OpenApiHandler
 from .rooms import RoomsHandler, SpacesHandler
+from .traffic import TrafficHandler
+from .types import TypesHandler
 from .unknown import UnknownHandler
 
 ADDRESSES: tuple[tuple[str, type[ApiHandler]], ...] = (
@@ -25,6 +28,9 @@ ADDRESSES: tuple[tuple[str, type[ApiHandler]], ...] = (
     ("errors", ErrorsHandler),
     (r"errors/(\w+)", ErrorHandler),
     ("events", EventsHandler),
+    ("frames", FramesHandler),
+    ("traffic", TrafficHandler),
+    ("types", TypesHandler),
     ("config", ConfigHandler),
     (r"openapi\.json", OpenApiHandler),
 )

@@ -12,10 +12,14 @@ from ...config.nodes import shorten
 from ...kernels.batches import one_line
 from ...manager.push import deliver
 from ...routes import Route
+from .. import pages
 from ..access.admission import BROKEN
-from ..access.authorize import READ, resource_of
+from ..access.authorize import ACTION, READ, resource_of
 from .base import ApiHandler
 from .publish import EXPECTED, Publication, PublishingHandler
+
+STOPPED = "{} has stopped it; run its cell to serve it again"
+"""What a notebook is told of a bot of its own."""
 
 
 class RoutePublication(Publication):
@@ -55,6 +59,8 @@ class RoutesHandler(ApiHandler):
             "state": route.state,
             "error": error,
             "connections": connections,
+            "kernel": getattr(route.host, "kernel_id", None),
+            "page": next((path for _, path in pages.openable([] if error else [route])), None),
         }
 
 
@@ -62,7 +68,9 @@ class RouteClientsHandler(PublishingHandler):
     """The address of one route, for messages to its clients."""
 
     async def prepare(self) -> None:  # type: ignore[override]
-        """Decide who may send there, before a byte of the message is read."""
+        """Decide who may, before a byte of a message is read: to stop is more than to send."""
+        if self.request.method == "DELETE":
+            self.action = ACTION
         await super().prepare()
         if not self._finished:
             self.route = await self._route(self.path_args[0])
@@ -75,6 +83,20 @@ class RouteClientsHandler(PublishingHandler):
         route.
         """
         await self.publish_once(self._publish)
+
+    @ws_authenticated
+    async def delete(self, name: str) -> None:
+        """Stop a bot of a notebook: 204.
+
+        Its connections are closed, and the notebook is told. 409 for a route of the configuration.
+        """
+        who = one_line(str(self.current_user.username), 60)
+        if not self.services.manager.served.take_away(name, STOPPED.format(who)):
+            words = "this route is one of the server's configuration: take it out there to stop it"
+            raise HTTPError(409, words)
+        self.log.info("Route %s: stopped by %s from outside", name, who)
+        self.set_status(204)
+        self.finish()
 
     async def _publish(self) -> dict[str, Any]:
         route = self.route

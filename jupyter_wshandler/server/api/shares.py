@@ -13,6 +13,7 @@ from ...shares.stores import StoreFailed
 from ..access.authorize import RESOURCE, resource_of
 from ..access.sharing import NotShared, ShareRequest, described, share_route, unshare
 from .base import OTHERS_ROUTE, ApiHandler
+from .looking import number, page
 
 EXPECTED = 'JSON such as {"route": "pingbot", "label": "Ann", "expires": "2h", "uses": 30}'
 
@@ -52,12 +53,14 @@ class SharesHandler(SharingHandler):
 
     @ws_authenticated
     async def get(self) -> None:
-        """Answer with ``{"shares": [...]}``, without their links, which nobody can read again.
+        """Answer with ``{"shares": [...], "total", "next"}``, without their links.
 
-        ``?route=`` and a name lists those of one route. Those of routes that the Authorizer does
-        not let the user use are left out.
+        Those nobody can read again. ``?route=`` and a name lists the shares of one route, a
+        ``?limit=`` the first of them, and ``?after=`` takes the `next` of the page before. Those of
+        routes that the Authorizer does not let the user use are left out.
         """
         await self.there()
+        limit, after = number(self, "limit", 2**53), self.get_query_argument("after", "")
         name = self.get_query_argument("route", None)
         shares = self.services.shares.shares(name)
         allowed: dict[str, bool] = {}
@@ -65,8 +68,13 @@ class SharesHandler(SharingHandler):
             for share in shares:
                 if share.route not in allowed:
                     allowed[share.route] = await self.may(f"{RESOURCE}:{share.route}")
-        found = [described(self.services, share) for share in shares if allowed[share.route]]
-        self.answer({"shares": found})
+        known = [share for share in shares if allowed[share.route]]
+        # One that has ended meanwhile is still known by its place.
+        left = sorted((share for share in known if _place(share) > after), key=_place)
+        found = left if limit is None else left[:limit]
+        following = _place(found[-1]) if found and len(found) < len(left) else None
+        told = [described(self.services, share) for share in found]
+        self.answer(page("shares", told, len(known), following))
 
     @ws_authenticated
     async def post(self) -> None:
@@ -144,3 +152,8 @@ class ShareHandler(SharingHandler):
             raise HTTPError(404, "there is no such share, or it has ended")
         await self.refuse_others(f"{RESOURCE}:{share.route}")
         return share
+
+
+def _place(share: Share) -> str:
+    """Return what orders shares: the older first."""
+    return f"{share.created:017.6f}-{share.id}"

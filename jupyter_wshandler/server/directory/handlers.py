@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from html import escape
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from jupyter_server.auth.decorator import ws_authenticated
-from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError
@@ -24,11 +20,10 @@ from ...routes import Route
 from .. import pages
 from ..access.authorize import resource_of
 from ..access.identity import is_allowed
-from ..access.refused import words_of
 from ..api import base as api
 from ..api.base import ApiHandler
-from ..pages import HTML, POLICY
 from ..services import Services
+from ..shownpage import ShownPage
 from .base import DirectoryHandler
 from .forservers import (
     AboutHandler,
@@ -39,8 +34,6 @@ from .forservers import (
 )
 from .messages import CODE, HOME, SERVERS, STATE
 from .service import Directory
-
-STATIC = Path(__file__).parents[1] / "static"
 
 _STATE = re.compile(r"[0-9a-f]{64}")
 
@@ -124,49 +117,14 @@ class StopHandler(PersonHandler):
         self.finish()
 
 
-class PageHandler(PersonHandler):
+class PageHandler(ShownPage, PersonHandler):
     """An address that a browser goes to: leads to the login, and answers with pages."""
 
-    def get_login_url(self) -> str:
-        """Return where to log in."""
-        return JupyterHandler.get_login_url(self)
+    note = "directorynote.html"
 
-    def refuse_stranger(self) -> None:
-        """Send a browser that is not logged in to the login, and back.
-
-        Raises:
-            HTTPError: 403: it is logged in as somebody who may not use this service.
-        """
-        if self.request.method != "GET":
-            super().refuse_stranger()
-        # The Hub's remembers where its user came from, with the query.
-        self.redirect(self.get_login_url())
-
-    @property
-    def content_security_policy(self) -> str:
-        """What the page may do."""
-        return f"{JupyterHandler.content_security_policy.fget(self)}; {POLICY}"  # type: ignore[attr-defined]
-
-    def show(self, template: str, **values: str) -> None:
-        """Answer with a page of ours.
-
-        Args:
-            template: The name of its file.
-            values: What stands in it.
-        """
-        text = (STATIC / template).read_text(encoding="utf-8")
-        values["static"] = self.services.static_url.rstrip("/")
-        values["home"] = url_path_join(self.base_url, HOME)
-        for name, value in values.items():
-            text = text.replace("{{" + name + "}}", escape(value))
-        self.finish(text, set_content_type=HTML)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with a page that says what it is, in words."""
-        error = (kwargs.get("exc_info") or (None, None))[1]
-        sentence = words_of(error) if isinstance(error, HTTPError) else ""
-        self.set_header("Cache-Control", "no-store")
-        self.show("directorynote.html", note=sentence or "this did not work")
+    def values(self) -> dict[str, str]:
+        """Return what stands in each page."""
+        return {"home": url_path_join(self.base_url, HOME)}
 
     def refuse_frames(self) -> None:
         """Refuse what does not come from a person who goes to an address.

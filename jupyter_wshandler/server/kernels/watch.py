@@ -11,6 +11,7 @@ import contextlib
 from typing import Any
 
 from ...kernels.bridge import KernelBridge
+from ...kernels.filtered import FilteredKernels
 from ...kernels.routes import KernelRoutes
 from ...kernels.shares import Sharing
 from ...manager.manager import WebSocketManager
@@ -53,10 +54,14 @@ class KernelWatch:
         self._sharing = sharing
         self._wires: dict[str, KernelWire] = {}
         self._clock: asyncio.Task[None] | None = None
+        self._filtered: FilteredKernels | None = None
 
     def start(self) -> None:
         """Begin with the kernels that run, and follow those that come and go."""
         self._manager.served.displaced = self._routes.displaced
+        if self._routes.filters is not None:
+            self._filtered = FilteredKernels(asyncio.get_running_loop())
+            self._manager.observers.add(self._filtered)
         # Who listens must know the schema, which else is registered when the first kernel starts.
         with contextlib.suppress(Exception):
             from jupyter_server import DEFAULT_EVENTS_SCHEMA_PATH
@@ -77,6 +82,8 @@ class KernelWatch:
             await asyncio.wait([self._clock])
         for kernel_id in tuple(self._wires):
             await self._detach(kernel_id, "the server is stopping")
+        if self._filtered is not None:
+            await self._filtered.stop()
 
     async def _happened(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         kernel_id, action = data.get("kernel_id"), data["action"]
@@ -129,6 +136,10 @@ class KernelWatch:
             pack=wire.pack,
             sharing=self._sharing,
         )
+
+    def bridges(self) -> list[KernelBridge]:
+        """Return the bridges to all kernels that have bots."""
+        return [wire.bridge for wire in self._wires.values() if wire.bridge is not None]
 
     @property
     def spares_connected(self) -> bool:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from ...connection.observer import Observers
 from .errors import ErrorBook
+from .frames import Frames
 from .journal import Journal
 from .ledger import Ledger
 from .outcomes import Outcomes
+from .traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,16 @@ class Records:
         ledger: Since when connections are open.
         errors: What callbacks have raised.
         journal: What happens, while somebody follows it.
+        traffic: Messages, while somebody counts them.
+        frames: Messages, while their owner watches them.
         outcomes: What was answered to requests with an `Idempotency-Key`.
     """
 
     ledger: Ledger
     errors: ErrorBook
     journal: Journal
+    traffic: Traffic
+    frames: Frames
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     @classmethod
@@ -37,4 +43,12 @@ class Records:
         ledger, errors = Ledger(), ErrorBook()
         observers.add(ledger)
         observers.add(errors)
-        return cls(ledger, errors, Journal(observers, ledger))
+        return cls(
+            ledger, errors, Journal(observers, ledger), Traffic(observers), Frames(observers)
+        )
+
+    def stop(self) -> None:
+        """Follow and count nothing any more."""
+        self.journal.stop()
+        self.traffic.stop()
+        self.frames.stop()

@@ -6,50 +6,20 @@ until nobody has asked for a minute.
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 import time
-from collections import deque
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...callbacks.errorlog import kind_of, on_one_line, place_of, username
-from ...connection.observer import Observer, Observers
+from ...connection.observer import Observers
 from ...guard import tamed
+from .followed import Followed
 from .ledger import Ledger
 
 KEPT = 1000
 """Happenings that are kept, the newest: who asks less often misses some, and is told so."""
 
-IDLE = 60.0
-"""Seconds without a question after which nothing is written down any more."""
 
-
-WAITING = 100
-"""Questions that wait for something to happen at a time."""
-
-
-class Happening(NamedTuple):
-    """One thing that has happened."""
-
-    serial: int
-    """Its number in the journal."""
-    route: str
-    said: dict[str, Any]
-    """What is told of it; `event` says what kind it is."""
-
-
-class Page(NamedTuple):
-    """What has happened since a place in the journal."""
-
-    happenings: list[Happening]
-    place: str
-    """Where the next page begins."""
-    complete: bool
-    """Whether nothing is missing between this page and the one before."""
-
-
-class Journal(Observer):
+class Journal(Followed):
     """What happens to connections: opened, closed, failed, refused.
 
     Args:
@@ -58,16 +28,8 @@ class Journal(Observer):
     """
 
     def __init__(self, observers: Observers, ledger: Ledger) -> None:
-        self._observers = observers
+        super().__init__(observers, KEPT)
         self._ledger = ledger
-        self._kept: deque[Happening] = deque(maxlen=KEPT)
-        self._serial = 0
-        self._life = secrets.token_hex(4)
-        self._asked = 0.0  # on the clock of the event loop
-        self._timer: asyncio.TimerHandle | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    # ---- what it hears -------------------------------------------------------------------------
 
     def opened(self, connection: Any) -> None:
         """Write down that a connection opens."""
@@ -104,88 +66,14 @@ class Journal(Observer):
             status: The HTTP status.
             reason: Why, in words without a secret.
         """
-        if self._timer is not None:
-            self._put(
-                "refused", route, user, {"connection": None, "code": status, "reason": reason}
-            )
+        if self.listens:
+            more = {"connection": None, "code": status, "reason": reason}
+            self._say("refused", route, user, more)
 
     def _write(self, event: str, connection: Any, **more: Any) -> None:
         user = connection.current_user
-        self._put(event, connection.route, user, {"connection": connection.id, **more})
+        self._say(event, connection.route, user, {"connection": connection.id, **more})
 
-    def _put(self, event: str, route: str, user: Any, more: dict[str, Any]) -> None:
-        self._serial += 1
+    def _say(self, event: str, route: str, user: Any, more: dict[str, Any]) -> None:
         name = None if user is None else username(user)
-        said = {"event": event, "at": time.time(), "route": route, "user": name, **more}
-        self._kept.append(Happening(self._serial, route, said))
-        self._wake()
-
-    # ---- who follows it ------------------------------------------------------------------------
-
-    def since(self, place: str) -> Page:
-        """Return what has happened since a place; from now on it is written down.
-
-        Args:
-            place: What the last page has said; empty for the first one, which is empty.
-        """
-        self._listen()
-        life, _, number = place.partition("-")
-        here = f"{self._life}-{self._serial}"
-        if not place:
-            return Page([], here, True)
-        known = int(number) if life == self._life and number.isdecimal() else -1
-        if not 0 <= known <= self._serial:
-            # Nobody has asked for a while, or the server was started again.
-            return Page(list(self._kept), here, False)
-        missed = self._serial - known
-        found = list(islice(self._kept, max(0, len(self._kept) - missed), None))
-        return Page(found, here, len(found) == missed)
-
-    async def wait(self, seconds: float, gone: asyncio.Future[None]) -> None:
-        """Wait until something happens; not at all where too many wait already.
-
-        Args:
-            seconds: For how long, at most.
-            gone: Done when nobody waits any more.
-        """
-        if len(self._waiting) >= WAITING:
-            return
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
-        try:
-            await asyncio.wait({waiting, gone}, timeout=seconds, return_when="FIRST_COMPLETED")
-        finally:
-            self._waiting.discard(waiting)
-            waiting.cancel()
-
-    def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._asked = loop.time()
-        if self._timer is None:
-            self._observers.add(self)
-            self._timer = loop.call_later(IDLE, self._rest)
-
-    def _rest(self) -> None:
-        """Hear of nothing any more, where nobody has asked for a while."""
-        loop = asyncio.get_running_loop()
-        left = self._asked + IDLE - loop.time()
-        if left > 0 or self._waiting:
-            self._timer = loop.call_later(max(1.0, left), self._rest)
-        else:
-            self.stop()
-
-    def stop(self) -> None:
-        """Hear of nothing any more, and let nobody wait."""
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        self._observers.remove(self)
-        self._kept.clear()
-        self._life = secrets.token_hex(4)  # whoever asks next has missed something
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+        self.put(route, {"event": event, "at": time.time(), "route": route, "user": name, **more})

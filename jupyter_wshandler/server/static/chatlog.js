@@ -14,8 +14,8 @@ import {Record} from './chatrecord.js';
 import {make} from './make.js';
 import {Markdown} from './markdown.js';
 
-const wrong = ({path, expected, found}) => (
-  `The bot does not take this message: ${path}: expected ${expected}, found ${found}.`);
+const wrong = ({path, expected, found, reason}) => (reason ? `The message was refused: ${reason}.`
+  : `The bot does not take this message: ${path}: expected ${expected}, found ${found}.`);
 const shortened = (text) => (text.length <= LONGEST_TEXT ? text
   : `${text.slice(0, LONGEST_TEXT)} … (${text.length - LONGEST_TEXT} more characters)`);
 

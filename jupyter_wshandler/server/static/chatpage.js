@@ -13,10 +13,16 @@ try {
 } catch { /* a guest's page may not, and has no token */ }
 try {
   const {mount} = await import('./chat.js');
+  const {make} = await import('./make.js');
   // The page is served at the route's own address: the socket is there too, at any base_url, and
   // what the page is asked with is for the bot.
   const path = location.pathname + location.search;
   const {host} = mount(main, {path, title: main.dataset.title, key: path, full: true});
+  const console_ = main.dataset.console;  // for who may see what the server does
+  if (console_) {
+    host.shadowRoot.querySelector('header').append(
+      make('a', {href: console_, className: 'console', title: 'What this server does'}, 'Console'));
+  }
   host.shadowRoot.querySelector('textarea').focus();
 } catch (error) {
   main.textContent = 'The chat could not be loaded. Reload the page.';

@@ -70,6 +70,7 @@ SHEET.replaceSync(`
   :host([data-full]) .who { flex-direction: column; align-items: flex-start; }
   :host([data-full]) .state { font-size: .85rem; }
   :host([data-full]) .address { display: none; }
+  .console { margin-inline-start: auto; color: var(--quiet); }
 
   .log {
     flex: 1 1 auto; min-height: 4.5rem; padding: .6rem var(--gap) .75rem; overflow-y: auto;

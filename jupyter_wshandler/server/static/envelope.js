@@ -202,12 +202,12 @@ export class Questions {
   }
 
   #end({end, how, streamed = false, id = '', retry_after: retryAfter = null, path = '', expected,
-    found}) {
+    found, reason}) {
     const words = {
       stopped: 'The answer was stopped.',
       failed: `The bot has failed${id && ` (id ${id})`}.`,
       refused: path ? `The message was refused: ${path}: expected ${expected}, found ${found}.`
-        : 'The message was refused: too many came.',
+        : `The message was refused: ${reason ?? 'too many came'}.`,
     }[how];
     const error = words ? new AnswerFailed(words, how, {id, retryAfter, path}) : null;
     this.#open.get(end)?.end(how, error, streamed === true);

@@ -7,8 +7,9 @@ import logging
 from types import SimpleNamespace
 
 from jupyter_wshandler.connection.observer import Observers
-from jupyter_wshandler.server.records import journal as journals
-from jupyter_wshandler.server.records.journal import KEPT, WAITING, Journal
+from jupyter_wshandler.server.records import followed
+from jupyter_wshandler.server.records.followed import WAITING
+from jupyter_wshandler.server.records.journal import KEPT, Journal
 from jupyter_wshandler.server.records.ledger import Ledger
 
 
@@ -23,7 +24,7 @@ def connection(name="c1", route="bot"):
     )
 
 
-def followed() -> tuple[Journal, Observers, str]:
+def begun() -> tuple[Journal, Observers, str]:
     observers, ledger = Observers(logging.getLogger("test")), Ledger()
     observers.add(ledger)
     journal = Journal(observers, ledger)
@@ -39,7 +40,7 @@ def test_nobody_who_does_not_look_pays_for_it():
 
 
 async def test_what_happens_is_told_once_and_in_order():
-    journal, observers, place = followed()
+    journal, observers, place = begun()
     one = connection()
     observers.tell(observers.opened, one)
     observers.tell(observers.lost, one)
@@ -59,7 +60,7 @@ async def test_what_happens_is_told_once_and_in_order():
 
 
 async def test_who_comes_late_has_the_newest_and_is_told_that_some_are_missing():
-    journal, observers, place = followed()
+    journal, observers, place = begun()
     for number in range(KEPT + 5):
         observers.tell(observers.opened, connection(f"c{number}"))
     page = journal.since(place)
@@ -71,7 +72,7 @@ async def test_who_comes_late_has_the_newest_and_is_told_that_some_are_missing()
 
 
 async def test_who_waits_is_woken_by_the_next_thing_that_happens():
-    journal, observers, place = followed()
+    journal, observers, place = begun()
     gone = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(journal.wait(30, gone))
     await asyncio.sleep(0)
@@ -86,7 +87,7 @@ async def test_who_waits_is_woken_by_the_next_thing_that_happens():
 
 
 async def test_no_more_than_so_many_wait_at_a_time():
-    journal, _, _ = followed()
+    journal, _, _ = begun()
     gone = asyncio.get_running_loop().create_future()
     waiting = [asyncio.create_task(journal.wait(30, gone)) for _ in range(WAITING)]
     await asyncio.sleep(0)
@@ -96,8 +97,8 @@ async def test_no_more_than_so_many_wait_at_a_time():
 
 
 async def test_it_rests_once_nobody_asks_and_who_comes_back_has_missed_something(monkeypatch):
-    monkeypatch.setattr(journals, "IDLE", 0.0)
-    journal, observers, place = followed()
+    monkeypatch.setattr(followed, "IDLE", 0.0)
+    journal, observers, place = begun()
     observers.tell(observers.opened, connection())
     deadline = asyncio.get_running_loop().time() + 10
     while observers.lost:  # a second, at least, is between two looks

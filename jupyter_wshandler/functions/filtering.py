@@ -1,0 +1,224 @@
+"""The callbacks of a route with its filters around them.
+
+That is done when the route is loaded, so that a route without filters is called as ever. A function
+of a filter runs where the callback does that it stands around: a ``def`` on the event loop or in
+the callback's thread, an ``async def`` on the loop, which such a thread waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, Literal
+
+from ..errors import ConnectionClosed
+from ..types import Callback, Filters, FilterStep, Message
+from .around import AroundCallback
+from .filters import Filter, passed, steps
+from .resolve import kind_of
+from .tracing import with_traces
+
+_Call = Callable[..., Any]
+
+
+def filters_of(filters: Iterable[Filter]) -> Filters | None:
+    """Return what the filters of a route do, by what they look at; None where there are none.
+
+    Args:
+        filters: The filters, the outermost first.
+    """
+    found = list(filters)
+    if not found:
+        return None
+    backwards = found[::-1]
+    return Filters(
+        opened=steps(found, "on_open"),
+        incoming=steps(found, "incoming"),
+        outgoing=steps(backwards, "outgoing"),
+        failed=steps(backwards, "on_error"),
+        closed=steps(backwards, "on_close"),
+    )
+
+
+def with_filters(
+    callbacks: Mapping[str, Callback],
+    filters: Filters | None,
+    run: Literal["thread", "loop"] = "thread",
+) -> dict[str, Callback]:
+    """Return the callbacks of a route with its filters around them, and around these a span.
+
+    Args:
+        callbacks: The callbacks, by event.
+        filters: What `filters_of` has returned.
+        run: Where a ``def`` of a filter runs for an event that the route has no callback for.
+    """
+    found = dict(callbacks)
+    if filters is None:
+        return with_traces(found)
+    if filters.incoming and "on_message" in found:
+        found["on_message"] = _around("on_message", found["on_message"], filters.incoming, _coming)
+    for event, functions, around in (
+        ("open", filters.opened, _before),
+        ("on_error", filters.failed, _before),
+        ("on_close", filters.closed, _behind),
+    ):
+        if functions:
+            found[event] = _around(event, found.get(event), functions, around, run)
+    return with_traces(found)
+
+
+_Steps = tuple[FilterStep, ...]
+_Around = Callable[[_Steps, _Call, bool], _Call]
+
+
+def _around(
+    event: str, inner: Callback | None, functions: _Steps, around: _Around, run: str = "thread"
+) -> AroundCallback:
+    waits = any(kind_of(function) == "async" for _, function in functions)
+    if inner is None:
+        plain = any(kind_of(function) != "async" for _, function in functions)
+        inline = run == "loop" or not plain
+    else:
+        inline = inner.inline
+    if waits and not inline:
+        functions = tuple((name, _waited_for(function)) for name, function in functions)
+    call = around(functions, _nothing if inner is None else inner.call, waits and inline)
+    # `callbacks.bound` looks at the author's module behind this.
+    call.__wrapped__ = functions[0][1] if inner is None else inner.call  # type: ignore[attr-defined]
+    return AroundCallback(event, call, inline, inner)
+
+
+def _nothing(*_: Any) -> None:
+    """Stand for the callback that a route does not have."""
+
+
+def _waited_for(function: _Call) -> _Call:
+    """Return a function that a thread calls, which runs an ``async def`` on the event loop."""
+    if kind_of(function) != "async":
+        return function
+
+    async def outcome(args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+        try:
+            return await function(*args), None
+        except Exception as error:  # the callback's, and not that of a task of its own
+            return None, error
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        # The loop of a thread hands over to the real one; see `callbacks.threadloop`.
+        try:
+            result, error = asyncio.get_event_loop().run_until_complete(outcome(args))
+        except CancelledError:
+            raise ConnectionClosed("the connection has ended while a filter waited") from None
+        if error is not None:
+            raise error
+        return result
+
+    return call
+
+
+async def _finished(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+def _coming(functions: _Steps, call: _Call, waits: bool) -> _Call:
+    """Return what a callback's messages come through, and then calls it."""
+
+    def filtered(handler: Any, message: Message) -> Any:
+        handler.keep_filtered(None)
+        for name, function in functions:
+            message = passed(name, message, function(handler, message))
+        handler.keep_filtered(message)
+        return call(handler, message)
+
+    async def filtered_later(handler: Any, message: Message) -> Any:
+        handler.keep_filtered(None)
+        for name, function in functions:
+            made = await _finished(function(handler, message))
+            message = passed(name, message, made)
+        handler.keep_filtered(message)
+        return await _finished(call(handler, message))
+
+    return filtered_later if waits else filtered
+
+
+def _before(functions: _Steps, call: _Call, waits: bool) -> _Call:
+    """Return what calls some functions of filters, and then a callback."""
+
+    def filtered(*args: Any) -> Any:
+        for _, function in functions:
+            function(*args)
+        return call(*args)
+
+    async def filtered_later(*args: Any) -> Any:
+        for _, function in functions:
+            await _finished(function(*args))
+        return await _finished(call(*args))
+
+    return filtered_later if waits else filtered
+
+
+def _behind(functions: _Steps, call: _Call, waits: bool) -> _Call:
+    """Return what calls a callback, and then some functions of filters, whatever it raises.
+
+    What the callback returns is nobody's, as for `on_close`; but what it leaves to be awaited or
+    gone through comes first.
+    """
+
+    def filtered(*args: Any) -> Any:
+        try:
+            result = call(*args)
+        except BaseException:
+            _call_all(functions, args)
+            raise
+        if result is None or not (inspect.isawaitable(result) or inspect.isgenerator(result)):
+            _call_all(functions, args)
+            return None
+        return _gone_through(result, functions, args)
+
+    async def filtered_later(*args: Any) -> Any:
+        try:
+            await _through(call(*args))
+        finally:
+            for _, function in functions:
+                await _finished(function(*args))
+
+    return filtered_later if waits else filtered
+
+
+def _call_all(functions: Sequence[FilterStep], args: tuple[Any, ...]) -> None:
+    for _, function in functions:
+        function(*args)
+
+
+def _gone_through(result: Any, functions: _Steps, args: tuple[Any, ...]) -> Any:
+    if inspect.isawaitable(result):
+
+        async def later() -> None:
+            try:
+                await _through(result)
+            finally:
+                _call_all(functions, args)
+
+        return later()
+
+    def through() -> Any:
+        try:
+            yield from result
+        finally:
+            _call_all(functions, args)
+
+    return through()
+
+
+async def _through(result: Any) -> None:
+    found = await _finished(result)
+    if hasattr(found, "__aiter__"):
+        async for _ in found:
+            pass
+    elif inspect.isgenerator(found):
+        for _ in found:
+            pass

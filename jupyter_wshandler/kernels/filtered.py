@@ -1,0 +1,268 @@
+"""Filters of all routes around the connections of bots in kernels; they run here, in the server.
+
+What a kernel sends goes through them before it reaches its client, and what a client sends before
+it reaches the kernel. A kernel knows nothing of them, and cannot go round them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from ..connection.filtered import Filtering
+from ..connection.observer import Observer
+from ..connection.phase import PEER_CLOSED
+from ..engine.asking import HEADER, How
+from ..engine.envelope import EnvelopeCodec, encode_json
+from ..errors import ConnectionClosed, RefuseMessage
+from ..functions.filters import passed
+from ..functions.resolve import kind_of
+from ..guard import guarded, is_interrupt, tamed
+from ..types import FilterStep, Message, Question
+from .connection import KernelConnection
+from .courier import Courier
+from .outgoing import Outgoing
+
+PARTS = ("message", "reply", "piece")
+"""What in an envelope is a message of the bot's."""
+
+
+class FilteredKernelConnection(Filtering, KernelConnection):
+    """An open WebSocket whose messages are handled in a kernel, and filtered here.
+
+    Attributes:
+        is_held: Whether a filter is waited for, so that the kernel is given nothing meanwhile.
+    """
+
+    __slots__ = ("_filtered", "_filtering", "_muted", "is_held")
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        super().__init__(*args, **details)
+        self.is_held = False
+
+    def has_room(self) -> bool:
+        """Return whether the kernel may be given one more message."""
+        return not self.is_held and super().has_room()
+
+    def _pass(self, message: Message) -> Message | None:
+        codec = self._protocol
+        if not isinstance(codec, EnvelopeCodec) or not codec.whole:
+            return super()._pass(message)
+        if isinstance(message, bytes):
+            leaving = super()._pass(message[HEADER.size :])
+            return message[: HEADER.size] + leaving if isinstance(leaving, bytes) else None
+        try:
+            envelope = msgspec.json.decode(message, type=dict[str, Any])
+        except (msgspec.DecodeError, ValueError) as error:
+            self.filter_failed("the envelope of a kernel's message", error)
+            return None
+        for part in PARTS:
+            if isinstance(envelope.get(part), str):
+                envelope[part] = super()._pass(envelope[part])
+                if envelope[part] is None:
+                    return None
+        return encode_json(envelope).decode()
+
+    def wait_for_filter(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the connection wait for a filter, in order with its messages.
+
+        Args:
+            work: What is waited for; it ends with the connection. The kernel is given nothing
+                meanwhile.
+        """
+        self.is_held = True
+        self.give(0)  # so that a client's close frame waits for it, too
+        try:
+            self.start_task(self._waited(work), name=f"wshandler {self.id} waits for a filter")
+        except ConnectionClosed:
+            work.close()
+            self.is_held = False
+            self.take(1)
+
+    async def _waited(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self.is_held = False
+            self.take(1)
+            if self._phase <= PEER_CLOSED:
+                self._host.wake(self)
+
+    def _tell_on_error(self, error: BaseException) -> None:
+        # Its bot's own is in the kernel, and hears of what has failed there.
+        filters = self._route.filters
+        for name, function in () if filters is None else filters.failed:
+            try:
+                result = function(self, error)
+                if inspect.isawaitable(result):
+                    self.start_task(_awaited(result), name=name)
+            except Exception as another:
+                self._host.failed_beside(self, name, another)
+
+
+async def _awaited(result: Any) -> None:
+    await result
+
+
+def connection_kind(filtered: bool) -> type[KernelConnection]:
+    """Return what a connection of a kernel's route is."""
+    return FilteredKernelConnection if filtered else KernelConnection
+
+
+def outgoing_of(courier: Courier, *, filtered: bool) -> Outgoing:
+    """Return the way of clients' messages to a kernel.
+
+    Args:
+        courier: Sends events to the kernel.
+        filtered: Whether there are filters of all routes.
+    """
+    return FilteredOutgoing(courier) if filtered else Outgoing(courier)
+
+
+class FilteredOutgoing(Outgoing):
+    """Messages of clients that go through filters before a kernel is given them."""
+
+    def _put(self, connection: KernelConnection, message: Any) -> None:
+        filters = connection.entry.filters
+        is_message = isinstance(message, (str, bytes, Question))
+        if (
+            filters is None
+            or not is_message
+            or not isinstance(connection, FilteredKernelConnection)
+        ):
+            super()._put(connection, message)
+            return
+        functions = filters.incoming
+        if any(kind_of(function) == "async" for _, function in functions):
+            connection.wait_for_filter(self._let_in_later(connection, message, functions))
+            return
+        inner = message.message if isinstance(message, Question) else message
+        name = ""
+        try:
+            for name, function in functions:
+                inner = passed(name, inner, function(connection, inner))
+        except BaseException as error:
+            self._not_let_in(connection, message, name, error)
+        else:
+            super()._put(connection, _with(message, inner))
+
+    async def _let_in_later(
+        self,
+        connection: FilteredKernelConnection,
+        message: Message | Question,
+        functions: tuple[FilterStep, ...],
+    ) -> None:
+        inner = message.message if isinstance(message, Question) else message
+        name = ""
+        try:
+            for name, function in functions:
+                made = function(connection, inner)
+                if inspect.isawaitable(made):
+                    made = await guarded(made, name)
+                inner = passed(name, inner, made)
+        except asyncio.CancelledError:  # its client is gone
+            raise
+        except BaseException as error:
+            self._not_let_in(connection, message, name, error)
+        else:
+            super()._put(connection, _with(message, inner))
+
+    def _not_let_in(
+        self,
+        connection: FilteredKernelConnection,
+        message: Message | Question,
+        name: str,
+        error: BaseException,
+    ) -> None:
+        error = tamed(error, name)
+        if is_interrupt(error):
+            raise error
+        how: How = "failed"
+        problem: dict[str, object] | None
+        if isinstance(error, RefuseMessage):
+            problem, how = error.problem(), "refused"
+        else:
+            problem = connection.filter_failed(name, error)
+        if problem is None or connection.closed:
+            return
+        answers = connection.chat_answers
+        if isinstance(message, Question) and message.number and answers is not None:
+            answers.end(message.number, how, problem)
+        else:
+            connection.write_message(problem)
+
+
+def _with(message: Message | Question, inner: Message) -> Message | Question:
+    """Return a message with another one in its envelope, where it has one."""
+    return Question(message.number, inner, message.size) if isinstance(message, Question) else inner
+
+
+class FilteredKernels(Observer):
+    """What calls the filters of kernels' routes where a connection opens, and where it has ended.
+
+    Args:
+        loop: The event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ready(self, connection: Any) -> None:
+        """Call `on_open` of the filters, before the kernel is given the first message."""
+        filters = connection.entry.filters
+        if isinstance(connection, FilteredKernelConnection) and filters is not None:
+            waiting = self._call(connection, filters.opened)
+            if waiting:
+                connection.wait_for_filter(_rest(connection, waiting))
+
+    def ended(self, connection: Any) -> None:
+        """Call `on_close` of the filters."""
+        filters = connection.entry.filters
+        if isinstance(connection, FilteredKernelConnection) and filters is not None:
+            waiting = self._call(connection, filters.closed)
+            if waiting:
+                work = _rest(connection, waiting)
+                task = self._loop.create_task(work, name=f"wshandler {connection.id} filters")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _call(
+        self, connection: FilteredKernelConnection, functions: tuple[FilterStep, ...]
+    ) -> list[tuple[str, Any]]:
+        """Call functions of filters; return what is left to be awaited."""
+        waiting = []
+        for name, function in functions:
+            try:
+                result = function(connection)
+            except BaseException as raised:
+                error = tamed(raised, name)
+                if is_interrupt(error):
+                    raise
+                connection.filter_failed(name, error)
+            else:
+                if inspect.isawaitable(result):
+                    waiting.append((name, result))
+        return waiting
+
+    async def stop(self) -> None:
+        """Wait a second for what filters still do, and end it."""
+        tasks = tuple(self._tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=1.0)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+
+async def _rest(connection: FilteredKernelConnection, waiting: list[tuple[str, Any]]) -> None:
+    for name, result in waiting:
+        try:
+            await guarded(result, name)
+        except Exception as error:
+            connection.filter_failed(name, tamed(error, name))

@@ -1,0 +1,257 @@
+"""Filters around the messages of open connections, as their bots and clients see it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+import jupyter_wshandler as wsh
+from jupyter_wshandler.testing import Chat
+
+
+class Audit:
+    """A filter that hides card numbers, and writes down what it hears of."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def on_open(self, handler: Any) -> None:
+        self.heard.append(("open", handler.route))
+
+    def incoming(self, handler: Any, message: Any) -> Any:
+        self.heard.append(("in", message))
+        if message == "spam":
+            raise wsh.RefuseMessage("no spam here")
+        if message == "fail in":
+            raise ValueError("a filter's fault")
+        return message.replace("0000", "####") if isinstance(message, str) else message
+
+    def outgoing(self, handler: Any, message: Any) -> Any:
+        self.heard.append(("out", message))
+        if message == "fail out":
+            raise ValueError("a filter's fault")
+        return message.replace("4711", "****") if isinstance(message, str) else message
+
+    def on_error(self, handler: Any, exc: BaseException) -> None:
+        self.heard.append(("error", str(exc)))
+
+    def on_close(self, handler: Any) -> None:
+        self.heard.append(("close", handler.close_code))
+
+
+class Slow(Audit):
+    """The same, where what comes in is awaited."""
+
+    async def on_open(self, handler: Any) -> None:
+        await asyncio.sleep(0)
+        super().on_open(handler)
+
+    async def incoming(self, handler: Any, message: Any) -> Any:
+        await asyncio.sleep(0)
+        return super().incoming(handler, message)
+
+    async def on_close(self, handler: Any) -> None:
+        await asyncio.sleep(0)
+        super().on_close(handler)
+
+
+def plain(handler: Any, message: str) -> str:
+    return f"card 4711: {message}"
+
+
+async def coroutine(handler: Any, message: str) -> str:
+    return f"card 4711: {message}"
+
+
+def generator(handler: Any, message: str) -> Any:
+    yield f"card 4711: {message}"
+
+
+async def async_generator(handler: Any, message: str) -> Any:
+    yield f"card 4711: {message}"
+
+
+def written(handler: Any, message: str) -> None:
+    handler.write_message(f"card 4711: {message}")
+
+
+def timed(handler: Any, message: str) -> None:
+    handler.every(0.02, lambda handler: f"card 4711: {message}")
+
+
+def sent_by_a_task(handler: Any, message: str) -> None:
+    wsh.send(handler.route, f"card 4711: {message}")
+
+
+KINDS = [plain, coroutine, generator, async_generator, written, timed, sent_by_a_task]
+
+
+@pytest.mark.parametrize("audit", [Audit, Slow])
+@pytest.mark.parametrize("bot", KINDS, ids=lambda bot: bot.__name__)
+def test_filters_stand_around_every_kind_of_callback(bot, audit):
+    heard = audit()
+    with Chat(bot, options={"filters": [heard]}, name="bot", wait=True) as chat:
+        chat.send("pin 0000", wait=False)
+        assert chat.read() == "card ****: pin ####"
+        assert heard.heard[:3] == [
+            ("open", "bot"),
+            ("in", "pin 0000"),
+            ("out", "card 4711: pin ####"),
+        ]
+    assert heard.heard[-1] == ("close", 1000)
+
+
+@pytest.mark.parametrize("audit", [Audit, Slow])
+@pytest.mark.parametrize("bot", [plain, coroutine], ids=lambda bot: bot.__name__)
+def test_a_message_that_a_filter_refuses_reaches_nobody_and_its_client_is_told(bot, audit):
+    heard = audit()
+    with Chat(bot, options={"filters": heard}) as chat:
+        chat.send("spam")
+        assert chat.expect({"error": "message", "reason": "no spam here"})
+        chat.send("pin")
+        assert chat.read() == "card ****: pin"
+        assert chat.errors == []
+        assert ("error", "no spam here") not in heard.heard
+
+
+@pytest.mark.parametrize("audit", [Audit, Slow])
+@pytest.mark.parametrize("bot", [plain, coroutine], ids=lambda bot: bot.__name__)
+def test_a_filter_that_fails_on_the_way_in_is_a_callback_that_fails(bot, audit):
+    heard = audit()
+    with Chat(bot, options={"filters": [heard]}, raise_errors=False) as chat:
+        chat.send("fail in", wait=False)
+        chat.expect_close(1011)
+        (error,) = chat.errors
+        assert (str(error.exception), error.message) == ("a filter's fault", None)
+        assert chat.received == []
+    assert [what for what in heard.heard if what[0] in ("error", "close")] == [
+        ("error", "a filter's fault"),
+        ("close", 1011),
+    ]
+
+
+def echo(handler: Any, message: str) -> str:
+    return message
+
+
+async def async_echo(handler: Any, message: str) -> Any:
+    for _ in range(3):
+        yield message
+
+
+@pytest.mark.parametrize("bot", [echo, async_echo], ids=lambda bot: bot.__name__)
+def test_a_message_that_a_filter_fails_on_never_leaves_nor_does_what_follows(bot):
+    heard = Audit()
+    told: list[str] = []
+
+    def on_error(handler: Any, exc: BaseException) -> None:
+        told.append(f"{exc}, closed: {handler.closed}")
+
+    options = {"filters": [heard]}
+    with Chat(bot, on_error=on_error, options=options, raise_errors=False) as chat:
+        chat.send("fail out", wait=False)
+        chat.expect_close(1011)
+        (error,) = chat.errors
+        assert error.callback == "Audit.outgoing"
+        assert error.error_id in (chat.close_reason or "")
+        assert chat.received == []
+    assert told == ["a filter's fault, closed: True"]
+    assert [what for what in heard.heard if what[0] in ("error", "close")] == [
+        ("error", "a filter's fault"),
+        ("close", 1011),
+    ]
+
+
+@pytest.mark.parametrize("bot", [echo, coroutine], ids=lambda bot: bot.__name__)
+def test_a_route_that_stays_open_after_errors_sends_the_error_in_place_of_the_message(bot):
+    heard = Audit()
+    options = {"filters": [heard], "on_error": {"close": False}}
+    with Chat(echo, options=options, raise_errors=False) as chat:
+        chat.send("fail out")
+        chat.send("fail in")
+        chat.send("4711")
+        errors = chat.errors
+        for error in errors:
+            chat.expect({"error": "internal error", "id": error.error_id})
+        assert len(errors) == 2
+        assert chat.read() == "****"
+
+
+def test_an_error_is_kept_with_the_message_as_its_callback_got_it():
+    def fails(handler: Any, message: str) -> None:
+        raise ValueError("of the bot's own")
+
+    with Chat(fails, options={"filters": [Audit()]}, raise_errors=False) as chat:
+        chat.send("pin 0000", wait=False)
+        chat.expect_close(1011)
+        assert [error.message for error in chat.errors] == ["pin ####"]
+
+
+def test_an_outgoing_filter_cannot_send():
+    class Talks:
+        def outgoing(self, handler: Any, message: str) -> str:
+            handler.write_message("and another one")
+            return message
+
+    with Chat(echo, options={"filters": [Talks]}, raise_errors=False) as chat:
+        chat.send("hello", wait=False)
+        chat.expect_close(1011)
+        assert "cannot send another one" in str(chat.errors[0].exception)
+        assert chat.received == []
+
+
+def test_what_cannot_be_encoded_is_the_filters_fault():
+    class Halves:
+        def outgoing(self, handler: Any, message: str) -> str:
+            return "\ud800"
+
+    with Chat(echo, options={"filters": [Halves]}, raise_errors=False) as chat:
+        chat.send("hello", wait=False)
+        chat.expect_close(1011)
+        assert chat.errors[0].callback.endswith("Halves.outgoing")
+
+
+def test_what_is_said_in_a_room_goes_through_the_filters_of_each_who_gets_it():
+    audit = Audit()
+
+    def say(handler: Any, message: str) -> None:
+        handler.broadcast(message)
+
+    options = {"filters": [audit], "rooms": ["lobby"], "history": True}
+    with Chat(say, options=options) as ada:
+        bob = ada.visitor("bob")
+        ada.send("card 4711")
+        assert (ada.read(), bob.read()) == ("card ****", "card ****")
+        assert audit.heard.count(("out", "card 4711")) == 2
+
+
+def test_one_answer_that_is_asked_for_and_its_pieces_go_through_them(tmp_path):
+    options = {"filters": [Audit()], "resume": True}
+    with Chat(async_echo, options=options) as chat:
+        assert chat.ask("card 4711") == ["card ****"] * 3
+        with chat.breaks():
+            wsh.send(chat.handler.route, "while away: 4711")
+        assert chat.read() == "while away: ****"
+
+
+def test_a_message_waits_for_the_filter_of_the_one_before():
+    order: list[str] = []
+
+    class Waits:
+        async def incoming(self, handler: Any, message: str) -> str:
+            await asyncio.sleep(0.05 if message == "first" else 0)
+            return message
+
+    def bot(handler: Any, message: str) -> None:
+        order.append(message)
+
+    with Chat(bot, options={"filters": [Waits]}) as chat:
+        chat.send("first", wait=False)
+        chat.send("second")
+        deadline = time.monotonic() + 5
+        while len(order) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert order == ["first", "second"]
