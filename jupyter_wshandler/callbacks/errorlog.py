@@ -214,6 +214,12 @@ def users_part(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def username(user: Any) -> str:
-    """Return a name for log lines: the user's own, cut and on one line, or "anonymous"."""
-    name = str(getattr(user, "username", None) or user or "anonymous")
+    """Return a name for log lines: the user's own, cut and on one line, or "anonymous".
+
+    A bot may have put anything in the user's place: what cannot be read is "unreadable".
+    """
+    try:
+        name = str(getattr(user, "username", None) or user or "anonymous")
+    except Exception:
+        name = "unreadable"
     return "".join(c if c.isprintable() else "?" for c in name[:100])

@@ -84,8 +84,15 @@ def _who(connection: Any) -> dict[str, Any]:
         "route": connection.route,
         "connection": connection.id,
         "user": username(user) if known else None,
-        "kind": str(getattr(user, "kind", None) or "user") if known else None,
+        "kind": _kind(user) if known else None,
     }
+
+
+def _kind(user: Any) -> str:
+    try:
+        return str(getattr(user, "kind", None) or "user")
+    except Exception:  # a bot has put something else in the user's place
+        return "user"
 
 
 def _what(failure: Any) -> dict[str, Any]:

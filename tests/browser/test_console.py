@@ -54,12 +54,12 @@ PHONE = {"width": 360, "height": 740}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("console")
-    names = ("consoled", "published")
+    bots = {"consoled": bot_text("consoled"), "published": bot_text("published")}
     with running_server(
         CONFIG,
         folder=folder,
         modules={
-            **{f"{name}.py": bot_text(name) for name in names},
+            **{f"{name}.py": text for name, text in bots.items()},
             "dividing.py": DIVIDING,
             "mended.py": BROKEN,
         },

@@ -46,7 +46,9 @@ NOTHING = b"404: there is nothing at this address: this server has bots only\n"
 
 ROUTES = {"/echo", "/paged", "/ticketed", "/folder", "/lab"}
 
-LISTED = ROUTES | {"/login", "/logout", "/metrics", "/favicon.ico", "/robots.txt"}
+CONSOLE = {"/wshandler", "/wshandler/"}  # for whom `publishers` names
+
+LISTED = ROUTES | CONSOLE | {"/login", "/logout", "/metrics", "/favicon.ico", "/robots.txt"}
 """What there is besides what begins with one of these, and the root, which leads to a route."""
 
 BELOW = ("/static/", "/wshandler/api/", "/wshandler/guest/", "/folder/")

@@ -262,8 +262,10 @@ def test_what_is_no_message_is_400_with_a_sentence_and_reaches_nobody(server, bo
 
 
 def test_other_verbs_are_not_there(server):
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
+    for method in ("GET", "PUT", "PATCH"):
         assert server.fetch(f"{API}/push", method=method, token="person-ada")[0] == 405
+    # Only a notebook's bot is stopped so.
+    assert server.fetch(f"{API}/push", method="DELETE", token="person-ada")[0] == 409
     for method in ("PUT", "DELETE"):
         assert server.fetch(API, method=method, token="person-ada")[0] == 405
 
@@ -397,6 +399,8 @@ def test_the_routes_are_listed_with_who_is_there_and_what_is_wrong(server):
         "name": "room",
         "pattern": "/room/{room}",
         "host": "module",
+        "kernel": None,
+        "page": None,
         "state": "ready",
         "error": "",
         "connections": 2,

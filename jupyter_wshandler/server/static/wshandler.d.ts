@@ -1,8 +1,8 @@
 // What wshandler.js offers, for TypeScript and for editors. The words are explained there.
 
 /** Why a bot is not connected: a close code (RFC 6455 section 7.4), or a word of the helper's. */
-export type Cause = number | 'away' | 'forbidden' | 'idle' | 'left' | 'limit' | 'missing' | 'origin'
-  | 'refused' | 'renewed' | 'stale' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
+export type Cause = number | 'away' | 'forbidden' | 'idle' | 'left' | 'limit' | 'missing' | 'moved'
+  | 'origin' | 'refused' | 'renewed' | 'stale' | 'stopped' | 'token' | 'unopened' | 'unreachable' | 'unready'
   | (string & {});
 
 /**
