@@ -34,6 +34,7 @@
       const answer = await this.ask(this.api);
       if (answer.ok) {
         const {routes} = await answer.json();
+        routes.sort((one, other) => one.pattern.localeCompare(other.pattern));
         const isNews = JSON.stringify(routes) !== JSON.stringify(this.found);
         this.found = routes;
         if (isNews) this.changed.emit();
