@@ -110,7 +110,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.05)
 
 
-@sizes(short=30, full=300)
+@sizes(short=30, full=300, seconds=400)
 async def test_a_rolling_restart_loses_nothing_in_rooms_and_keeps_nobody_waiting(
     deployment, size: Size
 ):

@@ -21,13 +21,20 @@ class Size(NamedTuple):
         return full if self.full else short
 
 
-def sizes(*, short: int, full: int) -> pytest.MarkDecorator:
-    """Run a test twice, as `size`: in short, and marked `endurance` in full."""
+def sizes(*, short: int, full: int, seconds: float = 0) -> pytest.MarkDecorator:
+    """Run a test twice, as `size`: in short, and marked `endurance` in full.
+
+    Args:
+        short: Its number in short.
+        full: Its number in full.
+        seconds: That it may take in short; as any test where 0.
+    """
+    short_marks: list[Any] = [pytest.mark.timeout(seconds)] if seconds else []
     marks: list[Any] = [pytest.mark.endurance, pytest.mark.timeout(FULL_SECONDS)]
     return pytest.mark.parametrize(
         "size",
         [
-            pytest.param(Size(False, short), id="short"),
+            pytest.param(Size(False, short), id="short", marks=short_marks),
             pytest.param(Size(True, full), id="full", marks=marks),
         ],
     )
