@@ -50,7 +50,8 @@ def test_every_kwarg_is_read_by_exactly_one_converter() -> None:
     assert set(READERS) == set(key_names(KwargsEntry)) - {"on_open"}
     assert set(EVENTS) < set(READERS)
     functions = {"condition", "every", "may_join", "card", "on_join", "on_leave", "types"}
-    assert set(VARIABLES) == {*EVENTS, *functions}
+    filters = {"filters", "incoming", "outgoing"}
+    assert set(VARIABLES) == {*EVENTS, *functions, *filters}
 
 
 def test_every_option_of_a_route_can_be_configured() -> None:
