@@ -164,7 +164,8 @@ def test_where_the_servers_part_is_off_lab_has_no_tile_and_asks_once(person, tmp
         page.goto(f"{running.url}lab?token={running.token}")
         expect(page.locator(".jp-LauncherCard").first).to_be_visible()
         page.wait_for_load_state("networkidle")
-        ours = [line for line in asked if "wshandler/api" in line]
+        # Lab adds the time to what it asks, so that no cache answers.
+        ours = [line.partition("?")[0] for line in asked if "wshandler/api" in line]
         assert ours == [f"404 {running.url}wshandler/api/routes"]
         expect(page.locator(".jp-LauncherCard", has_text="WebSocket bots")).to_have_count(0)
         page.close()
