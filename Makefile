@@ -109,7 +109,7 @@ test: packages proxy frontend lint types examples ## everything: style, layers, 
 .PHONY: packages
 packages: ## install the Debian packages that tests need, where this user may
 	@PYTHON=$(PYTHON) .ci/debian-packages \
-	  venv chromium firefox curl nginx proxies openssl redis prometheus compiler
+	  venv chromium firefox curl nginx proxies openssl redis prometheus compiler tmux
 
 .PHONY: proxy
 proxy: $(VENV)/.installed-proxy ## install JupyterHub's proxy, where npm is there

@@ -120,9 +120,10 @@ def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser(
         "chat",
         help="talk to a bot in the terminal",
-        description="Talk to a bot of a running server. Each line is a message; answers are "
-        "printed as they come. Ctrl-C stops an answer, Ctrl-D ends. From a pipe, each line waits "
-        "for the answer to the one before, and the exit code is 0 where all went well.",
+        description="Talk to a bot of a running server. Each line is a message, or several that "
+        "end with a backslash, or what is pasted; answers are printed as they come. Ctrl-C stops "
+        "an answer, Ctrl-D ends. From a pipe, each line waits for the answer to the one before, "
+        "and the exit code is 0 where all went well.",
     )
     chat.add_argument(
         "bot",

