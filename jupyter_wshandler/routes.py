@@ -50,6 +50,8 @@ class Route:
         context: What the functions run in, where it is not the manager's own; it names the
             manager.
         page: The text of its page, where that is no file.
+        shapes: What its functions take and answer, as whoever runs them elsewhere says
+            (`shapes.told`); empty where nobody does.
 
     Attributes:
         filters: What looks at its messages; None where nothing does. Callbacks have the way in
@@ -69,6 +71,7 @@ class Route:
         "page",
         "regex",
         "segments",
+        "shapes",
         "state",
     )
 
@@ -82,9 +85,11 @@ class Route:
         host: Any = None,
         context: Context | None = None,
         page: str | None = None,
+        shapes: bytes = b"",
     ) -> None:
         self.config = config
         self.page = page
+        self.shapes = shapes
         self.host = host
         self.context = context
         self.callbacks: dict[str, Callback] = dict(callbacks or {})

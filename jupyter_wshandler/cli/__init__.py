@@ -26,6 +26,7 @@ examples:
   jupyter wshandler drain
   jupyter wshandler check wshandler.yaml
   jupyter wshandler types wshandler.yaml --ts
+  jupyter wshandler types --route notebook-bot
   jupyter wshandler check --backplane redis://127.0.0.1:6379/0 --session-store backplane
   jupyter wshandler serve wshandler.yaml --ServerApp.port=9999
   jupyter wshandler serve wshandler.yaml --bots-only
@@ -40,8 +41,9 @@ examples:
 """
 
 TYPES = """\
-Print what the bots of YAML files take and answer, as the annotations of their functions say: an
-AsyncAPI 3.0 document. The callback modules are imported."""
+Print what bots take and answer, as the annotations of their functions say: an AsyncAPI 3.0
+document. Those of YAML files, whose callback modules are imported; without a file those of a
+running server, its notebooks' bots included."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What commands are added to."""
@@ -87,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     _describe_types(
         commands.add_parser(
             "types",
-            help="describe what the bots of a file take and answer, for other programs",
+            help="describe what bots take and answer, for other programs",
             description=TYPES,
         )
     )
@@ -226,7 +228,7 @@ def _add_routes(commands: Commands) -> None:
 
 
 def _describe_types(types: argparse.ArgumentParser) -> None:
-    types.add_argument("files", metavar="FILE", nargs="+", help="a YAML file with routes")
+    types.add_argument("files", metavar="FILE", nargs="*", help="a YAML file with routes")
     instead = types.add_mutually_exclusive_group()
     instead.add_argument("--ts", action="store_true", help="a declaration for TypeScript instead")
     instead.add_argument("--schema", action="store_true", help="a JSON schema instead (draft 07)")
@@ -238,6 +240,7 @@ def _describe_types(types: argparse.ArgumentParser) -> None:
         help="describe this route only; may be there more than once",
     )
     _add_public(types)
+    _add_server(types)
 
 
 def _add_public(command: argparse.ArgumentParser) -> None:
@@ -286,6 +289,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
         return routes(as_json=arguments.json, url=arguments.url, token=token)
     if arguments.command == "send":
         return _send(arguments, token)
+    if arguments.command == "types":
+        return _types(arguments, token)
     if arguments.command in LOOKING:
         return look(arguments, token)
     if arguments.command == "drain":
@@ -293,16 +298,22 @@ def _ask_server(arguments: argparse.Namespace) -> int:
     return _share(arguments, token)
 
 
-def _types(arguments: argparse.Namespace) -> int:
+def _types(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `types`."""
-    from .types import types
+    from .types import Form, types, types_of_server
 
-    return types(
-        arguments.files,
-        "ts" if arguments.ts else "schema" if arguments.schema else "asyncapi",
-        names=arguments.route,
-        allow_public_routes=arguments.allow_public_routes,
-    )
+    form: Form = "ts" if arguments.ts else "schema" if arguments.schema else "asyncapi"
+    names, public = arguments.route, arguments.allow_public_routes
+    if arguments.files:
+        return types(arguments.files, form, names=names, allow_public_routes=public)
+    if public:
+        print(
+            "jupyter wshandler types: --allow-public-routes is for files, and there is none; a "
+            "running server has its own setting",
+            file=sys.stderr,
+        )
+        return 2
+    return types_of_server(form, names=names, url=arguments.url, token=token)
 
 
 def _send(arguments: argparse.Namespace, token: str | None) -> int:
@@ -388,15 +399,13 @@ def _run(argv: Sequence[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "check":
         return run_check(arguments)
-    if arguments.command == "types":
-        return _types(arguments)
     if arguments.command == "serve":
         from .serve import serve
 
         return serve(arguments.file, rest, bots_only=arguments.bots_only)
     if arguments.command == "conformance":
         return conformance(arguments)
-    if arguments.command in ("chat", "share", "send", "routes", "drain", *LOOKING):
+    if arguments.command in ("chat", "share", "send", "routes", "types", "drain", *LOOKING):
         return _ask_server(arguments)
     from .demo import demo
 

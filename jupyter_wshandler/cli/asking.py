@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..client.addresses import Server
-from ..client.rest import TIMEOUT, request
+from ..client.rest import TIMEOUT, request, text_of
 from ..client.running import running_servers
 from ..client.servers import find_server
 from ..errors import ConnectError, RequestRefused, ServerNotFound
@@ -37,6 +37,10 @@ class Asking:
     ) -> Any:
         """Ask for one thing; see `client.rest.request`."""
         return request(self.server, method, path, body, token=self._token, timeout=timeout)
+
+    def text(self, path: str) -> str:
+        """Ask for something that may be no JSON; return it as it came."""
+        return text_of(self.server, path, token=self._token)
 
     @property
     def server(self) -> Server:

@@ -1,23 +1,20 @@
-"""``jupyter wshandler types``: what the bots of a file take and answer, for other programs."""
+"""``jupyter wshandler types``: what bots take and answer, for other programs."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from urllib.parse import urlencode
 
 from ..config.loader import load
 from ..config.printing import printable
 from ..functions.reload import RouteLoader
 from ..routes import Route
-from ..shapes.asyncapi import asyncapi
-from ..shapes.document import Document, json_schema
-from ..shapes.typescript import typescript
-
-Form = Literal["asyncapi", "schema", "ts"]
+from ..shapes.document import Document
+from ..shapes.forms import Form, written
+from .asking import Asking
 
 
 def types(
@@ -57,12 +54,35 @@ def types(
             print(f"jupyter wshandler types: {words}", file=sys.stderr)
         print("`jupyter wshandler check` says more.", file=sys.stderr)
         return 1
-    if form == "ts":
-        print(typescript(document), end="")
-    else:
-        found = asyncapi(document) if form == "asyncapi" else json_schema(document)
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+    print(written(document, form), end="")
     return 0
+
+
+def types_of_server(
+    form: Form = "asyncapi",
+    *,
+    names: Sequence[str] = (),
+    url: str = "",
+    token: str | None = None,
+) -> int:
+    """Print what the bots of a running server take and answer, those of notebooks too.
+
+    Args:
+        form: As of `types`.
+        names: The routes to describe; all that one may use where empty.
+        url: Base URL of the server; the one that runs here where empty.
+        token: What to log in with, "" for nothing; found as `client.connect` does where None.
+
+    Returns:
+        0 if it is printed, 1 where there is no server or it refuses, 2 for what cannot be meant.
+    """
+    ask = Asking("types", "", url, token)
+
+    def work() -> None:
+        query = urlencode([("form", form), *(("route", name) for name in names)])
+        print(ask.text(f"types?{query}"), end="", flush=True)
+
+    return ask.run(work)
 
 
 def _chosen(routes: Sequence[Route], names: Sequence[str]) -> tuple[list[Route], list[str]]:

@@ -7,7 +7,7 @@ import secrets
 import socket
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import ConnectError, RequestRefused
@@ -49,6 +49,56 @@ def request(
         ConnectError: The server cannot be reached.
     """
     token = server.token if token is None else token
+    answer = _exchange(server, method, path, body, token, timeout)
+    said = _json(answer.text) if answer.kind == "application/json" else None
+    if not 200 <= answer.status < 300:
+        raise _refusal(server, answer.status, said, token)
+    if answer.text and said is None:
+        raise _no_answer(server, answer)
+    return said
+
+
+def text_of(
+    server: Server, path: str, *, token: str | None = None, timeout: float = TIMEOUT
+) -> str:
+    """Ask a server for a document, JSON or plain text, and return it as it came.
+
+    Args:
+        server: Which one, as `find_server` returns it.
+        path: The address below ``wshandler/api/``.
+        token: What to log in with, "" for nothing; the server's own where None.
+        timeout: Seconds for each step.
+
+    Raises:
+        RequestRefused: The answer is an error, or not one of this API's.
+        ConnectError: The server cannot be reached.
+    """
+    token = server.token if token is None else token
+    answer = _exchange(server, "GET", path, None, token, timeout)
+    if answer.status != 200:
+        said = _json(answer.text) if answer.kind == "application/json" else None
+        raise _refusal(server, answer.status, said, token)
+    if answer.kind not in ("application/json", "text/plain"):
+        raise _no_answer(server, answer)
+    return answer.text.decode(errors="replace")
+
+
+class _Answer(NamedTuple):
+    """What a server has answered."""
+
+    status: int
+    kind: str
+    text: bytes
+
+
+def _exchange(
+    server: Server, method: str, path: str, body: Any, token: str, timeout: float
+) -> _Answer:
+    """Ask a server; see `request`.
+
+    Raises:
+        ConnectError: The server cannot be reached.
+    """
     # A server without any login, or that does not know the token, first checks that no page of
     # another site asks: what sends a value twice is none (Tornado's double-submit cookie).
     value = secrets.token_hex(16)
@@ -65,7 +115,7 @@ def request(
         connection.request(method, target, data, headers)
         # Closing the connection leaves the socket to an answer that is not read to its end.
         with connection.getresponse() as answer:
-            kind, text = answer.headers.get_content_type(), answer.read(LARGEST)
+            return _Answer(answer.status, answer.headers.get_content_type(), answer.read(LARGEST))
     except TimeoutError:
         raise ConnectError(f"{server.url} did not answer within {timeout:g} s") from None
     except ssl.SSLCertVerificationError as error:
@@ -78,12 +128,6 @@ def request(
         raise ConnectError(f"cannot reach {server.url}: {why}; is the server running?") from error
     finally:
         connection.close()
-    said = _json(text) if kind == "application/json" else None
-    if not 200 <= answer.status < 300:
-        raise _refusal(server, answer.status, said, token)
-    if text and said is None:
-        raise RequestRefused(f"{server.url} answers as no Jupyter server does", answer.status)
-    return said
 
 
 class _OfUnixSocket(HTTPConnection):
@@ -107,6 +151,10 @@ def _connection(server: Server, timeout: float) -> HTTPConnection:
         context = ssl.create_default_context()
         return HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
     return HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+
+
+def _no_answer(server: Server, answer: _Answer) -> RequestRefused:
+    return RequestRefused(f"{server.url} answers as no Jupyter server does", answer.status)
 
 
 def _json(text: bytes) -> Any:

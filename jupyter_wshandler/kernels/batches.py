@@ -26,6 +26,9 @@ MAX_HEADER = 64 * 1024
 MAX_OPTIONS = 64 * 1024
 """Bytes of the options of a route, as JSON."""
 
+MAX_SHAPES = 32 * 1024
+"""Bytes of what a route's functions take and answer, as JSON: larger ones are not kept."""
+
 MAX_CHANGES = 1024 * 1024
 """Bytes in the changes of a session: about as many as a session may have to be saved."""
 
@@ -64,6 +67,7 @@ class Asked(msgspec.Struct):
     events: msgspec.Raw = _NOTHING
     page: str | bool | None = None
     replace: bool = False
+    shapes: msgspec.Raw = _NOTHING
 
 
 # A field for each event that a batch may have, where a list would do: msgspec stops reading at the
@@ -216,6 +220,8 @@ def read_claim(claim: msgspec.Raw) -> dict[str, Any]:
             "pattern": asked.pattern,
             "page": asked.page,
             "replace": asked.replace,
+            # Not read before somebody asks.
+            "shapes": bytes(asked.shapes) if len(asked.shapes) <= MAX_SHAPES else b"",
         }
         for key, raw in (("options", asked.options), ("events", asked.events)):
             if len(raw) > MAX_OPTIONS:

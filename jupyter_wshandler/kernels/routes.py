@@ -41,6 +41,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[str, ...] = ()
     page: str | bool | None = None
     replace: bool = False
+    shapes: bytes = b""
 
 
 class Claimant(Host, Protocol):
@@ -153,6 +154,7 @@ class KernelRoutes:
             {event: _There(event) for event in claim.events},
             host=claimant,
             page=claim.page if isinstance(claim.page, str) else None,
+            shapes=claim.shapes,
         )
         route.filters = self._filters_of_all()
         rivals = self._others(claimant, route)

@@ -11,8 +11,9 @@ from ..config.nodes import shorten
 from ..engine.texts import unwritable
 from ..functions.namespace import EVENTS
 from ..functions.roomoptions import OF_PRESENCE
-from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS
+from ..kernels.batches import MAX_CLAIM, MAX_OPTIONS, MAX_SHAPES
 from ..routes import Route
+from ..shapes.told import told_of
 
 OnError = Callable[..., Any] | Mapping[str, Any] | None
 
@@ -90,6 +91,9 @@ def claim_of(
         _check_text(key, "the name of an option")
         _check_text(value, key)
     _check_size(claim)
+    shapes = told_of(route)
+    if shapes and len(shapes) <= MAX_SHAPES:  # what the console makes a form of
+        claim["shapes"] = json.loads(shapes)
     return claim
 
 

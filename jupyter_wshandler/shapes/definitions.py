@@ -30,8 +30,9 @@ class Definitions:
             named: The schemas that it refers to.
         """
         names: dict[str, str] = {}
+        references = {name: _references(one) for name, one in named.items()}
         for name in named:
-            reach = _reach(name, named)
+            reach = _reach(name, named, references)
             names[name] = self._name(re.sub(r"[^\w.-]", "_", name), reach)
             self._originals[names[name]] = reach
 
@@ -51,23 +52,25 @@ class Definitions:
         return name
 
 
-def _reach(name: str, named: dict[str, Schema]) -> dict[str, Schema]:
+def _reach(
+    name: str, named: dict[str, Schema], references: dict[str, set[str]]
+) -> dict[str, Schema]:
     """Return the schemas that one refers to, itself and those that these refer to included."""
     found: dict[str, Schema] = {}
     waiting = [name]
     for one in waiting:  # which grows meanwhile
         if one not in found and one in named:
             found[one] = named[one]
-            waiting += _references(named[one])
+            waiting += references[one]
     return found
 
 
-def _references(schema: Any) -> list[str]:
+def _references(schema: Any) -> set[str]:
     """Return the names that a schema refers to."""
-    found: list[str] = []
+    found: set[str] = set()
 
     def note(name: str) -> str:
-        found.append(name)
+        found.add(name)
         return name
 
     with_references(schema, note)

@@ -11,7 +11,8 @@ from ..functions.schemas import DIALECT, Schema, schema_of
 from ..routes import Route
 from .definitions import Definitions
 from .envelopes import OF_CLIENT, OF_SERVER, BotError, MessageError, RateError
-from .routes import Described, Kind, described
+from .routes import Described, Kind
+from .told import described_anywhere
 
 Errors = dict[str, Schema]
 
@@ -33,7 +34,7 @@ class Document:
     def __init__(self, routes: Iterable[Route], title: str) -> None:
         self.title = title
         self.definitions = Definitions()
-        self.routes = [described(route, self.definitions) for route in routes]
+        self.routes = [described_anywhere(route, self.definitions) for route in routes]
         self.of_client = self._named(OF_CLIENT)
         self.of_server = self._named(OF_SERVER)
         self._errors = self._named((MessageError, RateError, BotError))

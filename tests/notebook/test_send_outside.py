@@ -8,7 +8,10 @@ import pytest
 from support.bots import bot_text
 from support.notebook import Notebook, eventually, notebook
 from support.server import RunningServer, running_server
+from support.sharecommand import runtime_of
 from support.sharing import ask
+
+from jupyter_wshandler.cli import main
 
 CONFIG = """
 url:
@@ -120,3 +123,36 @@ def test_a_route_of_a_kernel_is_reached_over_rest_and_listed_as_a_kernels(server
         found = json.loads(server.fetch(API)[2])["routes"]
         celled = next(route for route in found if route["name"] == "celled")
         assert (celled["host"], celled["state"], celled["connections"]) == ("kernel", "ready", 2)
+
+
+TYPED = """
+import msgspec
+class Vote(msgspec.Struct, tag="vote"):
+    "One vote in a poll."
+    poll: int
+def on_vote(handler, message: Vote) -> list[int]:
+    return [message.poll]
+voted = wsh.serve('/voted', on_message=on_vote)
+"""
+
+
+def test_what_a_notebooks_bot_takes_is_told_to_programs(server, book, monkeypatch, capsys):
+    assert book.run(TYPED).error is None
+    status, _, answer = ask(server, "GET", "/wshandler/api/types?route=voted")
+    found = json.loads(answer)
+    assert (status, found["typed"]) == (200, True)
+    assert [kind["name"] for kind in found["takes"]] == ["Vote"]
+    assert found["definitions"]["Vote"]["description"] == "One vote in a poll."
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime_of(server)))
+    assert main(["types", "--route", "voted"]) == 0
+    channels = json.loads(capsys.readouterr().out)["channels"]
+    assert set(channels) == {"voted", "voted.wsh.v1"}
+    assert main(["types", "--ts", "--route", "voted", "--route", "filed"]) == 0
+    assert 'type: "vote"' in capsys.readouterr().out
+    assert main(["types", "--route", "vote"]) == 1
+    assert "there is no route 'vote'" in capsys.readouterr().err
+    assert main(["types", "--allow-public-routes"]) == 2
+    # Served anew with another type, it takes that one.
+    assert book.run(TYPED.replace("poll", "poll_id")).error is None
+    found = json.loads(ask(server, "GET", "/wshandler/api/types?route=voted")[2])
+    assert set(found["definitions"]["Vote"]["properties"]) == {"type", "poll_id"}

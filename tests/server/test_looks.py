@@ -703,8 +703,25 @@ def test_the_types_of_a_route_are_told_to_who_may_use_it(server):
         ("types?route=push", "stranger", 403),
         ("types?route=push", "blind", 403),
         ("types?path=/push", "ada", 400),
+        ("types?form=yaml", "ada", 400),
+        ("types?form=ts&route=none", "ada", 404),
+        ("types?form=ts&route=typed&route=broken", "ada", 409),
+        ("types?form=asyncapi&route=push", "stranger", 403),
     ):
         assert get(server, path, person)[0] == status, path
+
+
+def test_a_document_for_programs_has_the_routes_that_one_may_use(server):
+    found = told(server, "types?form=asyncapi")
+    assert found["asyncapi"] == "3.0.0"
+    assert {"typed", "push", "talk"} <= set(found["channels"])
+    assert "broken" not in found["channels"]
+    assert "push" not in told(server, "types?form=asyncapi", "stranger")["channels"]
+    one = told(server, "types?form=schema&route=typed&route=talk")
+    assert set(one["properties"]) == {"typed", "talk"}
+    status, headers, text = server.fetch(f"{API}/types?form=ts&route=typed", token="person-ada")
+    assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert "interface Wish" in text
 
 
 def test_messages_are_watched_as_they_travel_and_the_log_says_who_does(server):

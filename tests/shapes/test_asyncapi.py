@@ -13,6 +13,12 @@ from support.frontend import PARSER, installed
 from support.need import need
 
 from jupyter_wshandler.cli import main
+from jupyter_wshandler.config.loader import load
+from jupyter_wshandler.functions.reload import RouteLoader
+from jupyter_wshandler.routes import Route
+from jupyter_wshandler.shapes.asyncapi import asyncapi
+from jupyter_wshandler.shapes.document import Document
+from jupyter_wshandler.shapes.told import told_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "typed" / "wshandler.yaml"
 
@@ -105,6 +111,11 @@ def test_the_reference_parser_finds_nothing_wrong(capsys, folder, tmp_path):
         "all.json": document(capsys, folder),
         "example.json": json.loads(printed(capsys, EXAMPLE)),
     }
+    loader = RouteLoader()
+    routes = loader.load(load(files=[str(folder / "wshandler.yaml")], allow_public_routes=True))
+    told = [Route(route.config, shapes=told_of(route)) for route in routes]
+    loader.close()
+    made["told.json"] = asyncapi(Document(told, "the bots of a kernel"))
     wrong = document(capsys, folder)
     wrong["components"]["schemas"]["Ask"]["discriminator"] = {"mapping": {}}
     made["wrong.json"] = wrong
@@ -117,8 +128,9 @@ def test_the_reference_parser_finds_nothing_wrong(capsys, folder, tmp_path):
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    every, example, broken = json.loads(done.stdout)
+    every, example, kernels, broken = json.loads(done.stdout)
     assert every["errors"] == []
+    assert kernels["errors"] == []
     assert example["errors"] == []
     assert broken["errors"] != []
     assert set(every["channels"]) == set(made["all.json"]["channels"])
