@@ -376,7 +376,7 @@ def storm(server: launch.Server, clients: int, core: int | None) -> Storm:
     port = first.target.port
     try:
         first.wait()
-        crowd = _crowd(first.target, clients)
+        crowd = crowd_of(first.target, clients)
         try:
             crowd.arrive(FILL, at_a_time=STEADY)
             first.stop()
@@ -387,7 +387,7 @@ def storm(server: launch.Server, clients: int, core: int | None) -> Storm:
     again = launch.Running(replace(server, command=lambda _: server.command(port)), core)
     again.target = replace(again.target, port=port)
     monitor = Monitor(again.target) if server.jupyter else None
-    crowd = _crowd(again.target, clients)
+    crowd = crowd_of(again.target, clients)
     try:
         again.wait()
         begun = cpu_of(again.target.pid)
@@ -422,9 +422,16 @@ def cpu_of(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _crowd(target: loadclient.Target, clients: int) -> Crowd:
+def crowd_of(target: loadclient.Target, clients: int, path: str = "/echo") -> Crowd:
+    """Return clients of a server, which are not connected yet.
+
+    Args:
+        target: The server.
+        clients: How many.
+        path: What they want.
+    """
     lines = [
-        "GET /echo HTTP/1.1",
+        f"GET {path} HTTP/1.1",
         f"Host: 127.0.0.1:{target.port}",
         "Upgrade: websocket",
         "Connection: Upgrade",

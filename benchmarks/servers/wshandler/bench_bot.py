@@ -1,11 +1,18 @@
 """The callbacks that bench.yaml names."""
 
 import asyncio
+import os
 import time
 
 import jupyter_wshandler as wsh
 
 subscribers = set()
+
+if os.environ.get("BENCH_TRACES"):
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
 
 
 async def echo(handler, message):
