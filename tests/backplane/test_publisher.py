@@ -170,11 +170,38 @@ async def test_a_store_that_hangs_is_waited_for_as_long_as_was_said(nodes, store
         await publisher.publish("chat", "blue", "a")
         store.stop()
         try:
-            with pytest.raises(BackplaneDown, match=r"not answered within 0\.2 s"):
+            with pytest.raises(BackplaneDown, match=r"within 0\.2 s; whether .* is not known"):
                 await publisher.publish("chat", "blue", "b", timeout=0.2)
+            with pytest.raises(BackplaneDown, match=r"within 0\.1 s; the message was not sent"):
+                await publisher.publish("chat", "blue", "never", timeout=0.1)
         finally:
             store.go_on()
         assert (await publisher.publish("chat", "blue", "c")).offset in (2, 3)
+    past = await nodes[0].history(BLUE)
+    assert "never" not in [one.publication.message for one in past.messages]
+
+
+async def test_who_gives_up_before_their_turn_ends_nothing_of_those_before_them(nodes, store, url):
+    """A message to a room without history could not be sent again."""
+    heard = Heard()
+    await nodes[0].subscribe(channel_of("plain", "blue"), heard)
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        await publisher.publish("plain", "blue", "a")
+        link = publisher._publisher._link
+        store.stop()
+        try:
+            first = asyncio.create_task(publisher.publish("plain", "blue", "b", timeout=60))
+            await until(lambda: publisher._publisher._turn.locked())
+            with pytest.raises(BackplaneDown, match=r"within 0\.2 s; the message was not sent"):
+                await publisher.publish("plain", "blue", "never", timeout=0.2)
+            assert not first.done()
+        finally:
+            store.go_on()
+        assert (await first).nodes == 1
+        await publisher.publish("plain", "blue", "c")
+        assert publisher._publisher._link is link
+    await until(lambda: len(heard.messages) == 3)
+    assert [text for text, _ in heard.messages] == ["a", "b", "c"]
 
 
 async def test_nodes_say_again_what_they_keep_when_the_store_has_lost_its_memory(nodes, store, url):
