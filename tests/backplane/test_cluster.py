@@ -236,6 +236,36 @@ async def test_a_room_waits_while_its_keys_are_between_two_servers(cluster, node
     await asyncio.to_thread(cluster.move, slot, source)
 
 
+async def test_what_waits_for_a_room_on_its_way_is_counted_and_bounded_in_bytes(
+    cluster, nodes, monkeypatch
+):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.router.MAX_WAITING_BYTES", 5000)
+    await nodes[0].publish("room", Publication("a"), KEEP)
+    slot, long = slot_of(nodes[0], "room"), "x" * 2000
+    source = await asyncio.to_thread(cluster.owner, slot)
+    target = next(one for one in cluster.primaries if one is not source)
+    await asyncio.to_thread(cluster.begin_move, slot, source, target)
+    await asyncio.to_thread(cluster.move_keys, slot, source, target, 1)
+    waiting = [
+        asyncio.create_task(nodes[0].publish("room", Publication(long), KEEP)) for _ in range(4)
+    ]
+    await until(lambda: sum(task.done() for task in waiting) == 2)
+    await until(lambda: nodes[0].counts()["outbox_messages"] == 2)
+    assert 4000 < nodes[0].counts()["outbox_bytes"] <= 5000
+    while await asyncio.to_thread(cluster.move_keys, slot, source, target):
+        pass
+    await asyncio.to_thread(cluster.end_move, slot, source, target)
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    refused = [str(one) for one in found if isinstance(one, BackplaneError)]
+    assert len(refused) == 2
+    assert all("too much waits for the backplane already" in text for text in refused)
+    past = await nodes[1].history("room")
+    assert [one.publication.message for one in past.messages] == ["a", long, long]
+    await until(lambda: not nodes[0].counts()["outbox_messages"])
+    assert not nodes[0].counts()["outbox_bytes"]
+    await asyncio.to_thread(cluster.move, slot, source)
+
+
 async def test_messages_to_users_come_wherever_their_slot_is(cluster, nodes):
     heard = [Heard(), Heard()]
     for node, one in zip(nodes, heard, strict=True):

@@ -147,8 +147,8 @@ class RedisBackplane(Backplane):
             "resubscriptions": counts.resubscribed,
             "epochs_changed": counts.epochs,
             "publishing": len(self._saying),
-            "outbox_messages": sum(line.waiting for line in lines),
-            "outbox_bytes": sum(line.waiting_bytes for line in lines),
+            "outbox_messages": self._router.waiting,
+            "outbox_bytes": self._router.waiting_bytes,
         }
 
     @property
