@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import itertools
+import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.clusters import ClusterOf, clustered, running_cluster
 from support.roomload import held_under_load
 from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, running_store
+from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Publication, answered
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
@@ -393,6 +395,20 @@ def test_servers_that_are_not_there_are_each_named():
     assert code == 1
     assert all(f"127.0.0.1:{port}: " in text for port in ports)
     assert "word" not in text
+
+
+@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY])
+def test_a_stranger_among_the_servers_is_named_and_another_one_is_asked(
+    cluster, answer, monkeypatch
+):
+    with stranger(answer) as port:
+        code, text = checked(f"redis+cluster://127.0.0.1:{port}")
+        assert code == 1
+        assert f"127.0.0.1:{port}: expected Redis or Valkey, found something else" in text
+        # It is the first one that is asked, whatever chance would say.
+        monkeypatch.setattr(random, "shuffle", lambda hosts: hosts.sort(key=lambda h: h[1] != port))
+        code, text = checked(cluster.url.replace("://", f"://127.0.0.1:{port},"))
+        assert code == 0, text
 
 
 def test_the_rights_that_the_docs_name_are_enough(cluster):

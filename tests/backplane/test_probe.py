@@ -14,6 +14,7 @@ import pytest
 from support.need import need
 from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, Store, running_store
+from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.redis.facts import read_facts
 from jupyter_wshandler.cli import main
@@ -101,6 +102,16 @@ def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is
         assert "wrong" not in text
         assert "word" not in text.replace("password", "")
         assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(NO_LENGTH, "found something else"), (FRIENDLY, "found no version")]
+)
+def test_what_is_no_store_is_told(answer, words):
+    with stranger(answer) as port:
+        code, text = checked(f"redis://127.0.0.1:{port}/0")
+    assert code == 1
+    assert re.search(f"problem: .*expected Redis .*{words}", text), text
 
 
 def test_a_store_that_forgets_rooms_when_it_is_full_is_advised_against(store):

@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import NoPermissionError
 from support.server import free_port
 from support.stores import KINDS, Store, running_store
+from support.strangers import NO_LENGTH, stranger
 from support.tcpproxy import tcp_proxy
 
 from jupyter_wshandler.backplane.base import Keep, Publication
@@ -163,6 +164,13 @@ async def test_what_cannot_be_is_said_without_the_message_and_without_the_passwo
     assert SECRET not in str(down.value)
     with pytest.raises(ValueError, match="memory:// is the memory of one server"):
         await publish_async("memory://", "chat", "blue", "a")
+
+
+async def test_what_is_no_store_is_told_without_the_password():
+    with stranger(NO_LENGTH) as port:
+        with pytest.raises(BackplaneDown, match="be used: expected Redis or Valkey, f") as down:
+            await publish_async(f"redis://:{SECRET}@127.0.0.1:{port}", "chat", "blue", "a")
+    assert SECRET not in str(down.value)
 
 
 async def test_a_store_that_hangs_is_waited_for_as_long_as_was_said(nodes, store, url):
