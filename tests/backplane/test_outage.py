@@ -418,6 +418,40 @@ async def test_a_full_store_that_has_lost_who_is_in_leaves_no_node_alone(store):
         assert set((await nodes[1].entries("room")).by_key) == {"c0"}
 
 
+async def test_what_cannot_be_read_in_the_store_ends_no_link(store, monkeypatch):
+    """Another version has written it, or somebody else who has the URL."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].entries("room")
+        await nodes[1].add("room", "c1", Entry("bob"))
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await until(lambda: texts(heard) == ["a"] and heard.changes)
+        said, restore = asyncio.Event(), nodes[0]._catchup.restore
+
+        async def restore_late(*args: Any) -> None:
+            await said.wait()
+            await restore(*args)
+
+        monkeypatch.setattr(nodes[0]._catchup, "restore", restore_late)
+        nodes[0]._router.lines[0].end("a test has ended it")
+        await until(lambda: nodes[0].state == "away")
+        places = [await nodes[1].publish("room", Publication(text), KEEP) for text in ("b", "c")]
+        assert store.say("LSET", "wshandler:{room}:log", "1", "garbage") == b"+OK\r\n"
+        assert store.say("HSET", "wshandler:{room}:people", "k", "garbage") == b":1\r\n"
+        said.set()
+        await until(lambda: heard.lists and texts(heard)[-1] == "c")
+        await until(lambda: nodes[0].state == "up")
+        assert texts(heard) == ["a", "c"]
+        assert heard.gaps == [places[0]]
+        assert [set(entries.by_key) for entries in heard.lists] == [{"c1"}]
+        past = await nodes[0].history("room")
+        assert [one.publication.message for one in past.messages] == ["a", "c"]
+        assert not past.complete
+        assert set((await nodes[1].entries("room")).by_key) == {"c1"}
+        assert [node.counts()["breaks"] for node in nodes] == [1, 0]
+
+
 async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, caplog):
     caplog.set_level(logging.DEBUG)
     store.say("CONFIG", "SET", "requirepass", "right-word")
