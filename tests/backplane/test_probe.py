@@ -46,6 +46,12 @@ def checked(url: str) -> tuple[int, str]:
     return code, stream.getvalue()
 
 
+def names(store: Store) -> set[str]:
+    """Return the names of all keys that a check may have left."""
+    found = store.say("KEYS", "wshandler:*").decode().split("\r\n")
+    return {name for name in found if name.startswith("wshandler")}
+
+
 def as_user(store: Store, name: str, word: str = "pass-word") -> str:
     return store.url.replace("://", f"://{name}:{word}@")
 
@@ -63,8 +69,10 @@ def test_a_store_that_will_do_is_named_and_measured(store):
 
 
 def test_the_rights_that_the_docs_name_are_enough_and_none_is_missing(store):
+    before = names(store)
     code, text = checked(as_user(store, "enough"))
     assert code == 0, text
+    assert names(store) <= before
 
 
 @pytest.mark.parametrize(
@@ -74,15 +82,19 @@ def test_the_rights_that_the_docs_name_are_enough_and_none_is_missing(store):
         ("scriptless", "SCRIPT LOAD"),
         ("keyless", "publish to a room"),
         ("listless", "publish to a room"),
+        ("endless", "publish to a room"),
+        ("orderless", "keep who is in a room"),
         ("nobody", "log in"),
     ],
 )
 def test_a_right_that_is_missing_is_named_and_the_password_is_not(store, name, words):
+    before = names(store)
     code, text = checked(as_user(store, name))
     assert code == 1
     assert "problem" in text
     assert words in text
     assert "pass-word" not in text
+    assert names(store) <= before
 
 
 def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is_secret(store):
@@ -190,12 +202,6 @@ def checked_store(url: str, backplane: str = "") -> tuple[int, str]:
     stream = io.StringIO()
     code = check_session_store(url, backplane, stream=stream)
     return code, stream.getvalue()
-
-
-def names(store: Store) -> set[str]:
-    """Return the names of all keys that a check may have left."""
-    found = store.say("KEYS", "wshandler:*").decode().split("\r\n")
-    return {name for name in found if name.startswith("wshandler")}
 
 
 def test_a_store_of_sessions_is_tried_out_and_nothing_is_left_in_it(store):
