@@ -315,6 +315,27 @@ async def test_who_comes_while_a_node_is_alone_comes_after_the_list_that_was_ask
         assert change.position.offset > known.offset == 5
 
 
+async def test_who_has_left_while_a_node_was_alone_is_forgotten_once_the_store_is_back(store):
+    """Also in a room that nobody of the node hears any more, and of who has come again."""
+    async with some_nodes(store.url, count=1, patience=0.3) as (node,):
+        rooms = ("heard", "unheard", "again")
+        for room in rooms:
+            await node.subscribe(room, Heard())
+            await node.add(room, "c0", Entry("ada"))
+        await asyncio.to_thread(store.kill)
+        await until(lambda: node.state == "alone")
+        for room in rooms:
+            await node.remove(room, "c0")
+        await node.unsubscribe("unheard")
+        await node.add("again", "c0", Entry("ada"))
+        assert all(node._people.is_in(room) for room in rooms)
+        await asyncio.to_thread(store.start)
+        await until(lambda: node.state == "up")
+        assert [room for room in rooms if node._people.is_in(room)] == ["again"]
+        await node.remove("again", "c0")
+        assert not node._people.is_in("again")
+
+
 async def test_a_store_that_is_not_there_at_the_start_is_used_once_it_is(store):
     await asyncio.to_thread(store.kill)
     heard = Heard()
