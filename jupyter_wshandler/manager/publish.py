@@ -129,8 +129,8 @@ def publish(
         room: The room's name.
         message: What ``handler.write_message`` takes.
         id: Names the message: while the room keeps it, another call with the same id sends
-            nothing. A break within the call sends nothing twice in any case, where the room has a
-            history.
+            nothing. The store reads all that the room keeps for it. A break within the call sends
+            nothing twice in any case, where the room has a history.
         prefix: What the names of its keys begin with, as `c.WSHandlerApp.backplane_prefix` says.
         timeout: Seconds that it may take, several attempts included.
 

@@ -112,6 +112,29 @@ async def test_an_id_is_published_once_also_where_it_begins_as_another_one_does(
     assert [one.publication.message for one in past.messages] == ["a", "b", "c"]
 
 
+async def test_an_id_is_free_again_once_the_room_does_not_keep_its_message(nodes, store, url):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        assert (await publisher.publish("chat", "blue", "a", id="report")).nodes == 0
+        assert (await publisher.publish("chat", "blue", "a", id="report")).nodes is None
+        await nodes[0].clear(BLUE)
+        again = await publisher.publish("chat", "blue", "b", id="report")
+        assert (again.offset, again.nodes) == (2, 0)
+        with tcp_proxy(store.port) as proxy:  # the id counts as ever where an answer is lost
+            cut_url = url.replace(str(store.port), str(proxy.port))
+            async with Publisher(cut_url, prefix=prefix_of(nodes)) as cut:
+                assert (await cut.publish("chat", "blue", "b", id="report")).nodes is None
+                await nodes[0].clear(BLUE)
+                proxy.swallows = True
+                work = asyncio.create_task(
+                    cut.publish("chat", "blue", "c", id="report", timeout=60)
+                )
+                await until_kept(nodes[0], "c")
+                proxy.cut()
+                assert (await work).offset == 3
+    past = await nodes[0].history(BLUE)
+    assert [one.publication.message for one in past.messages] == ["c"]
+
+
 async def test_a_break_in_which_the_answer_is_lost_doubles_nothing(nodes, store, url):
     with tcp_proxy(store.port) as proxy:
         cut_url = url.replace(str(store.port), str(proxy.port))

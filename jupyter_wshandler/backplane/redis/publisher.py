@@ -120,7 +120,7 @@ class RedisPublisher:
             )
         packed = packed_within(Publication(message), facts.max_message)
         name = (OWN + (id or secrets.token_hex(8))).encode()
-        return publish_request(self._keys, channel, name, packed, facts.keep, again=bool(id))
+        return publish_request(self._keys, channel, name, packed, facts.keep, is_named=bool(id))
 
     async def _facts(self, space: str) -> SpaceFacts:
         """Return what the nodes say of a space now."""

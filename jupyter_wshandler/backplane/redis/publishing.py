@@ -65,7 +65,7 @@ def publish_request(
     keep: Keep | None,
     *,
     verb: str = "PUBLISH",
-    again: bool = False,
+    is_named: bool = False,
 ) -> Request:
     """Return the command that publishes a message.
 
@@ -77,14 +77,14 @@ def publish_request(
         keep: How much of the log is kept from now on; None numbers and keeps nothing, and the
             command is not sent a second time.
         verb: The command that publishes to a channel; a script knows its own.
-        again: Whether the store may have it already, and is to look.
+        is_named: Whether its id is the caller's own, so that the store looks whether it has it.
     """
     heard = keys.heard(channel)
     if keep is None:
         return Request([verb, heard, forms.plain(name, packed)])
     ttl = max(1, int(keep.ttl * 1000))
     words: list[Any] = [*keys.log(channel), heard, forms.new_epoch(), name, packed]
-    words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"1" if again else b"0"]
+    words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"2" if is_named else b"0"]
     return Request(words, script="publish", keys=2, again=True, marks=True)
 
 
