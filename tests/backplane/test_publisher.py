@@ -135,6 +135,18 @@ async def test_an_id_is_free_again_once_the_room_does_not_keep_its_message(nodes
     assert [one.publication.message for one in past.messages] == ["c"]
 
 
+async def test_an_id_is_found_behind_what_cannot_be_read(nodes, store, url):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        for text in ("a", "b"):
+            await publisher.publish("chat", "blue", text, id=text)
+        log = nodes[0]._keys.log(BLUE)[1].decode()
+        store.say("LSET", log, "1", "garbage", after=("AUTH", SECRET))
+        assert (await publisher.publish("chat", "blue", "a", id="a")).nodes is None
+        assert (await publisher.publish("chat", "blue", "c", id="c")).offset == 3
+    past = await nodes[0].history(BLUE)
+    assert [one.publication.message for one in past.messages] == ["a", "c"]
+
+
 async def test_a_break_in_which_the_answer_is_lost_doubles_nothing(nodes, store, url):
     with tcp_proxy(store.port) as proxy:
         cut_url = url.replace(str(store.port), str(proxy.port))

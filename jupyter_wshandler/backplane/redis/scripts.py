@@ -59,7 +59,7 @@ if ARGV[9] ~= '0' then
   local kept = redis.call('LRANGE', KEYS[2], 0, -1)
   for index = #kept, 1, -1 do
     local first = string.find(kept[index], ' ', 1, true)
-    if string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
+    if first and string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
       return {e, o - #kept + index, -1}
     end
   end
