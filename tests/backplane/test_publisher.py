@@ -177,13 +177,18 @@ async def until_kept(node: RedisBackplane, text: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_cannot_be_is_said_without_the_message_and_without_the_password(nodes, url):
+async def test_what_cannot_be_is_said_without_the_message_and_without_the_password(
+    nodes, store, url
+):
     prefix = prefix_of(nodes)
     with pytest.raises(BackplaneError, match="at most 10000 bytes") as refusal:
         await publish_async(url, "chat", "blue", SECRET * 1000, prefix=prefix)
     assert SECRET not in str(refusal.value)
     with pytest.raises(LookupError, match="has the space 'chess'; there are: chat, plain"):
         await publish_async(url, "chess", "blue", "a", prefix=prefix)
+    store.say("HSET", nodes[0]._keys.spaces.decode(), "odd", "garbage", after=("AUTH", SECRET))
+    with pytest.raises(LookupError, match="has the space 'odd'; there are: chat, plain"):
+        await publish_async(url, "odd", "blue", "a", prefix=prefix)
     with pytest.raises(LookupError, match="there are: none"):
         await publish_async(url, "chat", "blue", "a", prefix="another")
     with pytest.raises(ValueError, match="expected the name of a room"):

@@ -7,6 +7,7 @@ space that it serves, whenever it comes and whenever its routes change.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -106,10 +107,14 @@ def spaces_request(keys: Keys, spaces: Mapping[str, Keep | None], most: int) -> 
 
 
 def read_spaces(flat: list[bytes]) -> dict[str, SpaceFacts]:
-    """Read what nodes have written of their spaces, as the store answers a hash."""
-    found = {}
+    """Read what nodes have written of their spaces, as the store answers a hash.
+
+    What cannot be read, of another version, say, is left out.
+    """
+    found: dict[str, SpaceFacts] = {}
     for name, data in zip(flat[::2], flat[1::2], strict=True):
-        size, most_bytes, ttl, most = _reader.decode(data)
-        keep = Keep(size, most_bytes, ttl) if size else None
-        found[name.decode()] = SpaceFacts(keep, most)
+        with contextlib.suppress(*forms.UNREADABLE):
+            size, most_bytes, ttl, most = _reader.decode(data)
+            keep = Keep(size, most_bytes, ttl) if size else None
+            found[name.decode()] = SpaceFacts(keep, most)
     return found
