@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 from ..backplane.base import PREFIX
 from ..backplane.choose import open_publisher
 from ..engine.payload import to_message
-from ..errors import BackplaneDown
 from ..rooms.names import channel_of, check_room
 from ..types import Sendable
 
@@ -60,7 +59,11 @@ class Publisher:
         id: str | None = None,
         timeout: float = TIMEOUT,
     ) -> PutInRoom:
-        """Send a message to all in a room, on whatever server they are; see `publish`."""
+        """Send a message to all in a room, on whatever server they are; see `publish`.
+
+        Several calls at once are sent one after the other, in their order; the `timeout` of one
+        counts from its call, and ends nothing but it.
+        """
         check_room(room)
         if id is not None and not _ID.fullmatch(id):
             raise ValueError(
@@ -71,16 +74,7 @@ class Publisher:
         if isinstance(whole, str):
             whole.encode()  # what cannot be sent is told here
         channel = channel_of(space, room)
-        try:
-            async with asyncio.timeout(timeout):
-                put = await self._publisher.publish(space, channel, whole, id or "")
-        except TimeoutError:
-            # What is owed on that connection must be no later message's answer.
-            await self._publisher.close()
-            raise BackplaneDown(
-                f"the backplane has not answered within {timeout:g} s; whether the message has "
-                "arrived is not known"
-            ) from None
+        put = await self._publisher.publish(space, channel, whole, id or "", timeout=timeout)
         return PutInRoom(*put.position, put.nodes)
 
     async def close(self) -> None:
@@ -135,8 +129,8 @@ def publish(
         room: The room's name.
         message: What ``handler.write_message`` takes.
         id: Names the message: while the room keeps it, another call with the same id sends
-            nothing. A break within the call sends nothing twice in any case, where the room has a
-            history.
+            nothing. The store reads all that the room keeps for it. A break within the call sends
+            nothing twice in any case, where the room has a history.
         prefix: What the names of its keys begin with, as `c.WSHandlerApp.backplane_prefix` says.
         timeout: Seconds that it may take, several attempts included.
 
@@ -144,7 +138,8 @@ def publish(
         LookupError: No server has ever served the space.
         ValueError: There is no such backplane, or a name or the id cannot be.
         TypeError: The message is None, or holds what has no JSON form.
-        BackplaneDown: It cannot be reached; it may be unknown what has become of the message.
+        BackplaneDown: It cannot be reached; says so where it is unknown what has become of the
+            message.
         BackplaneError: It refuses, or the message is too large.
         RuntimeError: This is an event loop, which must not wait: await `publish_async`.
     """

@@ -127,6 +127,15 @@ class RedisSessions:
             for name in names:
                 self._known.pop(name, None)
 
+    def erase(self, session_id: str) -> None:
+        """Leave nothing behind of a session that was only tried out.
+
+        Raises:
+            StoreError: The store does not answer.
+        """
+        self._store.ask(Call(["DEL", self._key(session_id)]))
+        self._known.pop(session_id, None)
+
     def forget(self, session_id: str) -> None:
         """Take note that a session is in use here no more."""
         self._known.pop(session_id, None)

@@ -189,6 +189,7 @@ class RedisShares:
         self._known: dict[str, Kept] = {}
         self._unsure: list[_Unsure] = []
         self._owed: dict[str, Kept] = {}  # what the store has lost, and is to be told again
+        self._counting: list[str] = []  # what the last count has keys of, beside those of all
 
     # ---- read ------------------------------------------------------------------------------------
 
@@ -298,8 +299,9 @@ class RedisShares:
         words += ["" if share.uses is None else share.uses]
         words += ["" if share.expires is None else share.expires]
         words += ["" if guest is None else guest, OP_TTL]
+        self._counting = [f"guests:{share.id}", f"op:{op}"]
         try:
-            reply = self._ask(COUNT, [f"guests:{share.id}", f"op:{op}"], *words)
+            reply = self._ask(COUNT, self._counting, *words)
         except StoreError as error:
             # Who counts by name and comes again is not counted a second time.
             if error.is_unsure and guest is None and len(self._unsure) < MOST_UNSURE:
@@ -332,7 +334,7 @@ class RedisShares:
         Raises:
             StoreError: The store does not answer.
         """
-        self._store.ask(Call(["DEL", *map(self._key, _KEYS)]))
+        self._store.ask(Call(["DEL", *map(self._key, (*_KEYS, *self._counting))]))
 
     def close(self) -> None:
         """Hang up; the next call connects again."""

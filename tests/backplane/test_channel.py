@@ -96,6 +96,37 @@ def test_what_waits_of_an_epoch_that_is_over_is_let_go_of(channel, heard):
     assert channel.known == ("e3", 2)
 
 
+GARBAGE = (b"garbage", b"1.0 id \xc1", b"1.0 id \x80", b"x id \x80")
+"""Messages of a log without an id, that are no msgpack, of another form, and without a time."""
+
+
+@pytest.mark.parametrize(
+    ("offsets", "garbage", "delivered", "gaps"),
+    [
+        ((4, 5, 6, 7), (5, 6), (4, 7, 8), (6,)),
+        ((4, 5, 6, 7), (4,), (5, 6, 7, 8), (4,)),
+        ((4, 5, 6, 7), (7,), (4, 5, 6, 8), (7,)),
+        ((4, 5, 6, 7), (4, 5, 6, 7), (8,), (7,)),
+        ((5, 6, 7), (6,), (5, 7, 8), (4, 6)),  # 4 is not there any more
+        ((5, 6, 7), (5,), (6, 7, 8), (5,)),
+    ],
+)
+def test_what_cannot_be_read_is_told_as_missed_and_the_rest_is_delivered(
+    channel, heard, offsets, garbage, delivered, gaps
+):
+    found = reply("e1", 7, *offsets)
+    for offset, data in zip(garbage, GARBAGE, strict=False):
+        found[3][offset - 8] = data
+    assert channel.hear(told("e1", 8))
+    before = channel.epochs_held
+    assert channel.fill(found) == (len(delivered) - 1, True)
+    channel.go_on(before)
+    assert not channel.lacks_messages
+    assert texts(heard) == [f"e1.{offset}" for offset in delivered]
+    assert heard.gaps == [("e1", offset) for offset in gaps]
+    assert channel.known == ("e1", 8)
+
+
 @pytest.mark.parametrize("offset", [1, 2])
 def test_a_change_of_an_epoch_that_is_over_is_no_news(channel, heard, offset):
     channel.hold()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import itertools
+import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.clusters import ClusterOf, clustered, running_cluster
 from support.roomload import held_under_load
 from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, running_store
+from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Publication, answered
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
@@ -236,6 +238,36 @@ async def test_a_room_waits_while_its_keys_are_between_two_servers(cluster, node
     await asyncio.to_thread(cluster.move, slot, source)
 
 
+async def test_what_waits_for_a_room_on_its_way_is_counted_and_bounded_in_bytes(
+    cluster, nodes, monkeypatch
+):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.router.MAX_WAITING_BYTES", 5000)
+    await nodes[0].publish("room", Publication("a"), KEEP)
+    slot, long = slot_of(nodes[0], "room"), "x" * 2000
+    source = await asyncio.to_thread(cluster.owner, slot)
+    target = next(one for one in cluster.primaries if one is not source)
+    await asyncio.to_thread(cluster.begin_move, slot, source, target)
+    await asyncio.to_thread(cluster.move_keys, slot, source, target, 1)
+    waiting = [
+        asyncio.create_task(nodes[0].publish("room", Publication(long), KEEP)) for _ in range(4)
+    ]
+    await until(lambda: sum(task.done() for task in waiting) == 2)
+    await until(lambda: nodes[0].counts()["outbox_messages"] == 2)
+    assert 4000 < nodes[0].counts()["outbox_bytes"] <= 5000
+    while await asyncio.to_thread(cluster.move_keys, slot, source, target):
+        pass
+    await asyncio.to_thread(cluster.end_move, slot, source, target)
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    refused = [str(one) for one in found if isinstance(one, BackplaneError)]
+    assert len(refused) == 2
+    assert all("too much waits for the backplane already" in text for text in refused)
+    past = await nodes[1].history("room")
+    assert [one.publication.message for one in past.messages] == ["a", long, long]
+    await until(lambda: not nodes[0].counts()["outbox_messages"])
+    assert not nodes[0].counts()["outbox_bytes"]
+    await asyncio.to_thread(cluster.move, slot, source)
+
+
 async def test_messages_to_users_come_wherever_their_slot_is(cluster, nodes):
     heard = [Heard(), Heard()]
     for node, one in zip(nodes, heard, strict=True):
@@ -363,6 +395,20 @@ def test_servers_that_are_not_there_are_each_named():
     assert code == 1
     assert all(f"127.0.0.1:{port}: " in text for port in ports)
     assert "word" not in text
+
+
+@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY])
+def test_a_stranger_among_the_servers_is_named_and_another_one_is_asked(
+    cluster, answer, monkeypatch
+):
+    with stranger(answer) as port:
+        code, text = checked(f"redis+cluster://127.0.0.1:{port}")
+        assert code == 1
+        assert f"127.0.0.1:{port}: expected Redis or Valkey, found something else" in text
+        # It is the first one that is asked, whatever chance would say.
+        monkeypatch.setattr(random, "shuffle", lambda hosts: hosts.sort(key=lambda h: h[1] != port))
+        code, text = checked(cluster.url.replace("://", f"://127.0.0.1:{port},"))
+        assert code == 0, text
 
 
 def test_the_rights_that_the_docs_name_are_enough(cluster):

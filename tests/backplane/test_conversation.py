@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from support.server import free_port
 from support.stores import KINDS, Store, running_store
+from support.strangers import NO_LENGTH, stranger
 from support.tcpproxy import LosingProxy, running_proxy
 
 from jupyter_wshandler.backplane.redis import conversation as conversations
@@ -134,22 +133,12 @@ def test_a_store_that_comes_back_is_asked_again_after_a_rest(
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$x\r\n", b"*2\r\n"])
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", NO_LENGTH, b"*2\r\n"])
 def test_what_is_no_store_is_told_and_asked_anew(store: Store, answer: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def reply() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(answer)
-
-        stranger = threading.Thread(target=reply)
-        stranger.start()
-        talk = Conversation(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+    with stranger(answer) as port:
+        talk = Conversation(f"redis://127.0.0.1:{port}/0")
         with pytest.raises(StoreError, match="cannot be used"):
             talk.ask(Call(["DEL", "k"]))
-        stranger.join(10)
         assert talk._connection is None
         talk.close()
 

@@ -315,6 +315,27 @@ async def test_who_comes_while_a_node_is_alone_comes_after_the_list_that_was_ask
         assert change.position.offset > known.offset == 5
 
 
+async def test_who_has_left_while_a_node_was_alone_is_forgotten_once_the_store_is_back(store):
+    """Also in a room that nobody of the node hears any more, and of who has come again."""
+    async with some_nodes(store.url, count=1, patience=0.3) as (node,):
+        rooms = ("heard", "unheard", "again")
+        for room in rooms:
+            await node.subscribe(room, Heard())
+            await node.add(room, "c0", Entry("ada"))
+        await asyncio.to_thread(store.kill)
+        await until(lambda: node.state == "alone")
+        for room in rooms:
+            await node.remove(room, "c0")
+        await node.unsubscribe("unheard")
+        await node.add("again", "c0", Entry("ada"))
+        assert all(node._people.is_in(room) for room in rooms)
+        await asyncio.to_thread(store.start)
+        await until(lambda: node.state == "up")
+        assert [room for room in rooms if node._people.is_in(room)] == ["again"]
+        await node.remove("again", "c0")
+        assert not node._people.is_in("again")
+
+
 async def test_a_store_that_is_not_there_at_the_start_is_used_once_it_is(store):
     await asyncio.to_thread(store.kill)
     heard = Heard()
@@ -416,6 +437,40 @@ async def test_a_full_store_that_has_lost_who_is_in_leaves_no_node_alone(store):
         store.say("CONFIG", "SET", "maxmemory", "0")
         await nodes[0].add("room", "c0", Entry("ada"))
         assert set((await nodes[1].entries("room")).by_key) == {"c0"}
+
+
+async def test_what_cannot_be_read_in_the_store_ends_no_link(store, monkeypatch):
+    """Another version has written it, or somebody else who has the URL."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].entries("room")
+        await nodes[1].add("room", "c1", Entry("bob"))
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await until(lambda: texts(heard) == ["a"] and heard.changes)
+        said, restore = asyncio.Event(), nodes[0]._catchup.restore
+
+        async def restore_late(*args: Any) -> None:
+            await said.wait()
+            await restore(*args)
+
+        monkeypatch.setattr(nodes[0]._catchup, "restore", restore_late)
+        nodes[0]._router.lines[0].end("a test has ended it")
+        await until(lambda: nodes[0].state == "away")
+        places = [await nodes[1].publish("room", Publication(text), KEEP) for text in ("b", "c")]
+        assert store.say("LSET", "wshandler:{room}:log", "1", "garbage") == b"+OK\r\n"
+        assert store.say("HSET", "wshandler:{room}:people", "k", "garbage") == b":1\r\n"
+        said.set()
+        await until(lambda: heard.lists and texts(heard)[-1] == "c")
+        await until(lambda: nodes[0].state == "up")
+        assert texts(heard) == ["a", "c"]
+        assert heard.gaps == [places[0]]
+        assert [set(entries.by_key) for entries in heard.lists] == [{"c1"}]
+        past = await nodes[0].history("room")
+        assert [one.publication.message for one in past.messages] == ["a", "c"]
+        assert not past.complete
+        assert set((await nodes[1].entries("room")).by_key) == {"c1"}
+        assert [node.counts()["breaks"] for node in nodes] == [1, 0]
 
 
 async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, caplog):

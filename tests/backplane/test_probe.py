@@ -14,6 +14,7 @@ import pytest
 from support.need import need
 from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, Store, running_store
+from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.redis.facts import read_facts
 from jupyter_wshandler.cli import main
@@ -31,6 +32,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
             "scriptless": RIGHTS.replace("+script|load", ""),
             "keyless": RIGHTS.replace("~wshandler:*", "~other:*"),
             "listless": RIGHTS.replace("+rpush", ""),
+            "orderless": RIGHTS.replace("+zadd", ""),
+            "endless": RIGHTS.replace("+pexpire", ""),
         }.items():
             words = ("ACL", "SETUSER", name, "on", ">pass-word", *rights.split())
             assert store.say(*words).startswith(b"+OK")
@@ -41,6 +44,12 @@ def checked(url: str) -> tuple[int, str]:
     stream = io.StringIO()
     code = check_backplane(url, stream=stream)
     return code, stream.getvalue()
+
+
+def names(store: Store) -> set[str]:
+    """Return the names of all keys that a check may have left."""
+    found = store.say("KEYS", "wshandler:*").decode().split("\r\n")
+    return {name for name in found if name.startswith("wshandler")}
 
 
 def as_user(store: Store, name: str, word: str = "pass-word") -> str:
@@ -60,8 +69,10 @@ def test_a_store_that_will_do_is_named_and_measured(store):
 
 
 def test_the_rights_that_the_docs_name_are_enough_and_none_is_missing(store):
+    before = names(store)
     code, text = checked(as_user(store, "enough"))
     assert code == 0, text
+    assert names(store) <= before
 
 
 @pytest.mark.parametrize(
@@ -71,15 +82,19 @@ def test_the_rights_that_the_docs_name_are_enough_and_none_is_missing(store):
         ("scriptless", "SCRIPT LOAD"),
         ("keyless", "publish to a room"),
         ("listless", "publish to a room"),
+        ("endless", "publish to a room"),
+        ("orderless", "keep who is in a room"),
         ("nobody", "log in"),
     ],
 )
 def test_a_right_that_is_missing_is_named_and_the_password_is_not(store, name, words):
+    before = names(store)
     code, text = checked(as_user(store, name))
     assert code == 1
     assert "problem" in text
     assert words in text
     assert "pass-word" not in text
+    assert names(store) <= before
 
 
 def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is_secret(store):
@@ -101,6 +116,16 @@ def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is
         assert "wrong" not in text
         assert "word" not in text.replace("password", "")
         assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(NO_LENGTH, "found something else"), (FRIENDLY, "found no version")]
+)
+def test_what_is_no_store_is_told(answer, words):
+    with stranger(answer) as port:
+        code, text = checked(f"redis://127.0.0.1:{port}/0")
+    assert code == 1
+    assert re.search(f"problem: .*expected Redis .*{words}", text), text
 
 
 def test_a_store_that_forgets_rooms_when_it_is_full_is_advised_against(store):
@@ -179,20 +204,22 @@ def checked_store(url: str, backplane: str = "") -> tuple[int, str]:
     return code, stream.getvalue()
 
 
-def lasting(store) -> set[str]:
-    """Return the names of keys of a check that nothing will remove."""
-    names = store.say("KEYS", "wshandler:*check-*").decode().split("\r\n")
-    found = (name for name in names if name.startswith("wshandler"))
-    return {name for name in found if store.say("TTL", name) == b":-1\r\n"}
-
-
 def test_a_store_of_sessions_is_tried_out_and_nothing_is_left_in_it(store):
-    before = lasting(store)  # by a user who may not let keys expire
+    before = names(store)
     code, text = checked_store("backplane", as_user(store, "enough"))
     assert code == 0, text
     assert f"session store redis://127.0.0.1:{store.port}/0: {store.kind.title()}" in text
     assert "a session is saved and read" in text
-    assert lasting(store) <= before
+    assert names(store) <= before
+
+
+@pytest.mark.parametrize("user", ["orderless", "endless"])
+def test_a_check_that_is_refused_in_the_middle_leaves_nothing_in_the_store(store, user):
+    before = names(store)
+    code, text = checked_store(as_user(store, user))
+    assert code == 1
+    assert re.search("problem: the store .* refuses: .*permission", text), text
+    assert names(store) <= before
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import NoPermissionError
 from support.server import free_port
 from support.stores import KINDS, Store, running_store
+from support.strangers import NO_LENGTH, stranger
 from support.tcpproxy import tcp_proxy
 
 from jupyter_wshandler.backplane.base import Keep, Publication
@@ -111,6 +112,41 @@ async def test_an_id_is_published_once_also_where_it_begins_as_another_one_does(
     assert [one.publication.message for one in past.messages] == ["a", "b", "c"]
 
 
+async def test_an_id_is_free_again_once_the_room_does_not_keep_its_message(nodes, store, url):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        assert (await publisher.publish("chat", "blue", "a", id="report")).nodes == 0
+        assert (await publisher.publish("chat", "blue", "a", id="report")).nodes is None
+        await nodes[0].clear(BLUE)
+        again = await publisher.publish("chat", "blue", "b", id="report")
+        assert (again.offset, again.nodes) == (2, 0)
+        with tcp_proxy(store.port) as proxy:  # the id counts as ever where an answer is lost
+            cut_url = url.replace(str(store.port), str(proxy.port))
+            async with Publisher(cut_url, prefix=prefix_of(nodes)) as cut:
+                assert (await cut.publish("chat", "blue", "b", id="report")).nodes is None
+                await nodes[0].clear(BLUE)
+                proxy.swallows = True
+                work = asyncio.create_task(
+                    cut.publish("chat", "blue", "c", id="report", timeout=60)
+                )
+                await until_kept(nodes[0], "c")
+                proxy.cut()
+                assert (await work).offset == 3
+    past = await nodes[0].history(BLUE)
+    assert [one.publication.message for one in past.messages] == ["c"]
+
+
+async def test_an_id_is_found_behind_what_cannot_be_read(nodes, store, url):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        for text in ("a", "b"):
+            await publisher.publish("chat", "blue", text, id=text)
+        log = nodes[0]._keys.log(BLUE)[1].decode()
+        store.say("LSET", log, "1", "garbage", after=("AUTH", SECRET))
+        assert (await publisher.publish("chat", "blue", "a", id="a")).nodes is None
+        assert (await publisher.publish("chat", "blue", "c", id="c")).offset == 3
+    past = await nodes[0].history(BLUE)
+    assert [one.publication.message for one in past.messages] == ["a", "c"]
+
+
 async def test_a_break_in_which_the_answer_is_lost_doubles_nothing(nodes, store, url):
     with tcp_proxy(store.port) as proxy:
         cut_url = url.replace(str(store.port), str(proxy.port))
@@ -141,13 +177,18 @@ async def until_kept(node: RedisBackplane, text: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_cannot_be_is_said_without_the_message_and_without_the_password(nodes, url):
+async def test_what_cannot_be_is_said_without_the_message_and_without_the_password(
+    nodes, store, url
+):
     prefix = prefix_of(nodes)
     with pytest.raises(BackplaneError, match="at most 10000 bytes") as refusal:
         await publish_async(url, "chat", "blue", SECRET * 1000, prefix=prefix)
     assert SECRET not in str(refusal.value)
     with pytest.raises(LookupError, match="has the space 'chess'; there are: chat, plain"):
         await publish_async(url, "chess", "blue", "a", prefix=prefix)
+    store.say("HSET", nodes[0]._keys.spaces.decode(), "odd", "garbage", after=("AUTH", SECRET))
+    with pytest.raises(LookupError, match="has the space 'odd'; there are: chat, plain"):
+        await publish_async(url, "odd", "blue", "a", prefix=prefix)
     with pytest.raises(LookupError, match="there are: none"):
         await publish_async(url, "chat", "blue", "a", prefix="another")
     with pytest.raises(ValueError, match="expected the name of a room"):
@@ -165,16 +206,50 @@ async def test_what_cannot_be_is_said_without_the_message_and_without_the_passwo
         await publish_async("memory://", "chat", "blue", "a")
 
 
+async def test_what_is_no_store_is_told_without_the_password():
+    with stranger(NO_LENGTH) as port:
+        with pytest.raises(BackplaneDown, match="be used: expected Redis or Valkey, f") as down:
+            await publish_async(f"redis://:{SECRET}@127.0.0.1:{port}", "chat", "blue", "a")
+    assert SECRET not in str(down.value)
+
+
 async def test_a_store_that_hangs_is_waited_for_as_long_as_was_said(nodes, store, url):
     async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
         await publisher.publish("chat", "blue", "a")
         store.stop()
         try:
-            with pytest.raises(BackplaneDown, match=r"not answered within 0\.2 s"):
+            with pytest.raises(BackplaneDown, match=r"within 0\.2 s; whether .* is not known"):
                 await publisher.publish("chat", "blue", "b", timeout=0.2)
+            with pytest.raises(BackplaneDown, match=r"within 0\.1 s; the message was not sent"):
+                await publisher.publish("chat", "blue", "never", timeout=0.1)
         finally:
             store.go_on()
         assert (await publisher.publish("chat", "blue", "c")).offset in (2, 3)
+    past = await nodes[0].history(BLUE)
+    assert "never" not in [one.publication.message for one in past.messages]
+
+
+async def test_who_gives_up_before_their_turn_ends_nothing_of_those_before_them(nodes, store, url):
+    """A message to a room without history could not be sent again."""
+    heard = Heard()
+    await nodes[0].subscribe(channel_of("plain", "blue"), heard)
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        await publisher.publish("plain", "blue", "a")
+        link = publisher._publisher._link
+        store.stop()
+        try:
+            first = asyncio.create_task(publisher.publish("plain", "blue", "b", timeout=60))
+            await until(lambda: publisher._publisher._turn.locked())
+            with pytest.raises(BackplaneDown, match=r"within 0\.2 s; the message was not sent"):
+                await publisher.publish("plain", "blue", "never", timeout=0.2)
+            assert not first.done()
+        finally:
+            store.go_on()
+        assert (await first).nodes == 1
+        await publisher.publish("plain", "blue", "c")
+        assert publisher._publisher._link is link
+    await until(lambda: len(heard.messages) == 3)
+    assert [text for text, _ in heard.messages] == ["a", "b", "c"]
 
 
 async def test_nodes_say_again_what_they_keep_when_the_store_has_lost_its_memory(nodes, store, url):

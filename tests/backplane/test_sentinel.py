@@ -11,6 +11,7 @@ from support.clusters import SERVICE, Service, running_service
 from support.roomload import held_under_load
 from support.server import free_port
 from support.stores import KINDS
+from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.base import Backplane, Keep, Publication
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
@@ -102,6 +103,17 @@ def test_one_sentinel_that_answers_is_enough(service):
     hosts = f"127.0.0.1:{free_port()},127.0.0.1:{service.sentinels[2].port}"
     code, text = checked(f"redis+sentinel://{hosts}/{SERVICE}")
     assert code == 0, text
+
+
+@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY])
+def test_a_stranger_among_the_sentinels_is_named_and_the_next_one_is_asked(service, answer):
+    with stranger(answer) as port:
+        code, text = checked(f"redis+sentinel://127.0.0.1:{port}/{SERVICE}")
+        assert code == 1
+        assert f"127.0.0.1:{port}: expected Redis or Valkey, found something else" in text
+        hosts = f"127.0.0.1:{port},127.0.0.1:{service.sentinels[2].port}"
+        code, text = checked(f"redis+sentinel://{hosts}/{SERVICE}")
+        assert code == 0, text
 
 
 def test_a_password_of_the_sentinels_is_asked_for_and_taken(service):

@@ -12,6 +12,8 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from ...errors import BackplaneError
+
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
@@ -29,6 +31,9 @@ WRONG = (
     "expected redis://[user:password@]host[:port][/db], rediss:// (TLS) or unix:///path/to/socket; "
     "a special character of the password is written as %XX"
 )
+
+STRANGER = "expected Redis or Valkey, found something else"
+"""What is said of a server whose answers are of another protocol."""
 
 HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,5}))?")
 
@@ -99,7 +104,7 @@ class Address:
             seconds: How long it may take.
 
         Raises:
-            Exception: There is none; of redis-py's kinds, or `TimeoutError`.
+            Exception: There is none; of redis-py's kinds, `TimeoutError`, or `BackplaneError`.
         """
         connection = self._class(
             **self._kwargs,
@@ -114,8 +119,10 @@ class Address:
         try:
             async with asyncio.timeout(seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
+        except BaseException as error:
             await connection.disconnect(nowait=True)
+            if _is_strange(error):
+                raise BackplaneError(STRANGER) from None
             raise
         return connection
 
@@ -127,7 +134,7 @@ class Address:
             seconds: How long all of it may take.
 
         Raises:
-            Exception: It cannot be asked, or refuses; of redis-py's kinds, or `TimeoutError`.
+            Exception: It cannot be asked, or refuses; of the same kinds as those of `connect`.
         """
         connection = await self.connect(seconds)
         try:
@@ -136,6 +143,10 @@ class Address:
                     connection.pack_commands(commands), check_health=False
                 )
                 return [await connection.read_response() for _ in commands]
+        except Exception as error:
+            if _is_strange(error):
+                raise BackplaneError(STRANGER) from None
+            raise
         finally:
             await connection.disconnect(nowait=True)
 
@@ -190,6 +201,12 @@ def read_several(url: str, port: int, wrong: str, more: frozenset[str] = frozens
     told = ",".join(map(shown_host, hosts))
     slash = "/" if path else ""
     return Several(address, tuple(hosts), path, options, f"{scheme}://{told}{slash}{path}")
+
+
+def _is_strange(error: BaseException) -> bool:
+    """Return whether redis-py has stumbled over an answer of another protocol."""
+    # A certificate that is not trusted is a ValueError, too.
+    return isinstance(error, (ValueError, EOFError)) and not isinstance(error, OSError)
 
 
 def _options(url: str) -> dict[str, Any]:

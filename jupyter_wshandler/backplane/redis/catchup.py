@@ -223,6 +223,7 @@ class CatchUp:
         line.take_commands(link)
         self._tell_spaces()
         await self._make_all_again(link, [one for one in self._of(line) if one.link is link])
+        self._people.forget(self._channels)
         self._router.unsettle()  # of a cluster something may have moved meanwhile
 
     def _of(self, line: Lifeline) -> list[Channel]:

@@ -196,20 +196,25 @@ class Channel:
             How many messages were missed and are there, and whether that was not all.
         """
         epoch, end, began = reply[0].decode(), reply[1], reply[2]
-        known, entries = self.known, reply[3]
-        place = Position(epoch, end)
+        known, place = self.known, Position(epoch, end)
+        read = _read(epoch, end, reply[3])
         self._move_to(place)
         found, is_short = 0, False
         if known is not None:
-            is_short = self._is_short(known, epoch, end, began, len(entries))
-            first = end - len(entries) + 1
-            if is_short or self.is_blind:
-                self.receiver.missed(Position(epoch, first - 1 if entries else end))
-            for number, data in enumerate(entries, first):
-                message, name = logged(number, data)
-                told = Told(message.publication, Position(epoch, number), name)
+            is_short = self._is_short(known, epoch, end, began, len(read))
+            behind = Position(epoch, end - len(read))
+            gap = behind if is_short or self.is_blind else None
+            for number, told in enumerate(read, behind.offset + 1):
+                if told is None:
+                    is_short, gap = True, Position(epoch, number)
+                    continue
+                if gap is not None:
+                    self.receiver.missed(gap)
+                    gap = None
                 found += 1
                 self._deliver(told)
+            if gap is not None:
+                self.receiver.missed(gap)
         elif self.is_blind:
             is_short = True
             self.receiver.missed(place)
@@ -250,3 +255,19 @@ class Channel:
         for change in changes:
             if change.position.epoch not in past:
                 self.hear_change(change)
+
+
+def _read(epoch: str, end: int, entries: list[bytes]) -> list[Told | None]:
+    """Return the last messages of a log; None in place of each that cannot be read.
+
+    Args:
+        epoch: The life of the log.
+        end: The number of the last one.
+        entries: As the store has them.
+    """
+    found: list[Told | None] = []
+    for number, data in enumerate(entries, end - len(entries) + 1):
+        one = logged(number, data)
+        told = None if one is None else Told(one[0].publication, Position(epoch, number), one[1])
+        found.append(told)
+    return found

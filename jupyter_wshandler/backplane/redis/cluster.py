@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 
 from ...errors import BackplaneError
-from .address import Address, Host, read_several
+from .address import STRANGER, Address, Host, read_several
 from .link import reason
 
 __all__ = ["SLOTS", "Cluster", "Shard", "key_slot"]
@@ -85,6 +85,8 @@ class Cluster:
             server = self.at(host)
             try:
                 (reply,) = await server.ask(("CLUSTER", "SLOTS"), seconds=ASK)
+                if not isinstance(reply, list):
+                    raise BackplaneError(STRANGER)
                 found = read_slots(reply, host[0])
                 _check_all_served(found)
             except (RedisError, OSError, TimeoutError, BackplaneError) as error:

@@ -28,7 +28,7 @@ from redis.exceptions import (
 
 from ... import forks
 from ...errors import BackplaneError
-from .address import Address
+from .address import STRANGER, Address
 from .facts import Facts, read_facts
 from .link import reason
 from .scripts import Script
@@ -125,8 +125,7 @@ class Conversation:
             raise self._failed(error, sent.is_sent) from None
         except (ValueError, EOFError):
             # What answers there speaks another protocol; redis-py stumbles over it.
-            stranger = BackplaneError("expected Redis or Valkey, found something else")
-            raise self._failed(stranger, sent.is_sent) from None
+            raise self._failed(BackplaneError(STRANGER), sent.is_sent) from None
         except BaseException:
             # What was asked may still be answered, and would be taken for the next answer.
             loop.run_until_complete(self._hang_up())

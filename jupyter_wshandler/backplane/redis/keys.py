@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from typing import Any, Literal, NamedTuple
@@ -20,6 +21,9 @@ _Packed = tuple[Any, str, str, int]
 _publications = msgspec.msgpack.Decoder(_Packed)
 _entries = msgspec.msgpack.Decoder(Entry)
 _for_users = msgspec.msgpack.Decoder(tuple[str, _Packed])
+
+UNREADABLE = (msgspec.MsgspecError, ValueError)
+"""What is raised of what another version, or somebody else, has written."""
 
 
 def check_prefix(prefix: str) -> str:
@@ -139,10 +143,13 @@ def change(data: bytes) -> Change:
     return Change(place, word, rest[:size].decode(), unpack_entry(rest[size:]))
 
 
-def logged(offset: int, data: bytes) -> tuple[Logged, bytes]:
-    """Read a message of a log; return it and its id."""
-    at, name, packed = data.split(b" ", 2)
-    return Logged(offset, float(at), unpack(packed)), name
+def logged(offset: int, data: bytes) -> tuple[Logged, bytes] | None:
+    """Read a message of a log; return it and its id, or None where it cannot be read."""
+    try:
+        at, name, packed = data.split(b" ", 2)
+        return Logged(offset, float(at), unpack(packed)), name
+    except UNREADABLE:
+        return None
 
 
 def listed(reply: list[Any]) -> Entries:
@@ -152,7 +159,12 @@ def listed(reply: list[Any]) -> Entries:
 
 
 def paired(flat: list[Any]) -> dict[str, Entry]:
-    """Return the entries of a hash, which the store answers as a flat list."""
-    return {
-        key.decode(): unpack_entry(entry) for key, entry in zip(flat[::2], flat[1::2], strict=True)
-    }
+    """Return the entries of a hash, which the store answers as a flat list.
+
+    One that cannot be read is left out: the others are in nevertheless.
+    """
+    found: dict[str, Entry] = {}
+    for key, entry in zip(flat[::2], flat[1::2], strict=True):
+        with contextlib.suppress(*UNREADABLE):
+            found[key.decode()] = unpack_entry(entry)
+    return found

@@ -147,8 +147,8 @@ class RedisBackplane(Backplane):
             "resubscriptions": counts.resubscribed,
             "epochs_changed": counts.epochs,
             "publishing": len(self._saying),
-            "outbox_messages": sum(line.waiting for line in lines),
-            "outbox_bytes": sum(line.waiting_bytes for line in lines),
+            "outbox_messages": self._router.waiting,
+            "outbox_bytes": self._router.waiting_bytes,
         }
 
     @property
@@ -203,11 +203,12 @@ class RedisBackplane(Backplane):
         epoch, end, _, entries = reply
         position = Position(epoch.decode(), end)
         first = end - len(entries) + 1
-        found = [forms.logged(number, data)[0] for number, data in enumerate(entries, first)]
+        read = (forms.logged(number, data) for number, data in enumerate(entries, first))
+        found = [one[0] for one in read if one is not None]
         if not position.epoch:
             return Past(found, Position(), since is None or since == Position())
         if since is None:
-            return Past(found, position, True)
+            return Past(found, position, len(found) == len(entries))
         is_same = since.epoch == position.epoch and since.offset <= end
         return Past(found, position, is_same and len(found) == end - since.offset)
 

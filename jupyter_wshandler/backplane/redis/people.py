@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal
 
 from redis.exceptions import OutOfMemoryError
@@ -148,12 +148,20 @@ class Presence:
         own = self._own.get(channel, {})
         if gone:
             await link.ask(self._asking("remove", channel, *(key.encode() for key in gone)))
-            self._gone.pop(channel, None)
+        self._gone.pop(channel, None)
         if not own:
             return
         words = [key.encode() for key in own]
         lost = map(bytes.decode, await link.ask(self._asking("renew", channel, *words)))
         await asyncio.gather(*(self._put_back(link, channel, key) for key in lost))
+
+    def forget(self, heard: Container[str]) -> None:
+        """Forget who has left the channels that this node does not hear any more.
+
+        Nothing is made again there: the store removes them when their leases end.
+        """
+        for channel in [one for one in self._gone if one not in heard]:
+            del self._gone[channel]
 
     async def _put_back(self, link: Link, channel: str, key: str) -> None:
         entry = self._own.get(channel, {}).get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -90,7 +91,13 @@ async def _probe_server(
     found.advice = tuple(dict.fromkeys([*found.advice, *link.facts.advice()]))
     try:
         is_sharded = isinstance(place, Address) and place.is_sharded
-        seconds = await _try(link, keys, heard, is_here, "S" if is_sharded else "")
+        channel = f"check-{secrets.token_hex(4)}"
+        while not is_here(keys.heard(channel)):
+            channel = f"check-{secrets.token_hex(4)}"
+        try:
+            seconds = await _try(link, keys, channel, heard, is_here, "S" if is_sharded else "")
+        finally:
+            await _erase(link, keys, channel)
         found.seconds = max(found.seconds, seconds)
     finally:
         await link.close()
@@ -99,13 +106,11 @@ async def _probe_server(
 async def _try(
     link: Link,
     keys: Keys,
+    channel: str,
     heard: asyncio.Queue[bytes],
     is_here: Callable[[bytes], bool],
     sharded: str,
 ) -> float:
-    channel = f"check-{secrets.token_hex(4)}"
-    while not is_here(keys.heard(channel)):
-        channel = f"check-{secrets.token_hex(4)}"
     name = keys.heard(channel)
     names = [one for one in (name, keys.users) if is_here(one)]
     await _tell(link.subscribe(names), f"{sharded}SUBSCRIBE to {keys.prefix}:*")
@@ -128,6 +133,14 @@ async def _try(
     await _tell(link.subscribe([keys.beat("check")], is_own=True), "SUBSCRIBE")
     await _ask(link, Request(["PUBLISH", keys.beat("check"), b""]), "PUBLISH")
     return seconds
+
+
+async def _erase(link: Link, keys: Keys, channel: str) -> None:
+    """Leave nothing behind, also where something was refused in the middle."""
+    erasing = Request(["DEL", *keys.log(channel), *keys.people(channel)])
+    with contextlib.suppress(BackplaneDown, RedisError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await link.ask(erasing)
 
 
 async def _ask(link: Link, request: Request, what: str) -> None:

@@ -64,7 +64,9 @@ class RedisPublisher:
         self._read_at = 0.0
         self._turn = asyncio.Lock()
 
-    async def publish(self, space: str, channel: str, message: str | bytes, id: str = "") -> Put:
+    async def publish(
+        self, space: str, channel: str, message: str | bytes, id: str = "", *, timeout: float
+    ) -> Put:
         """Put a message into a room.
 
         Args:
@@ -73,18 +75,44 @@ class RedisPublisher:
             message: What is sent.
             id: Names the message, so that it is published once however often this is called with
                 it; empty for a new one.
+            timeout: Seconds that it may take, those included in which others come before it.
 
         Raises:
             LookupError: No node has ever served the space.
             ValueError: It has an id, and the room keeps nothing by which it could be found again.
-            BackplaneDown: The store cannot be reached; it may be unknown what has become of it.
+            BackplaneDown: The store cannot be reached; says where it is unknown what has become of
+                the message.
             BackplaneError: The store refuses, or the message is too large.
         """
-        async with self._turn:  # one after the other, in the order of the calls
-            return await self._publish(space, channel, message, id)
+        request: Request | None = None
+        try:
+            # One after the other, in the order of the calls.
+            async with asyncio.timeout(timeout), self._turn:
+                try:
+                    facts = await self._facts(space)
+                    request = self._request(space, channel, message, id, facts)
+                    reply = await self._ask(request)
+                except asyncio.CancelledError:
+                    # What was not sent yet is not sent any more, and who comes next does not wait
+                    # behind an answer that may never come.
+                    await self.close()
+                    raise
+        except TimeoutError:
+            what = "the message was not sent"
+            if request is not None and request.is_sent:
+                what = "whether the message has arrived is not known"
+            raise BackplaneDown(
+                f"the backplane has not answered within {timeout:g} s; {what}"
+            ) from None
+        if facts.keep is None:
+            return Put(Position(), reply)
+        epoch, offset, nodes = reply
+        return Put(Position(epoch.decode(), offset), None if nodes < 0 else nodes)
 
-    async def _publish(self, space: str, channel: str, message: str | bytes, id: str) -> Put:
-        facts = await self._facts(space)
+    def _request(
+        self, space: str, channel: str, message: str | bytes, id: str, facts: SpaceFacts
+    ) -> Request:
+        """Return the command that publishes a message."""
         if id and facts.keep is None:
             raise ValueError(
                 f"the rooms of {space!r} have no history, in which a message with an id could be "
@@ -92,12 +120,7 @@ class RedisPublisher:
             )
         packed = packed_within(Publication(message), facts.max_message)
         name = (OWN + (id or secrets.token_hex(8))).encode()
-        request = publish_request(self._keys, channel, name, packed, facts.keep, again=bool(id))
-        reply = await self._ask(request)
-        if facts.keep is None:
-            return Put(Position(), reply)
-        epoch, offset, nodes = reply
-        return Put(Position(epoch.decode(), offset), None if nodes < 0 else nodes)
+        return publish_request(self._keys, channel, name, packed, facts.keep, is_named=bool(id))
 
     async def _facts(self, space: str) -> SpaceFacts:
         """Return what the nodes say of a space now."""

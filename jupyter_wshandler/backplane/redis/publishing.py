@@ -7,6 +7,7 @@ space that it serves, whenever it comes and whenever its routes change.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def publish_request(
     keep: Keep | None,
     *,
     verb: str = "PUBLISH",
-    again: bool = False,
+    is_named: bool = False,
 ) -> Request:
     """Return the command that publishes a message.
 
@@ -77,14 +78,14 @@ def publish_request(
         keep: How much of the log is kept from now on; None numbers and keeps nothing, and the
             command is not sent a second time.
         verb: The command that publishes to a channel; a script knows its own.
-        again: Whether the store may have it already, and is to look.
+        is_named: Whether its id is the caller's own, so that the store looks whether it has it.
     """
     heard = keys.heard(channel)
     if keep is None:
         return Request([verb, heard, forms.plain(name, packed)])
     ttl = max(1, int(keep.ttl * 1000))
     words: list[Any] = [*keys.log(channel), heard, forms.new_epoch(), name, packed]
-    words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"1" if again else b"0"]
+    words += [keep.size, keep.bytes, ttl, ttl + STATE_TTL, b"2" if is_named else b"0"]
     return Request(words, script="publish", keys=2, again=True, marks=True)
 
 
@@ -106,10 +107,14 @@ def spaces_request(keys: Keys, spaces: Mapping[str, Keep | None], most: int) -> 
 
 
 def read_spaces(flat: list[bytes]) -> dict[str, SpaceFacts]:
-    """Read what nodes have written of their spaces, as the store answers a hash."""
-    found = {}
+    """Read what nodes have written of their spaces, as the store answers a hash.
+
+    What cannot be read, of another version, say, is left out.
+    """
+    found: dict[str, SpaceFacts] = {}
     for name, data in zip(flat[::2], flat[1::2], strict=True):
-        size, most_bytes, ttl, most = _reader.decode(data)
-        keep = Keep(size, most_bytes, ttl) if size else None
-        found[name.decode()] = SpaceFacts(keep, most)
+        with contextlib.suppress(*forms.UNREADABLE):
+            size, most_bytes, ttl, most = _reader.decode(data)
+            keep = Keep(size, most_bytes, ttl) if size else None
+            found[name.decode()] = SpaceFacts(keep, most)
     return found

@@ -22,7 +22,7 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 from ...errors import BackplaneDown, BackplaneError
 from .address import Address, Host, shown_host
 from .cluster import SLOTS, Cluster, Shard, key_slot
-from .lifeline import MAX_WAITING, Lifeline
+from .lifeline import MAX_WAITING, MAX_WAITING_BYTES, Lifeline
 from .link import Finder
 from .request import Request, seen
 
@@ -55,6 +55,16 @@ class Router:
     def lines(self) -> Sequence[Lifeline]:
         """All ways that there are."""
         return (self._line,)
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait, for a link or for their slot."""
+        return sum(line.waiting for line in self.lines)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes in them."""
+        return sum(line.waiting_bytes for line in self.lines)
 
     def line(self, key: bytes) -> Lifeline:
         """Return the way to what has a key or a channel of this name."""
@@ -151,6 +161,7 @@ class ClusterRouter(Router):
         # Until the cluster has said who serves what, one way stands for all.
         self._by_slot: list[Part] = [self._add_part()] * SLOTS
         self._moving: deque[Request] = deque()
+        self._moving_bytes = 0
         self._moving_slots: set[int] = set()
         self._asking: asyncio.Task[None] | None = None
         self._asked = float("-inf")
@@ -170,6 +181,16 @@ class ClusterRouter(Router):
     def lines(self) -> Sequence[Lifeline]:
         """The ways to all shards."""
         return [part.line for part in self._parts]
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait, for a link or for their slot."""
+        return super().waiting + len(self._moving)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes in them."""
+        return super().waiting_bytes + self._moving_bytes
 
     def line(self, key: bytes) -> Lifeline:
         """Return the way to what has a key or a channel of this name."""
@@ -284,10 +305,12 @@ class ClusterRouter(Router):
             self._hold(request)
 
     def _hold(self, request: Request) -> None:
-        if self._is_closed or len(self._moving) >= MAX_WAITING:
+        is_full = len(self._moving) >= MAX_WAITING
+        if self._is_closed or is_full or self._moving_bytes + request.size > MAX_WAITING_BYTES:
             request.answer(BackplaneError("too much waits for the backplane already; send less"))
             return
         request.strayed_at = request.strayed_at or asyncio.get_running_loop().time()
+        self._moving_bytes += request.size
         self._moving.append(request)
         self._moving_slots.add(key_slot(request.key))
         self.unsettle()
@@ -320,7 +343,7 @@ class ClusterRouter(Router):
             self._settling = None
 
     def _send_again(self) -> None:
-        moving, self._moving = self._moving, deque()
+        moving, self._moving, self._moving_bytes = self._moving, deque(), 0
         self._moving_slots.clear()
         for request in moving:
             if not request.future.done():
@@ -338,6 +361,7 @@ class ClusterRouter(Router):
         for request in self._moving:
             request.answer(BackplaneDown("the backplane is closed"))
         self._moving.clear()
+        self._moving_bytes = 0
 
 
 def _has_same_primary(part: Part, shard: Shard) -> bool:

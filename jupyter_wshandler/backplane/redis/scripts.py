@@ -50,15 +50,16 @@ end
 _PUBLISH = """#!lua
 %STATE%
 -- KEYS: logstate, log. ARGV: pub/sub channel, a new epoch, id, publication, size, bytes,
--- ttl in ms, ttl of the numbers in ms, whether it is sent again. Returns the epoch, the offset, and
--- how many have heard it; -1 where it was there already.
+-- ttl in ms, ttl of the numbers in ms, and 0 for a new message, 1 for one that is sent again, 2 for
+-- one whose id is a caller's own: that counts as long as its message is kept, which `i` outlives.
+-- Returns the epoch, the offset, and how many have heard it; -1 where it was there already.
 local e, o, is_new = state(KEYS[1], ARGV[2], true)
-if ARGV[9] == '1' then
-  if redis.call('HGET', KEYS[1], 'i') == ARGV[3] then return {e, o, -1} end
+if ARGV[9] == '1' and redis.call('HGET', KEYS[1], 'i') == ARGV[3] then return {e, o, -1} end
+if ARGV[9] ~= '0' then
   local kept = redis.call('LRANGE', KEYS[2], 0, -1)
   for index = #kept, 1, -1 do
     local first = string.find(kept[index], ' ', 1, true)
-    if string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
+    if first and string.sub(kept[index], first + 1, first + 1 + #ARGV[3]) == ARGV[3] .. ' ' then
       return {e, o - #kept + index, -1}
     end
   end

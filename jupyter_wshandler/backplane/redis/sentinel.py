@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from ...errors import BackplaneError
-from .address import Address, Host, read_several, shown_host
+from .address import STRANGER, Address, Host, read_several, shown_host
 from .link import reason
 
 PORT = 26379
@@ -102,6 +102,8 @@ class Sentinels:
             (services,) = await sentinel.ask(("SENTINEL", "MASTERS"), seconds=ASK)
             names = ", ".join(sorted(map(_name, services))) or "none"
             raise BackplaneError(f"it knows no service of this name; it knows {names}")
+        if not isinstance(answer, list):
+            raise BackplaneError(STRANGER)
         host, port = answer
         return host.decode(), int(port)
 
