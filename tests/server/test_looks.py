@@ -271,6 +271,23 @@ def test_spaces_and_their_rooms_are_listed_in_pages(server):
     )
 
 
+def test_rooms_are_told_to_whom_their_space_lets_look_into_them(server):
+    with ExitStack() as stack:
+        for path in ("/guarded/green", "/ruled", "/talk/green"):
+            answered(stack.enter_context(joined(server, path, "rory")))
+        for person, rooms in (("ada", None), ("named", ["green"])):
+            assert (get(server, "spaces/guarded/rooms", person)[0] == 200) is bool(rooms)
+            [found] = told(server, "connections?route=guarded", person)["connections"]
+            assert (found["rooms"], found["path"]) == (rooms, "/me/guarded/green")
+            assert told(server, f"connections/{found['id']}", person)["rooms"] == rooms
+        page = told(server, "connections?user=rory")["connections"]
+        assert {one["route"]: one["rooms"] for one in page} == {
+            "guarded": None,
+            "ruled": None,
+            "talk": ["green", "user:rory"],
+        }
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
