@@ -490,10 +490,12 @@ def test_what_changes_something_needs_the_xsrf_token_where_the_login_is_a_cookie
     with joined(server, "/push", "stays") as one:
         answered(one)
         [found] = told(server, "connections?user=stays")["connections"]
-        for path in ("drain", f"connections/{found['id']}", "errors?route=fails"):
+        for path in ("routes/push", "drain", f"connections/{found['id']}", "errors?route=fails"):
             assert visitor.fetch(f"{API}/{path}", method="DELETE")[0] == 403
         assert visitor.fetch(f"{API}/drain", method="POST")[0] == 403
         assert get(server, "drain", "viewer", "POST")[0] == 403  # who may not execute
+        assert get(server, "routes/push", "viewer", "DELETE")[0] == 403
+        assert get(server, "routes/push", "ada", "DELETE")[0] == 409  # it is configured
         assert not told(server, "drain")["draining"]
         assert answered(one) == "hello"
         kind = {"X-XSRFToken": visitor.jar["_xsrf"].value}
