@@ -7,8 +7,8 @@ from tornado.web import HTTPError
 
 from ...kernels.batches import one_line
 from ...routes import Route
-from ..records.followed import Happening
 from ..access.identity import user_keys
+from ..records.followed import Happening
 from ..records.frames import WATCHED, WATCHING, Watched
 from .base import OTHERS_ROUTE
 from .events import FollowingHandler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from types import SimpleNamespace
@@ -95,10 +96,11 @@ async def test_of_a_flood_so_many_are_kept_and_who_watches_is_told(monkeypatch):
 
 
 async def test_so_much_is_watched_at_a_time_and_forgotten_when_nobody_asks(monkeypatch):
-    frames, observers, _ = begun(*(Watched("route", f"r{number}") for number in range(WATCHED)))
+    frames, observers, place = begun(*(Watched("route", f"r{number}") for number in range(WATCHED)))
     assert not newly(frames, Watched("route", "r0"))
     assert frames.watch(Watched("route", "one more"), "ada") is None
     observers.tell(observers.message_in, connection(route="one more"), "hello")
+    assert frames.since(place).happenings == []
     monkeypatch.setattr("jupyter_wshandler.server.records.frames.IDLE", -1.0)
     assert newly(frames, Watched("route", "one more"))
     frames.stop()
@@ -131,7 +133,9 @@ async def test_so_many_watch_the_same():
 async def test_it_ends_with_the_last_who_watches(monkeypatch):
     monkeypatch.setattr(followed, "IDLE", 0.0)
     frames, observers, place = begun(Watched("route", "bot"))
-    frames.stop()
+    async with asyncio.timeout(10):
+        while observers.message_in:
+            await asyncio.sleep(0.01)
     observers.tell(observers.message_in, connection(), "hello")
     assert newly(frames, Watched("route", "bot"))
     assert not frames.since(place).complete
