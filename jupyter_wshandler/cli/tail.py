@@ -28,6 +28,9 @@ PATIENCE = 30.0
 SOON = 1.0
 """Seconds between two questions at least, where nothing has happened."""
 
+TOGETHER = 0.2
+"""Seconds where something has: what happens within them is asked for at once."""
+
 LATEST = 5.0
 """Seconds between two looks for a server that is away, at most."""
 
@@ -104,8 +107,8 @@ class _Follower:
             for event in answer["events"]:
                 if event["event"] in self._only and event.get("id") not in self._seen:
                     self._show(event)
-            if not answer["events"]:
-                time.sleep(max(0.0, SOON - (time.monotonic() - asked)))
+            least = TOGETHER if answer["events"] else SOON
+            time.sleep(max(0.0, least - (time.monotonic() - asked)))
 
     def _events(self, **asked: Any) -> Any:
         query = urlencode({**self._of, **asked})
@@ -143,10 +146,10 @@ class _Follower:
         self._print(event)
 
     def _whole(self, error_id: str) -> Mapping[str, Any]:
-        """Return what else is known of an error; nothing where it is not kept any more."""
+        """Return what else is known of an error; nothing where it is not kept, or nobody there."""
         try:
             return dict(self._ask("GET", f"errors/{error_id}"))
-        except RequestRefused:
+        except (ConnectError, RequestRefused):
             return {}
 
     def _as_json(self, event: Mapping[str, Any]) -> None:

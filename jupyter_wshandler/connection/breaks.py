@@ -13,6 +13,7 @@ from .answers import Answers
 from .background import Timer
 from .line import Line
 from .phase import OPEN
+from .receiving import messages_in
 from .stopping import StoppingHalf
 
 TURNS = 2
@@ -28,6 +29,8 @@ class QueueCounts(NamedTuple):
     """Messages that wait to be sent."""
     bytes: int
     """Bytes in them."""
+    undone: int
+    """Messages, and nothing else, that observers are yet to be told of as done."""
 
 
 class OutlivingHalf(StoppingHalf):
@@ -123,8 +126,11 @@ class OutlivingHalf(StoppingHalf):
         """Return what waits on it: for its callbacks, and for its client."""
         transport = self._transport
         if transport is None:  # it is not open yet
-            return QueueCounts(0, 0, 0)
-        return QueueCounts(len(self._inbox), transport.queued_frames, transport.queued_bytes)
+            return QueueCounts(0, 0, 0, 0)
+        inbox, work = self._inbox, self._work
+        # The one in hand is told of where somebody has observed it when it was taken.
+        undone = messages_in(tuple(inbox)) + (work is not None and work.has_message)
+        return QueueCounts(len(inbox), transport.queued_frames, transport.queued_bytes, undone)
 
     def hear_away(self, away: bool) -> None:
         """Remember whether the client is away, and have the bot told."""

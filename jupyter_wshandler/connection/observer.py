@@ -43,11 +43,16 @@ class Observer:
             message: str, bytes, or a `types.Question`.
         """
 
-    def message_done(self, connection: Any) -> None:
+    def message_done(self, connection: Any, later: int | None = None) -> None:
         """Hear that one message is done with.
 
         Its callback has ended; or none will get it, as it was over the route's `ratelimit`, or
         the client has taken it back.
+
+        Args:
+            connection: Where it came.
+            later: How many have come after it and are not done; None of the oldest, as they are
+                done in the order in which they came.
         """
 
     def message_out(self, connection: Any, message: Any) -> None:
@@ -93,7 +98,7 @@ class Observers:
     opened: tuple[Callable[[Any], object], ...]
     ready: tuple[Callable[[Any], object], ...]
     message_in: tuple[Callable[[Any, Any], object], ...]
-    message_done: tuple[Callable[[Any], object], ...]
+    message_done: tuple[Callable[..., object], ...]
     message_out: tuple[Callable[[Any, Any], object], ...]
     failed: tuple[Callable[[Any, Any], object], ...]
     lost: tuple[Callable[[Any], object], ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from sys import getsizeof
 from typing import Any, TypeAlias
 
@@ -37,6 +38,11 @@ Incoming: TypeAlias = Event | Question | Wish
 def weight(question: Question) -> int:
     """Return the bytes of memory that a message in an envelope counts for."""
     return getsizeof(question.message) if len(question.message) > LIGHT else 0
+
+
+def messages_in(items: Iterable[object]) -> int:
+    """Return how many of these are messages, and no pongs or turns of timers."""
+    return sum(isinstance(item, (str, bytes, Question)) for item in items)
 
 
 class ReceivingHalf(Placed):
@@ -187,10 +193,11 @@ class ReceivingHalf(Placed):
         super()._refuse(wait, close)
         self._tell_refused()
 
-    def _tell_refused(self) -> None:
+    def _tell_refused(self, later: int | None = 0) -> None:
+        # What was read at once has come at the same time: of that the newest stands for each.
         observers = self._host.observers
         if observers.message_done:
-            observers.tell(observers.message_done, self)
+            observers.tell(observers.message_done, self, later)
 
     def admits_control(self) -> bool:
         """Return whether the route's `ratelimit` lets one more ping pass, or what counts as one."""
@@ -310,9 +317,11 @@ class ReceivingHalf(Placed):
             inbox.pop(0)
         except IndexError:
             return None
-        observers = self._host.observers
-        if observers.message_done:  # of the one before
-            self._io.send_from_thread(observers.tell, observers.message_done, self)
+        observers, work = self._host.observers, self._work
+        if observers.message_done and work is not None:
+            if work.has_message:  # the one before
+                self._io.send_from_thread(observers.tell, observers.message_done, self)
+            work.has_message = True
         return message
 
     def _tell_done(self, observers: Observers) -> None:
@@ -327,9 +336,8 @@ class ReceivingHalf(Placed):
 
     def _drop_inbox(self) -> int:
         """Let go of what waits for the callbacks; return how many messages that were."""
-        inbox = self._inbox
-        dropped = sum(isinstance(message, (str, bytes, Question)) for message in inbox)
-        inbox.clear()
+        dropped = messages_in(self._inbox)
+        self._inbox.clear()
         self._waiting_size = self._in_hand
         return dropped
 
@@ -405,6 +413,8 @@ class ReceivingHalf(Placed):
         """
         if self._work is not work:
             return False
+        if work.has_message:  # a kernel has it, and no room for another one
+            self._tell_done(self._host.observers)
         self._work = None
         if self._inbox:
             return True

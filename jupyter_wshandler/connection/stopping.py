@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import getsizeof
 
 from ..types import Question
-from .receiving import LIGHT, Incoming, ReceivingHalf, weight
+from .receiving import LIGHT, Incoming, ReceivingHalf, messages_in, weight
 
 
 class StoppingHalf(ReceivingHalf):
@@ -63,7 +63,7 @@ class StoppingHalf(ReceivingHalf):
                 self._inbox.remove(message)
                 if len(message) > LIGHT:
                     self._waiting_size -= getsizeof(message)
-                self._tell_refused()
+                self._tell_refused(None)
                 return True
         return False
 
@@ -93,10 +93,12 @@ class StoppingHalf(ReceivingHalf):
         Returns:
             Whether it was there.
         """
-        for message in self._inbox:
+        inbox = self._inbox
+        for place, message in enumerate(inbox):
             if type(message) is Question and message.number == number:
-                self._inbox.remove(message)
+                later = messages_in(inbox[place + 1 :])
+                inbox.remove(message)
                 self._waiting_size -= weight(message)
-                self._tell_refused()
+                self._tell_refused(later)
                 return True
         return False

@@ -130,8 +130,8 @@ class KernelConnection(Connection):
 
     def queue_counts(self) -> QueueCounts:
         """Return what waits on it; what the kernel has and has not handled waits, too."""
-        waiting, frames, size = super().queue_counts()
-        return QueueCounts(waiting + len(self.untaken), frames, size)
+        counts = super().queue_counts()
+        return counts._replace(waiting=counts.waiting + len(self.untaken))
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""

@@ -313,24 +313,23 @@ class ServedRoutes(Observer):
             for connection in tuple(self._by_route.get(name, ())):
                 self._move(connection)
 
-    def take_away(self, name: str, reason: str) -> bool:
+    def take_away(self, route: Route, reason: str) -> bool:
         """Serve a route no longer that was `put`, and tell whoever put it.
 
         Its connections are closed with 1012.
 
         Args:
-            name: The route's name.
+            route: The route; another one of its name is left where it is.
             reason: Why, for who has put it.
 
         Returns:
-            Whether there was one.
+            Whether it was there.
         """
-        route = self.live.get(name)
-        if route is None:
+        if self.live.get(route.name) is not route:
             return False
         if self.displaced is not None:
             self.displaced(route, reason)
-        self.remove(name)
+        self.remove(route.name)
         return True
 
     def conflict(self, route: Route) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from urllib.parse import urlsplit
 
-from ..client.servers import find_server
+from ..client.servers import find_server, hub_server
 
 HEIGHT = 640
 """Pixels of the frame below a cell."""
@@ -17,39 +17,40 @@ class Console:
     Args:
         url: Its address.
         height: Pixels of the frame that shows it; 0 for a link alone.
+        is_elsewhere: Whether it is another server than the one of the notebook.
 
     Attributes:
         url: Its address, without a token.
     """
 
-    def __init__(self, url: str, height: int) -> None:
+    def __init__(self, url: str, height: int, *, is_elsewhere: bool = False) -> None:
         self.url = url
         self._height = height
+        self._is_elsewhere = is_elsewhere
 
     def __repr__(self) -> str:
         """Return a line with the address."""
         return f"<Console {self.url}>"
 
     def _repr_html_(self) -> str:
-        """Return the console in a frame, and a link that opens it in a tab of its own."""
+        """Return a link that opens it in a tab of its own, and the frame where there is one."""
+        # A browser may know the notebook's by another name, and has its login: the path is enough.
+        address = html.escape(self.url if self._is_elsewhere else urlsplit(self.url).path)
+        where = f'href="{address}" target="_blank" rel="noopener"'
+        link = f"<p><a {where}>Open the console in a tab of its own</a></p>"
         if not self._height:
-            return self._link(self.url)
-        # A browser may know the server by another name, and has its login: the path is enough.
-        path = urlsplit(self.url).path
+            return link
         return (
-            f'{self._link(path)}\n<iframe src="{html.escape(path)}" title="Console" width="100%" '
+            f'{link}\n<iframe src="{address}" title="Console" width="100%" '
             f'height="{self._height}" style="border: 1px solid #8886; border-radius: 6px"></iframe>'
         )
-
-    def _link(self, address: str) -> str:
-        where = f'href="{html.escape(address)}" target="_blank" rel="noopener"'
-        return f"<p><a {where}>Open the console in a tab of its own</a></p>"
 
 
 def console(server: str | None = None, *, height: int = HEIGHT) -> Console:
     """Show the console of the server that this notebook runs in: what it does, in a browser.
 
-    It is for whom the server lets look; see docs/console.md.
+    It is for whom the server lets look; see docs/console.md. Under JupyterHub a cell shows a link
+    alone: there no page of a user's server may be shown in a frame.
 
     Args:
         server: The base URL of another server, of which a cell shows a link alone; found as
@@ -66,4 +67,5 @@ def console(server: str | None = None, *, height: int = HEIGHT) -> Console:
     if isinstance(height, bool) or not isinstance(height, int) or not 100 <= height <= 10_000:
         raise ValueError(f"height: expected pixels from 100 to 10000, found {height!r}")
     url = f"{find_server(server).url}wshandler/"
-    return Console(url, height if server is None else 0)
+    is_framed = server is None and hub_server() is None
+    return Console(url, height if is_framed else 0, is_elsewhere=server is not None)

@@ -165,7 +165,7 @@ class BotConnections(Observer):
         code = reply_code(connection.close_code or 1011)
         self._put(events.Close(connection.id, code, ""), None, 64)
 
-    def message_done(self, connection: Connection) -> None:
+    def message_done(self, connection: Connection, later: int | None = None) -> None:
         """Hear that a message is done with."""
         self._handled(connection)
 

@@ -6,8 +6,7 @@ for: ``c.WSHandlerApp.message_metrics``.
 
 from __future__ import annotations
 
-import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from typing import Any
 
 from traitlets import Bool, HasTraits
@@ -16,6 +15,7 @@ from ..backplane.measures import Histogram
 from ..connection.observer import Observer
 from ..manager.manager import WebSocketManager
 from ..types import Message, Question
+from .records.arrivals import Arrivals
 
 
 class Traffic(Observer):
@@ -32,22 +32,19 @@ class Traffic(Observer):
         self.messages: Counter[tuple[str, str]] = Counter()
         self.bytes: Counter[tuple[str, str]] = Counter()
         self.seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
-        self._arrived: dict[str, deque[float]] = {}
+        self._arrivals = Arrivals()
 
     def message_in(self, connection: Any, message: Any) -> None:
         """Count a message that has come."""
         inner = message.message if isinstance(message, Question) else message
         self._count(connection.route, "in", inner)
-        arrived = self._arrived.get(connection.id)
-        if arrived is None:
-            arrived = self._arrived[connection.id] = deque()
-        arrived.append(time.monotonic())
+        self._arrivals.came(connection.id)
 
-    def message_done(self, connection: Any) -> None:
-        """Count how long one has taken; they are done in the order in which they came."""
-        arrived = self._arrived.get(connection.id)
-        if arrived:
-            self.seconds[connection.route].add(time.monotonic() - arrived.popleft())
+    def message_done(self, connection: Any, later: int | None = None) -> None:
+        """Count how long one has taken."""
+        seconds = self._arrivals.done(connection.id, later)
+        if seconds is not None:
+            self.seconds[connection.route].add(seconds)
 
     def message_out(self, connection: Any, message: Any) -> None:
         """Count a message that leaves."""
@@ -55,7 +52,7 @@ class Traffic(Observer):
 
     def ended(self, connection: Any) -> None:
         """Forget what a connection had not done."""
-        self._arrived.pop(connection.id, None)
+        self._arrivals.forget(connection.id)
 
     def _count(self, route: str, way: str, message: Message) -> None:
         self.messages[route, way] += 1

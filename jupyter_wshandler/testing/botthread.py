@@ -76,7 +76,7 @@ class Told(Observer):
         """Tell that `open` has ended."""
         self._by_id[connection.id].opened()
 
-    def message_done(self, connection: Connection) -> None:
+    def message_done(self, connection: Connection, later: int | None = None) -> None:
         """Tell that one message is done with."""
         self._by_id[connection.id].handled()
 

@@ -502,17 +502,36 @@ def test_what_people_write_is_text_and_nothing_else(browser, server):
     share(server, route="echo", label=HARM)
     with ExitStack() as stack:
         stack.enter_context(joined(server, "/chat/%3Cb%3Eroom"))
-        one = stack.enter_context(joined(server, "/failing"))
+        one = stack.enter_context(joined(server, "/failing", "mallory", user_agent_header=HARM))
         one.send(HARM + "/x")
         one.recv(timeout=20)
         page = opened(browser, server)
+
+        def is_text(where, words: str = HARM) -> None:
+            expect(where.get_by_text(words).first).to_be_visible()
+            # In all of the page: dialogs are outside of its main part.
+            assert page.locator("body").locator("b, img").count() == 0
+
         for part, words in (("Shares", HARM), ("Errors", HARM), ("Rooms", "<b>room")):
             turn_to(page, part)
             for summary in page.locator("summary").all()[:1]:
                 summary.click()
-            expect(page.get_by_text(words).first).to_be_visible()
-        assert page.locator("main b, main img").count() == 0
-        assert page.title().startswith("Rooms")
+            is_text(page, words)
+        turn_to(page, "Connections")
+        page.get_by_role("button", name="Details of the connection of mallory to failing").click()
+        is_text(page.get_by_role("dialog"))
+        page.keyboard.press("Escape")
+        turn_to(page, "Events")
+        one.close(4000, HARM)
+        is_text(page.get_by_role("log").locator('[data-event="closed"]'))
+        turn_to(page, "Try it")
+        page.get_by_label("Route").select_option("chat")
+        page.get_by_label("room").fill("hostile")
+        page.get_by_label("Message (").fill(HARM)
+        page.get_by_role("button", name="Send").click()
+        is_text(page.locator(".talk .sent"))
+        is_text(page.locator(".talk .came"), f"ada: {HARM}")
+        assert page.title().startswith("Try it")
         assert page.errors == []
 
 

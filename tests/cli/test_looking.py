@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -217,8 +218,8 @@ OPENED |= {"address": "192.0.2.1"}
 
 
 def followed(server, monkeypatch, **options) -> None:
-    monkeypatch.setattr(tail_module, "SOON", 0.001)
-    monkeypatch.setattr(tail_module, "LATEST", 0.001)
+    for pause in ("SOON", "TOGETHER", "LATEST"):
+        monkeypatch.setattr(tail_module, pause, 0.001)
     given = {"route": "", "only": tail_module.KINDS, "traceback": False, "as_json": False}
     with pytest.raises(KeyboardInterrupt):
         tail_module._Follower(server, **{**given, **options}).follow(0)
@@ -242,9 +243,42 @@ def test_it_goes_on_where_the_server_was_started_again(monkeypatch, capsys):
     assert "since=c-0" in server.asked[-2]
 
 
+def test_it_goes_on_where_the_server_goes_before_a_traceback_is_there(monkeypatch, capsys):
+    away = ConnectError("nobody there")
+    failed = {"event": "failed", "at": 0.0, "route": "push", "user": None, "connection": "c1"}
+    failed |= {"id": "e1", "callback": "bot.answer", "exception": "ValueError", "place": None}
+    server = Server(page(), page(failed), away, away, page(place="c-0"), page(OPENED))
+    followed(server, monkeypatch, traceback=True)
+    said = capsys.readouterr()
+    assert [line.split("  ", 1)[1] for line in said.out.splitlines()] == [
+        "failed   push  -  c1 ValueError in bot.answer, error e1",
+        "opened   push  -  c1 from 192.0.2.1",
+    ]
+    assert said.err.endswith("the server is back\n")
+    assert (server.asked[2], server.asked[4]) == ("errors/e1", "events")
+
+
+def test_it_asks_again_after_a_pause_and_at_once_where_it_has_waited(monkeypatch):
+    now = iter([0.0, 0.0, 5.0, 5.25, 10.0, 30.0, 40.0])
+    slept: list[float] = []
+    clock = SimpleNamespace(
+        monotonic=lambda: next(now),
+        sleep=slept.append,
+        localtime=time.localtime,
+        strftime=time.strftime,
+    )
+    monkeypatch.setattr(tail_module, "time", clock)
+    follower = tail_module._Follower(
+        Server(page(), page(OPENED), page(), page(OPENED)), "", tail_module.KINDS, False, False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        follower.follow(0)
+    assert slept == [tail_module.TOGETHER, tail_module.SOON - 0.25, 0.0]
+
+
 def test_it_ends_where_the_server_refuses_and_says_what_is_missing(monkeypatch, capsys):
     server = Server(page(), page(OPENED, complete=False), RequestRefused("no more", 403))
-    monkeypatch.setattr(tail_module, "SOON", 0.001)
+    monkeypatch.setattr(tail_module, "TOGETHER", 0.001)
     follower = tail_module._Follower(server, "", tail_module.KINDS, False, False)
     with pytest.raises(RequestRefused):
         follower.follow(0)

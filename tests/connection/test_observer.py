@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import pytest
-from support.memory import Gate, Visitor, route, running, running_manager, until
+from support.memory import Gate, Host, Visitor, route, running, running_manager, until
 
 from jupyter_wshandler.config.model import Rate, Ratelimit
 from jupyter_wshandler.connection.observer import EVENTS, Observer, Observers
@@ -30,8 +31,8 @@ class Diary(Observer):
     def message_in(self, connection: Any, message: Any) -> None:
         self.lines.append(f"in {message}")
 
-    def message_done(self, connection: Any) -> None:
-        self.lines.append("done")
+    def message_done(self, connection: Any, later: int | None = None) -> None:
+        self.lines.append("done" if later is None else f"done, {later} later")
 
     def message_out(self, connection: Any, message: Any) -> None:
         self.lines.append(f"out {message}")
@@ -48,6 +49,11 @@ class Diary(Observer):
 
 async def echo(handler, message):
     return message
+
+
+def done_in(diary: Diary) -> list[str]:
+    """Return what it says of messages that are done."""
+    return [line for line in diary.lines if line.startswith("done")]
 
 
 def says(diary: Diary, text: str):
@@ -147,7 +153,8 @@ async def test_a_message_over_the_rate_limit_is_done_without_a_callback() -> Non
         visitor.open()
         await until(lambda: "ready" in diary.lines)
         visitor.send("1", "2")
-        await until(lambda: diary.lines.count("done") == 2)
+        await until(lambda: len(done_in(diary)) == 2)
+        assert done_in(diary)[-2:] in (["done, 0 later", "done"], ["done", "done, 0 later"])
         assert [line for line in diary.lines if line.startswith(("in", "out 1"))] == [
             "in 1",
             "in 2",
@@ -155,6 +162,33 @@ async def test_a_message_over_the_rate_limit_is_done_without_a_callback() -> Non
         ]
         assert visitor.connection.rate_limited == 1
         await visitor.leave()
+
+
+async def test_a_message_that_its_client_takes_back_is_told_with_how_many_came_later() -> None:
+    host, diary = Host(), Diary()
+    host.observers.add(diary)
+    visitor = Visitor(host, route(on_message=echo))
+    visitor.protocol = visitor.connection.envelop(visitor.protocol, confirms=False)
+    visitor.open()
+    for number in (1, 2, 3):
+        visitor.send(json.dumps({"message": "hi", "ask": number}))
+    for number in (2, 3, 1):
+        visitor.send(json.dumps({"stop": number}))
+    assert done_in(diary) == ["done, 1 later", "done, 0 later", "done, 0 later"]
+
+
+async def test_a_stop_message_is_done_and_so_is_the_message_that_it_takes_back() -> None:
+    host, diary = Host(), Diary()
+    host.observers.add(diary)
+    visitor = Visitor(host, route(on_message=echo, options={"stop_message": "stop"})).open()
+    visitor.send("a")
+    visitor.send("b")
+    visitor.send("stop")  # takes back the first, as its turn would be next
+    assert done_in(diary) == ["done, 0 later", "done"]
+    assert visitor.connection.queue_counts().undone == 1
+    visitor.send("c", "stop", "stop")  # in one piece: the second takes back what came with it
+    assert done_in(diary)[2:] == ["done, 0 later", "done", *["done, 0 later"] * 2]
+    assert visitor.connection.queue_counts().undone == 0
 
 
 async def test_pings_pongs_and_timers_are_no_messages() -> None:

@@ -146,3 +146,14 @@ def test_the_page_works_for_a_name_with_a_space_and_an_accent(hub, browser):
     page = open_chat(browser, hub, "zoë b")
     say(page, "bonjour", "zoë b")
     screenshot(page, "hub-6-name")
+
+
+def test_the_console_is_shown_in_a_tab_and_may_be_in_no_frame(hub, browser):
+    """JupyterLab's panel finds that in the answer to its first question: routes."""
+    page = open_chat(browser, hub)
+    with page.expect_response(lambda it: "/wshandler/api/routes" in it.url) as asked:
+        answer = page.goto(hub.door.url(hub.start("ada").at("wshandler/")))
+    expect(page.get_by_role("heading", name="Console", exact=True)).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="/pingbot")).to_be_visible()
+    for each in (answer, asked.value):
+        assert "frame-ancestors 'none'" in each.headers["content-security-policy"]

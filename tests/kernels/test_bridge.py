@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from support.memory import until
 
+from jupyter_wshandler.connection.observer import Observer
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.receiving import INBOX
 from jupyter_wshandler.connection.request import Request
@@ -145,6 +146,23 @@ async def test_a_kernel_is_given_a_window_and_then_an_inbox_fills(manager, kerne
         kernel.say([], {"taken": {client.connection.id: 1}})
     assert len(kernel.got("text")) == 300
     assert [event[2] for event in kernel.got("text")] == list(map(str, range(300)))
+
+
+async def test_a_message_is_done_when_a_kernel_has_it_though_it_has_room_for_no_other(
+    manager, kernel
+):
+    done: list[str] = []
+
+    class Dones(Observer):
+        def message_done(self, connection, later=None):
+            done.append(connection.id)
+
+    manager.observers.add(Dones())
+    client = Client(manager).open()
+    client.say(*map(str, range(WINDOW + 5)))
+    await until(lambda: client.connection.queue_counts().waiting == WINDOW + 5)
+    assert len(done) == len(kernel.got("text")) == WINDOW
+    assert client.connection.queue_counts().undone == 5
 
 
 async def test_a_client_that_reads_slowly_costs_the_kernel_its_room_and_the_server_nothing(

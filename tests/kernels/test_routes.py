@@ -204,6 +204,20 @@ def test_a_configured_route_that_comes_later_displaces_a_kernels_and_says_so(tab
     assert one.told == [("bot", "/bot is answered by the configured route 'later' (/bot)")]
 
 
+def test_what_is_taken_away_is_the_route_that_was_looked_up_and_none_that_came_later(table, one):
+    routes = KernelRoutes(table)
+    table.displaced = routes.displaced
+    routes.claim(one, claim())
+    looked_up = table.table.get("bot")
+    routes.claim(one, claim(options={"max_message": "2KiB"}))  # its cell was run again meanwhile
+    assert not table.take_away(looked_up, "somebody has stopped it")
+    assert (served_by(table, "/bot"), one.told) == (one, [])
+    served = table.table.get("bot")
+    assert table.take_away(served, "somebody has stopped it")
+    assert (served_by(table, "/bot"), one.told) == (None, [("bot", "somebody has stopped it")])
+    assert not table.take_away(served, "once is enough")
+
+
 def test_a_kernel_may_serve_so_many_routes_and_is_told_who_can_raise_it(table, one, two):
     routes = KernelRoutes(table, limit=2)
     for number in (1, 2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import jupyter_wshandler as wsh
+from jupyter_wshandler.client.addresses import Server
 from jupyter_wshandler.errors import ServerNotFound
 
 
@@ -15,13 +16,37 @@ def at_hub(monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "a-secret")
 
 
-def test_a_cell_shows_a_frame_and_a_link_by_the_path_alone(at_hub):
+@pytest.fixture
+def under_a_server(monkeypatch):
+    """Let this process be a kernel of somebody's own server."""
+    for name in ("JUPYTERHUB_SERVICE_URL", "JUPYTERHUB_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+    def running_at(url: str) -> None:
+        found = Server(url, "a-secret")
+        monkeypatch.setattr("jupyter_wshandler.client.servers.running_servers", lambda: [found])
+        monkeypatch.setattr("jupyter_wshandler.client.servers.starter_pid", lambda: 0)
+
+    running_at("http://localhost:8899/base/")
+    return running_at
+
+
+def test_a_cell_shows_a_frame_and_a_link_by_the_path_alone(under_a_server):
+    shown = wsh.console(height=400)
+    text = shown._repr_html_()
+    assert '<iframe src="/base/wshandler/" title="Console" width="100%" height="400"' in text
+    assert '<a href="/base/wshandler/" target="_blank"' in text
+    assert repr(shown) == f"<Console {shown.url}>"
+    assert shown.url == "http://localhost:8899/base/wshandler/"
+    assert "a-secret" not in text + repr(shown)
+
+
+def test_under_a_hub_which_lets_nothing_frame_it_a_cell_shows_the_link_alone(at_hub):
     shown = wsh.console(height=400)
     path = "/user/ann@example.org/wshandler/"
     text = shown._repr_html_()
-    assert f'<iframe src="{path}" title="Console" width="100%" height="400"' in text
     assert f'<a href="{path}" target="_blank"' in text
-    assert repr(shown) == f"<Console {shown.url}>"
+    assert "iframe" not in text
     assert shown.url == f"http://127.0.0.1:8899{path}"
     assert "a-secret" not in text + repr(shown)
 
@@ -34,9 +59,11 @@ def test_of_another_server_a_link_alone_is_shown():
     assert "abc" not in text + repr(shown)
 
 
-def test_what_stands_in_an_address_is_text(at_hub, monkeypatch):
-    monkeypatch.setenv("JUPYTERHUB_SERVICE_URL", 'http://127.0.0.1:1/a"><script>/')
-    assert "<script>" not in wsh.console()._repr_html_()
+def test_what_stands_in_an_address_is_text(under_a_server):
+    under_a_server('http://127.0.0.1:1/a"><script>/')
+    text = wsh.console()._repr_html_()
+    assert "<script>" not in text
+    assert text.count("&quot;&gt;&lt;script&gt;") == 2
 
 
 @pytest.mark.parametrize("height", [0, 99, 10_001, True, "400", 400.0])

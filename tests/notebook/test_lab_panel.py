@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 from support.browser import profile, screenshot
 from support.jupyterlab import LabNotebook, running_lab
 from support.server import running_server
@@ -52,6 +52,13 @@ def rows(page):
     """Return the entries of routes under "Running": their labels are paths."""
     label = page.locator(".jp-RunningSessions-itemLabel", has_text=re.compile("^/"))
     return page.locator(".jp-RunningSessions-item", has=label)
+
+
+def forbid_frames(route: Route) -> None:
+    """Let a server have the policy that a user's server has under JupyterHub; see tests/hub."""
+    answer = route.fetch()
+    policy = "frame-ancestors 'none'; default-src 'none'"
+    route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": policy})
 
 
 def test_jupyter_lists_the_extension_as_ok_and_names_the_package():
@@ -128,6 +135,19 @@ def test_the_launcher_has_a_tile_that_opens_the_console(person, server):
     # After a reload the panel is back in its place.
     page.goto(f"{server.url}lab/workspaces/tile")
     expect(frame).to_have_attribute("src", f"{server.url}wshandler/")
+    # Where frames are forbidden, it is a tab of the browser, and no panel comes back.
+    popups: list[Page] = []
+    page.on("popup", popups.append)
+    page.route(re.compile(r"/wshandler/api/routes(\?|$)"), forbid_frames)
+    page.goto(f"{server.url}lab/workspaces/tile")
+    expect(tile).to_be_visible()
+    expect(frame).to_have_count(0)
+    assert popups == []
+    with page.expect_popup() as opened:
+        tile.click()
+    expect(opened.value.get_by_role("heading", name="Console", exact=True)).to_be_visible()
+    assert opened.value.url == f"{server.url}wshandler/"
+    opened.value.close()
     assert problems == []
     page.close()
 

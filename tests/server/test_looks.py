@@ -272,6 +272,23 @@ def test_spaces_and_their_rooms_are_listed_in_pages(server):
     )
 
 
+def test_rooms_are_told_to_whom_their_space_lets_look_into_them(server):
+    with ExitStack() as stack:
+        for path in ("/guarded/green", "/ruled", "/talk/green"):
+            answered(stack.enter_context(joined(server, path, "rory")))
+        for person, rooms in (("ada", None), ("named", ["green"])):
+            assert (get(server, "spaces/guarded/rooms", person)[0] == 200) is bool(rooms)
+            [found] = told(server, "connections?route=guarded", person)["connections"]
+            assert (found["rooms"], found["path"]) == (rooms, "/me/guarded/green")
+            assert told(server, f"connections/{found['id']}", person)["rooms"] == rooms
+        page = told(server, "connections?user=rory")["connections"]
+        assert {one["route"]: one["rooms"] for one in page} == {
+            "guarded": None,
+            "ruled": None,
+            "talk": ["green", "user:rory"],
+        }
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
@@ -474,10 +491,12 @@ def test_what_changes_something_needs_the_xsrf_token_where_the_login_is_a_cookie
     with joined(server, "/push", "stays") as one:
         answered(one)
         [found] = told(server, "connections?user=stays")["connections"]
-        for path in ("drain", f"connections/{found['id']}", "errors?route=fails"):
+        for path in ("routes/push", "drain", f"connections/{found['id']}", "errors?route=fails"):
             assert visitor.fetch(f"{API}/{path}", method="DELETE")[0] == 403
         assert visitor.fetch(f"{API}/drain", method="POST")[0] == 403
         assert get(server, "drain", "viewer", "POST")[0] == 403  # who may not execute
+        assert get(server, "routes/push", "viewer", "DELETE")[0] == 403
+        assert get(server, "routes/push", "ada", "DELETE")[0] == 409  # it is configured
         assert not told(server, "drain")["draining"]
         assert answered(one) == "hello"
         kind = {"X-XSRFToken": visitor.jar["_xsrf"].value}

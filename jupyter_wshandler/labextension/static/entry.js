@@ -22,6 +22,7 @@
   // The routes of the server as its API tells them.
   class Routes {
     found = [];
+    framed = true;  // whether a page of this server may be shown in a frame
 
     constructor({ServerConnection, settings, Signal}) {
       this.api = `${settings.baseUrl}wshandler/api/routes`;
@@ -32,6 +33,9 @@
     // Look now; answer whether this person may, on a server that has the API.
     async look() {
       const answer = await this.ask(this.api);
+      // JupyterHub forbids it, and has one policy for all that a user's server answers.
+      const policy = answer.headers.get('Content-Security-Policy') ?? '';
+      this.framed = !/frame-ancestors\s+'none'/.test(policy);
       if (answer.ok) {
         const {routes} = await answer.json();
         routes.sort((one, other) => one.pattern.localeCompare(other.pattern));
@@ -135,9 +139,14 @@
         label: TITLE,
         caption: 'Routes, connections, rooms and errors of this server',
         icon,
-        execute: ({route} = {}) => {
+        execute: async ({route, restored} = {}) => {
+          // A panel of before comes back before anything else is asked.
+          if (restored) await routes.look().catch(() => true);
           // Notebook has one document a page: a browser's tab is its panel.
-          if (app.name === 'Jupyter Notebook') return void window.open(address(route));
+          if (app.name === 'Jupyter Notebook' || !routes.framed) {
+            // A browser opens none where nobody has clicked.
+            return restored ? undefined : void window.open(address(route));
+          }
           if (!widget || widget.isDisposed) {
             widget = panel(route);
             tracker.add(widget);
@@ -149,7 +158,8 @@
           return widget;
         },
       });
-      restorer?.restore(tracker, {command: COMMAND, name: () => 'console'});
+      restorer?.restore(tracker,
+        {command: COMMAND, args: () => ({restored: true}), name: () => 'console'});
       const open = ({name}) => app.commands.execute(COMMAND, {route: name});
       const complain = ({name}, error) => apputils.showErrorMessage(`${name} goes on`, error);
       app.restored.then(async () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from jupyter_server.auth.decorator import ws_authenticated
@@ -20,6 +21,7 @@ from ...types import CloseCode
 from ..access.authorize import ACTION, READ
 from .base import OTHERS_ROUTE
 from .looking import LookingHandler, page, page_size
+from .rooms import spaces_of
 
 USUAL, MOST = 100, 1000
 """Connections on a page, where nothing is said, and at most."""
@@ -37,7 +39,29 @@ HEADER = 300
 """Characters of a header field that are shown."""
 
 
-class ConnectionsHandler(LookingHandler):
+class ConnectionsLook(LookingHandler):
+    """What the two addresses have in common."""
+
+    async def hide_rooms(self, found: Iterable[dict[str, Any]]) -> None:
+        """Take out the rooms of connections, those of spaces into which the user may not look.
+
+        Args:
+            found: What is told of the connections; `rooms` is None there afterwards.
+        """
+        spaces = spaces_of(self.services.manager.table).values()
+        sharing = {route.name: routes for routes in spaces for route in routes}
+        hidden: dict[str, bool] = {}
+        for one in found:
+            name = one["route"]
+            if name not in hidden:
+                # A route that is gone, with connections that close, has nobody to ask for.
+                known = sharing.get(name)
+                hidden[name] = known is None or bool(await self.why_not_into(known))
+            if hidden[name]:
+                one["rooms"] = None
+
+
+class ConnectionsHandler(ConnectionsLook):
     """The address where connections are listed, in pages."""
 
     known = frozenset({"route", "user", "state", "after", "limit"})
@@ -71,6 +95,7 @@ class ConnectionsHandler(LookingHandler):
                         following = found[-1]["opened"]
             if number % SLICE == 0:
                 await asyncio.sleep(0)  # others get a turn of the loop
+        await self.hide_rooms(found)
         self.answer(page("connections", found, total, following))
 
     def _after(self) -> float:
@@ -82,7 +107,7 @@ class ConnectionsHandler(LookingHandler):
             raise HTTPError(400, words) from None
 
 
-class ConnectionHandler(LookingHandler):
+class ConnectionHandler(ConnectionsLook):
     """The address of one connection."""
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -102,6 +127,7 @@ class ConnectionHandler(LookingHandler):
         for key, field in (("agent", "User-Agent"), ("origin", "Origin")):
             value = headers.get(field)
             found[key] = None if value is None else shorten(value, HEADER)
+        await self.hide_rooms([found])
         self.answer(found)
 
     @ws_authenticated

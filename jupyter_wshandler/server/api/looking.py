@@ -43,6 +43,23 @@ class LookingHandler(ApiHandler):
         with self.answering():
             return await self.may(resource_of(route))
 
+    async def why_not_into(self, routes: Iterable[Route]) -> str:
+        """Return why the user may not look into the rooms that some routes share; empty if so.
+
+        Args:
+            routes: All routes of a space.
+        """
+        publishers, user = self.services.publishers, self.current_user
+        for route in routes:
+            # As for the rooms themselves, see `spaces`.
+            with self.answering():
+                if not (await self.may(resource_of(route), READ) and await self.may_look_at(route)):
+                    return OTHERS_ROUTE
+            why = publishers.why_not(user, route) or publishers.why_not_in_rooms(user, route)
+            if why:
+                return why
+        return ""
+
     async def may_execute(self) -> bool:
         """Return whether the user may see what others have sent, and where code has failed."""
         with self.answering():

@@ -11,32 +11,13 @@ from tornado.web import HTTPError
 from ...config.nodes import shorten
 from ...rooms.names import NOTEBOOK, space_of
 from ...routes import Route
-from ..access.authorize import READ, resource_of
-from .base import OTHERS_ROUTE
 from .looking import LookingHandler, page, page_size
 
 USUAL, MOST = 100, 1000
 """Rooms on a page, where nothing is said, and at most."""
 
 
-class RoomsLook(LookingHandler):
-    """What the two addresses have in common."""
-
-    async def why_not_into(self, routes: Iterable[Route]) -> str:
-        """Return why the user may not look into the rooms that some routes share; empty if so."""
-        publishers, user = self.services.publishers, self.current_user
-        for route in routes:
-            # As for the rooms themselves, see `spaces`.
-            with self.answering():
-                if not (await self.may(resource_of(route), READ) and await self.may_look_at(route)):
-                    return OTHERS_ROUTE
-            why = publishers.why_not(user, route) or publishers.why_not_in_rooms(user, route)
-            if why:
-                return why
-        return ""
-
-
-class SpacesHandler(RoomsLook):
+class SpacesHandler(LookingHandler):
     """The address where spaces are listed."""
 
     @ws_authenticated
@@ -60,7 +41,7 @@ class SpacesHandler(RoomsLook):
         self.answer({"spaces": found})
 
 
-class RoomsHandler(RoomsLook):
+class RoomsHandler(LookingHandler):
     """The address where the rooms of a space are listed, in pages."""
 
     known = frozenset({"after", "limit"})

@@ -21,6 +21,10 @@ from .publish import EXPECTED, Publication, PublishingHandler
 STOPPED = "{} has stopped it; run its cell to serve it again"
 """What a notebook is told of a bot of its own."""
 
+CONFIGURED = "this route is one of the server's configuration: take it out there to stop it"
+
+ANEW = "this bot was served anew meanwhile, or stopped; look again before you stop it"
+
 
 class RoutePublication(Publication):
     """A message to the clients of a route.
@@ -88,12 +92,12 @@ class RouteClientsHandler(PublishingHandler):
     async def delete(self, name: str) -> None:
         """Stop a bot of a notebook: 204.
 
-        Its connections are closed, and the notebook is told. 409 for a route of the configuration.
+        Its connections are closed, and the notebook is told. 409 for a route of the configuration,
+        and for one that was served anew since it was looked up.
         """
         who = one_line(str(self.current_user.username), 60)
-        if not self.services.manager.served.take_away(name, STOPPED.format(who)):
-            words = "this route is one of the server's configuration: take it out there to stop it"
-            raise HTTPError(409, words)
+        if not self.services.manager.served.take_away(self.route, STOPPED.format(who)):
+            raise HTTPError(409, CONFIGURED if self.route.host is None else ANEW)
         self.log.info("Route %s: stopped by %s from outside", name, who)
         self.set_status(204)
         self.finish()

@@ -27,7 +27,7 @@ class TrafficHandler(LookingHandler):
         """
         routes = await self.routes(None)
         traffic, manager = self.services.records.traffic, self.services.manager
-        traffic.listen()
+        traffic.listen(manager.connections.values())
         counts, metrics = traffic.of_routes(routes), manager.metrics
         found = {}
         for name in routes:

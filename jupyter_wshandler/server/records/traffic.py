@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from time import perf_counter
 from typing import Any
 
 from ...backplane.measures import Histogram
 from ...connection.observer import Observers
+from .arrivals import Arrivals
 from .followed import WhileAsked
 
 
@@ -43,7 +43,19 @@ class Traffic(WhileAsked):
         """Names the time since which it counts: with another one all numbers begin anew."""
         self._routes: dict[str, Counts] = {}
         self._received: dict[str, int] = {}
-        self._begun: dict[str, list[float]] = {}  # of messages that are not done
+        self._arrivals = Arrivals()
+
+    def listen(self, connections: Iterable[Any] = ()) -> None:
+        """Take note that somebody asks, and count from now on.
+
+        Args:
+            connections: Those that are open; what waits on them has come before it was counted.
+        """
+        is_new = not self.listens
+        super().listen()
+        if is_new:
+            for connection in connections:
+                self._arrivals.before(connection.id, connection.queue_counts().undone)
 
     def message_in(self, connection: Any, message: Any) -> None:
         """Count a message that has come."""
@@ -53,26 +65,26 @@ class Traffic(WhileAsked):
             counts = self._routes[connection.route] = Counts()
         counts.messages += 1
         self._received[name] = self._received.get(name, 0) + 1
-        self._begun.setdefault(name, []).append(perf_counter())
+        self._arrivals.came(name)
 
-    def message_done(self, connection: Any) -> None:
+    def message_done(self, connection: Any, later: int | None = None) -> None:
         """Count how long a message took, unless it came before anybody asked."""
-        begun = self._begun.get(connection.id)
+        seconds = self._arrivals.done(connection.id, later)
         counts = self._routes.get(connection.route)
-        if begun and counts is not None:
-            counts.took.add(perf_counter() - begun.pop(0))
+        if seconds is not None and counts is not None:
+            counts.took.add(seconds)
 
     def ended(self, connection: Any) -> None:
         """Forget a connection."""
         self._received.pop(connection.id, None)
-        self._begun.pop(connection.id, None)
+        self._arrivals.forget(connection.id)
 
     def forget(self) -> None:
         """Forget all numbers; who asks next begins anew."""
         self.life = secrets.token_hex(4)
         self._routes.clear()
         self._received.clear()
-        self._begun.clear()
+        self._arrivals.clear()
 
     def of_connection(self, name: str) -> int | None:
         """Return how many messages a connection has sent since somebody asks; None if nobody does.

@@ -96,7 +96,8 @@ export class Connections {
   async #tell(row) {
     const one = await this.console.trying(() => get(`connections/${segment(row.id)}`));
     if (!one) return;
-    const rooms = el('ul', 'plain', ...one.rooms.map((room) => el('li', '', room)));
+    const names = one.rooms ?? [];  // null: they are not for whoever looks
+    const rooms = el('ul', 'plain', ...names.map((room) => el('li', '', room)));
     inform(`The connection of ${one.user ?? 'nobody'} to ${one.route}`, facts([
       ['Id', one.id],
       ['Path', one.path],
@@ -112,7 +113,7 @@ export class Connections {
       ['Queued', queued(one)],
       ['Dropped', one.dropped && number(one.dropped)],
       ['Over the rate limit', one.rate_limited && number(one.rate_limited)],
-      ['Rooms', one.rooms.length ? rooms : null],
+      ['Rooms', names.length ? rooms : null],
     ]), ...(this.console.owner
       ? [link('Watch its messages', place('messages', {connection: one.id}))] : []));
   }
