@@ -137,6 +137,10 @@ def echo(handler: Any, message: str) -> str:
     return message
 
 
+async def echo_at_once(handler: Any, message: str) -> str:
+    return message
+
+
 async def async_echo(handler: Any, message: str) -> Any:
     for _ in range(3):
         yield message
@@ -165,11 +169,11 @@ def test_a_message_that_a_filter_fails_on_never_leaves_nor_does_what_follows(bot
     ]
 
 
-@pytest.mark.parametrize("bot", [echo, coroutine], ids=lambda bot: bot.__name__)
+@pytest.mark.parametrize("bot", [echo, echo_at_once], ids=lambda bot: bot.__name__)
 def test_a_route_that_stays_open_after_errors_sends_the_error_in_place_of_the_message(bot):
     heard = Audit()
     options = {"filters": [heard], "on_error": {"close": False}}
-    with Chat(echo, options=options, raise_errors=False) as chat:
+    with Chat(bot, options=options, raise_errors=False) as chat:
         chat.send("fail out")
         chat.send("fail in")
         chat.send("4711")
