@@ -17,6 +17,7 @@ from ..transports.direct import DirectTransport
 from ..types import Callback, CloseCode, Message
 from .background import Timer
 from .connection import Connection
+from .current import current_connection
 from .phase import OPEN, PEER_CLOSED
 from .sending import SENT, Sent
 
@@ -172,14 +173,27 @@ class Filtering(Connection):
         return None if closes else {"error": "internal error", "id": error_id}
 
     def _tell_on_error(self, error: BaseException) -> None:
-        """Have the route's `on_error` run in its turn; behind the end, where it has come to it."""
+        """Have the route's `on_error` run in its turn; behind the end, where it has come to it.
+
+        What an `on_error` sends itself, to whomever, and cannot, is not told to one: it would send
+        that again, without end.
+        """
+        if _tells_of_errors(self) or _tells_of_errors(current_connection.get(None)):
+            return
         callback = self._route.callbacks.get("on_error")
         waiting = sum(
             type(item) is Timer and type(item.callback) is ErrorTurn for item in self._inbox
         )
         if callback is not None and waiting < TURNS:
             self._inbox.append(Timer(None, 0.0, ErrorTurn(callback, error)))
-            self._host.wake(self)
+            # Not within this call: the message that could not leave is still in hand.
+            self._io.loop.call_soon(self._host.wake, self)
+
+
+def _tells_of_errors(connection: Connection | None) -> bool:
+    """Return whether what a connection does at the moment is its `on_error`."""
+    work = None if connection is None else connection.work
+    return work is not None and work.callback is not None and work.callback.event == "on_error"
 
 
 class FilteredConnection(Filtering):

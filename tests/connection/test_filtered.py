@@ -169,6 +169,56 @@ def test_a_message_that_a_filter_fails_on_never_leaves_nor_does_what_follows(bot
     ]
 
 
+def tells(handler: Any, exc: BaseException) -> None:
+    handler.write_message(f"failed: {exc}")
+
+
+async def tells_at_once(handler: Any, exc: BaseException) -> None:
+    handler.write_message(f"failed: {exc}")
+
+
+async def fails(handler: Any, message: str) -> None:
+    raise ValueError("of the bot's own")
+
+
+class Fails:
+    """A filter that lets nothing out."""
+
+    def outgoing(self, handler: Any, message: str) -> str:
+        raise ValueError("no message leaves")
+
+
+@pytest.mark.parametrize("on_error", [tells, tells_at_once])
+@pytest.mark.parametrize(("bot", "told"), [(echo, 2), (echo_at_once, 2), (fails, 3)])
+def test_on_error_is_not_told_of_what_it_cannot_send_itself(bot, told, on_error):
+    options = {"filters": [Fails], "on_error": {"close": False}}
+    with Chat(bot, on_error=on_error, options=options, raise_errors=False) as chat:
+        for visitor in (chat, chat.visitor("bob")):
+            visitor.send("hello", wait=False)
+            for _ in range(told):
+                assert "internal error" in visitor.read()
+        chat.expect_nothing()
+        # What cannot leave, and where the bot has failed itself, that once more.
+        assert len(chat.errors) == 2 * (told if bot is not fails else told + 1)
+
+
+def test_what_on_error_sends_to_others_and_cannot_is_not_told_to_theirs():
+    async def tells_all(handler: Any, exc: BaseException) -> None:
+        wsh.send(handler.route, f"failed: {exc}")
+
+    options = {"filters": [Fails], "on_error": {"close": False}}
+    with Chat(
+        echo_at_once, on_error=tells_all, options=options, name="bot", raise_errors=False
+    ) as ada:
+        bob = ada.visitor("bob")
+        ada.send("hello", wait=False)
+        for visitor in (ada, ada, bob):
+            assert "internal error" in visitor.read()
+        ada.expect_nothing()
+        bob.expect_nothing()
+        assert len(ada.errors) == 3
+
+
 @pytest.mark.parametrize("bot", [echo, echo_at_once], ids=lambda bot: bot.__name__)
 def test_a_route_that_stays_open_after_errors_sends_the_error_in_place_of_the_message(bot):
     heard = Audit()
