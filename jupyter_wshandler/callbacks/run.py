@@ -304,7 +304,8 @@ class CallbackRunner:
             await self._not_sent(c, work, task, callback, error, args)
         elif isinstance(error, PoolBusy):
             self._busy(c, callback)
-        elif isinstance(error, MessageRefused):  # its function was not called
+        elif isinstance(error, MessageRefused) and callback.event == "on_message":
+            # Its function was not called. Elsewhere there is no message to refuse.
             self._failures.refused(c, callback.name, error)
         else:
             await self._failed(c, work, task, callback, error, args)

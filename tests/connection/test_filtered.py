@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,29 @@ def test_a_message_that_a_filter_refuses_reaches_nobody_and_its_client_is_told(b
         assert chat.read() == "card ****: pin"
         assert chat.errors == []
         assert ("error", "no spam here") not in heard.heard
+
+
+@pytest.mark.parametrize("kind", ["async", "def"])
+@pytest.mark.parametrize("where", ["open", "on_open", "on_pong", "on_close"])
+def test_where_there_is_no_message_to_refuse_it_is_an_error_as_any_other(where, kind):
+    def refuses(handler: Any, *_: Any) -> None:
+        raise wsh.RefuseMessage("not you")
+
+    async def refuses_later(handler: Any, *_: Any) -> None:
+        await asyncio.sleep(0)
+        refuses(handler)
+
+    raises = refuses if kind == "def" else refuses_later
+    filtered = {"filters": [SimpleNamespace(on_open=raises)]} if where == "on_open" else {}
+    callbacks = {} if filtered else {where: raises}
+    with Chat(echo, options=filtered, raise_errors=False, **callbacks) as chat:
+        if where == "on_pong":
+            chat.handler.ping()
+        if where != "on_close":
+            chat.expect_close(1011)
+    (error,) = chat.errors
+    assert isinstance(error.exception, wsh.RefuseMessage)
+    assert chat.received == []
 
 
 @pytest.mark.parametrize("audit", [Audit, Slow])
