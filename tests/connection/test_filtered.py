@@ -118,6 +118,31 @@ def test_a_message_that_a_filter_refuses_reaches_nobody_and_its_client_is_told(b
         assert ("error", "no spam here") not in heard.heard
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (404, "404"),
+        (ValueError("too rude"), "too rude"),
+        (None, "None"),
+        ("\ud83d half", "? half"),
+        ("long " * 1000, "long " * 200),
+    ],
+    ids=["number", "exception", "nothing", "half a pair", "long"],
+)
+def test_a_client_is_told_a_reason_as_text_whatever_it_is(reason, told):
+    class Refuses:
+        def incoming(self, handler: Any, message: str) -> str:
+            if message == "spam":
+                raise wsh.RefuseMessage(reason)
+            return message
+
+    with Chat(echo, options={"filters": [Refuses]}) as chat:
+        chat.send("spam")
+        chat.expect({"error": "message", "reason": told})
+        chat.send("pin")
+        assert chat.read() == "pin"
+
+
 @pytest.mark.parametrize("kind", ["async", "def"])
 @pytest.mark.parametrize("where", ["open", "on_open", "on_pong", "on_close"])
 def test_where_there_is_no_message_to_refuse_it_is_an_error_as_any_other(where, kind):
