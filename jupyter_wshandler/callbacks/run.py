@@ -321,7 +321,9 @@ class CallbackRunner:
     ) -> None:
         if c.chat_answers is not None:
             c.chat_answers.failed()
-        message = c.as_handled(args[1]) if callback.event in ("on_message", "on_pong") else None
+        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        if callback.event == "on_message":
+            message = c.as_handled(message)
         error_id = self._failures.take(c, callback.name, message, error)
         handler = c.entry.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":

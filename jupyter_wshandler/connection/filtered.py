@@ -57,13 +57,11 @@ class Filtering(Connection):
 
     __slots__ = ()
 
-    _filtered: Message | None
     _filtering: bool
     _muted: bool
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self._filtered = None
         self._filtering = False
         self._muted = False  # a filter has failed: nothing leaves any more
 
@@ -75,12 +73,17 @@ class Filtering(Connection):
         Args:
             message: The message; None as long as they have not let it through.
         """
-        self._filtered = message
+        work = self._work
+        if work is not None:  # with which it is forgotten: an idle connection keeps no message
+            work.filtered = message
 
     def as_handled(self, message: Any) -> Any:
         """Return the message as its callback got it, which is what may be shown of it."""
-        filters = self._route.filters
-        return self._filtered if filters is not None and filters.incoming else message
+        work = self._work
+        filters = (self._route if work is None else work.entry).filters
+        if filters is None or not filters.incoming:
+            return message
+        return None if work is None else work.filtered
 
     # ---- out -------------------------------------------------------------------------------
 
@@ -199,4 +202,4 @@ def _tells_of_errors(connection: Connection | None) -> bool:
 class FilteredConnection(Filtering):
     """An open WebSocket of a route with filters, as callbacks see it: their `handler`."""
 
-    __slots__ = ("_filtered", "_filtering", "_muted")
+    __slots__ = ("_filtering", "_muted")

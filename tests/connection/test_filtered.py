@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -291,6 +292,43 @@ def test_an_error_is_kept_with_the_message_as_its_callback_got_it():
         chat.send("pin 0000", wait=False)
         chat.expect_close(1011)
         assert [error.message for error in chat.errors] == ["pin ####"]
+
+
+def test_an_error_of_on_pong_is_kept_with_what_the_pong_has_brought():
+    def on_pong(handler: Any, data: bytes) -> None:
+        raise ValueError("of the bot's own")
+
+    options = {"filters": [Audit()]}
+    with Chat(echo, on_pong=on_pong, options=options, raise_errors=False) as chat:
+        chat.send("pin 0000")
+        chat.handler.ping(b"beat")
+        chat.expect_close(1011)
+        assert [error.message for error in chat.errors] == [b"beat"]
+
+
+def hears(handler: Any, message: str) -> None:
+    """Answer nothing."""
+
+
+async def hears_at_once(handler: Any, message: str) -> None:
+    """Answer nothing."""
+
+
+@pytest.mark.parametrize("bot", [hears, hears_at_once])
+def test_an_idle_connection_keeps_no_message(bot):
+    made = "pin ####" * len(bot.__name__)
+
+    class Hides:
+        def incoming(self, handler: Any, message: str) -> str:
+            return made
+
+    with Chat(bot, options={"filters": [Hides]}) as chat:
+        before = sys.getrefcount(made)
+        chat.send("pin 0000")
+        deadline = time.monotonic() + 5
+        while sys.getrefcount(made) > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sys.getrefcount(made) == before
 
 
 def test_an_outgoing_filter_cannot_send():
