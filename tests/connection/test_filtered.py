@@ -396,3 +396,66 @@ def test_a_message_waits_for_the_filter_of_the_one_before():
         while len(order) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert order == ["first", "second"]
+
+
+def ending(kind: str, heard: list[str]) -> Any:
+    """Return an `on_close` of some kind."""
+
+    def plain(handler: Any) -> None:
+        heard.append("bot")
+
+    def fails(handler: Any) -> None:
+        plain(handler)
+        raise ValueError("bot")
+
+    async def coroutine(handler: Any) -> None:
+        await asyncio.sleep(0)
+        plain(handler)
+
+    def generator(handler: Any) -> Any:
+        yield
+        plain(handler)
+
+    async def async_generator(handler: Any) -> Any:
+        yield
+        await coroutine(handler)
+
+    def handed_on(handler: Any) -> Any:
+        return coroutine(handler)
+
+    kinds = (plain, fails, coroutine, generator, async_generator, handed_on)
+    return {one.__name__: one for one in kinds}[kind]
+
+
+@pytest.mark.parametrize("filters", ["def", "async"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "fails", "coroutine", "generator", "async_generator", "handed_on"]
+)
+def test_each_filter_hears_of_the_end_behind_the_bot_whatever_others_raise(kind, filters):
+    heard: list[str] = []
+    told: list[str] = []
+
+    def closes(name: str) -> Any:
+        def on_close(handler: Any) -> None:
+            heard.append(name)
+            if name != "first":
+                raise ValueError(name)
+
+        async def on_close_later(handler: Any) -> None:
+            await asyncio.sleep(0)
+            on_close(handler)
+
+        is_def = filters == "def" or name == "second"
+        return SimpleNamespace(on_close=on_close if is_def else on_close_later)
+
+    def on_error(handler: Any, exc: BaseException) -> None:
+        told.append(str(exc))
+
+    callbacks = {"on_close": ending(kind, heard), "on_error": on_error}
+    options = {"filters": [closes("first"), closes("second"), closes("third")]}
+    with Chat(echo, options=options, raise_errors=False, **callbacks) as chat:
+        chat.send("hello")
+    assert heard == ["bot", "third", "second", "first"]
+    failed = ["bot"] if kind == "fails" else []
+    assert sorted(str(one.exception) for one in chat.errors) == [*failed, "second", "third"]
+    assert told == [*failed, "third"][:1]
