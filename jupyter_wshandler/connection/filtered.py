@@ -57,12 +57,10 @@ class Filtering(Connection):
 
     __slots__ = ()
 
-    _filtering: bool
     _muted: bool
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self._filtering = False
         self._muted = False  # a filter has failed: nothing leaves any more
 
     # ---- in --------------------------------------------------------------------------------
@@ -124,20 +122,24 @@ class Filtering(Connection):
         """Return a message as the client gets it; None where nothing is to leave any more.
 
         Raises:
-            RuntimeError: It was called by a filter that has a message in hand.
+            RuntimeError: It was called by a filter that has a message in hand, of this connection or
+                of another one; the failure is that filter's.
         """
         if self._muted:
             return None
-        if self._filtering:
+        filters, io = self._route.filters, self._io
+        if filters is None or not filters.outgoing:
+            return message
+        if io.held is not None:
             raise RuntimeError(
-                "a filter has a message in hand that leaves, and cannot send another one; return "
-                "what is to be sent"
+                "a filter has a message in hand that leaves, and cannot send another one, to "
+                "whomever; return what is to be sent"
             )
-        filters = self._route.filters
-        name = "a filter"
-        self._filtering = True
+        name = ""
+        # What was said in rooms would come here again, for a connection that has one in hand.
+        io.hold_pending()
         try:
-            for name, function in () if filters is None else filters.outgoing:
+            for name, function in filters.outgoing:
                 message = passed(name, message, function(self, message))
                 if type(message) is str and not message.isascii():
                     message.encode()  # what cannot be sent is the filter's fault
@@ -146,9 +148,9 @@ class Filtering(Connection):
             problem = tamed(raised, name)
             if is_interrupt(problem):
                 raise
-            return self._not_passed(name, problem, is_text=type(message) is str)
         finally:
-            self._filtering = False
+            io.release_pending()
+        return self._not_passed(name, problem, is_text=type(message) is str)
 
     def _not_passed(self, name: str, error: BaseException, is_text: bool) -> Message | None:
         """Take note that a message could not leave; return what is sent in its place."""
@@ -202,4 +204,4 @@ def _tells_of_errors(connection: Connection | None) -> bool:
 class FilteredConnection(Filtering):
     """An open WebSocket of a route with filters, as callbacks see it: their `handler`."""
 
-    __slots__ = ("_filtering", "_muted")
+    __slots__ = ("_muted",)

@@ -38,7 +38,7 @@ class FilteredKernelConnection(Filtering, KernelConnection):
         is_held: Whether a filter is waited for, so that the kernel is given nothing meanwhile.
     """
 
-    __slots__ = ("_filtering", "_muted", "is_held")
+    __slots__ = ("_muted", "is_held")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)

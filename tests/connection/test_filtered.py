@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -342,6 +344,57 @@ def test_an_outgoing_filter_cannot_send():
         chat.expect_close(1011)
         assert "cannot send another one" in str(chat.errors[0].exception)
         assert chat.received == []
+
+
+def test_an_outgoing_filter_that_sends_to_others_fails_and_they_stay():
+    company: list[Any] = []
+
+    class Passes:
+        def on_open(self, handler: Any) -> None:
+            company.append(handler)
+
+        def outgoing(self, handler: Any, message: str) -> str:
+            if message != "quiet":
+                for other in company:
+                    if other is not handler:
+                        other.write_message(f"to others: {message}")
+            return message
+
+    with Chat(echo, options={"filters": [Passes]}, raise_errors=False) as ada:
+        bob = ada.visitor("bob")
+        ada.send("hello", wait=False)
+        ada.expect_close(1011)
+        (error,) = ada.errors
+        assert "cannot send another one" in str(error.exception)
+        assert error.handler is ada.handler
+        bob.send("quiet")
+        assert bob.read() == "quiet"
+        assert bob.received == ["quiet"]
+
+
+def test_what_an_outgoing_filter_says_in_a_room_holds_up_nobody_and_ends_nobody():
+    quiet = threading.Event()
+
+    class Goes:
+        def outgoing(self, handler: Any, message: str) -> str:
+            if not quiet.is_set():
+                handler.broadcast("on and on")
+                with contextlib.suppress(RuntimeError):
+                    wsh.send(handler.route, "to all")
+            return message
+
+    def say(handler: Any, message: str) -> None:
+        handler.broadcast(message)
+
+    options = {"filters": [Goes], "rooms": ["lobby"]}
+    with Chat(say, options=options, name="bot") as chat:
+        try:
+            chat.send("begin", wait=False)
+            assert [chat.read() for _ in range(3)] == ["begin", "on and on", "on and on"]
+        finally:
+            quiet.set()
+        assert not chat.closed
+        assert chat.errors == []
 
 
 def test_what_cannot_be_encoded_is_the_filters_fault():
