@@ -15,10 +15,9 @@ import msgspec
 
 from ..connection.filtered import Filtering
 from ..connection.observer import Observer
-from ..connection.phase import PEER_CLOSED
 from ..engine.asking import HEADER, How
 from ..engine.envelope import EnvelopeCodec, encode_json
-from ..errors import ConnectionClosed, RefuseMessage
+from ..errors import RefuseMessage
 from ..functions.filters import passed
 from ..functions.resolve import kind_of
 from ..guard import guarded, is_interrupt, tamed
@@ -32,17 +31,13 @@ PARTS = ("message", "reply", "piece")
 
 
 class FilteredKernelConnection(Filtering, KernelConnection):
-    """An open WebSocket whose messages are handled in a kernel, and filtered here.
+    """An open WebSocket whose messages are handled in a kernel, and filtered here."""
 
-    Attributes:
-        is_held: Whether a filter is waited for, so that the kernel is given nothing meanwhile.
-    """
-
-    __slots__ = ("_muted", "is_held")
+    __slots__ = ("_muted", "_waits")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self.is_held = False
+        self._waits: asyncio.Task[None] | None = None
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""
@@ -67,30 +62,40 @@ class FilteredKernelConnection(Filtering, KernelConnection):
                     return None
         return encode_json(envelope).decode()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a filter is waited for, so that the kernel is given nothing meanwhile."""
+        return self._waits is not None
+
     def wait_for_filter(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the connection wait for a filter, in order with its messages.
 
         Args:
-            work: What is waited for; it ends with the connection. The kernel is given nothing
-                meanwhile.
+            work: What is waited for; it ends with the connection, and a reload does not end it. The
+                kernel is given nothing meanwhile.
         """
-        self.is_held = True
-        self.give(0)  # so that a client's close frame waits for it, too
-        try:
-            self.start_task(self._waited(work), name=f"wshandler {self.id} waits for a filter")
-        except ConnectionClosed:
+        if self.closed:  # and so does what would begin behind its end
             work.close()
-            self.is_held = False
-            self.take(1)
+            return
+        self.give(0)  # so that a client's close frame waits for it, too
+        name = f"wshandler {self.id} waits for a filter"
+        self._waits = self._io.loop.create_task(work, name=name)
+        self._waits.add_done_callback(self._waited)  # also of one that was never begun
 
-    async def _waited(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self.is_held = False
-            self.take(1)
-            if self._phase <= PEER_CLOSED:
-                self._host.wake(self)
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        self._waits = None
+        self.take(1)
+        # One of an open connection is cancelled by nobody else than the filter.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and not self.closed:
+            self.filter_failed("a filter", error)
+        self._host.wake(self)  # its last turn may wait for this, too
+
+    def connection_lost(self) -> None:
+        """Handle the end of the byte stream; see `connection.Connection`."""
+        if self._waits is not None:
+            self._waits.cancel()
+        super().connection_lost()
 
     def _tell_on_error(self, error: BaseException) -> None:
         # Its bot's own is in the kernel, and hears of what has failed there.
