@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from ..engine.envelope import EnvelopeCodec, encode_json
 from ..errors import RefuseMessage
 from ..functions.filters import passed
 from ..functions.resolve import kind_of
-from ..guard import guarded, is_interrupt, tamed
+from ..guard import guarded, is_being_closed, is_interrupt, tamed
 from ..types import FilterStep, Message, Question
 from .connection import KernelConnection
 from .courier import Courier
@@ -31,13 +31,18 @@ PARTS = ("message", "reply", "piece")
 
 
 class FilteredKernelConnection(Filtering, KernelConnection):
-    """An open WebSocket whose messages are handled in a kernel, and filtered here."""
+    """An open WebSocket whose messages are handled in a kernel, and filtered here.
 
-    __slots__ = ("_muted", "_waits")
+    Attributes:
+        was_asked: Whether `on_open` of the filters was called, or is being awaited.
+    """
+
+    __slots__ = ("_muted", "_waits", "was_asked")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
         self._waits: asyncio.Task[None] | None = None
+        self.was_asked = False
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""
@@ -91,6 +96,11 @@ class FilteredKernelConnection(Filtering, KernelConnection):
             self.filter_failed("a filter", error)
         self._host.wake(self)  # its last turn may wait for this, too
 
+    def settle(self) -> None:
+        """Answer the client's close frame; a kernel that knows nothing of it has no say yet."""
+        if self.has_opened or not self.is_held or self._io.loop.time() >= self._deadline:
+            super().settle()
+
     def connection_lost(self) -> None:
         """Handle the end of the byte stream; see `connection.Connection`."""
         if self._waits is not None:
@@ -131,6 +141,36 @@ def outgoing_of(courier: Courier, *, filtered: bool) -> Outgoing:
 class FilteredOutgoing(Outgoing):
     """Messages of clients that go through filters before a kernel is given them."""
 
+    def open(self, connection: KernelConnection, headers: Set[str]) -> None:
+        """Tell the kernel of a new connection, once `on_open` of the filters has ended.
+
+        One that they have closed meanwhile, or whose client has gone, it never hears of.
+
+        Args:
+            connection: The connection.
+            headers: As for `Outgoing.open`.
+        """
+        if isinstance(connection, FilteredKernelConnection):
+            if not connection.was_asked:
+                connection.was_asked = True
+                self._ask(connection)
+            if connection.closed:
+                connection.ended_there = True
+                connection.drop_messages()
+                connection.mark_opened()
+                return
+            if connection.is_held:
+                return  # it comes here again
+        super().open(connection, headers)
+
+    def _ask(self, connection: FilteredKernelConnection) -> None:
+        filters = connection.entry.filters
+        functions: tuple[FilterStep, ...] = () if filters is None else filters.opened
+        if _some_wait(functions):
+            connection.wait_for_filter(_call_later(connection, functions, each=False))
+        else:
+            _call(connection, functions, each=False)
+
     def _put(self, connection: KernelConnection, message: Any) -> None:
         filters = connection.entry.filters
         is_message = isinstance(message, (str, bytes, Question))
@@ -142,7 +182,7 @@ class FilteredOutgoing(Outgoing):
             super()._put(connection, message)
             return
         functions = filters.incoming
-        if any(kind_of(function) == "async" for _, function in functions):
+        if _some_wait(functions):
             connection.wait_for_filter(self._let_in_later(connection, message, functions))
             return
         inner = message.message if isinstance(message, Question) else message
@@ -206,8 +246,55 @@ def _with(message: Message | Question, inner: Message) -> Message | Question:
     return Question(message.number, inner, message.size) if isinstance(message, Question) else inner
 
 
+def _some_wait(functions: tuple[FilterStep, ...]) -> bool:
+    return any(kind_of(function) == "async" for _, function in functions)
+
+
+def _call(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
+) -> None:
+    """Call functions of filters, one after the other.
+
+    Args:
+        connection: What they get.
+        functions: The functions, none an ``async def``.
+        each: Whether each is called, whatever the one before has raised.
+    """
+    for name, function in functions:
+        try:
+            function(connection)
+        except BaseException as error:
+            _failed(connection, name, error)
+            if not each:
+                return
+
+
+async def _call_later(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
+) -> None:
+    """Do what `_call` does, where some are an ``async def``; each waits for the one before."""
+    for name, function in functions:
+        try:
+            result = function(connection)
+            if inspect.isawaitable(result):
+                await guarded(result, name)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            _failed(connection, name, error)
+            if not each:
+                return
+
+
+def _failed(connection: FilteredKernelConnection, name: str, raised: BaseException) -> None:
+    error = tamed(raised, name)
+    if is_interrupt(error) or is_being_closed(error):
+        raise error
+    connection.filter_failed(name, error)
+
+
 class FilteredKernels(Observer):
-    """What calls the filters of kernels' routes where a connection opens, and where it has ended.
+    """What calls `on_close` of the filters of kernels' routes where a connection has ended.
 
     Args:
         loop: The event loop.
@@ -217,42 +304,18 @@ class FilteredKernels(Observer):
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ready(self, connection: Any) -> None:
-        """Call `on_open` of the filters, before the kernel is given the first message."""
-        filters = connection.entry.filters
-        if isinstance(connection, FilteredKernelConnection) and filters is not None:
-            waiting = self._call(connection, filters.opened)
-            if waiting:
-                connection.wait_for_filter(_rest(connection, waiting))
-
     def ended(self, connection: Any) -> None:
         """Call `on_close` of the filters."""
         filters = connection.entry.filters
-        if isinstance(connection, FilteredKernelConnection) and filters is not None:
-            waiting = self._call(connection, filters.closed)
-            if waiting:
-                work = _rest(connection, waiting)
-                task = self._loop.create_task(work, name=f"wshandler {connection.id} filters")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    def _call(
-        self, connection: FilteredKernelConnection, functions: tuple[FilterStep, ...]
-    ) -> list[tuple[str, Any]]:
-        """Call functions of filters; return what is left to be awaited."""
-        waiting = []
-        for name, function in functions:
-            try:
-                result = function(connection)
-            except BaseException as raised:
-                error = tamed(raised, name)
-                if is_interrupt(error):
-                    raise
-                connection.filter_failed(name, error)
-            else:
-                if inspect.isawaitable(result):
-                    waiting.append((name, result))
-        return waiting
+        if not isinstance(connection, FilteredKernelConnection) or filters is None:
+            return
+        if not _some_wait(filters.closed):
+            _call(connection, filters.closed, each=True)
+            return
+        work = _call_later(connection, filters.closed, each=True)
+        task = self._loop.create_task(work, name=f"wshandler {connection.id} filters")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Wait a second for what filters still do, and end it."""
@@ -263,11 +326,3 @@ class FilteredKernels(Observer):
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-
-
-async def _rest(connection: FilteredKernelConnection, waiting: list[tuple[str, Any]]) -> None:
-    for name, result in waiting:
-        try:
-            await guarded(result, name)
-        except Exception as error:
-            connection.filter_failed(name, tamed(error, name))

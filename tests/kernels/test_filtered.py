@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from kernels.test_bridge import Client, Kernel
-from support.memory import until
+from support.memory import turns, until
 
+from jupyter_wshandler.engine.messages import Close
 from jupyter_wshandler.functions.filtering import filters_of
 from jupyter_wshandler.functions.filters import filter_of
 from jupyter_wshandler.kernels.filtered import FilteredKernels
@@ -88,3 +89,139 @@ async def test_a_filter_that_cancels_itself_lets_nothing_in(manager, serving):
     await until(lambda: client.code is not None)
     assert client.code == 1011
     assert kernel.got("text") == []
+
+
+# ---- the beginning and the end of a connection -------------------------------------------------
+
+
+class Hears:
+    """A filter that writes down what it hears of in a list that others write to as well.
+
+    Args:
+        name: What it is called there.
+        heard: The list.
+        fails: The function of it that raises.
+    """
+
+    def __init__(self, name: str, heard: list[str], fails: str = "") -> None:
+        self.name = name
+        self.heard = heard
+        self.fails = fails
+
+    def on_open(self, handler: Any) -> None:
+        self._hear("open")
+
+    def on_error(self, handler: Any, exc: BaseException) -> None:
+        self._hear("error")
+
+    def on_close(self, handler: Any) -> None:
+        self._hear("close")
+
+    def _hear(self, what: str) -> None:
+        self.heard.append(f"{self.name} {what}")
+        if what == self.fails:
+            raise ValueError("a filter's fault")
+
+
+class HearsLater(Hears):
+    """The same, where it has to wait until the test says so."""
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        super().__init__(*args, **details)
+        self.asked = asyncio.Event()
+        self.may = asyncio.Event()
+
+    async def on_open(self, handler: Any) -> None:
+        self.asked.set()
+        await self.may.wait()
+        super().on_open(handler)
+
+    async def on_close(self, handler: Any) -> None:
+        await asyncio.sleep(0)
+        super().on_close(handler)
+
+
+async def test_filters_open_in_order_before_the_bot_and_close_in_order_behind_it(manager, serving):
+    heard: list[str] = []
+    later = HearsLater("1st", heard)
+    kernel = serving(later, Hears("2nd", heard))
+    client = Client(manager).open()
+    client.say("hello")
+    await later.asked.wait()
+    await turns()
+    assert (heard, kernel.got("open"), kernel.got("text")) == ([], [], [])
+    later.may.set()
+    await until(lambda: kernel.got("text"))
+    assert heard == ["1st open", "2nd open"]
+    assert [event[0] for event in kernel.events[-2:]] == ["open", "text"]
+    client.transport.lost()
+    await until(lambda: kernel.got("lost"))
+    kernel.say([["closed", client.connection.id, 0]])
+    await until(lambda: len(heard) == 4)
+    assert heard[2:] == ["2nd close", "1st close"]
+
+
+@pytest.mark.parametrize("kind", [Hears, HearsLater])
+async def test_a_filter_that_fails_as_a_connection_opens_lets_nobody_hear_of_it(
+    manager, serving, kind
+):
+    heard: list[str] = []
+    first = kind("1st", heard, fails="open")
+    kernel = serving(first, Hears("2nd", heard))
+    if kind is HearsLater:
+        first.may.set()
+    client = Client(manager).open()
+    client.say("hello")
+    await until(lambda: client.code is not None)
+    assert client.code == 1011
+    client.transport.lost()
+    await until(lambda: len(heard) == 5)
+    assert heard == ["1st open", "2nd error", "1st error", "2nd close", "1st close"]
+    assert client.connection.id not in manager.connections
+    assert [event[0] for event in kernel.events if event[0] != "served"] == []
+
+
+async def test_a_client_that_goes_before_filters_have_opened_is_finished(manager, serving):
+    heard: list[str] = []
+    later = HearsLater("1st", heard)
+    kernel = serving(later)
+    client = Client(manager).open()
+    client.say("hello")
+    await later.asked.wait()
+    client.transport.lost()
+    await until(lambda: client.connection.id not in manager.connections)
+    await until(lambda: heard == ["1st close"])
+    assert [event[0] for event in kernel.events if event[0] != "served"] == []
+
+
+async def test_a_client_that_closes_before_filters_have_opened_is_answered_then(manager, serving):
+    later = HearsLater("1st", [])
+    kernel = serving(later)
+    client = Client(manager).open()
+    client.say("hello")
+    client.transport.feed([Close(1000, "")])
+    await later.asked.wait()
+    await turns()
+    assert (client.code, kernel.got("leaving")) == (None, [])
+    later.may.set()
+    await until(lambda: kernel.got("leaving"))
+    order = [event[0] for event in kernel.events if event[0] != "served"]
+    assert order == ["open", "text", "leaving"]
+    kernel.say([], {"taken": {client.connection.id: 1}})
+    await until(lambda: client.code is not None)
+    assert client.code == 1000
+
+
+async def test_each_filter_hears_of_the_end_whatever_others_raise(manager, serving):
+    heard: list[str] = []
+    filters = [Hears("1st", heard), Hears("2nd", heard, fails="close")]
+    later = HearsLater("3rd", heard, fails="close")
+    later.may.set()
+    kernel = serving(*filters, later)
+    client = Client(manager).open()
+    await until(lambda: kernel.got("open"))
+    client.transport.lost()
+    await until(lambda: kernel.got("lost"))
+    kernel.say([["closed", client.connection.id, 0]])
+    await until(lambda: "1st close" in heard)
+    assert [what for what in heard if "close" in what] == ["3rd close", "2nd close", "1st close"]
