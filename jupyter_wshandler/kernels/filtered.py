@@ -29,6 +29,9 @@ from .outgoing import Outgoing
 PARTS = ("message", "reply", "piece")
 """What in an envelope is a message of the bot's."""
 
+TELLING = 30.0
+"""Seconds that an `on_error` of a filter may take."""
+
 
 class FilteredKernelConnection(Filtering, KernelConnection):
     """An open WebSocket whose messages are handled in a kernel, and filtered here.
@@ -113,14 +116,25 @@ class FilteredKernelConnection(Filtering, KernelConnection):
         for name, function in () if filters is None else filters.failed:
             try:
                 result = function(self, error)
-                if inspect.isawaitable(result):
-                    self.start_task(_awaited(result), name=name)
             except Exception as another:
                 self._host.failed_beside(self, name, another)
+                continue
+            if inspect.isawaitable(result):
+                # No task of the connection's: that is closed for the failure.
+                task = self._io.loop.create_task(self._told(name, result), name=name)
+                _telling.add(task)
+                task.add_done_callback(_telling.discard)
+
+    async def _told(self, name: str, result: Any) -> None:
+        try:
+            async with asyncio.timeout(TELLING):
+                await guarded(result, name)
+        except Exception as another:
+            self._host.failed_beside(self, name, another)
 
 
-async def _awaited(result: Any) -> None:
-    await result
+_telling: set[asyncio.Task[None]] = set()
+"""What `on_error` of filters still does; an event loop refers to tasks weakly."""
 
 
 def connection_kind(filtered: bool) -> type[KernelConnection]:
@@ -319,7 +333,7 @@ class FilteredKernels(Observer):
 
     async def stop(self) -> None:
         """Wait a second for what filters still do, and end it."""
-        tasks = tuple(self._tasks)
+        tasks = (*self._tasks, *(task for task in _telling if task.get_loop() is self._loop))
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=1.0)
             for task in late:

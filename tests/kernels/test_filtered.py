@@ -225,3 +225,21 @@ async def test_each_filter_hears_of_the_end_whatever_others_raise(manager, servi
     kernel.say([["closed", client.connection.id, 0]])
     await until(lambda: "1st close" in heard)
     assert [what for what in heard if "close" in what] == ["3rd close", "2nd close", "1st close"]
+
+
+async def test_a_filter_that_waits_as_it_hears_of_an_error_hears_of_it(manager, serving):
+    heard: list[str] = []
+
+    class Tells:
+        def incoming(self, handler: Any, message: str) -> str:
+            raise ValueError("a filter's fault")
+
+        async def on_error(self, handler: Any, exc: BaseException) -> None:
+            await asyncio.sleep(0)
+            heard.append(str(exc))
+
+    serving(Tells)
+    client = Client(manager).open()
+    client.say("hello")
+    await until(lambda: heard)
+    assert (heard, client.code) == (["a filter's fault"], 1011)
