@@ -50,6 +50,12 @@ def run_check(arguments: argparse.Namespace) -> int:
     if store is not None:
         from .sessionstore import check_session_store
 
-        store = sys.stdin.readline().strip() if store == "-" else store
-        code = check_session_store(store, url, prefix) or code
+        code = check_session_store(_typed() if store == "-" else store, url, prefix) or code
     return code
+
+
+def _typed() -> str:
+    """Return the URL that comes by the standard input; who types it is told what is waited for."""
+    if sys.stdin.isatty():
+        print("the URL of the store, then Enter:", file=sys.stderr)
+    return sys.stdin.readline().strip()

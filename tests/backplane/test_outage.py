@@ -398,6 +398,26 @@ async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(st
     assert len(lines) == 1
 
 
+async def test_a_full_store_that_has_lost_who_is_in_leaves_no_node_alone(store):
+    """What cannot be put back on a new link is put back by who renews it, once there is room."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[0].subscribe("room", heard)
+        await nodes[0].add("room", "c0", Entry("ada"))
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        store.say("CONFIG", "SET", "maxmemory", "1")
+        store.say("DEL", *(f"wshandler:{{room}}:{name}" for name in ("people", "leases")))
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: nodes[0].counts()["breaks"] == 1)
+        await until(lambda: nodes[0].state == "up")
+        past = await nodes[0].history("room")
+        assert [one.publication.message for one in past.messages] == ["a"]
+        assert await nodes[0].renew("room", ["c0"]) == ["c0"]
+        store.say("CONFIG", "SET", "maxmemory", "0")
+        await nodes[0].add("room", "c0", Entry("ada"))
+        assert set((await nodes[1].entries("room")).by_key) == {"c0"}
+
+
 async def test_a_wrong_password_leaves_a_node_alone_and_is_in_no_log(store, caplog):
     caplog.set_level(logging.DEBUG)
     store.say("CONFIG", "SET", "requirepass", "right-word")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import NoPermissionError
 from support.server import free_port
 from support.stores import KINDS, Store, running_store
 from support.tcpproxy import tcp_proxy
@@ -232,9 +233,24 @@ async def test_the_rights_that_the_docs_name_for_a_publisher_are_enough_and_let_
             assert (await publisher.publish("chat", "blue", "a", id="one")).nodes is None
             await publisher.publish("plain", "blue", "a")
         mine = await links.Link.open(Address(own), lambda channel, data: None)
+        prefix, room = prefix_of(nodes), nodes[0]._keys.heard(BLUE)
+        for words in (
+            ("HGETALL", f"{prefix}:{{shares}}:values"),
+            ("HGETALL", room + b":people"),
+            ("HSET", f"{prefix}:spaces", "chat", "x"),
+            ("PUBLISH", f"{prefix}:users", "x"),
+        ):
+            with pytest.raises(NoPermissionError):
+                await mine.ask(links.Request(words))
         with pytest.raises(BackplaneDown, match="no permissions"):
-            await mine.subscribe([nodes[0]._keys.heard(BLUE)])
+            await mine.subscribe([room])
         await mine.close()
+        narrow = " ".join(rights).replace("{*", "{4:chat:*").split(" ")
+        await link.ask(links.Request(["ACL", "SETUSER", "pricing", "reset", *narrow]))
+        async with Publisher(own, prefix=prefix) as publisher:
+            assert (await publisher.publish("chat", "blue", "a")).offset == 3
+            with pytest.raises(BackplaneError, match="refuses"):
+                await publisher.publish("plain", "blue", "a")
     finally:
         await link.ask(links.Request(["ACL", "DELUSER", "pricing"]))
         await link.close()

@@ -560,6 +560,7 @@ async def test_connections_get_the_new_route_and_keep_their_state(site):
         (bot("one"), bot("one", ", rooms: [a]")),
         (bot("one", ", rooms: [a]"), bot("one", ", rooms: [a], space: other")),
         (bot("one", ", rooms: [a]"), bot("one", ", rooms: [a], may_join: one.may_join")),
+        (bot("one"), bot("one", ", filters: one.sees")),
         (bot("one"), "/b " + bot("one")),
         (bot("one"), None),
     ],
@@ -568,6 +569,7 @@ async def test_row_yaml_auth_added_closes_with_1012_and_so_do_other_stricter_rul
     site, before, after
 ):
     code = "def allow(handler): return True\ndef may_join(handler, room): return True\n"
+    code += "def sees(handler, message, way): return message\n"
     await site.start(routes(a=before, z=bot("one")), one=code + ECHO.format(answer="v1"))
     connection, other = site.connect("a"), site.connect("z")
     site.yaml.write_text(routes(z=bot("one")) if after is None else routes(a=after, z=bot("one")))

@@ -10,18 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from jupyter_wshandler.functions import tracing
-from jupyter_wshandler.guard import place_of
-from jupyter_wshandler.testing import Chat
-
-pytest.importorskip("opentelemetry.sdk")
-
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+
+from jupyter_wshandler.functions import tracing
+from jupyter_wshandler.guard import place_of
+from jupyter_wshandler.testing import Chat
 
 SECRET = "4711-content-of-a-message"
 

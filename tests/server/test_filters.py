@@ -145,7 +145,7 @@ def test_a_failing_filter_closes_counts_and_is_logged_with_its_route(server):
     assert errors[0]["callback"] == "audit.outgoing"
 
 
-def test_a_route_that_gets_a_filter_closes_who_is_there_and_the_next_one_has_it(server):
+def test_a_route_with_filters_that_gets_one_more_keeps_who_is_there(server):
     file = Path(server.folder, "wshandler.yaml")
     with server.connect_sync("/none") as socket:
         socket.send("hello")

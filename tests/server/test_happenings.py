@@ -97,7 +97,9 @@ def test_a_reload_is_an_event_and_so_is_one_that_fails(server):
 
 
 def test_every_time_is_a_date_that_others_can_read(server):
-    assert events(server)
+    with server.connect_sync("/bot"):
+        pass
+    wait_for(lambda: named(server, "closed"), what="the event")
     for one in events(server):
         written = one["__timestamp__"]
         assert written.endswith("Z")

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from urllib.parse import quote
 
+import openapi_spec_validator
 import pytest
 import websockets.exceptions
 from jsonschema import Draft202012Validator
@@ -608,8 +609,7 @@ def test_the_description_says_where_the_server_is_and_names_each_operation_once(
 
 
 def test_the_description_is_valid_by_the_validator_of_the_specification(server):
-    validator = pytest.importorskip("openapi_spec_validator")
-    validator.validate(documented(server))
+    openapi_spec_validator.validate(documented(server))
 
 
 def test_what_the_server_answers_has_the_shape_that_is_described(server):
@@ -738,6 +738,30 @@ def test_messages_are_watched_as_they_travel_and_the_log_says_who_does(server):
     assert "Route talk: ada watches the messages of the route from outside" in log
     assert f"Route talk: ada watches the messages of the connection {name} from outside" in log
     assert "a word to the bot" not in log
+
+
+def test_who_watches_what_another_does_is_named_too_and_sees_nothing_older(server):
+    where = "frames?route=other"
+    place = told(server, where)["next"]
+    with joined(server, "/other") as one:
+        answered(one, "before named came")
+        assert told(server, f"{where}&since={place}&wait=10")["frames"]
+        for since in ("", f"&since={place}", "&since=another-0"):
+            # Not by a place of another's, nor by one of a server before.
+            found = told(server, where + since, "named")
+            assert found["frames"] == []
+        answered(one, "later")
+
+        def seen() -> set[str]:
+            frames = told(server, f"{where}&since={place}", "named")["frames"]
+            frames += told(server, f"{where}&since=another-0", "named")["frames"]
+            return {frame["text"] for frame in frames}
+
+        assert wait_for(seen, what="what has come later") == {"later"}
+    log = server.log_text()
+    for who in ("ada", "named"):
+        words = f"Route other: {who} watches the messages of the route from outside"
+        assert log.count(words) == 1
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def sample(request, tmp_path_factory):
         modules={"wshandler.yaml": YAML, "pingbot.py": MODULE},
         # The module must be found through its YAML file, not through the working directory.
         env={"PYTHONSAFEPATH": "1"},
+        fork=False,  # one server at least is started as a person does
         **COMMANDS[request.param],
     ) as running:
         yield running

@@ -9,6 +9,7 @@ them: each server imports it, and a test that saves a module sees it loaded.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import json
@@ -102,7 +103,9 @@ class _ForkServer:
         """Fork a process that runs ``python -m MODULE ARGUMENTS``, and writes to `log`."""
         order = {"module": module, "arguments": [*arguments], "cwd": str(cwd), "env": dict(env)}
         with self._lock:
-            process = self._process = self._process or self._run()
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._run()
+            process = self._process
             assert process.stdin is not None
             assert process.stdout is not None
             # The fork's parent ends at once: whoever asks the kernel for it becomes the parent.
@@ -110,7 +113,16 @@ class _ForkServer:
             try:
                 process.stdin.write(json.dumps({**order, "log": str(log)}) + "\n")
                 process.stdin.flush()
-                pid = int(process.stdout.readline())
+                said = process.stdout.readline()
+                if not said.strip():
+                    raise RuntimeError("the process that forks servers has ended: see above why")
+                pid = int(said)
+            except BaseException:
+                # A time-out of the test, say: the next one must not read this one's answer.
+                self._process = None
+                process.kill()
+                process.wait()
+                raise
             finally:
                 _adopt(False)
         return Forked(pid, [sys.executable, "-m", module, *arguments])
@@ -126,12 +138,16 @@ class _ForkServer:
             text=True,
             start_new_session=True,
         )
-        atexit.register(self._end)
+        atexit.register(_end, process)
         return process
 
-    def _end(self) -> None:
-        assert self._process is not None
-        self._process.communicate()
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let a process that forks come to its end, which it does where it is asked nothing more."""
+    with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+        process.communicate(timeout=5)
+    process.kill()
+    process.wait()
 
 
 def _adopt(wanted: bool) -> None:

@@ -198,6 +198,7 @@ def running_server(
     wait_path: str = "api/status",
     port: int | None = None,
     host: str = "127.0.0.1",
+    fork: bool = True,
 ) -> Iterator[RunningServer]:
     """Start a Jupyter server with a route configuration and stop it at the end.
 
@@ -214,6 +215,8 @@ def running_server(
         wait_path: A path that answers once the server is up.
         port: The port; any free one where None.
         host: The address to listen on.
+        fork: Whether it may be a fork of a process that has imported Jupyter Server. All forks of
+            one test process have the same hash seed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -253,7 +256,7 @@ def running_server(
         *extra_args,
     ]
     process: subprocess.Popen | Forked
-    if command is None and can_fork(environment):
+    if fork and command is None and can_fork(environment):
         process = fork_server.start("jupyter_server", words, folder, environment, log_path)
     else:
         with log_path.open("ab") as log:

@@ -72,7 +72,10 @@ export interface Answer extends AsyncIterableIterator<Value> {
   stop(): void;
 }
 
-/** Why a connection could not be gone on with. */
+/**
+ * Why a connection could not be gone on with; 'elsewhere': it was on another of several servers, 'moved':
+ * its server is about to stop.
+ */
 export type Reason = 'unknown' | 'user' | 'lost' | 'ended' | 'elsewhere' | 'off' | 'moved';
 
 /** A new connection is there, in place of one that was lost. */

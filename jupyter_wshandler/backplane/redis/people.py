@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+
+from redis.exceptions import OutOfMemoryError
 
 from ...errors import BackplaneDown
 from ..base import Change, Entries, Entry, Position
@@ -154,5 +157,8 @@ class Presence:
 
     async def _put_back(self, link: Link, channel: str, key: str) -> None:
         entry = self._own.get(channel, {}).get(key)
-        if entry is not None:  # it has not left meanwhile
+        if entry is None:  # it has left meanwhile
+            return
+        # A full store takes it later: who renews it is told that it is not there, and adds it.
+        with contextlib.suppress(OutOfMemoryError):
             await link.ask(self._asking("add", channel, key.encode(), forms.pack(entry)))

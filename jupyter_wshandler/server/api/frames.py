@@ -7,8 +7,9 @@ from tornado.web import HTTPError
 
 from ...kernels.batches import one_line
 from ...routes import Route
+from ..access.identity import user_keys
 from ..records.followed import Happening
-from ..records.frames import WATCHED, Watched
+from ..records.frames import WATCHED, WATCHING, Watched
 from .base import OTHERS_ROUTE
 from .events import FollowingHandler
 
@@ -16,7 +17,10 @@ NEITHER = "expected ?route=NAME or ?connection=ID: whose messages?"
 
 NOT_EXECUTE = "messages are for who may execute wshandler; the Authorizer does not let this user"
 
-TOO_MANY = f"the messages of {WATCHED} routes and connections are watched already; try again later"
+TOO_MANY = (
+    f"{WATCHED} routes and connections are watched already, or this one by {WATCHING} others; "
+    "try again later"
+)
 
 
 class FramesHandler(FollowingHandler):
@@ -38,23 +42,31 @@ class FramesHandler(FollowingHandler):
         """Answer with ``{"frames": [...], "next", "complete"}``, the oldest first.
 
         They are those of the ``?route=``, or of the ``?connection=``; the first question has an
-        empty answer, and the next one takes the `next` of the one before as ``?since=``.
+        empty answer, and the next one takes the `next` of the one before as ``?since=``. Nobody is
+        told of what has travelled before they have asked for the first time.
         """
         watched, route = await self._wanted()
         frames = self.services.records.frames
-        is_new = frames.watch(watched)
-        if is_new is None:
+        with self.answering():
+            who = user_keys(self)[0]
+        watch = frames.watch(watched, who)
+        if watch is None:
             raise HTTPError(409, TOO_MANY)
-        if is_new:
+        if watch.is_new:
             self.log.info(
                 "Route %s: %s watches the messages of the %s from outside",
                 route.name,
                 one_line(str(self.current_user.username), 60),
                 watched.kind if watched.kind == "route" else f"connection {watched.name}",
             )
+            # What others have had kept is not theirs; a place is one where they have missed it.
+            missed = bool(self.get_query_argument("since", ""))
+            place = frames.since("").place
+            self.answer({"frames": [], "next": place, "complete": not missed})
+            return
 
         def is_meant(one: Happening) -> bool:
-            return bool(one.said[watched.kind] == watched.name)
+            return bool(one.serial > watch.begun and one.said[watched.kind] == watched.name)
 
         found, more = await self.follow(frames, is_meant)
         self.answer({"frames": found, **more})

@@ -107,6 +107,11 @@ class Followed(WhileAsked):
         self._life = secrets.token_hex(4)
         self._waiting: set[asyncio.Future[None]] = set()
 
+    @property
+    def serial(self) -> int:
+        """The number of the last happening."""
+        return self._serial
+
     def put(self, route: str, said: dict[str, Any]) -> None:
         """Write something down.
 

@@ -28,6 +28,9 @@ A_SECOND = 200
 WATCHED = 8
 """Routes and connections that are watched at a time."""
 
+WATCHING = 16
+"""People who watch each of them."""
+
 
 class Watched(NamedTuple):
     """Whose messages somebody watches."""
@@ -35,6 +38,22 @@ class Watched(NamedTuple):
     kind: Literal["route", "connection"]
     name: str
     """The route's name, or the connection's id."""
+
+
+class Watch(NamedTuple):
+    """That somebody watches something."""
+
+    is_new: bool
+    """Whether they have not done so before, or not for a while."""
+    begun: int
+    """The number of the last happening before they began: nothing up to it is for them."""
+
+
+class _Asked(NamedTuple):
+    """When somebody who watches has asked last, and where they began."""
+
+    at: float
+    begun: int
 
 
 class Frames(Followed):
@@ -49,28 +68,42 @@ class Frames(Followed):
 
     def __init__(self, observers: Observers) -> None:
         super().__init__(observers, KEPT)
-        self._watched: dict[Watched, float] = {}  # each with when it was asked for last
+        self._watched: dict[Watched, dict[str, _Asked]] = {}  # each with who does, by their keys
         self._second = 0
         self._left = 0  # of this second
 
-    def watch(self, wanted: Watched) -> bool | None:
+    def watch(self, wanted: Watched, who: str) -> Watch | None:
         """Take note that somebody watches something.
 
         Args:
             wanted: Whose messages.
+            who: Who watches; a key that their next question has again.
 
         Returns:
-            Whether nobody has watched it before; None where too much else is watched.
+            Whether they are new, and from where on they may see; None where too much else is
+            watched, or too many others watch this.
         """
         now = asyncio.get_running_loop().time()
-        for one, asked in list(self._watched.items()):
-            if now - asked > IDLE:
-                del self._watched[one]
-        is_new = wanted not in self._watched
-        if is_new and len(self._watched) >= WATCHED:
+        self._let_go(now)
+        those = self._watched.get(wanted)
+        if those is None:
+            if len(self._watched) >= WATCHED:
+                return None
+            those = self._watched[wanted] = {}
+        asked = those.get(who)
+        if asked is None and len(those) >= WATCHING:
             return None
-        self._watched[wanted] = now
-        return is_new
+        begun = self.serial if asked is None else asked.begun
+        those[who] = _Asked(now, begun)
+        return Watch(asked is None, begun)
+
+    def _let_go(self, now: float) -> None:
+        """Forget who has not asked for a while, and what nobody watches any more."""
+        for wanted, those in list(self._watched.items()):
+            for who in [who for who, asked in those.items() if now - asked.at > IDLE]:
+                del those[who]
+            if not those:
+                del self._watched[wanted]
 
     def message_in(self, connection: Any, message: Any) -> None:
         """Keep what has come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from jupyter_wshandler.server.records.frames import (
     KEPT,
     TEXT,
     WATCHED,
+    WATCHING,
     Frames,
+    Watch,
     Watched,
 )
 from jupyter_wshandler.types import Question
@@ -24,11 +27,17 @@ def connection(name="c1", route="bot"):
     return SimpleNamespace(id=name, route=route, current_user=user)
 
 
+def newly(frames: Frames, wanted: Watched, who: str = "ada") -> bool:
+    watch = frames.watch(wanted, who)
+    assert watch is not None
+    return watch.is_new
+
+
 def begun(*wanted: Watched) -> tuple[Frames, Observers, str]:
     observers = Observers(logging.getLogger("test"))
     frames = Frames(observers)
     for one in wanted:
-        assert frames.watch(one) is True
+        assert newly(frames, one)
     return frames, observers, frames.since("").place
 
 
@@ -87,20 +96,47 @@ async def test_of_a_flood_so_many_are_kept_and_who_watches_is_told(monkeypatch):
 
 
 async def test_so_much_is_watched_at_a_time_and_forgotten_when_nobody_asks(monkeypatch):
-    frames, observers, _ = begun(*(Watched("route", f"r{number}") for number in range(WATCHED)))
-    assert frames.watch(Watched("route", "r0")) is False
-    assert frames.watch(Watched("route", "one more")) is None
+    frames, observers, place = begun(*(Watched("route", f"r{number}") for number in range(WATCHED)))
+    assert not newly(frames, Watched("route", "r0"))
+    assert frames.watch(Watched("route", "one more"), "ada") is None
     observers.tell(observers.message_in, connection(route="one more"), "hello")
+    assert frames.since(place).happenings == []
     monkeypatch.setattr("jupyter_wshandler.server.records.frames.IDLE", -1.0)
-    assert frames.watch(Watched("route", "one more")) is True
+    assert newly(frames, Watched("route", "one more"))
+    frames.stop()
+
+
+async def test_each_who_watches_begins_with_their_first_question(monkeypatch):
+    bot = Watched("route", "bot")
+    frames, observers, _ = begun(bot)
+    for _ in range(3):
+        observers.tell(observers.message_in, connection(), "before eve came")
+    ada, eve = frames.watch(bot, "ada"), frames.watch(bot, "eve")
+    assert (ada, eve) == (Watch(is_new=False, begun=0), Watch(is_new=True, begun=3))
+    observers.tell(observers.message_in, connection(), "later")
+    assert frames.watch(bot, "eve") == Watch(is_new=False, begun=3)
+    monkeypatch.setattr("jupyter_wshandler.server.records.frames.IDLE", -1.0)
+    assert frames.watch(bot, "eve") == Watch(is_new=True, begun=4)  # after a while, anew
+    frames.stop()
+
+
+async def test_so_many_watch_the_same():
+    bot = Watched("route", "bot")
+    frames, _, _ = begun()
+    assert all(newly(frames, bot, f"u{number}") for number in range(WATCHING))
+    assert frames.watch(bot, "one more") is None
+    assert not newly(frames, bot, "u0")
+    assert newly(frames, Watched("route", "another"), "one more")
     frames.stop()
 
 
 async def test_it_ends_with_the_last_who_watches(monkeypatch):
     monkeypatch.setattr(followed, "IDLE", 0.0)
     frames, observers, place = begun(Watched("route", "bot"))
-    frames.stop()
+    async with asyncio.timeout(10):
+        while observers.message_in:
+            await asyncio.sleep(0.01)
     observers.tell(observers.message_in, connection(), "hello")
-    assert frames.watch(Watched("route", "bot")) is True
+    assert newly(frames, Watched("route", "bot"))
     assert not frames.since(place).complete
     frames.stop()
