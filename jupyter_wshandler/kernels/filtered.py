@@ -15,13 +15,14 @@ import msgspec
 
 from ..connection.filtered import Filtering
 from ..connection.observer import Observer
+from ..connection.phase import CLOSED
 from ..engine.asking import HEADER, How
 from ..engine.envelope import EnvelopeCodec, encode_json
 from ..errors import RefuseMessage
 from ..functions.filters import passed
 from ..functions.resolve import kind_of
 from ..guard import guarded, is_being_closed, is_interrupt, tamed
-from ..types import FilterStep, Message, Question
+from ..types import CloseCode, FilterStep, Message, Question
 from .connection import KernelConnection
 from .courier import Courier
 from .outgoing import Outgoing
@@ -29,8 +30,8 @@ from .outgoing import Outgoing
 PARTS = ("message", "reply", "piece")
 """What in an envelope is a message of the bot's."""
 
-TELLING = 30.0
-"""Seconds that an `on_error` of a filter may take."""
+PATIENCE = 30.0
+"""Seconds that a filter is awaited where its connection has ended."""
 
 
 class FilteredKernelConnection(Filtering, KernelConnection):
@@ -38,14 +39,15 @@ class FilteredKernelConnection(Filtering, KernelConnection):
 
     Attributes:
         was_asked: Whether `on_open` of the filters was called, or is being awaited.
+        may_open: Whether that has ended well.
     """
 
-    __slots__ = ("_muted", "_waits", "was_asked")
+    __slots__ = ("_muted", "_waits", "may_open", "was_asked")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self._waits: asyncio.Task[None] | None = None
-        self.was_asked = False
+        self._waits: asyncio.Task[Any] | None = None
+        self.was_asked = self.may_open = False
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""
@@ -75,28 +77,34 @@ class FilteredKernelConnection(Filtering, KernelConnection):
         """Whether a filter is waited for, so that the kernel is given nothing meanwhile."""
         return self._waits is not None
 
+    @property
+    def has_messages(self) -> bool:
+        """Whether something waits for the kernel, or for a filter before it."""
+        return self.is_held or super().has_messages
+
     def wait_for_filter(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the connection wait for a filter, in order with its messages.
 
         Args:
-            work: What is waited for; it ends with the connection, and a reload does not end it. The
-                kernel is given nothing meanwhile.
+            work: What is waited for, also where the client has gone and its messages are still to
+                be handled. The kernel is given nothing meanwhile.
         """
-        if self.closed:  # and so does what would begin behind its end
-            work.close()
-            return
         self.give(0)  # so that a client's close frame waits for it, too
         name = f"wshandler {self.id} waits for a filter"
-        self._waits = self._io.loop.create_task(work, name=name)
+        self._waits = _begin(self._io.loop, work, name)
         self._waits.add_done_callback(self._waited)  # also of one that was never begun
+        if self._phase is CLOSED:
+            self._io.loop.call_later(PATIENCE, self._waits.cancel)
 
-    def _waited(self, task: asyncio.Task[None]) -> None:
+    def _waited(self, task: asyncio.Task[Any]) -> None:
         self._waits = None
         self.take(1)
         # One of an open connection is cancelled by nobody else than the filter.
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not self.closed:
             self.filter_failed("a filter", error)
+        elif error is not None:
+            self._host.log.warning("Route %s: a filter did not end with %s", self.route, self.id)
         self._host.wake(self)  # its last turn may wait for this, too
 
     def settle(self) -> None:
@@ -107,7 +115,7 @@ class FilteredKernelConnection(Filtering, KernelConnection):
     def connection_lost(self) -> None:
         """Handle the end of the byte stream; see `connection.Connection`."""
         if self._waits is not None:
-            self._waits.cancel()
+            self._io.loop.call_later(PATIENCE, self._waits.cancel)
         super().connection_lost()
 
     def _tell_on_error(self, error: BaseException) -> None:
@@ -121,20 +129,27 @@ class FilteredKernelConnection(Filtering, KernelConnection):
                 continue
             if inspect.isawaitable(result):
                 # No task of the connection's: that is closed for the failure.
-                task = self._io.loop.create_task(self._told(name, result), name=name)
-                _telling.add(task)
-                task.add_done_callback(_telling.discard)
+                _begin(self._io.loop, self._told(name, result), name)
 
     async def _told(self, name: str, result: Any) -> None:
         try:
-            async with asyncio.timeout(TELLING):
+            async with asyncio.timeout(PATIENCE):
                 await guarded(result, name)
         except Exception as another:
             self._host.failed_beside(self, name, another)
 
 
-_telling: set[asyncio.Task[None]] = set()
-"""What `on_error` of filters still does; an event loop refers to tasks weakly."""
+_tasks: set[asyncio.Task[Any]] = set()
+"""What filters do meanwhile; an event loop refers to tasks weakly."""
+
+
+def _begin(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], name: str
+) -> asyncio.Task[Any]:
+    task = loop.create_task(work, name=name)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
 
 
 def connection_kind(filtered: bool) -> type[KernelConnection]:
@@ -158,7 +173,7 @@ class FilteredOutgoing(Outgoing):
     def open(self, connection: KernelConnection, headers: Set[str]) -> None:
         """Tell the kernel of a new connection, once `on_open` of the filters has ended.
 
-        One that they have closed meanwhile, or whose client has gone, it never hears of.
+        One for which that has failed it never hears of.
 
         Args:
             connection: The connection.
@@ -168,22 +183,23 @@ class FilteredOutgoing(Outgoing):
             if not connection.was_asked:
                 connection.was_asked = True
                 self._ask(connection)
-            if connection.closed:
+            if connection.is_held:
+                return  # it comes here again
+            if not connection.may_open:
+                connection.end(CloseCode.INTERNAL_ERROR, "a filter has failed")
                 connection.ended_there = True
                 connection.drop_messages()
                 connection.mark_opened()
                 return
-            if connection.is_held:
-                return  # it comes here again
         super().open(connection, headers)
 
     def _ask(self, connection: FilteredKernelConnection) -> None:
         filters = connection.entry.filters
         functions: tuple[FilterStep, ...] = () if filters is None else filters.opened
         if _some_wait(functions):
-            connection.wait_for_filter(_call_later(connection, functions, each=False))
+            connection.wait_for_filter(_ask_later(connection, functions))
         else:
-            _call(connection, functions, each=False)
+            connection.may_open = _call(connection, functions, each=False)
 
     def _put(self, connection: KernelConnection, message: Any) -> None:
         filters = connection.entry.filters
@@ -266,27 +282,34 @@ def _some_wait(functions: tuple[FilterStep, ...]) -> bool:
 
 def _call(
     connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
-) -> None:
+) -> bool:
     """Call functions of filters, one after the other.
 
     Args:
         connection: What they get.
         functions: The functions, none an ``async def``.
         each: Whether each is called, whatever the one before has raised.
+
+    Returns:
+        Whether none has failed.
     """
+    fine = True
     for name, function in functions:
         try:
             function(connection)
         except BaseException as error:
+            fine = False
             _failed(connection, name, error)
             if not each:
-                return
+                break
+    return fine
 
 
 async def _call_later(
     connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
-) -> None:
+) -> bool:
     """Do what `_call` does, where some are an ``async def``; each waits for the one before."""
+    fine = True
     for name, function in functions:
         try:
             result = function(connection)
@@ -295,9 +318,17 @@ async def _call_later(
         except asyncio.CancelledError:
             raise
         except BaseException as error:
+            fine = False
             _failed(connection, name, error)
             if not each:
-                return
+                break
+    return fine
+
+
+async def _ask_later(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...]
+) -> None:
+    connection.may_open = await _call_later(connection, functions, each=False)
 
 
 def _failed(connection: FilteredKernelConnection, name: str, raised: BaseException) -> None:
@@ -316,24 +347,21 @@ class FilteredKernels(Observer):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def ended(self, connection: Any) -> None:
         """Call `on_close` of the filters."""
         filters = connection.entry.filters
         if not isinstance(connection, FilteredKernelConnection) or filters is None:
             return
-        if not _some_wait(filters.closed):
+        if _some_wait(filters.closed):
+            work = _call_later(connection, filters.closed, each=True)
+            _begin(self._loop, work, f"wshandler {connection.id} filters")
+        else:
             _call(connection, filters.closed, each=True)
-            return
-        work = _call_later(connection, filters.closed, each=True)
-        task = self._loop.create_task(work, name=f"wshandler {connection.id} filters")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Wait a second for what filters still do, and end it."""
-        tasks = (*self._tasks, *(task for task in _telling if task.get_loop() is self._loop))
+        tasks = [task for task in _tasks if task.get_loop() is self._loop]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=1.0)
             for task in late:

@@ -10,9 +10,11 @@ import pytest
 from kernels.test_bridge import Client, Kernel
 from support.memory import turns, until
 
+from jupyter_wshandler.connection.phase import CLOSED
 from jupyter_wshandler.engine.messages import Close
 from jupyter_wshandler.functions.filtering import filters_of
 from jupyter_wshandler.functions.filters import filter_of
+from jupyter_wshandler.kernels import filtered
 from jupyter_wshandler.kernels.filtered import FilteredKernels
 from jupyter_wshandler.kernels.routes import KernelRoutes
 
@@ -50,18 +52,29 @@ class Waits:
         return message
 
 
-async def test_a_client_that_goes_while_a_filter_is_waited_for_is_finished(manager, serving):
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_client_that_goes_while_a_filter_is_waited_for_is_finished_behind_it(
+    manager, serving, monkeypatch, ends
+):
+    monkeypatch.setattr(filtered, "PATIENCE", 30.0 if ends else 0.01)
     waits = Waits()
     kernel = serving(waits)
     client = Client(manager).open()
     client.say("first", "second")
+    client.transport.feed([Close(1000, "")])
     await until(lambda: waits.asked)
     client.transport.lost()
+    await until(lambda: client.connection.phase is CLOSED)
+    assert kernel.got("lost") == []
+    if ends:
+        waits.opened.set()
     await until(lambda: kernel.got("lost"))
+    assert waits.asked == ["first", "second"]
+    handled = [event[2] for event in kernel.got("text")]
+    assert handled == (["first", "second"] if ends else [])
     name = client.connection.id
     kernel.say([["closed", name, 0]])
     assert name not in manager.connections
-    assert (waits.asked, kernel.got("text")) == (["first"], [])
 
 
 async def test_a_filter_that_is_waited_for_outlives_a_new_version_of_the_bot(manager, serving):
@@ -181,7 +194,28 @@ async def test_a_filter_that_fails_as_a_connection_opens_lets_nobody_hear_of_it(
     assert [event[0] for event in kernel.events if event[0] != "served"] == []
 
 
-async def test_a_client_that_goes_before_filters_have_opened_is_finished(manager, serving):
+async def test_a_client_that_goes_before_filters_have_opened_is_told_of_then(manager, serving):
+    heard: list[str] = []
+    later = HearsLater("1st", heard)
+    kernel = serving(later)
+    client = Client(manager).open()
+    client.say("hello")
+    client.transport.feed([Close(1000, "")])
+    await later.asked.wait()
+    client.transport.lost()
+    await until(lambda: client.connection.phase is CLOSED)
+    later.may.set()
+    await until(lambda: kernel.got("lost"))
+    order = [event[0] for event in kernel.events if event[0] != "served"]
+    assert order == ["open", "text", "lost"]
+    kernel.say([["closed", client.connection.id, 0]])
+    await until(lambda: heard == ["1st open", "1st close"])
+
+
+async def test_a_client_that_goes_before_a_filter_that_never_opens_is_finished(
+    manager, serving, monkeypatch
+):
+    monkeypatch.setattr(filtered, "PATIENCE", 0.01)
     heard: list[str] = []
     later = HearsLater("1st", heard)
     kernel = serving(later)
