@@ -163,13 +163,14 @@ class RefuseMessage(MessageRefused):
     """What a filter raises to refuse a message: no function gets it, and its client is told why.
 
     Args:
-        reason: What the client is told.
+        reason: What the client is told, as text, up to 1,000 characters of it.
     """
 
-    def __init__(self, reason: str = "refused") -> None:
+    def __init__(self, reason: object = "refused") -> None:
         super().__init__("$", "a message that is let in", "one that is not")
-        self.reason = reason
-        self.args = (reason,)
+        # It becomes JSON: whatever is given, that is text, and such as UTF-8 can say.
+        self.reason = str(reason)[:1000].encode(errors="replace").decode()
+        self.args = (self.reason,)
 
     def problem(self) -> dict[str, object]:
         """Return what the client is told."""

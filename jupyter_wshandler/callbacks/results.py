@@ -13,6 +13,7 @@ from ..connection.connection import Connection
 from ..connection.phase import OPEN
 from ..connection.work import Work
 from ..engine.payload import in_its_thread
+from ..functions.around import innermost
 from ..types import Callback
 from .threads import CallbackThreads
 
@@ -216,6 +217,7 @@ def _stepped(items: Any, callback: Callback) -> Any:
 
 def _at_its_yield(items: Any) -> TracebackType | None:
     """Return a traceback of the line at which a generator stands, or None for another iterator."""
+    items = innermost(items)
     frame = getattr(items, "ag_frame", None) or getattr(items, "gi_frame", None)
     if not isinstance(frame, FrameType):
         return None

@@ -304,7 +304,8 @@ class CallbackRunner:
             await self._not_sent(c, work, task, callback, error, args)
         elif isinstance(error, PoolBusy):
             self._busy(c, callback)
-        elif isinstance(error, MessageRefused):  # its function was not called
+        elif isinstance(error, MessageRefused) and callback.event == "on_message":
+            # Its function was not called. Elsewhere there is no message to refuse.
             self._failures.refused(c, callback.name, error)
         else:
             await self._failed(c, work, task, callback, error, args)
@@ -320,7 +321,9 @@ class CallbackRunner:
     ) -> None:
         if c.chat_answers is not None:
             c.chat_answers.failed()
-        message = c.as_handled(args[1]) if callback.event in ("on_message", "on_pong") else None
+        message = args[1] if callback.event in ("on_message", "on_pong") else None
+        if callback.event == "on_message":
+            message = c.as_handled(message)
         error_id = self._failures.take(c, callback.name, message, error)
         handler = c.entry.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":

@@ -245,10 +245,11 @@ class Connector:
 
     async def _dial_again(self, offers: list[str]) -> tuple[AsyncSocket, Message]:
         try:
-            endpoint = await asyncio.to_thread(self._find)
+            finding = asyncio.get_running_loop().run_in_executor(None, self._find)
         except RuntimeError as error:
             # An interpreter that ends starts no threads: no fault, and nobody is there to be told.
             raise ConnectError(f"the server is not looked for: {error}") from error
+        endpoint = await finding  # whose own errors are told as they are
         limit = self._timeout or TIMEOUT
         async with asyncio.timeout(2 * limit):
             socket, first = await self._dial(endpoint, offers, limit)

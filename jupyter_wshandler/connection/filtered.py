@@ -17,6 +17,7 @@ from ..transports.direct import DirectTransport
 from ..types import Callback, CloseCode, Message
 from .background import Timer
 from .connection import Connection
+from .current import current_connection
 from .phase import OPEN, PEER_CLOSED
 from .sending import SENT, Sent
 
@@ -56,14 +57,10 @@ class Filtering(Connection):
 
     __slots__ = ()
 
-    _filtered: Message | None
-    _filtering: bool
     _muted: bool
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self._filtered = None
-        self._filtering = False
         self._muted = False  # a filter has failed: nothing leaves any more
 
     # ---- in --------------------------------------------------------------------------------
@@ -74,12 +71,17 @@ class Filtering(Connection):
         Args:
             message: The message; None as long as they have not let it through.
         """
-        self._filtered = message
+        work = self._work
+        if work is not None:  # with which it is forgotten: an idle connection keeps no message
+            work.filtered = message
 
     def as_handled(self, message: Any) -> Any:
         """Return the message as its callback got it, which is what may be shown of it."""
-        filters = self._route.filters
-        return self._filtered if filters is not None and filters.incoming else message
+        work = self._work
+        filters = (self._route if work is None else work.entry).filters
+        if filters is None or not filters.incoming:
+            return message
+        return None if work is None else work.filtered
 
     # ---- out -------------------------------------------------------------------------------
 
@@ -120,20 +122,24 @@ class Filtering(Connection):
         """Return a message as the client gets it; None where nothing is to leave any more.
 
         Raises:
-            RuntimeError: It was called by a filter that has a message in hand.
+            RuntimeError: It was called by a filter that has a message in hand, of this connection or
+                of another one; the failure is that filter's.
         """
         if self._muted:
             return None
-        if self._filtering:
+        filters, io = self._route.filters, self._io
+        if filters is None or not filters.outgoing:
+            return message
+        if io.held is not None:
             raise RuntimeError(
-                "a filter has a message in hand that leaves, and cannot send another one; return "
-                "what is to be sent"
+                "a filter has a message in hand that leaves, and cannot send another one, to "
+                "whomever; return what is to be sent"
             )
-        filters = self._route.filters
-        name = "a filter"
-        self._filtering = True
+        name = ""
+        # What was said in rooms would come here again, for a connection that has one in hand.
+        io.hold_pending()
         try:
-            for name, function in () if filters is None else filters.outgoing:
+            for name, function in filters.outgoing:
                 message = passed(name, message, function(self, message))
                 if type(message) is str and not message.isascii():
                     message.encode()  # what cannot be sent is the filter's fault
@@ -142,9 +148,9 @@ class Filtering(Connection):
             problem = tamed(raised, name)
             if is_interrupt(problem):
                 raise
-            return self._not_passed(name, problem, is_text=type(message) is str)
         finally:
-            self._filtering = False
+            io.release_pending()
+        return self._not_passed(name, problem, is_text=type(message) is str)
 
     def _not_passed(self, name: str, error: BaseException, is_text: bool) -> Message | None:
         """Take note that a message could not leave; return what is sent in its place."""
@@ -172,17 +178,30 @@ class Filtering(Connection):
         return None if closes else {"error": "internal error", "id": error_id}
 
     def _tell_on_error(self, error: BaseException) -> None:
-        """Have the route's `on_error` run in its turn; behind the end, where it has come to it."""
+        """Have the route's `on_error` run in its turn; behind the end, where it has come to it.
+
+        What an `on_error` sends itself, to whomever, and cannot, is not told to one: it would send
+        that again, without end.
+        """
+        if _tells_of_errors(self) or _tells_of_errors(current_connection.get(None)):
+            return
         callback = self._route.callbacks.get("on_error")
         waiting = sum(
             type(item) is Timer and type(item.callback) is ErrorTurn for item in self._inbox
         )
         if callback is not None and waiting < TURNS:
             self._inbox.append(Timer(None, 0.0, ErrorTurn(callback, error)))
-            self._host.wake(self)
+            # Not within this call: the message that could not leave is still in hand.
+            self._io.loop.call_soon(self._host.wake, self)
+
+
+def _tells_of_errors(connection: Connection | None) -> bool:
+    """Return whether what a connection does at the moment is its `on_error`."""
+    work = None if connection is None else connection.work
+    return work is not None and work.callback is not None and work.callback.event == "on_error"
 
 
 class FilteredConnection(Filtering):
     """An open WebSocket of a route with filters, as callbacks see it: their `handler`."""
 
-    __slots__ = ("_filtered", "_filtering", "_muted")
+    __slots__ = ("_muted",)

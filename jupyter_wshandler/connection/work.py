@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from ..routes import Route
-from ..types import Callback
+from ..types import Callback, Message
 from .answers import Answers
 
 
@@ -47,6 +47,8 @@ class Work(msgspec.Struct, eq=False):
         abandoned: Whether it does not end though it was interrupted. It is left to itself then:
             what comes of it is nobody's any more, and the connection may have other work.
         has_message: Whether a message is being handled; kept only where somebody observes it.
+        filtered: What the filters of what comes in have made of the last message; None before they
+            have let it through, and without such filters.
     """
 
     # A msgspec struct: to make one takes a quarter of the time that a class with slots takes.
@@ -63,6 +65,7 @@ class Work(msgspec.Struct, eq=False):
     cancelled_at: float = 0.0
     abandoned: bool = False
     has_message: bool = False
+    filtered: Message | None = None
 
     def interrupt(self, why: str, now: float) -> None:
         """Interrupt the callback that runs, if one does; for the same reason only once.

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from ..types import Callback
+
+T = TypeVar("T")
+
+_OURS = (GeneratorType, AsyncGeneratorType)
 
 
 class AroundCallback:
@@ -31,3 +37,29 @@ class AroundCallback:
 
     def __repr__(self) -> str:
         return f"<AroundCallback around {self.inner!r} for {self.event}>"
+
+
+_inner: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""What a generator of ours goes through, which a callback has returned."""
+
+
+def around_stream(outer: T, items: Any) -> T:
+    """Return a generator of ours, and remember what it goes through.
+
+    Args:
+        outer: The generator.
+        items: What a callback has returned.
+    """
+    _inner[outer] = items
+    return outer
+
+
+def innermost(items: Any) -> Any:
+    """Return what a callback has returned, behind what was put around it.
+
+    Args:
+        items: A generator or another iterator.
+    """
+    while type(items) in _OURS and items in _inner:
+        items = _inner[items]
+    return items

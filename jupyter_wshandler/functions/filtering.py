@@ -8,13 +8,13 @@ the callback's thread, an ``async def`` on the loop, which such a thread waits f
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from typing import Any, Literal
 
 from ..errors import ConnectionClosed
+from ..guard import is_being_closed, is_interrupt, tamed
 from ..types import Callback, Filters, FilterStep, Message
 from .around import AroundCallback
 from .filters import Filter, passed, steps
@@ -95,29 +95,39 @@ def _nothing(*_: Any) -> None:
     """Stand for the callback that a route does not have."""
 
 
-def _waited_for(function: _Call) -> _Call:
-    """Return a function that a thread calls, which runs an ``async def`` on the event loop."""
-    if kind_of(function) != "async":
-        return function
+class _WaitedFor:
+    """What a thread calls to have an ``async def`` run on the event loop.
 
-    async def outcome(args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
-        try:
-            return await function(*args), None
-        except Exception as error:  # the callback's, and not that of a task of its own
-            return None, error
+    Args:
+        function: The ``async def``.
+    """
 
-    @functools.wraps(function)
-    def call(*args: Any) -> Any:
+    __slots__ = ("__wrapped__",)
+
+    def __init__(self, function: _Call) -> None:
+        self.__wrapped__ = function
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it, and return its outcome."""
         # The loop of a thread hands over to the real one; see `callbacks.threadloop`.
         try:
-            result, error = asyncio.get_event_loop().run_until_complete(outcome(args))
+            result, error = asyncio.get_event_loop().run_until_complete(self._outcome(args))
         except CancelledError:
             raise ConnectionClosed("the connection has ended while a filter waited") from None
         if error is not None:
             raise error
         return result
 
-    return call
+    async def _outcome(self, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+        try:
+            return await self.__wrapped__(*args), None
+        except Exception as error:  # the callback's, and not that of a task of its own
+            return None, error
+
+
+def _waited_for(function: _Call) -> _Call:
+    """Return a function that a thread calls, which runs an ``async def`` on the event loop."""
+    return _WaitedFor(function) if kind_of(function) == "async" else function
 
 
 async def _finished(result: Any) -> Any:
@@ -165,60 +175,117 @@ def _behind(functions: _Steps, call: _Call, waits: bool) -> _Call:
     """Return what calls a callback, and then some functions of filters, whatever it raises.
 
     What the callback returns is nobody's, as for `on_close`; but what it leaves to be awaited or
-    gone through comes first.
+    gone through comes first. Each function is called, whatever the one before has raised.
     """
 
     def filtered(*args: Any) -> Any:
         try:
             result = call(*args)
-        except BaseException:
-            _call_all(functions, args)
+        except BaseException as raised:
+            _call_all(functions, args, raised)
             raise
-        if result is None or not (inspect.isawaitable(result) or inspect.isgenerator(result)):
-            _call_all(functions, args)
-            return None
-        return _gone_through(result, functions, args)
+        if inspect.isgenerator(result):
+            return _gone_through(result, functions, args)
+        if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+            return _awaited(result, functions, args)
+        problem = _call_all(functions, args, None)
+        if problem is not None:
+            raise problem
+        return None
 
     async def filtered_later(*args: Any) -> Any:
-        try:
-            await _through(call(*args))
-        finally:
-            for _, function in functions:
-                await _finished(function(*args))
+        await _awaited(_called_later(call, args), functions, args)
 
     return filtered_later if waits else filtered
 
 
-def _call_all(functions: Sequence[FilterStep], args: tuple[Any, ...]) -> None:
-    for _, function in functions:
-        function(*args)
+async def _called_later(call: _Call, args: tuple[Any, ...]) -> Any:
+    return call(*args)
 
 
-def _gone_through(result: Any, functions: _Steps, args: tuple[Any, ...]) -> Any:
-    if inspect.isawaitable(result):
+def _gone_through(items: Any, functions: _Steps, args: tuple[Any, ...]) -> Iterator[Any]:
+    """Go through a generator that a callback has returned, and then call functions of filters."""
+    try:
+        yield from items
+    except BaseException as raised:
+        _call_all(functions, args, raised)
+        raise
+    problem = _call_all(functions, args, None)
+    if problem is not None:
+        raise problem
 
-        async def later() -> None:
-            try:
-                await _through(result)
-            finally:
-                _call_all(functions, args)
 
-        return later()
-
-    def through() -> Any:
-        try:
-            yield from result
-        finally:
-            _call_all(functions, args)
-
-    return through()
+async def _awaited(result: Any, functions: _Steps, args: tuple[Any, ...]) -> None:
+    """Await what a callback has returned, and then functions of filters, on the event loop."""
+    try:
+        await _through(result)
+    except BaseException as raised:
+        if not is_being_closed(raised):  # then nothing can be awaited any more
+            await _await_all(functions, args, raised)
+        raise
+    problem = await _await_all(functions, args, None)
+    if problem is not None:
+        raise problem
 
 
 async def _through(result: Any) -> None:
     found = await _finished(result)
-    if hasattr(found, "__aiter__"):
+    if inspect.isawaitable(found):
+        found = await found
+    if isinstance(found, AsyncIterator):
         async for _ in found:
             pass
     elif inspect.isgenerator(found):
         for _ in found:
             pass
+
+
+def _call_all(
+    functions: _Steps, args: tuple[Any, ...], first: BaseException | None
+) -> BaseException | None:
+    """Call functions of filters, each whatever the ones before have raised.
+
+    Args:
+        functions: The functions.
+        args: What they get; the handler first.
+        first: What the callback before them has raised.
+
+    Returns:
+        The first that was raised. What has followed it is logged.
+    """
+    for name, function in functions:
+        try:
+            function(*args)
+        except BaseException as raised:
+            first = _first(first, raised, name, args[0])
+    return first
+
+
+async def _await_all(
+    functions: _Steps, args: tuple[Any, ...], first: BaseException | None
+) -> BaseException | None:
+    """Do what `_call_all` does, on the event loop, and await what is to be awaited."""
+    for name, function in functions:
+        # Here nobody has to wait in a thread.
+        called = function.__wrapped__ if isinstance(function, _WaitedFor) else function
+        try:
+            await _finished(called(*args))
+        except BaseException as raised:
+            if is_being_closed(raised):
+                raise
+            first = _first(first, raised, name, args[0])
+    return first
+
+
+def _first(
+    first: BaseException | None, raised: BaseException, name: str, handler: Any
+) -> BaseException:
+    """Return the first failure of several; one that is another's is logged."""
+    error = tamed(raised, name)
+    if is_interrupt(error):
+        raise error
+    if first is None:
+        return error
+    if not isinstance(error, asyncio.CancelledError):
+        handler.failed_beside(name, error)
+    return first

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ..errors import ConnectionClosed, MessageRefused
 from ..guard import kind_of
 from ..types import Callback, Message
-from .around import AroundCallback
+from .around import AroundCallback, around_stream
 
 NAME = "jupyter_wshandler"
 """The instrumentation scope of our spans."""
@@ -181,9 +181,9 @@ async def _awaited(spans: Tracing, span: Any, result: Any) -> Any:
 def _followed(spans: Tracing, span: Any, result: Any) -> Any:
     """Return what a callback has returned; the span ends now, or with the stream that it is."""
     if isinstance(result, AsyncIterator):
-        return _async_stream(spans, span, result)
+        return around_stream(_async_stream(spans, span, result), result)
     if inspect.isgenerator(result):
-        return _stream(spans, span, result)
+        return around_stream(_stream(spans, span, result), result)
     spans.end(span)
     return result
 

@@ -22,7 +22,6 @@ from .batches import Batch, NotABatch, one_line, read_claim
 from .connection import KernelConnection
 from .courier import PIPED, Courier, Transmit
 from .delivery import Delivery
-from .details import describe
 from .events import (
     Answer,
     AskRoom,
@@ -349,12 +348,10 @@ class KernelBridge:
                 c.end(CloseCode.SERVICE_RESTART, "the notebook's kernel is gone")
             else:
                 if not work.has_opened:
-                    self._connections[c.id] = c
-                    self._sessions.hold(c.attached_session)
-                    self._courier.put(Open(c.id, describe(c, self._routes.headers)), size=4096)
-                    c.mark_opened()
-                    if c.away:
-                        self._away(c, True)
+                    if c.id not in self._connections:
+                        self._connections[c.id] = c
+                        self._sessions.hold(c.attached_session)
+                    self._outgoing.open(c, self._routes.headers)
                 self._outgoing.hand_over(c, alive=self.alive)
         finally:
             end_work(c, work)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from typing import Any
 
 import msgspec
 
 from ..connection.filtered import Filtering
 from ..connection.observer import Observer
-from ..connection.phase import PEER_CLOSED
+from ..connection.phase import CLOSED
 from ..engine.asking import HEADER, How
 from ..engine.envelope import EnvelopeCodec, encode_json
-from ..errors import ConnectionClosed, RefuseMessage
+from ..errors import RefuseMessage
 from ..functions.filters import passed
 from ..functions.resolve import kind_of
-from ..guard import guarded, is_interrupt, tamed
-from ..types import FilterStep, Message, Question
+from ..guard import guarded, is_being_closed, is_interrupt, tamed
+from ..types import CloseCode, FilterStep, Message, Question
 from .connection import KernelConnection
 from .courier import Courier
 from .outgoing import Outgoing
@@ -30,19 +30,24 @@ from .outgoing import Outgoing
 PARTS = ("message", "reply", "piece")
 """What in an envelope is a message of the bot's."""
 
+PATIENCE = 30.0
+"""Seconds that a filter is awaited where its connection has ended."""
+
 
 class FilteredKernelConnection(Filtering, KernelConnection):
     """An open WebSocket whose messages are handled in a kernel, and filtered here.
 
     Attributes:
-        is_held: Whether a filter is waited for, so that the kernel is given nothing meanwhile.
+        was_asked: Whether `on_open` of the filters was called, or is being awaited.
+        may_open: Whether that has ended well.
     """
 
-    __slots__ = ("_filtered", "_filtering", "_muted", "is_held")
+    __slots__ = ("_muted", "_waits", "may_open", "was_asked")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
-        self.is_held = False
+        self._waits: asyncio.Task[Any] | None = None
+        self.was_asked = self.may_open = False
 
     def has_room(self) -> bool:
         """Return whether the kernel may be given one more message."""
@@ -67,30 +72,51 @@ class FilteredKernelConnection(Filtering, KernelConnection):
                     return None
         return encode_json(envelope).decode()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a filter is waited for, so that the kernel is given nothing meanwhile."""
+        return self._waits is not None
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether something waits for the kernel, or for a filter before it."""
+        return self.is_held or super().has_messages
+
     def wait_for_filter(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the connection wait for a filter, in order with its messages.
 
         Args:
-            work: What is waited for; it ends with the connection. The kernel is given nothing
-                meanwhile.
+            work: What is waited for, also where the client has gone and its messages are still to
+                be handled. The kernel is given nothing meanwhile.
         """
-        self.is_held = True
         self.give(0)  # so that a client's close frame waits for it, too
-        try:
-            self.start_task(self._waited(work), name=f"wshandler {self.id} waits for a filter")
-        except ConnectionClosed:
-            work.close()
-            self.is_held = False
-            self.take(1)
+        name = f"wshandler {self.id} waits for a filter"
+        self._waits = _begin(self._io.loop, work, name)
+        self._waits.add_done_callback(self._waited)  # also of one that was never begun
+        if self._phase is CLOSED:
+            self._io.loop.call_later(PATIENCE, self._waits.cancel)
 
-    async def _waited(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self.is_held = False
-            self.take(1)
-            if self._phase <= PEER_CLOSED:
-                self._host.wake(self)
+    def _waited(self, task: asyncio.Task[Any]) -> None:
+        self._waits = None
+        self.take(1)
+        # One of an open connection is cancelled by nobody else than the filter.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and not self.closed:
+            self.filter_failed("a filter", error)
+        elif error is not None:
+            self._host.log.warning("Route %s: a filter did not end with %s", self.route, self.id)
+        self._host.wake(self)  # its last turn may wait for this, too
+
+    def settle(self) -> None:
+        """Answer the client's close frame; a kernel that knows nothing of it has no say yet."""
+        if self.has_opened or not self.is_held or self._io.loop.time() >= self._deadline:
+            super().settle()
+
+    def connection_lost(self) -> None:
+        """Handle the end of the byte stream; see `connection.Connection`."""
+        if self._waits is not None:
+            self._io.loop.call_later(PATIENCE, self._waits.cancel)
+        super().connection_lost()
 
     def _tell_on_error(self, error: BaseException) -> None:
         # Its bot's own is in the kernel, and hears of what has failed there.
@@ -98,14 +124,32 @@ class FilteredKernelConnection(Filtering, KernelConnection):
         for name, function in () if filters is None else filters.failed:
             try:
                 result = function(self, error)
-                if inspect.isawaitable(result):
-                    self.start_task(_awaited(result), name=name)
             except Exception as another:
                 self._host.failed_beside(self, name, another)
+                continue
+            if inspect.isawaitable(result):
+                # No task of the connection's: that is closed for the failure.
+                _begin(self._io.loop, self._told(name, result), name)
+
+    async def _told(self, name: str, result: Any) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await guarded(result, name)
+        except Exception as another:
+            self._host.failed_beside(self, name, another)
 
 
-async def _awaited(result: Any) -> None:
-    await result
+_tasks: set[asyncio.Task[Any]] = set()
+"""What filters do meanwhile; an event loop refers to tasks weakly."""
+
+
+def _begin(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], name: str
+) -> asyncio.Task[Any]:
+    task = loop.create_task(work, name=name)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
 
 
 def connection_kind(filtered: bool) -> type[KernelConnection]:
@@ -126,6 +170,37 @@ def outgoing_of(courier: Courier, *, filtered: bool) -> Outgoing:
 class FilteredOutgoing(Outgoing):
     """Messages of clients that go through filters before a kernel is given them."""
 
+    def open(self, connection: KernelConnection, headers: Set[str]) -> None:
+        """Tell the kernel of a new connection, once `on_open` of the filters has ended.
+
+        One for which that has failed it never hears of.
+
+        Args:
+            connection: The connection.
+            headers: As for `Outgoing.open`.
+        """
+        if isinstance(connection, FilteredKernelConnection):
+            if not connection.was_asked:
+                connection.was_asked = True
+                self._ask(connection)
+            if connection.is_held:
+                return  # it comes here again
+            if not connection.may_open:
+                connection.end(CloseCode.INTERNAL_ERROR, "a filter has failed")
+                connection.ended_there = True
+                connection.drop_messages()
+                connection.mark_opened()
+                return
+        super().open(connection, headers)
+
+    def _ask(self, connection: FilteredKernelConnection) -> None:
+        filters = connection.entry.filters
+        functions: tuple[FilterStep, ...] = () if filters is None else filters.opened
+        if _some_wait(functions):
+            connection.wait_for_filter(_ask_later(connection, functions))
+        else:
+            connection.may_open = _call(connection, functions, each=False)
+
     def _put(self, connection: KernelConnection, message: Any) -> None:
         filters = connection.entry.filters
         is_message = isinstance(message, (str, bytes, Question))
@@ -137,7 +212,7 @@ class FilteredOutgoing(Outgoing):
             super()._put(connection, message)
             return
         functions = filters.incoming
-        if any(kind_of(function) == "async" for _, function in functions):
+        if _some_wait(functions):
             connection.wait_for_filter(self._let_in_later(connection, message, functions))
             return
         inner = message.message if isinstance(message, Question) else message
@@ -201,8 +276,70 @@ def _with(message: Message | Question, inner: Message) -> Message | Question:
     return Question(message.number, inner, message.size) if isinstance(message, Question) else inner
 
 
+def _some_wait(functions: tuple[FilterStep, ...]) -> bool:
+    return any(kind_of(function) == "async" for _, function in functions)
+
+
+def _call(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
+) -> bool:
+    """Call functions of filters, one after the other.
+
+    Args:
+        connection: What they get.
+        functions: The functions, none an ``async def``.
+        each: Whether each is called, whatever the one before has raised.
+
+    Returns:
+        Whether none has failed.
+    """
+    fine = True
+    for name, function in functions:
+        try:
+            function(connection)
+        except BaseException as error:
+            fine = False
+            _failed(connection, name, error)
+            if not each:
+                break
+    return fine
+
+
+async def _call_later(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...], *, each: bool
+) -> bool:
+    """Do what `_call` does, where some are an ``async def``; each waits for the one before."""
+    fine = True
+    for name, function in functions:
+        try:
+            result = function(connection)
+            if inspect.isawaitable(result):
+                await guarded(result, name)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            fine = False
+            _failed(connection, name, error)
+            if not each:
+                break
+    return fine
+
+
+async def _ask_later(
+    connection: FilteredKernelConnection, functions: tuple[FilterStep, ...]
+) -> None:
+    connection.may_open = await _call_later(connection, functions, each=False)
+
+
+def _failed(connection: FilteredKernelConnection, name: str, raised: BaseException) -> None:
+    error = tamed(raised, name)
+    if is_interrupt(error) or is_being_closed(error):
+        raise error
+    connection.filter_failed(name, error)
+
+
 class FilteredKernels(Observer):
-    """What calls the filters of kernels' routes where a connection opens, and where it has ended.
+    """What calls `on_close` of the filters of kernels' routes where a connection has ended.
 
     Args:
         loop: The event loop.
@@ -210,59 +347,24 @@ class FilteredKernels(Observer):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def ready(self, connection: Any) -> None:
-        """Call `on_open` of the filters, before the kernel is given the first message."""
-        filters = connection.entry.filters
-        if isinstance(connection, FilteredKernelConnection) and filters is not None:
-            waiting = self._call(connection, filters.opened)
-            if waiting:
-                connection.wait_for_filter(_rest(connection, waiting))
 
     def ended(self, connection: Any) -> None:
         """Call `on_close` of the filters."""
         filters = connection.entry.filters
-        if isinstance(connection, FilteredKernelConnection) and filters is not None:
-            waiting = self._call(connection, filters.closed)
-            if waiting:
-                work = _rest(connection, waiting)
-                task = self._loop.create_task(work, name=f"wshandler {connection.id} filters")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    def _call(
-        self, connection: FilteredKernelConnection, functions: tuple[FilterStep, ...]
-    ) -> list[tuple[str, Any]]:
-        """Call functions of filters; return what is left to be awaited."""
-        waiting = []
-        for name, function in functions:
-            try:
-                result = function(connection)
-            except BaseException as raised:
-                error = tamed(raised, name)
-                if is_interrupt(error):
-                    raise
-                connection.filter_failed(name, error)
-            else:
-                if inspect.isawaitable(result):
-                    waiting.append((name, result))
-        return waiting
+        if not isinstance(connection, FilteredKernelConnection) or filters is None:
+            return
+        if _some_wait(filters.closed):
+            work = _call_later(connection, filters.closed, each=True)
+            _begin(self._loop, work, f"wshandler {connection.id} filters")
+        else:
+            _call(connection, filters.closed, each=True)
 
     async def stop(self) -> None:
         """Wait a second for what filters still do, and end it."""
-        tasks = tuple(self._tasks)
+        tasks = [task for task in _tasks if task.get_loop() is self._loop]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=1.0)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-
-
-async def _rest(connection: FilteredKernelConnection, waiting: list[tuple[str, Any]]) -> None:
-    for name, result in waiting:
-        try:
-            await guarded(result, name)
-        except Exception as error:
-            connection.filter_failed(name, tamed(error, name))

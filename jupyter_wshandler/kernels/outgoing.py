@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from ..connection.turns import next_message
@@ -11,6 +12,7 @@ from ..types import Question
 from . import events
 from .connection import KernelConnection
 from .courier import LONG, Courier
+from .details import describe
 
 MAX_WAITING = 16 * 1024 * 1024
 """Bytes that wait for one kernel, at most; reading from its clients pauses beyond it."""
@@ -39,6 +41,19 @@ class Outgoing:
     def forget(self, connection: KernelConnection) -> None:
         """Forget a connection that has ended."""
         self._blocked.discard(connection)
+
+    def open(self, connection: KernelConnection, headers: Set[str]) -> None:
+        """Tell the kernel of a new connection, before all that it is given of it.
+
+        Args:
+            connection: The connection.
+            headers: Names of header fields that kernels are told beside the harmless ones.
+        """
+        details = describe(connection, headers)
+        self._courier.put(events.Open(connection.id, details), size=4096)
+        connection.mark_opened()
+        if connection.away:
+            connection.tell_away(True)
 
     def hand_over(self, connection: KernelConnection, *, alive: bool) -> None:
         """Give the kernel what waits in a connection's inbox, as far as there is room.

@@ -6,14 +6,13 @@ microseconds.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from ..callbacks.errorlog import kind_of, on_one_line, place_of, username
+from ..callbacks.errorlog import username
 from ..connection.observer import Observer
 from ..functions.reload import Reload
-from ..guard import tamed
+from .records.journal import how_it_ended, what_failed
 from .records.ledger import Ledger
 
 OPENED = "urn:jupyter-wshandler:opened"
@@ -43,19 +42,13 @@ class Happenings(Observer):
 
     def lost(self, connection: Any) -> None:
         """Tell that a connection has ended, and how."""
-        self._emit(CLOSED, {**_who(connection), **self._end(connection)})
-
-    def _end(self, connection: Any) -> dict[str, Any]:
-        since = self._ledger.since(connection.id)
-        return {
-            "code": int(connection.close_code),
-            "reason": connection.close_reason or "",
-            "seconds": round(max(0.0, time.time() - since), 3) if since else 0.0,
-        }
+        end = how_it_ended(connection, self._ledger)
+        self._emit(CLOSED, {**_who(connection), **end, "seconds": end["seconds"] or 0.0})
 
     def failed(self, connection: Any, failure: Any) -> None:
         """Tell that a callback has raised something."""
-        self._emit(FAILED, {**_who(connection), **_what(failure)})
+        what = {**what_failed(failure), "error": failure.error_id}
+        self._emit(FAILED, {**_who(connection), **what})
 
     def reloaded(self, result: Reload) -> None:
         """Tell that routes were loaded again, or why they were not.
@@ -93,12 +86,3 @@ def _kind(user: Any) -> str:
         return str(getattr(user, "kind", None) or "user")
     except Exception:  # a bot has put something else in the user's place
         return "user"
-
-
-def _what(failure: Any) -> dict[str, Any]:
-    return {
-        "callback": on_one_line(failure.callback),
-        "exception": kind_of(failure.exception),
-        "place": place_of(tamed(failure.exception, "it")),
-        "error": failure.error_id,
-    }

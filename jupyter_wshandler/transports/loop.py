@@ -67,6 +67,7 @@ class LoopIO:
         "batching",
         "buffer",
         "changes",
+        "held",
         "loop",
         "pending",
         "thread",
@@ -99,6 +100,8 @@ class LoopIO:
         self._dirty: list[Flushable] = []
         self.pending: list[Pending] = []
         """What was said in rooms in this turn of the loop, and waits for its end."""
+        self.held: list[Pending] | None = None
+        """That, while nothing of it may be delivered; see `hold_pending`."""
 
     def begin_batch(self) -> None:
         """Queue frames until the end of this loop turn, so that each connection sends once."""
@@ -139,6 +142,22 @@ class LoopIO:
         """Deliver what was put off, where a connection is about to be sent what was said later."""
         if any(pending.is_for(connection) for pending in self.pending):
             self.deliver_pending()
+
+    def hold_pending(self) -> None:
+        """Deliver nothing of what was put off, whoever asks for it, until `release_pending`."""
+        self.held, self.pending = self.pending, []
+
+    def release_pending(self) -> None:
+        """Go on with what was put off; what has come meanwhile follows in a turn of its own."""
+        held, self.held = self.held, None
+        assert held is not None
+        meanwhile, self.pending = self.pending, held
+        if meanwhile:
+            self.loop.call_soon(self._put_behind, meanwhile)
+
+    def _put_behind(self, meanwhile: list[Pending]) -> None:
+        self.pending += meanwhile
+        self.deliver_pending()
 
     # ---- the hand-over from threads ----------------------------------------------------------
 

@@ -513,6 +513,22 @@ async def test_an_interpreter_that_starts_no_threads_any_more_is_no_failure(serv
     assert "has failed" not in caplog.text
 
 
+async def test_an_error_as_the_server_is_looked_for_is_no_thread_that_could_not_start(
+    server, caplog
+):
+    def fails():
+        raise RuntimeError("a fault of the client's own")
+
+    connector = open_to(server.url)
+    async with connector as bot:
+        connector._find = fails
+        server.cut()
+        await until(lambda: bot.state == "closed")
+    assert "this client has failed" in caplog.text
+    assert "a fault of the client's own" in caplog.text
+    assert "is not looked for" not in caplog.text
+
+
 async def test_to_close_while_it_is_away_does_not_wait_for_the_server(server):
     bot = await open_to(server.url)
     server.is_deaf = True

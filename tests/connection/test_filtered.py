@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
+import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +121,54 @@ def test_a_message_that_a_filter_refuses_reaches_nobody_and_its_client_is_told(b
         assert ("error", "no spam here") not in heard.heard
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (404, "404"),
+        (ValueError("too rude"), "too rude"),
+        (None, "None"),
+        ("\ud83d half", "? half"),
+        ("long " * 1000, "long " * 200),
+    ],
+    ids=["number", "exception", "nothing", "half a pair", "long"],
+)
+def test_a_client_is_told_a_reason_as_text_whatever_it_is(reason, told):
+    class Refuses:
+        def incoming(self, handler: Any, message: str) -> str:
+            if message == "spam":
+                raise wsh.RefuseMessage(reason)
+            return message
+
+    with Chat(echo, options={"filters": [Refuses]}) as chat:
+        chat.send("spam")
+        chat.expect({"error": "message", "reason": told})
+        chat.send("pin")
+        assert chat.read() == "pin"
+
+
+@pytest.mark.parametrize("kind", ["async", "def"])
+@pytest.mark.parametrize("where", ["open", "on_open", "on_pong", "on_close"])
+def test_where_there_is_no_message_to_refuse_it_is_an_error_as_any_other(where, kind):
+    def refuses(handler: Any, *_: Any) -> None:
+        raise wsh.RefuseMessage("not you")
+
+    async def refuses_later(handler: Any, *_: Any) -> None:
+        await asyncio.sleep(0)
+        refuses(handler)
+
+    raises = refuses if kind == "def" else refuses_later
+    filtered = {"filters": [SimpleNamespace(on_open=raises)]} if where == "on_open" else {}
+    callbacks = {} if filtered else {where: raises}
+    with Chat(echo, options=filtered, raise_errors=False, **callbacks) as chat:
+        if where == "on_pong":
+            chat.handler.ping()
+        if where != "on_close":
+            chat.expect_close(1011)
+    (error,) = chat.errors
+    assert isinstance(error.exception, wsh.RefuseMessage)
+    assert chat.received == []
+
+
 @pytest.mark.parametrize("audit", [Audit, Slow])
 @pytest.mark.parametrize("bot", [plain, coroutine], ids=lambda bot: bot.__name__)
 def test_a_filter_that_fails_on_the_way_in_is_a_callback_that_fails(bot, audit):
@@ -134,6 +186,10 @@ def test_a_filter_that_fails_on_the_way_in_is_a_callback_that_fails(bot, audit):
 
 
 def echo(handler: Any, message: str) -> str:
+    return message
+
+
+async def echo_at_once(handler: Any, message: str) -> str:
     return message
 
 
@@ -165,11 +221,61 @@ def test_a_message_that_a_filter_fails_on_never_leaves_nor_does_what_follows(bot
     ]
 
 
-@pytest.mark.parametrize("bot", [echo, coroutine], ids=lambda bot: bot.__name__)
+def tells(handler: Any, exc: BaseException) -> None:
+    handler.write_message(f"failed: {exc}")
+
+
+async def tells_at_once(handler: Any, exc: BaseException) -> None:
+    handler.write_message(f"failed: {exc}")
+
+
+async def fails(handler: Any, message: str) -> None:
+    raise ValueError("of the bot's own")
+
+
+class Fails:
+    """A filter that lets nothing out."""
+
+    def outgoing(self, handler: Any, message: str) -> str:
+        raise ValueError("no message leaves")
+
+
+@pytest.mark.parametrize("on_error", [tells, tells_at_once])
+@pytest.mark.parametrize(("bot", "told"), [(echo, 2), (echo_at_once, 2), (fails, 3)])
+def test_on_error_is_not_told_of_what_it_cannot_send_itself(bot, told, on_error):
+    options = {"filters": [Fails], "on_error": {"close": False}}
+    with Chat(bot, on_error=on_error, options=options, raise_errors=False) as chat:
+        for visitor in (chat, chat.visitor("bob")):
+            visitor.send("hello", wait=False)
+            for _ in range(told):
+                assert "internal error" in visitor.read()
+        chat.expect_nothing()
+        # What cannot leave, and where the bot has failed itself, that once more.
+        assert len(chat.errors) == 2 * (told if bot is not fails else told + 1)
+
+
+def test_what_on_error_sends_to_others_and_cannot_is_not_told_to_theirs():
+    async def tells_all(handler: Any, exc: BaseException) -> None:
+        wsh.send(handler.route, f"failed: {exc}")
+
+    options = {"filters": [Fails], "on_error": {"close": False}}
+    with Chat(
+        echo_at_once, on_error=tells_all, options=options, name="bot", raise_errors=False
+    ) as ada:
+        bob = ada.visitor("bob")
+        ada.send("hello", wait=False)
+        for visitor in (ada, ada, bob):
+            assert "internal error" in visitor.read()
+        ada.expect_nothing()
+        bob.expect_nothing()
+        assert len(ada.errors) == 3
+
+
+@pytest.mark.parametrize("bot", [echo, echo_at_once], ids=lambda bot: bot.__name__)
 def test_a_route_that_stays_open_after_errors_sends_the_error_in_place_of_the_message(bot):
     heard = Audit()
     options = {"filters": [heard], "on_error": {"close": False}}
-    with Chat(echo, options=options, raise_errors=False) as chat:
+    with Chat(bot, options=options, raise_errors=False) as chat:
         chat.send("fail out")
         chat.send("fail in")
         chat.send("4711")
@@ -190,6 +296,43 @@ def test_an_error_is_kept_with_the_message_as_its_callback_got_it():
         assert [error.message for error in chat.errors] == ["pin ####"]
 
 
+def test_an_error_of_on_pong_is_kept_with_what_the_pong_has_brought():
+    def on_pong(handler: Any, data: bytes) -> None:
+        raise ValueError("of the bot's own")
+
+    options = {"filters": [Audit()]}
+    with Chat(echo, on_pong=on_pong, options=options, raise_errors=False) as chat:
+        chat.send("pin 0000")
+        chat.handler.ping(b"beat")
+        chat.expect_close(1011)
+        assert [error.message for error in chat.errors] == [b"beat"]
+
+
+def hears(handler: Any, message: str) -> None:
+    """Answer nothing."""
+
+
+async def hears_at_once(handler: Any, message: str) -> None:
+    """Answer nothing."""
+
+
+@pytest.mark.parametrize("bot", [hears, hears_at_once])
+def test_an_idle_connection_keeps_no_message(bot):
+    made = "pin ####" * len(bot.__name__)
+
+    class Hides:
+        def incoming(self, handler: Any, message: str) -> str:
+            return made
+
+    with Chat(bot, options={"filters": [Hides]}) as chat:
+        before = sys.getrefcount(made)
+        chat.send("pin 0000")
+        deadline = time.monotonic() + 5
+        while sys.getrefcount(made) > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sys.getrefcount(made) == before
+
+
 def test_an_outgoing_filter_cannot_send():
     class Talks:
         def outgoing(self, handler: Any, message: str) -> str:
@@ -201,6 +344,57 @@ def test_an_outgoing_filter_cannot_send():
         chat.expect_close(1011)
         assert "cannot send another one" in str(chat.errors[0].exception)
         assert chat.received == []
+
+
+def test_an_outgoing_filter_that_sends_to_others_fails_and_they_stay():
+    company: list[Any] = []
+
+    class Passes:
+        def on_open(self, handler: Any) -> None:
+            company.append(handler)
+
+        def outgoing(self, handler: Any, message: str) -> str:
+            if message != "quiet":
+                for other in company:
+                    if other is not handler:
+                        other.write_message(f"to others: {message}")
+            return message
+
+    with Chat(echo, options={"filters": [Passes]}, raise_errors=False) as ada:
+        bob = ada.visitor("bob")
+        ada.send("hello", wait=False)
+        ada.expect_close(1011)
+        (error,) = ada.errors
+        assert "cannot send another one" in str(error.exception)
+        assert error.handler is ada.handler
+        bob.send("quiet")
+        assert bob.read() == "quiet"
+        assert bob.received == ["quiet"]
+
+
+def test_what_an_outgoing_filter_says_in_a_room_holds_up_nobody_and_ends_nobody():
+    quiet = threading.Event()
+
+    class Goes:
+        def outgoing(self, handler: Any, message: str) -> str:
+            if not quiet.is_set():
+                handler.broadcast("on and on")
+                with contextlib.suppress(RuntimeError):
+                    wsh.send(handler.route, "to all")
+            return message
+
+    def say(handler: Any, message: str) -> None:
+        handler.broadcast(message)
+
+    options = {"filters": [Goes], "rooms": ["lobby"]}
+    with Chat(say, options=options, name="bot") as chat:
+        try:
+            chat.send("begin", wait=False)
+            assert [chat.read() for _ in range(3)] == ["begin", "on and on", "on and on"]
+        finally:
+            quiet.set()
+        assert not chat.closed
+        assert chat.errors == []
 
 
 def test_what_cannot_be_encoded_is_the_filters_fault():
@@ -255,3 +449,66 @@ def test_a_message_waits_for_the_filter_of_the_one_before():
         while len(order) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert order == ["first", "second"]
+
+
+def ending(kind: str, heard: list[str]) -> Any:
+    """Return an `on_close` of some kind."""
+
+    def plain(handler: Any) -> None:
+        heard.append("bot")
+
+    def fails(handler: Any) -> None:
+        plain(handler)
+        raise ValueError("bot")
+
+    async def coroutine(handler: Any) -> None:
+        await asyncio.sleep(0)
+        plain(handler)
+
+    def generator(handler: Any) -> Any:
+        yield
+        plain(handler)
+
+    async def async_generator(handler: Any) -> Any:
+        yield
+        await coroutine(handler)
+
+    def handed_on(handler: Any) -> Any:
+        return coroutine(handler)
+
+    kinds = (plain, fails, coroutine, generator, async_generator, handed_on)
+    return {one.__name__: one for one in kinds}[kind]
+
+
+@pytest.mark.parametrize("filters", ["def", "async"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "fails", "coroutine", "generator", "async_generator", "handed_on"]
+)
+def test_each_filter_hears_of_the_end_behind_the_bot_whatever_others_raise(kind, filters):
+    heard: list[str] = []
+    told: list[str] = []
+
+    def closes(name: str) -> Any:
+        def on_close(handler: Any) -> None:
+            heard.append(name)
+            if name != "first":
+                raise ValueError(name)
+
+        async def on_close_later(handler: Any) -> None:
+            await asyncio.sleep(0)
+            on_close(handler)
+
+        is_def = filters == "def" or name == "second"
+        return SimpleNamespace(on_close=on_close if is_def else on_close_later)
+
+    def on_error(handler: Any, exc: BaseException) -> None:
+        told.append(str(exc))
+
+    callbacks = {"on_close": ending(kind, heard), "on_error": on_error}
+    options = {"filters": [closes("first"), closes("second"), closes("third")]}
+    with Chat(echo, options=options, raise_errors=False, **callbacks) as chat:
+        chat.send("hello")
+    assert heard == ["bot", "third", "second", "first"]
+    failed = ["bot"] if kind == "fails" else []
+    assert sorted(str(one.exception) for one in chat.errors) == [*failed, "second", "third"]
+    assert told == [*failed, "third"][:1]

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from jupyter_wshandler.functions import tracing
+from jupyter_wshandler.guard import place_of
 from jupyter_wshandler.testing import Chat
 
 SECRET = "4711-content-of-a-message"
@@ -119,6 +120,25 @@ def test_of_a_failure_its_kind_is_told_and_no_words(exported, kind):
     assert span.attributes["error.type"] == "ValueError"
     assert SECRET not in span.to_json()
     assert span.events == ()
+
+
+def odd(handler: Any, message: str) -> Any:
+    yield object()
+
+
+async def async_odd(handler: Any, message: str) -> Any:
+    yield object()
+
+
+@pytest.mark.parametrize("run", ["thread", "loop"])
+@pytest.mark.parametrize("bot", [odd, async_odd])
+def test_what_cannot_be_sent_comes_from_the_line_of_the_bot_that_yields_it(exported, bot, run):
+    with Chat(bot, options={"run": run}, raise_errors=False) as chat:
+        chat.send("go", wait=False)
+        chat.expect_close(1011)
+        (error,) = chat.errors
+    assert "yielded what cannot be sent" in str(error.exception)
+    assert place_of(error.exception) == f"{__file__}:{bot.__code__.co_firstlineno + 1}"
 
 
 def test_a_message_that_does_not_fit_is_no_error_of_the_bot(exported):

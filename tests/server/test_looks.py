@@ -393,6 +393,16 @@ def test_who_waits_is_answered_when_something_happens_on_a_route_of_theirs(serve
     assert event["connection"]
 
 
+@pytest.mark.parametrize("of", ["events?", "frames?route=talk&"])
+def test_a_place_that_no_answer_has_said_is_refused_with_what_was_expected(server, of):
+    place = told(server, of.rstrip("?&"))["next"]
+    status, answer = get(server, f"{of}since={place}{'9' * 5000}")
+    assert status == 400
+    words = f"since: expected the `next` of the answer before, found '{place}99"
+    assert words in answer["message"]
+    assert len(answer["message"]) < 200
+
+
 def test_the_place_of_a_failure_is_for_who_may_execute(server):
     place = told(server, "events")["next"]
     failed(server)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jupyter_server.auth.decorator import ws_authenticated
+from tornado.web import HTTPError
 
-from ..records.followed import Followed, Happening
+from ...config.nodes import shorten
+from ..records.followed import PLACE, Followed, Happening
 from .looking import LookingHandler, number
 
 LONGEST = 30
@@ -28,9 +30,15 @@ class FollowingHandler(LookingHandler):
         Args:
             record: What is followed.
             wanted: Returns whether something is for who asks.
+
+        Raises:
+            HTTPError: 400, no answer has said such a place.
         """
         seconds = min(number(self, "wait", 2**53) or 0, LONGEST)
         place = self.get_query_argument("since", "")
+        if len(place) > PLACE:
+            words = f"since: expected the `next` of the answer before, found {shorten(place)}"
+            raise HTTPError(400, words)
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         page = record.since(place)

@@ -16,6 +16,9 @@ IDLE = 60.0
 WAITING = 100
 """Questions that wait for something to happen at a time."""
 
+PLACE = 40
+"""Characters of a place in a record, at most."""
+
 
 class WhileAsked(Observer):
     """An observer that is one only while somebody asks what it has heard, and a minute more.
@@ -136,7 +139,8 @@ class Followed(WhileAsked):
         here = f"{self._life}-{self._serial}"
         if not place:
             return Page([], here, True)
-        known = int(number) if life == self._life and number.isdecimal() else -1
+        is_ours = life == self._life and number.isdecimal() and len(number) <= PLACE
+        known = int(number) if is_ours else -1
         if not 0 <= known <= self._serial:
             # Nobody has asked for a while, or the server was started again.
             return Page(list(self._kept), here, False)

@@ -37,25 +37,11 @@ class Journal(Followed):
 
     def lost(self, connection: Any) -> None:
         """Write down that a connection has ended, and how."""
-        since = self._ledger.since(connection.id)
-        self._write(
-            "closed",
-            connection,
-            code=connection.close_code,
-            reason=connection.close_reason or "",
-            seconds=round(max(0.0, time.time() - since), 3) if since else None,
-        )
+        self._write("closed", connection, **how_it_ended(connection, self._ledger))
 
     def failed(self, connection: Any, failure: Any) -> None:
         """Write down that a callback has raised something."""
-        self._write(
-            "failed",
-            connection,
-            callback=on_one_line(failure.callback),
-            exception=kind_of(failure.exception),
-            place=place_of(tamed(failure.exception, "it")),
-            id=failure.error_id,
-        )
+        self._write("failed", connection, **what_failed(failure), id=failure.error_id)
 
     def refused(self, route: str, user: Any, status: int, reason: str) -> None:
         """Write down that somebody was refused.
@@ -77,3 +63,35 @@ class Journal(Followed):
     def _say(self, event: str, route: str, user: Any, more: dict[str, Any]) -> None:
         name = None if user is None else username(user)
         self.put(route, {"event": event, "at": time.time(), "route": route, "user": name, **more})
+
+
+def how_it_ended(connection: Any, ledger: Ledger) -> dict[str, Any]:
+    """Return what is told of the end of a connection.
+
+    Args:
+        connection: One whose byte stream has ended.
+        ledger: Knows since when it was open.
+
+    Returns:
+        Its `code`, the `reason`, and for how many `seconds` it was open; None where that is not
+        known.
+    """
+    since = ledger.since(connection.id)
+    return {
+        "code": int(connection.close_code),
+        "reason": connection.close_reason or "",
+        "seconds": round(max(0.0, time.time() - since), 3) if since else None,
+    }
+
+
+def what_failed(failure: Any) -> dict[str, Any]:
+    """Return what is told of a failure: where and of what kind it was, and none of its words.
+
+    Args:
+        failure: A `CallbackFailure`.
+    """
+    return {
+        "callback": on_one_line(failure.callback),
+        "exception": kind_of(failure.exception),
+        "place": place_of(tamed(failure.exception, "it")),
+    }
