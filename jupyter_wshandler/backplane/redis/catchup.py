@@ -15,9 +15,10 @@ from .channel import Channel
 from .counts import Counts
 from .keys import Keys
 from .lifeline import Lifeline
-from .link import Link, Strayed
+from .link import Link
 from .people import Presence
 from .publishing import spaces_request
+from .refusals import Strayed
 from .request import Request
 from .router import MOVING, PAUSES, Router
 

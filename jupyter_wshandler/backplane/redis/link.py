@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.crc import key_slot
 from redis.exceptions import (
-    AskError,
     ClusterDownError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TryAgainError,
 )
 
 from ...errors import BackplaneDown, BackplaneError
 from .facts import Facts, read_facts
+from .refusals import Strayed, known
 from .request import Request
 from .scripts import Script, scripts_for
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from .address import Address
-
-Strayed = (AskError, TryAgainError)
-"""What a server of a cluster says of keys that it does not have, or not all of them any more."""
 
 LATE = 3
 """Looks at a link, a second apart, at which it may owe the same answer; then it is given up."""
@@ -245,7 +241,7 @@ class Link:
             try:
                 reply = await connection.read_response()
             except ResponseError as refusal:
-                reply = refusal
+                reply = known(refusal)
             request = self._owed.popleft()
             if isinstance(reply, NoScriptError) and request.loads < 3:
                 # It was not run: the store has forgotten it (SCRIPT FLUSH, an eviction).
@@ -324,7 +320,10 @@ class Link:
             # A refusal is raised: a subscription without permission, say.
             try:
                 told = await connection.read_response()
-            except Strayed as error:
+            except ResponseError as refusal:
+                error = known(refusal)
+                if not isinstance(error, Strayed):
+                    raise
                 self._refuse(error)
                 continue
             if told[0] in (b"message", b"smessage"):
