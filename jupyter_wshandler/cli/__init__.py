@@ -300,7 +300,8 @@ def _ask_server(arguments: argparse.Namespace) -> int:
 
 def _types(arguments: argparse.Namespace, token: str | None) -> int:
     """Run `types`."""
-    from .types import Form, types, types_of_server
+    from ..shapes.forms import Form
+    from .types import types, types_of_server
 
     form: Form = "ts" if arguments.ts else "schema" if arguments.schema else "asyncapi"
     names, public = arguments.route, arguments.allow_public_routes

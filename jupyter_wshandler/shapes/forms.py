@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Literal, get_args
 
 from .asyncapi import asyncapi
 from .document import Document, json_schema
 from .typescript import typescript
 
 Form = Literal["asyncapi", "schema", "ts"]
+
+
+def form_of(word: str) -> Form | None:
+    """Return the form that a word names; None where it is none."""
+    return next((form for form in get_args(Form) if form == word), None)
 
 
 def written(document: Document, form: Form) -> str:

@@ -11,7 +11,7 @@ from ...config.nodes import shorten
 from ...routes import Route
 from ...shapes.definitions import Definitions
 from ...shapes.document import Document
-from ...shapes.forms import Form, written
+from ...shapes.forms import Form, form_of, written
 from ...shapes.routes import Kind
 from ...shapes.told import described_anywhere
 from ..access.authorize import READ, resource_of
@@ -35,14 +35,15 @@ class TypesHandler(ApiHandler):
         such route, 409 where it is broken.
         """
         check_query(self, ("route", "form"))
-        form = self.get_query_argument("form", None)
+        wanted = self.get_query_argument("form", None)
         names = self.get_query_arguments("route")
-        if form is None:
+        if wanted is None:
             self._answer_with(await self._usable(names[-1] if names else ""))
             return
-        if form not in get_args(Form):
+        form = form_of(wanted)
+        if form is None:
             words = ", ".join(get_args(Form))
-            raise HTTPError(400, f"form: expected one of {words}, found {shorten(form)}")
+            raise HTTPError(400, f"form: expected one of {words}, found {shorten(wanted)}")
         routes = [await self._usable(name) for name in names] if names else await self._all()
         text = written(Document(routes, "the bots of a Jupyter server"), form)
         self.set_header("Cache-Control", "no-store")
