@@ -48,8 +48,7 @@ class TypesHandler(ApiHandler):
         text = written(Document(routes, "the bots of a Jupyter server"), form)
         self.set_header("Cache-Control", "no-store")
         kind = "text/plain; charset=utf-8" if form == "ts" else "application/json"
-        self.set_header("Content-Type", kind)
-        self.finish(text)
+        self.finish(text, set_content_type=kind)
 
     async def _usable(self, name: str) -> Route:
         """Return a route that can be described to the user."""
