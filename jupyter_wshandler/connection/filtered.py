@@ -122,8 +122,8 @@ class Filtering(Connection):
         """Return a message as the client gets it; None where nothing is to leave any more.
 
         Raises:
-            RuntimeError: It was called by a filter that has a message in hand, of this connection
-                or of another one; the failure is that filter's.
+            RuntimeError: It was called by a filter that has a message in hand, of whichever
+                connection; the failure is that filter's.
         """
         if self._muted:
             return None

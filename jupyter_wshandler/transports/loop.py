@@ -37,6 +37,13 @@ class Pending(Protocol):
         """Send them now."""
 
 
+class _Unready(list[Pending]):
+    """What was put off and is not to be delivered yet: whoever asks finds nothing."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class LoopIO:
     """The receive buffer of one event loop, the joined writes of a turn, and the calls of threads.
 
@@ -145,14 +152,14 @@ class LoopIO:
 
     def hold_pending(self) -> None:
         """Deliver nothing of what was put off, whoever asks for it, until `release_pending`."""
-        self.held, self.pending = self.pending, []
+        self.held, self.pending = self.pending, _Unready()
 
     def release_pending(self) -> None:
         """Go on with what was put off; what has come meanwhile follows in a turn of its own."""
         held, self.held = self.held, None
         assert held is not None
         meanwhile, self.pending = self.pending, held
-        if meanwhile:
+        if len(meanwhile):
             self.loop.call_soon(self._put_behind, meanwhile)
 
     def _put_behind(self, meanwhile: list[Pending]) -> None:

@@ -750,7 +750,7 @@ def test_a_document_for_programs_has_the_routes_that_one_may_use(server):
     assert set(one["properties"]) == {"typed", "talk"}
     status, headers, text = server.fetch(f"{API}/types?form=ts&route=typed", token="person-ada")
     assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
-    assert "interface Wish" in text
+    assert b"interface Wish" in text
 
 
 def test_messages_are_watched_as_they_travel_and_the_log_says_who_does(server):

@@ -164,6 +164,7 @@ async def test_only_what_comes_while_somebody_counts_is_measured(place, is_obser
         dones, traffic = Dones(), Traffic(manager.observers)
         bot = route(on_message=in_thread if place == "thread" else on_loop)
         visitor = Visitor(manager, bot).open()
+        await until(lambda: visitor.connection.has_opened and visitor.connection.work is None)
         if is_observed:  # then the one in hand is told of, too
             manager.observers.add(dones)
         visitor.send("a", "b")
