@@ -371,4 +371,4 @@ def test_every_command_that_asks_a_server_can_answer_in_json():
     commands = next(a for a in parser()._actions if a.dest == "command").choices
     asking = {name for name, one in commands.items() if "--token-file" in one.format_help()}
     without = {name for name in asking if "--json" not in commands[name].format_help()}
-    assert without == {"chat"}  # a conversation
+    assert without == {"chat", "types"}  # a conversation, and documents
