@@ -137,7 +137,7 @@ def test_the_launcher_has_a_tile_that_opens_the_console(person, server):
     expect(frame).to_have_attribute("src", f"{server.url}wshandler/")
     # Where frames are forbidden, it is a tab of the browser, and no panel comes back.
     popups: list[Page] = []
-    page.on("popup", popups.append)
+    page.on("popup", lambda popup: popups.append(popup))
     page.route(re.compile(r"/wshandler/api/routes(\?|$)"), forbid_frames)
     page.goto(f"{server.url}lab/workspaces/tile")
     expect(tile).to_be_visible()
