@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.crc import key_slot
@@ -239,7 +240,7 @@ class Link:
         connection = self._commands
         while True:
             try:
-                reply = await connection.read_response()
+                reply = await connection.read_response(disconnect_on_error=False)
             except ResponseError as refusal:
                 reply = known(refusal)
             request = self._owed.popleft()
@@ -319,7 +320,7 @@ class Link:
         while True:
             # A refusal is raised: a subscription without permission, say.
             try:
-                told = await connection.read_response()
+                told = await connection.read_response(disconnect_on_error=False)
             except ResponseError as refusal:
                 error = known(refusal)
                 if not isinstance(error, Strayed):
@@ -359,8 +360,13 @@ class Link:
         if not self.ended.done():
             self.ended.set_result(error)
 
-    async def close(self) -> None:
-        """Close both connections; what is owed is left to `leftovers`."""
+    async def close(self, *, is_last: bool = False) -> None:
+        """Close both connections; what is owed is left to `leftovers`.
+
+        Args:
+            is_last: Whether to wait until they are closed, as the event loop ends behind it: by
+                TLS the store says so, too.
+        """
         self.end(BackplaneDown("it was closed"))
         # A reader must be gone before its connection is touched.
         for task in self._tasks:
@@ -369,7 +375,8 @@ class Link:
             await asyncio.wait(self._tasks)
         self._tasks.clear()
         for connection in (self._commands, self._bus):
-            await connection.disconnect(nowait=True)
+            with suppress(RedisError):  # it did not say so in time
+                await connection.disconnect(nowait=not is_last)
 
     def leftovers(self) -> list[Request]:
         """Return the requests that have no answer, in their order; it knows none any more."""

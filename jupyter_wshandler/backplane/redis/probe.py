@@ -100,7 +100,7 @@ async def _probe_server(
             await _erase(link, keys, channel)
         found.seconds = max(found.seconds, seconds)
     finally:
-        await link.close()
+        await link.close(is_last=True)
 
 
 async def _try(
