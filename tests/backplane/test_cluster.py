@@ -397,7 +397,7 @@ def test_servers_that_are_not_there_are_each_named():
     assert "word" not in text
 
 
-@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY])
+@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY], ids=["garbage", "friendly"])
 def test_a_stranger_among_the_servers_is_named_and_another_one_is_asked(
     cluster, answer, monkeypatch
 ):

@@ -105,7 +105,7 @@ def test_one_sentinel_that_answers_is_enough(service):
     assert code == 0, text
 
 
-@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY])
+@pytest.mark.parametrize("answer", [NO_LENGTH, FRIENDLY], ids=["garbage", "friendly"])
 def test_a_stranger_among_the_sentinels_is_named_and_the_next_one_is_asked(service, answer):
     with stranger(answer) as port:
         code, text = checked(f"redis+sentinel://127.0.0.1:{port}/{SERVICE}")
