@@ -31,6 +31,7 @@ from ..engine.frames import MAX_REASON
 from ..engine.protocol import Pong
 from ..errors import ConnectionClosed, MessageRefused, PoolBusy
 from ..forks import leave_if_copy
+from ..functions.filters import culprit
 from ..guard import is_being_closed, is_interrupt, tamed
 from ..transports.loop import LoopIO
 from ..types import Callback, CloseCode, Question
@@ -324,7 +325,7 @@ class CallbackRunner:
         message = args[1] if callback.event in ("on_message", "on_pong") else None
         if callback.event == "on_message":
             message = c.as_handled(message)
-        error_id = self._failures.take(c, callback.name, message, error)
+        error_id = self._failures.take(c, culprit(error, callback.name), message, error)
         handler = c.entry.callbacks.get("on_error")
         if handler is not None and callback.event != "on_error":
             await self._call(c, work, task, handler, c, error)

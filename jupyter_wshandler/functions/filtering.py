@@ -17,7 +17,7 @@ from ..errors import ConnectionClosed
 from ..guard import is_being_closed, is_interrupt, tamed
 from ..types import Callback, Filters, FilterStep, Message
 from .around import AroundCallback
-from .filters import Filter, passed, steps
+from .filters import Filter, passed, raised_by, steps
 from .resolve import kind_of
 from .tracing import with_traces
 
@@ -140,15 +140,23 @@ def _coming(functions: _Steps, call: _Call, waits: bool) -> _Call:
     def filtered(handler: Any, message: Message) -> Any:
         handler.keep_filtered(None)
         for name, function in functions:
-            message = passed(name, message, function(handler, message))
+            try:
+                message = passed(name, message, function(handler, message))
+            except Exception as error:
+                raised_by(error, name)
+                raise
         handler.keep_filtered(message)
         return call(handler, message)
 
     async def filtered_later(handler: Any, message: Message) -> Any:
         handler.keep_filtered(None)
         for name, function in functions:
-            made = await _finished(function(handler, message))
-            message = passed(name, message, made)
+            try:
+                made = await _finished(function(handler, message))
+                message = passed(name, message, made)
+            except Exception as error:
+                raised_by(error, name)
+                raise
         handler.keep_filtered(message)
         return await _finished(call(handler, message))
 
@@ -159,13 +167,21 @@ def _before(functions: _Steps, call: _Call, waits: bool) -> _Call:
     """Return what calls some functions of filters, and then a callback."""
 
     def filtered(*args: Any) -> Any:
-        for _, function in functions:
-            function(*args)
+        for name, function in functions:
+            try:
+                function(*args)
+            except Exception as error:
+                raised_by(error, name)
+                raise
         return call(*args)
 
     async def filtered_later(*args: Any) -> Any:
-        for _, function in functions:
-            await _finished(function(*args))
+        for name, function in functions:
+            try:
+                await _finished(function(*args))
+            except Exception as error:
+                raised_by(error, name)
+                raise
         return await _finished(call(*args))
 
     return filtered_later if waits else filtered
@@ -285,6 +301,7 @@ def _first(
     if is_interrupt(error):
         raise error
     if first is None:
+        raised_by(error, name)
         return error
     if not isinstance(error, asyncio.CancelledError):
         handler.failed_beside(name, error)

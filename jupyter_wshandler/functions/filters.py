@@ -10,6 +10,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..config.model import FunctionSpec, Place
@@ -163,6 +164,30 @@ def steps(filters: Iterable[Filter], function: str) -> tuple[FilterStep, ...]:
         for one in filters
         if function in one.functions
     )
+
+
+_RAISED_BY = "_wshandler_raised_by"
+
+
+def raised_by(error: BaseException, name: str) -> None:
+    """Remember which function of a filter has raised an error, for `culprit`.
+
+    Args:
+        error: The error.
+        name: What the function is called.
+    """
+    with suppress(Exception):  # a class may refuse attributes
+        setattr(error, _RAISED_BY, name)
+
+
+def culprit(error: BaseException, callback: str) -> str:
+    """Return what is called what has raised an error within a callback with filters around it.
+
+    Args:
+        error: The error.
+        callback: What the callback is called, whose it is otherwise.
+    """
+    return str(getattr(error, _RAISED_BY, callback))
 
 
 def passed(name: str, message: Message, made: Any) -> Message:

@@ -178,6 +178,7 @@ def test_a_filter_that_fails_on_the_way_in_is_a_callback_that_fails(bot, audit):
         chat.expect_close(1011)
         (error,) = chat.errors
         assert (str(error.exception), error.message) == ("a filter's fault", None)
+        assert error.callback == f"{audit.__name__}.incoming"
         assert chat.received == []
     assert [what for what in heard.heard if what[0] in ("error", "close")] == [
         ("error", "a filter's fault"),

@@ -126,7 +126,7 @@ class ConnectionHandler(ConnectionsLook):
         headers = connection.request.headers
         for key, field in (("agent", "User-Agent"), ("origin", "Origin")):
             value = headers.get(field)
-            found[key] = None if value is None else shorten(value, HEADER)
+            found[key] = None if value is None else value[:HEADER]
         await self.hide_rooms([found])
         self.answer(found)
 
