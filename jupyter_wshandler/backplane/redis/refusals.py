@@ -24,8 +24,8 @@ _KINDS: dict[str, type[ResponseError]] = {
 def known(refusal: ResponseError) -> ResponseError:
     """Return a refusal as its own kind.
 
-    A single connection of redis-py 5.2 does not tell these kinds from each other, as its client for
-    clusters does: each is a plain `ResponseError` whose text begins with the word for it.
+    Before version 6, redis-py tells these kinds from each other only in its client for clusters; to
+    a single connection each is a plain `ResponseError` whose text begins with the word for it.
 
     Args:
         refusal: As redis-py has read it.
