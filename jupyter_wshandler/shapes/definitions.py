@@ -30,9 +30,9 @@ class Definitions:
             named: The schemas that it refers to.
         """
         names: dict[str, str] = {}
-        references = {name: _references(one) for name, one in named.items()}
+        inner = {name: references(one) for name, one in named.items()}
         for name in named:
-            reach = _reach(name, named, references)
+            reach = _reach(name, named, inner)
             names[name] = self._name(re.sub(r"[^\w.-]", "_", name), reach)
             self._originals[names[name]] = reach
 
@@ -52,21 +52,23 @@ class Definitions:
         return name
 
 
-def _reach(
-    name: str, named: dict[str, Schema], references: dict[str, set[str]]
-) -> dict[str, Schema]:
+def _reach(name: str, named: dict[str, Schema], inner: dict[str, set[str]]) -> dict[str, Schema]:
     """Return the schemas that one refers to, itself and those that these refer to included."""
     found: dict[str, Schema] = {}
     waiting = [name]
     for one in waiting:  # which grows meanwhile
         if one not in found and one in named:
             found[one] = named[one]
-            waiting += references[one]
+            waiting += inner[one]
     return found
 
 
-def _references(schema: Any) -> set[str]:
-    """Return the names that a schema refers to."""
+def references(schema: Any) -> set[str]:
+    """Return the names that a schema refers to.
+
+    Args:
+        schema: A schema, or a part of one.
+    """
     found: set[str] = set()
 
     def note(name: str) -> str:

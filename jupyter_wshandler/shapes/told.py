@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from ..config.patterns import address_of
 from ..functions.schemas import Schema
 from ..routes import Route
-from .definitions import Definitions
+from .definitions import Definitions, references
 from .routes import Described, Exchange, Kind, described
 
 MOST = 100
 """Named types, or functions, that are read of what another process says."""
+
+DEEPEST = 50
+"""Levels of JSON in one schema that are read of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ def _renamed(kind: Kind, schema: Schema) -> Kind:
     return Kind(now if before and kind.name == before else kind.name, kind.form, schema)
 
 
+@functools.lru_cache(maxsize=64)
 def _read(said: bytes) -> Told | None:
     """Return what another process has said of a route; None where it is nothing of the kind."""
     try:
@@ -87,4 +94,63 @@ def _read(said: bytes) -> Told | None:
         return None
     if max(len(told.exchanges), len(told.definitions)) > MOST:
         return None
-    return told
+    kinds = [kind for one in told.exchanges for kind in (*one.takes, *(one.answers or ()))]
+    choices: list[Schema] = [kind.schema for kind in kinds]
+    whole = {"definitions": told.definitions, "anyOf": choices or [{}]}
+    return told if _is_sound(whole) else None
+
+
+def _is_sound(whole: Schema) -> bool:
+    """Return whether this is a schema, of which whoever reads it comes to an end.
+
+    Others read it together with those of all other routes: one that is none would spoil theirs.
+    """
+    # Only a server reads what a kernel says, and only where somebody asks: no kernel loads this.
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import SchemaError
+
+    named: dict[str, Schema] = whole["definitions"]
+    if not _is_flat(whole, DEEPEST):
+        return False
+    try:
+        Draft7Validator.check_schema(whole)
+    except SchemaError:
+        return False
+    return references(whole) <= set(named) and not _leads_round(named)
+
+
+def _is_flat(value: Any, left: int) -> bool:
+    """Return whether JSON is nested no deeper than so many levels."""
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return left > 0 and all(_is_flat(one, left - 1) for one in inner)
+
+
+def _leads_round(named: dict[str, Schema]) -> bool:
+    """Return whether a type is itself, or one of its own choices: there is no such value.
+
+    A type that holds itself, as a list of them does, is another matter.
+    """
+    ended: set[str] = set()
+
+    def visit(name: str, before: tuple[str, ...]) -> bool:
+        if name in before:
+            return True
+        if name in ended:
+            return False
+        found = any(visit(one, (*before, name)) for one in _choices(named[name]))
+        ended.add(name)
+        return found
+
+    return any(visit(name, ()) for name in named)
+
+
+def _choices(schema: Schema) -> Iterator[str]:
+    """Yield the named types that a value of a schema is of, or may be."""
+    if "$ref" in schema:
+        yield schema["$ref"].rpartition("/")[2]
+    for word in ("allOf", "anyOf", "oneOf"):
+        for part in schema.get(word, ()):
+            if isinstance(part, dict):
+                yield from _choices(part)

@@ -85,19 +85,65 @@ def test_of_what_is_nothing_of_the_kind_nothing_is_known(routes, said):
     assert (found.name, found.exchanges, found.typed) == ("asked", (), False)
 
 
-def test_references_that_lead_nowhere_or_round_in_circles_are_read(routes):
-    schema = {"$ref": "#/definitions/A"}
-    kind = {"name": "k", "form": "json", "schema": schema}
-    told = {
-        "typed": True,
-        "exchanges": [{"function": "f", "takes": [kind], "answers": None, "streams": False}],
-        "definitions": {"A": {"anyOf": [{"$ref": "#/definitions/B"}, {"$ref": 7}]}, "B": schema},
-    }
+def told_with(**definitions: object) -> bytes:
+    """Return what a kernel tells of a function that takes the type `A`."""
+    kind = {"name": "k", "form": "json", "schema": {"$ref": "#/definitions/A"}}
+    exchange = {"function": "f", "takes": [kind], "answers": None, "streams": False}
+    told = {"typed": True, "exchanges": [exchange], "definitions": definitions}
+    return json.dumps(told).encode()
+
+
+def to(name: str) -> dict:
+    return {"$ref": f"#/definitions/{name}"}
+
+
+def nested(levels: int) -> dict:
+    return {"items": nested(levels - 1)} if levels else {}
+
+
+def test_a_type_may_hold_itself_and_be_one_of_many(routes):
+    holds = {"type": "object", "properties": {"next": to("A"), "all": {"items": to("B")}}}
+    said = told_with(A=holds, B={"anyOf": [to("A"), {"type": "null"}]})
     definitions = Definitions()
-    found = described_anywhere(elsewhere(routes[0], json.dumps(told).encode()), definitions)
-    [exchange] = found.exchanges
-    assert exchange.takes[0].schema == schema
-    assert set(definitions.all) == {"A", "B"}
+    found = described_anywhere(elsewhere(routes[0], said), definitions)
+    assert found.exchanges[0].takes[0].schema == to("A")
+    assert definitions.all == {"A": holds, "B": {"anyOf": [to("A"), {"type": "null"}]}}
+
+
+def test_types_of_which_each_leads_twice_to_the_next_are_read_in_time(routes):
+    """Whoever tries all ways never ends."""
+    names = ["A", *(f"A{number}" for number in range(1, MOST - 1))]
+    pairs = zip(names, [*names[1:], "End"], strict=True)
+    chain = {name: {"anyOf": [to(following), to(following)]} for name, following in pairs}
+    said = told_with(**chain, End={"type": "null"})
+    definitions = Definitions()
+    assert described_anywhere(elsewhere(routes[0], said), definitions).exchanges
+    assert len(definitions.all) == MOST
+
+
+@pytest.mark.parametrize(
+    "definitions",
+    [
+        {},  # there is no A
+        {"A": to("B")},
+        {"A": to("A")},
+        {"A": {"anyOf": [{"allOf": [to("B")]}]}, "B": {"oneOf": [to("A")]}},
+        {"A": {"$ref": 7}},
+        {"A": {"type": "thing"}},
+        {"A": {"type": [["string"]]}},
+        {"A": {"properties": ["a"]}},
+        {"A": {"required": 5}},
+        {"A": {"enum": 5}},
+        {"A": nested(60)},
+    ],
+    ids=lambda definitions: json.dumps(definitions)[:60],
+)
+def test_what_is_no_schema_or_has_no_end_spoils_no_document(routes, definitions):
+    wrong = elsewhere(routes[0], told_with(**definitions))
+    assert described_anywhere(wrong, Definitions()).exchanges == ()
+    document = Document([wrong, *routes[1:]], "bots")
+    assert set(asyncapi(document)["channels"]) >= {"asked", "tagged", "plain", "named"}
+    assert "export interface Vote" in typescript(document)
 
 
 def test_a_claim_with_too_much_of_it_is_read_without(routes):
