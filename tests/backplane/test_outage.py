@@ -213,24 +213,30 @@ async def test_many_rooms_catch_up_by_few_scripts(store, monkeypatch, at_once):
             await nodes[1].publish(name, Publication("a"), KEEP)
         await until(lambda: all(texts(one) == ["a"] for one in heard.values()))
         scripts = scripts_run(store)
-        said, restore = asyncio.Event(), nodes[0]._catchup.restore
-
-        async def restore_late(*args: Any) -> None:
-            await said.wait()
-            await restore(*args)
-
-        monkeypatch.setattr(nodes[0]._catchup, "restore", restore_late)
-        nodes[0]._router.lines[0].end("a test has ended it")
+        go_on = cut_off(nodes[0], monkeypatch)
         for text in ("b", "c"):
             await asyncio.gather(
                 *(nodes[1].publish(name, Publication(text), KEEP) for name in names[:20])
             )
-        said.set()
+        go_on.set()
         await until(lambda: all(texts(heard[name]) == ["a", "b", "c"] for name in names[:20]))
         assert all(texts(heard[name]) == ["a"] and not heard[name].gaps for name in names[20:])
         assert not any(heard[name].gaps for name in names)
         reads = scripts_run(store) - scripts - 40
         assert reads < 5 if at_once > 10 else reads > 20
+
+
+def cut_off(node: RedisBackplane, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """End a node's link; return what is set so that it catches up once it has another one."""
+    go_on, restore = asyncio.Event(), node._catchup.restore
+
+    async def restore_late(*args: Any) -> None:
+        await go_on.wait()
+        await restore(*args)
+
+    monkeypatch.setattr(node._catchup, "restore", restore_late)
+    node._router.lines[0].end("a test has ended it")
+    return go_on
 
 
 def scripts_run(store: Store) -> int:
@@ -448,19 +454,12 @@ async def test_what_cannot_be_read_in_the_store_ends_no_link(store, monkeypatch)
         await nodes[1].add("room", "c1", Entry("bob"))
         await nodes[1].publish("room", Publication("a"), KEEP)
         await until(lambda: texts(heard) == ["a"] and heard.changes)
-        said, restore = asyncio.Event(), nodes[0]._catchup.restore
-
-        async def restore_late(*args: Any) -> None:
-            await said.wait()
-            await restore(*args)
-
-        monkeypatch.setattr(nodes[0]._catchup, "restore", restore_late)
-        nodes[0]._router.lines[0].end("a test has ended it")
+        go_on = cut_off(nodes[0], monkeypatch)
         await until(lambda: nodes[0].state == "away")
         places = [await nodes[1].publish("room", Publication(text), KEEP) for text in ("b", "c")]
         assert store.say("LSET", "wshandler:{room}:log", "1", "garbage") == b"+OK\r\n"
         assert store.say("HSET", "wshandler:{room}:people", "k", "garbage") == b":1\r\n"
-        said.set()
+        go_on.set()
         await until(lambda: heard.lists and texts(heard)[-1] == "c")
         await until(lambda: nodes[0].state == "up")
         assert texts(heard) == ["a", "c"]

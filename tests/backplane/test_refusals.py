@@ -6,6 +6,7 @@ import pytest
 from redis.exceptions import (
     AskError,
     ClusterDownError,
+    MasterDownError,
     MovedError,
     NoScriptError,
     ResponseError,
@@ -22,6 +23,7 @@ from jupyter_wshandler.backplane.redis.refusals import Strayed, known
         ("ASK 3999 127.0.0.1:6381", AskError),
         ("TRYAGAIN Multiple keys request during rehashing of slot", TryAgainError),
         ("CLUSTERDOWN The cluster is down", ClusterDownError),
+        ("MASTERDOWN Link with MASTER is down", MasterDownError),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", ResponseError),
         ("", ResponseError),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.exceptions import (
     AskError,
     ClusterDownError,
+    MasterDownError,
     MovedError,
     ResponseError,
     TryAgainError,
@@ -16,6 +17,7 @@ Strayed = (AskError, TryAgainError)
 _KINDS: dict[str, type[ResponseError]] = {
     "ASK": AskError,
     "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": MasterDownError,
     "MOVED": MovedError,
     "TRYAGAIN": TryAgainError,
 }
