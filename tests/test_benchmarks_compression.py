@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from support.benchmarks import NEEDS, first_cells, printed
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-
-pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the load client needs epoll"),
-    pytest.mark.skipif(
-        not (os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")),
-        reason="the load client needs a C compiler",
-    ),
-]
+pytestmark = NEEDS
 
 
 def packs() -> bool:
@@ -41,18 +30,10 @@ def test_a_short_run_measures_memory_and_time_with_compression_agreed_on():
         pytest.skip("the load client needs the headers of zlib")
     short = ["--rounds", "1", "--slices", "1", "--seconds", "0.5", "--members", "20"]
     short += ["--idle", "20", "--rest", "0.2", "--servers", "jupyter_wshandler"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compression", *short],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "|" in line]
+    text = printed("compression", *short)
+    rows = first_cells(text)
     assert rows == ["", "---", "raw Tornado", "jupyter_wshandler"] * 2
-    assert "of raw Tornado; 0.2 " in done.stdout
+    assert "of raw Tornado; 0.2 " in text
 
 
 def test_what_did_not_grow_is_nothing_to_compare_with():
