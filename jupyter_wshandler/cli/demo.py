@@ -97,7 +97,7 @@ def _show(server: RunningServer, browser: bool) -> None:
     """Print the addresses of the pages, open one, and wait until the server ends."""
     for name in ("pingbot", "storybot"):
         print(f"Chat with {name:<9} {server.url}{name}?token={server.token}")
-    print(f"The console       {server.url}wshandler/?token={server.token}")
+    print(f"The console         {server.url}wshandler/?token={server.token}")
     print("\nStop with Ctrl-C.", flush=True)
     if browser:
         _open_browser(f"{server.url}pingbot?token={server.token}")

@@ -80,6 +80,9 @@ def text_of(
         raise _refusal(server, answer.status, said, token)
     if answer.kind not in ("application/json", "text/plain"):
         raise _no_answer(server, answer)
+    if len(answer.text) >= LARGEST:  # what is behind it was not read
+        words = f"{server.url} answers with more than {LARGEST} bytes; ask for less at a time"
+        raise RequestRefused(words, answer.status)
     return answer.text.decode(errors="replace")
 
 
