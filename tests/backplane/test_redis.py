@@ -94,17 +94,31 @@ async def test_channels_of_any_name_are_kept_apart(nodes, name):
     assert place.offset == 1
 
 
-async def test_two_deployments_on_one_store_hear_nothing_of_each_other(store):
-    one, other = (RedisBackplane(store.url, prefix=next(prefixes), patience=60) for _ in range(2))
+@pytest.mark.parametrize("differ_in", ["prefix", "a prefix that begins as the other", "database"])
+async def test_two_deployments_on_one_store_hear_nothing_of_each_other(store, differ_in):
+    """Redis has keys of each database, and pub/sub channels of all together."""
+    prefix = next(prefixes)
+    there = {
+        "prefix": (store.url, next(prefixes)),
+        "a prefix that begins as the other": (store.url, f"{prefix}-2"),
+        "database": (store.url.replace("/0", "/1"), prefix),
+    }
+    one = RedisBackplane(store.url, prefix=prefix, patience=60)
+    url, prefix = there[differ_in]
+    other = RedisBackplane(url, prefix=prefix, patience=60)
     heard, users = Heard(), Heard()
     await other.subscribe("room", heard)
     await answered(other.receive_for_users(users.to_user))
     await one.publish("room", Publication("a"), KEEP)
+    await one.publish("room", Publication("not kept"))
+    await one.add("room", "c1", Entry("ada"))
     await one.send_to_user("ada", Publication("a"))
     await other.publish("room", Publication("b"), KEEP)
     await other.send_to_user("ada", Publication("b"))
     await until(lambda: bool(heard.messages and users.for_users))
     assert heard.messages == [("b", 1)]
+    assert heard.changes == []
+    assert (await other.entries("room")).by_key == {}
     assert users.for_users == [("ada", "b")]
     await one.close()
     await other.close()

@@ -25,6 +25,7 @@ from ..base import (
 )
 from ..measures import Histogram, State
 from . import keys as forms
+from .address import Address
 from .catchup import CatchUp
 from .channel import Channel
 from .cluster import Cluster
@@ -37,6 +38,7 @@ from .places import place_of
 from .publishing import packed_within, publish_request
 from .request import Request
 from .router import ClusterRouter, Router
+from .sentinel import Sentinels
 
 LEASE = 20.0
 """Seconds after which an entry is over that its node has not renewed. With the time until somebody
@@ -80,7 +82,8 @@ class RedisBackplane(Backplane):
         self.lease = lease
         self._log = log or logging.getLogger("jupyter_wshandler")
         self._max = max_message
-        self._keys = Keys(prefix)
+        place = place_of(url)
+        self._keys = Keys(prefix, place.database)
         self._channels: dict[str, Channel] = {}
         self._by_heard: dict[bytes, Channel] = {}
         self._users: UserReceiver | None = None
@@ -93,14 +96,13 @@ class RedisBackplane(Backplane):
         self._counts = Counts()
         self._patience = patience
         self._lines_made = 0
-        self._router = self._route(url)
+        self._router = self._route(place)
         self._people = Presence(self._router, self._keys, lease, self._safely)
         self._catchup = CatchUp(
             self._router, self._keys, self._people, self._channels, self._counts
         )
 
-    def _route(self, url: str) -> Router:
-        place = place_of(url)
+    def _route(self, place: Address | Sentinels | Cluster) -> Router:
         if isinstance(place, Cluster):
             return ClusterRouter(place, self._make_line, lambda: self._catchup.rehome())
         return Router(self._make_line(place))

@@ -58,7 +58,7 @@ class RedisPublisher:
                 "deployment, with `jupyter wshandler send` without --backplane, or from a route"
             )
         self._address: Finder = place
-        self._keys = Keys(prefix)
+        self._keys = Keys(prefix, place.database)
         self._link: Link | None = None
         self._spaces: dict[str, SpaceFacts] = {}
         self._read_at = 0.0
