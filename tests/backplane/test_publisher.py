@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import subprocess
@@ -21,6 +22,7 @@ from jupyter_wshandler.backplane.base import Keep, Publication
 from jupyter_wshandler.backplane.redis import link as links
 from jupyter_wshandler.backplane.redis.address import Address
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
+from jupyter_wshandler.backplane.redis.publishing import SpaceFacts, spaces_request
 from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.manager.publish import Publisher, publish, publish_async
 from jupyter_wshandler.rooms.names import channel_of
@@ -262,6 +264,32 @@ async def test_nodes_say_again_what_they_keep_when_the_store_has_lost_its_memory
             except (LookupError, BackplaneDown):
                 await asyncio.sleep(0.05)
     assert sent.offset == 1
+
+
+async def test_nodes_say_again_what_they_keep_where_a_store_was_flushed_and_no_link_broke(
+    nodes, url
+):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        outside = publisher._publisher
+
+        async def known() -> dict[str, SpaceFacts]:
+            outside._spaces = {}  # else it is believed for seconds
+            with contextlib.suppress(LookupError):
+                await publisher.publish("chat", "blue", "a")
+            return outside._spaces
+
+        assert await known() == {"chat": (KEEP, 10_000), "plain": (None, 10_000)}
+        assert await outside._link.ask(links.Request(["FLUSHALL"])) == b"OK"
+        assert await known() == {}
+        async with asyncio.timeout(20):
+            while len(await known()) < 2:
+                await nodes[0].sweep()  # a server does so every five seconds
+        # What another node says of a space stays as it is.
+        other = Keep(7, 700, 7.0)
+        await outside._link.ask(spaces_request(nodes[1]._keys, {"chat": other}, 77))
+        await nodes[0].sweep()
+        await nodes[0].history("any")
+        assert await known() == {"chat": (other, 77), "plain": (None, 10_000)}
 
 
 async def test_without_await_it_works_in_a_script_and_says_what_to_do_on_an_event_loop(nodes, url):

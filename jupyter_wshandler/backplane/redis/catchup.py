@@ -338,6 +338,24 @@ class CatchUp:
             self._told_spaces = line.link
             line.post(spaces_request(self._keys, self._spaces, self._max))
 
+    def look_after_spaces(self) -> None:
+        """Look whether the store still knows, and say it again where it does not.
+
+        FLUSHALL ends no link. What other nodes say of a space is left alone.
+        """
+        line = self._router.line(self._keys.spaces)
+        if self._spaces and line.link is not None and line.link is self._told_spaces:
+            asking = Request(["HGETALL", self._keys.spaces], again=True)
+            asking.future.add_done_callback(self._see_spaces)
+            line.post(asking)
+
+    def _see_spaces(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # the next look says more
+        if not {name.encode() for name in self._spaces} <= set(future.result()[::2]):
+            self._told_spaces = None
+            self._tell_spaces()
+
     # ---- its end ---------------------------------------------------------------------------------
 
     async def close(self) -> None:

@@ -339,7 +339,8 @@ class RedisBackplane(Backplane):
     # ---- its end ---------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Do nothing: the store lets go of what is over by itself."""
+        """Look after what the store may have lost; it lets go of what is over by itself."""
+        self._catchup.look_after_spaces()
 
     async def close(self) -> None:
         """Let go of everything of this node."""
