@@ -402,7 +402,10 @@ async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeyp
         assert nodes[0].counts()["breaks"] == 1
 
 
-async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(store, caplog):
+async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(
+    store, caplog, monkeypatch
+):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
     heard = Heard()
     async with some_nodes(store.url) as nodes:
         await nodes[1].subscribe("room", heard)
@@ -423,6 +426,61 @@ async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(st
         await until(lambda: texts(heard) == ["a", "c"])
     lines = [one.getMessage() for one in caplog.records if "refuses" in one.getMessage()]
     assert len(lines) == 1
+
+
+async def test_a_store_that_takes_one_message_and_refuses_the_next_is_full_until_it_is_calm(
+    store, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    async with some_nodes(store.url, count=1) as (node,):
+        for _ in range(3):
+            store.say("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(BackplaneError, match="memory is full"):
+                await node.publish("room", Publication("a"), KEEP)
+            store.say("CONFIG", "SET", "maxmemory", "0")
+            await node.publish("room", Publication("b"), KEEP)
+            assert node.state == "refusing"
+        monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
+        await node.publish("room", Publication("c"), KEEP)
+        assert node.state == "up"
+    said = [one.getMessage() for one in caplog.records]
+    assert len([line for line in said if "refuses" in line]) == 1
+    assert len([line for line in said if "takes messages again" in line]) == 1
+
+
+async def test_a_key_that_holds_something_else_spoils_its_own_room_and_no_other(store, caplog):
+    """Another version keeps it in another form, or somebody else has written it."""
+    heard = {"good": Heard(), "bad": Heard()}
+    async with some_nodes(store.url) as nodes:
+        for room, one in heard.items():
+            await nodes[0].subscribe(room, one)
+            await nodes[0].entries(room)
+            await nodes[0].add(room, "c0", Entry("ada"))
+            await nodes[1].publish(room, Publication("a"), KEEP)
+        await until(lambda: all(one.messages and one.changes for one in heard.values()))
+        for key in ("log", "people"):
+            assert store.say("SET", f"wshandler:{{bad}}:{key}", "x") == b"+OK\r\n"
+        for _ in range(2):
+            with pytest.raises(BackplaneError, match="WRONGTYPE"):
+                await nodes[1].publish("bad", Publication("b"), KEEP)
+            assert nodes[1].state == "up"
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: all(node.counts()["breaks"] == 1 for node in nodes))
+        await until(lambda: all(node.state == "up" for node in nodes))
+        assert heard["bad"].gaps
+        await nodes[1].publish("good", Publication("b"), KEEP)
+        await until(lambda: texts(heard["good"]) == ["a", "b"])
+        assert not heard["good"].gaps
+        assert set((await nodes[1].entries("good")).by_key) == {"c0"}
+        store.say("DEL", *(f"wshandler:{{bad}}:{key}" for key in ("log", "people")))
+        await nodes[1].publish("bad", Publication("c"), KEEP)
+        assert await nodes[0].renew("bad", ["c0"]) == ["c0"]
+        await nodes[0].add("bad", "c0", Entry("ada"))
+        await until(lambda: texts(heard["bad"]) == ["a", "c"] and heard["bad"].changes[1:])
+        assert [node.counts()["breaks"] for node in nodes] == [1, 1]
+    lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len([line for line in lines if "holds what no room has" in line]) == 1
+    assert not [line for line in lines if "refuses" in line]
 
 
 async def test_a_full_store_that_has_lost_who_is_in_leaves_no_node_alone(store):

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from ...errors import BackplaneDown, BackplaneError
 from ..base import Keep, Position
 from . import keys as forms
@@ -18,7 +20,7 @@ from .lifeline import Lifeline
 from .link import Link
 from .people import Presence
 from .publishing import spaces_request
-from .refusals import Strayed
+from .refusals import Strayed, is_of_one_key
 from .request import Request
 from .router import MOVING, PAUSES, Router
 
@@ -79,11 +81,12 @@ class CatchUp:
         channel.filling = link
         try:
             while channel.lacks_messages or channel.lacks_people:
-                if channel.lacks_messages:
-                    await self._fill_messages(link, channel)
-                if channel.lacks_people:
-                    before = channel.epochs_held
-                    channel.relist(await self._people.listed(link, channel.name), before)
+                try:
+                    await self._read(link, channel)
+                except ResponseError as refusal:
+                    if not is_of_one_key(refusal):
+                        raise
+                    channel.skip()
         except BackplaneDown:
             return  # the next link does it
         except Strayed:
@@ -93,6 +96,13 @@ class CatchUp:
         finally:
             if channel.filling is link:
                 channel.filling = None
+
+    async def _read(self, link: Link, channel: Channel) -> None:
+        if channel.lacks_messages:
+            await self._fill_messages(link, channel)
+        if channel.lacks_people:
+            before = channel.epochs_held
+            channel.relist(await self._people.listed(link, channel.name), before)
 
     async def _fill_messages(self, link: Link, channel: Channel) -> None:
         before = channel.epochs_held
@@ -130,7 +140,8 @@ class CatchUp:
         except BackplaneDown:
             return  # the next link does it
         except Exception as error:
-            link.end(error)
+            if not (isinstance(error, ResponseError) and is_of_one_key(error)):
+                link.end(error)  # else each is read by itself
         finally:
             for one in channels:
                 if one.filling is link:
@@ -272,8 +283,11 @@ class CatchUp:
             await self._people.make_again(link, channel.name)
         except Strayed:
             self._let_go(link, [channel])
-        else:
-            await self._fill(link, channel)
+            return
+        except ResponseError as refusal:
+            if not is_of_one_key(refusal):
+                raise
+        await self._fill(link, channel)
 
     def _let_go(self, link: Link, channels: list[Channel]) -> None:
         """Take note that channels belong to another server of the cluster, or will in a moment."""
