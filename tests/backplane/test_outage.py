@@ -266,6 +266,25 @@ async def test_a_short_break_is_waited_for_and_each_message_comes_once(lasting):
         assert len(kept) == len(set(kept))
 
 
+async def test_a_message_without_a_number_is_not_sent_twice(store):
+    """Its answer is lost, and nobody could tell whether it has arrived."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[1].subscribe("plain", heard)
+        line = nodes[0]._router.lines[0]
+        link, before = line.link, len(line.link._owed)
+        store.stop()
+        said = asyncio.create_task(nodes[0].publish("plain", Publication("a")))
+        await until(lambda: len(link._owed) > before)
+        line.end("a test has ended it")
+        await said
+        store.go_on()
+        await until(lambda: all(node.state == "up" for node in nodes))
+        await nodes[0].publish("plain", Publication("b"))
+        await until(lambda: texts(heard)[-1:] == ["b"])
+        assert texts(heard) == ["a", "b"]
+
+
 async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(store, caplog):
     caplog.set_level(logging.INFO)
     heard = [Heard(), Heard()]

@@ -133,7 +133,7 @@ async def test_a_store_without_a_command_repeats_neither_a_password_nor_a_messag
                 assert "unknown command 'AUTH'" in text
                 assert "pass-word" not in text
         node = RedisBackplane(store.url, patience=60)
-        with pytest.raises(BackplaneError, match="unknown command 'PUBLISH'$"):
+        with pytest.raises(BackplaneError, match=r"unknown command 'PUBLISH'$"):
             await node.publish("room", Publication("for one"))
         await node.close()
         assert "refuses" in caplog.text

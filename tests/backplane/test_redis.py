@@ -11,6 +11,7 @@ from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Position, Publication, answered
 from jupyter_wshandler.backplane.redis.keys import pack
+from jupyter_wshandler.backplane.redis.link import Link
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
 from jupyter_wshandler.backplane.redis.publishing import publish_request
 from jupyter_wshandler.errors import BackplaneError
@@ -143,6 +144,23 @@ async def test_a_script_that_the_store_has_forgotten_is_loaded_again(store, node
         nodes[1].publish("room", Publication("z"), KEEP),
     )
     assert sorted(place.offset for place in places) == list(range(2, 23))
+
+
+async def test_a_room_is_subscribed_to_before_its_log_is_read(nodes, monkeypatch):
+    """What comes between the two would be missed until the next message shows the gap."""
+    heard, subscribe = Heard(), Link.subscribe
+
+    async def late(link: Link, channels: Sequence[bytes]) -> None:
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await subscribe(link, channels)
+
+    await nodes[0].history("any")
+    await nodes[1].history("any")
+    monkeypatch.setattr(Link, "subscribe", late)
+    await nodes[0].subscribe("room", heard)
+    await nodes[1].publish("room", Publication("b"), KEEP)
+    await until(lambda: heard.messages == [("b", 2)])
+    assert nodes[0].counts()["gaps"] == 0
 
 
 async def test_what_anybody_else_publishes_there_harms_nobody(store, nodes, caplog):
