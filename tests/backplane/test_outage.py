@@ -394,6 +394,24 @@ async def test_a_stopped_store_is_noticed_and_used_again(store):
         await until(lambda: texts(heard) == ["a", "b", "c"])
 
 
+async def test_a_store_that_is_made_a_replica_is_noticed_though_its_connections_live(
+    store, monkeypatch
+):
+    """What is published to a replica succeeds, and reaches nobody but those who hear it there."""
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.LOOK", 0.1)
+    heard = Heard()
+    with running_store(store.kind) as primary:
+        async with some_nodes(store.url, count=1) as (node,):
+            await node.subscribe("plain", heard)
+            assert store.say("REPLICAOF", "127.0.0.1", str(primary.port)) == b"+OK\r\n"
+            assert store.say("PUBLISH", "wshandler:{plain}", "m 0 x x")[:1] == b":"
+            await until(lambda: "expected a primary, found a slave" in node.trouble)
+            assert node.state == "away"
+            assert store.say("REPLICAOF", "NO", "ONE") == b"+OK\r\n"
+            await node.publish("plain", Publication("a"))
+            await until(lambda: texts(heard) == ["a"])
+
+
 async def test_a_pause_of_all_clients_is_waited_for(store):
     heard = Heard()
     async with some_nodes(store.url) as nodes:
