@@ -478,7 +478,12 @@ async def test_a_store_that_takes_one_message_and_refuses_the_next_is_full_until
             await node.publish("room", Publication("b"), KEEP)
             assert node.state == "refusing"
         monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
-        await node.publish("room", Publication("c"), KEEP)
+        # A server sweeps every five seconds, also where nobody says anything.
+        store.say("CONFIG", "SET", "maxmemory", "1")
+        await node.sweep()
+        assert node.state == "refusing"
+        store.say("CONFIG", "SET", "maxmemory", "0")
+        await node.sweep()
         assert node.state == "up"
     said = [one.getMessage() for one in caplog.records]
     assert len([line for line in said if "refuses" in line]) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import secrets
 import time
@@ -9,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import BackplaneDown
+from ...errors import BackplaneDown, BackplaneError
 from ..base import (
     MAX_MESSAGE,
     PREFIX,
@@ -341,6 +343,21 @@ class RedisBackplane(Backplane):
     async def sweep(self) -> None:
         """Look after what the store may have lost; it lets go of what is over by itself."""
         self._catchup.look_after_spaces()
+        for line in self._router.lines:
+            if line.state == "refusing":
+                await self._try(line)
+
+    async def _try(self, line: Lifeline) -> None:
+        """Find out whether a store that has refused takes messages again, also while none is said.
+
+        Args:
+            line: The way to it.
+        """
+        channels = map("try-{}".format, itertools.count())
+        channel = next(one for one in channels if self._router.line(self._keys.heard(one)) is line)
+        packed, keep = forms.pack(Publication("")), Keep(size=1, bytes=1000, ttl=1.0)
+        with contextlib.suppress(BackplaneError):
+            await line.do(publish_request(self._keys, channel, b"try", packed, keep))
 
     async def close(self) -> None:
         """Let go of everything of this node."""
