@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
@@ -194,15 +195,17 @@ async def test_a_flushed_store_begins_another_epoch_and_nobody_takes_it_for_the_
     await until(lambda: [text for text, _ in heard.messages] == ["a", "b", "c"])
 
 
-async def test_leases_and_times_go_by_the_clock_of_the_store(nodes, monkeypatch):
-    """A node whose clock is wrong by a minute changes nothing."""
-    import time
-
+@pytest.mark.parametrize("wrong", [-60, 60])
+async def test_leases_and_times_go_by_the_clock_of_the_store(nodes, monkeypatch, wrong):
+    """A node whose clock is wrong by a minute changes nothing: who writes, and who looks."""
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 60)
-    await nodes[0].add("room", "c1", Entry("ada"))
-    await nodes[0].publish("room", Publication("a"), KEEP)
-    monkeypatch.undo()
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: real() + wrong)
+        await nodes[0].add("room", "c1", Entry("ada"))
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        assert set((await nodes[0].entries("room")).by_key) == {"c1"}
+        assert await nodes[0].renew("room", ["c1"]) == []
+        assert [one.offset for one in (await nodes[0].history("room")).messages] == [1]
     assert set((await nodes[1].entries("room")).by_key) == {"c1"}
     (one,) = (await nodes[1].history("room")).messages
     assert abs(one.at - real()) < 30
