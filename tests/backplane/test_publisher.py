@@ -272,7 +272,7 @@ async def test_nodes_say_again_what_they_keep_when_the_store_has_lost_its_memory
 
 
 async def test_nodes_say_again_what_they_keep_where_a_store_was_flushed_and_no_link_broke(
-    nodes, url
+    nodes, url, caplog
 ):
     async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
         outside = publisher._publisher
@@ -289,11 +289,15 @@ async def test_nodes_say_again_what_they_keep_where_a_store_was_flushed_and_no_l
         async with asyncio.timeout(20):
             while len(await known()) < 2:
                 await nodes[0].sweep()  # a server does so every five seconds
-        # What another node says of a space stays as it is.
+        # What another node says of a space stays as it is, and the administrator is told once.
         other = Keep(7, 700, 7.0)
         await link_of(publisher).ask(spaces_request(nodes[1]._keys, {"chat": other}, 77))
-        await nodes[0].sweep()
-        await nodes[0].history("any")
+        for _ in range(2):
+            await nodes[0].sweep()
+            await nodes[0].history("any")
+        (line,) = [one.getMessage() for one in caplog.records if "says of" in one.getMessage()]
+        assert "'chat': a history of 7 messages and 700 bytes for 7 s, messages of 77 by" in line
+        assert "this one: a history of 3 messages and 1048576 bytes for 60 s, mess" in line
         assert await known() == {"chat": (other, 77), "plain": (None, 10_000)}
 
 

@@ -5,7 +5,7 @@ cluster has them now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -19,7 +19,7 @@ from .keys import Keys
 from .lifeline import Lifeline
 from .link import Link
 from .people import Presence
-from .publishing import spaces_request
+from .publishing import SpaceFacts, read_spaces, spaces_request
 from .refusals import Strayed, is_of_one_key
 from .request import Request
 from .router import MOVING, PAUSES, Router
@@ -40,6 +40,7 @@ class CatchUp:
         people: Who of this node is present.
         channels: What the node hears, by name.
         counts: What the node counts.
+        warn: Writes a line for the administrator, given as a logger takes it.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class CatchUp:
         people: Presence,
         channels: dict[str, Channel],
         counts: Counts,
+        warn: Callable[..., object],
     ) -> None:
+        self._warn = warn
         self._router = router
         self._keys = keys
         self._people = people
@@ -59,6 +62,7 @@ class CatchUp:
         self._spaces: dict[str, Keep | None] = {}
         self._max = 0
         self._told_spaces: Link | None = None  # where was said what the spaces keep
+        self._odd: dict[str, SpaceFacts] = {}  # what others say of spaces of this node
         self._fills: set[asyncio.Task[None]] = set()
 
     # ---- gaps ------------------------------------------------------------------------------------
@@ -355,7 +359,9 @@ class CatchUp:
     def look_after_spaces(self) -> None:
         """Look whether the store still knows, and say it again where it does not.
 
-        FLUSHALL ends no link. What other nodes say of a space is left alone.
+        FLUSHALL ends no link. What other nodes say of a space is left alone, and the administrator
+        told once where it is something else: what one node keeps and another one does not, clients
+        miss without being told.
         """
         line = self._router.line(self._keys.spaces)
         if self._spaces and line.link is not None and line.link is self._told_spaces:
@@ -366,9 +372,23 @@ class CatchUp:
     def _see_spaces(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             return  # the next look says more
-        if not {name.encode() for name in self._spaces} <= set(future.result()[::2]):
+        told: list[bytes] = future.result()
+        if not {name.encode() for name in self._spaces} <= set(told[::2]):
             self._told_spaces = None
             self._tell_spaces()
+        for space, facts in read_spaces(told).items():
+            keep = self._spaces.get(space)
+            own = SpaceFacts(keep, self._max)
+            if space in self._spaces and facts not in (own, self._odd.get(space)):
+                self._odd[space] = facts
+                self._warn(
+                    "Another server says of the space %r: %s; this one: %s. All servers of a "
+                    "deployment need the same `history` and `backplane_max_message`: else clients "
+                    "miss messages without being told",
+                    space,
+                    facts.told(),
+                    own.told(),
+                )
 
     # ---- its end ---------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class RedisBackplane(Backplane):
         self._router = self._route(place)
         self._people = Presence(self._router, self._keys, lease, self._safely)
         self._catchup = CatchUp(
-            self._router, self._keys, self._people, self._channels, self._counts
+            self._router, self._keys, self._people, self._channels, self._counts, self._log.warning
         )
 
     def _route(self, place: Address | Sentinels | Cluster) -> Router:
