@@ -23,11 +23,8 @@ from benchmarks.machine import BenchmarkError
 IDLE = 1000
 """Connections whose memory is measured."""
 
-SIZES = (2, 20, 200, 1000)
-"""Members of a room, half of them on each node."""
-
-ROOMS, MORE = 500, 20
-"""Rooms whose memory in the store is measured, and messages in each after the first."""
+MORE = 20
+"""Messages in each room after the first, of which the memory in the store is measured."""
 
 SETTLE, LOOK = 60.0, 0.5
 """Seconds for nodes to end what they are at, and between two looks whether they have."""
@@ -78,20 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         machine.require_linux()
         machine.raise_file_limit()
         loadclient.build()
-        print(report(measure(options.slices, options.seconds, options.size), options.size))
+        print(report(measure(options), options.size))
     except BenchmarkError as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 2
     return 0
 
 
-def measure(slices: int, seconds: float, size: int) -> Sizes:
+def measure(options: argparse.Namespace) -> Sizes:
     """Return what people and messages take.
 
     Args:
-        slices: How often what takes CPU time is measured.
-        seconds: How long each time.
-        size: Bytes of a message.
+        options: How much is measured; see `--help`.
 
     Raises:
         BenchmarkError: A node or the store does not start, or answers with an error.
@@ -105,9 +100,9 @@ def measure(slices: int, seconds: float, size: int) -> Sizes:
             target = pair[0].target
             # Memory first: a process that has grown once takes new connections for free.
             idle = loadclient.run(target, "idle", path=ECHO, conns=IDLE)
-            coming = _coming(pair, store, slices * seconds)
-            traffic = [_traffic(pair, store, each, slices, seconds, size) for each in SIZES]
-            kept, room = asyncio.run(_memory(store.url, size))
+            coming = _coming(pair, store, options.slices * options.seconds)
+            traffic = [_traffic(pair, store, each, options) for each in options.members]
+            kept, room = asyncio.run(_memory(store.url, options.size, options.rooms))
     return Sizes(
         connection_kib=(idle["rss1_kb"] - idle["rss0_kb"]) / IDLE,
         coming=coming,
@@ -148,28 +143,23 @@ def _cpu(pid: int) -> float:
 
 
 def _traffic(
-    pair: Sequence[Running],
-    store: scale.Store,
-    members: int,
-    slices: int,
-    seconds: float,
-    size: int,
+    pair: Sequence[Running], store: scale.Store, members: int, options: argparse.Namespace
 ) -> Traffic:
     one, other = (node.target for node in pair)
     load: dict[str, Any] = {
         "sub": SUB,
         "pub": PUB,
         "conns": members,
-        "size": size,
+        "size": options.size,
         "window": 1,
-        "duration": seconds,
+        "duration": options.seconds,
         "warmup": 2.0 if members > 500 else 0.5,
         "port2": other.port,
         "pid2": other.pid,
         "store": store.pid,
     }
     found = []
-    for _ in range(slices):
+    for _ in range(options.slices):
         found.append(loadclient.run(one, "fanout", **load))
         _settled((one.pid, other.pid, store.pid))
 
@@ -184,7 +174,7 @@ def _traffic(
     )
 
 
-async def _memory(url: str, size: int) -> tuple[int, int]:
+async def _memory(url: str, size: int, rooms: int) -> tuple[int, int]:
     """Return the bytes that a message takes of the store, and a room beside its first one."""
     from redis.asyncio import Redis
 
@@ -199,7 +189,7 @@ async def _memory(url: str, size: int) -> tuple[int, int]:
             """Say something in each room; return the bytes that it took."""
             before = await used()
             for number in range(times):
-                for room in range(ROOMS):
+                for room in range(rooms):
                     text = f"{number}-{room}-".ljust(size, "x")
                     await publisher.publish(SPACE, f"size-{room}", text)
             return await used() - before
@@ -207,8 +197,8 @@ async def _memory(url: str, size: int) -> tuple[int, int]:
         await publisher.publish(SPACE, "first", "x")  # which has the scripts loaded
         first = await say(1)
         more = await say(MORE)
-    kept = more // (MORE * ROOMS)
-    return kept, first // ROOMS - kept
+    kept = more // (MORE * rooms)
+    return kept, first // rooms - kept
 
 
 def report(sizes: Sizes, size: int) -> str:
@@ -249,6 +239,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=5, help="how often each row is measured")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each time")
     parser.add_argument("--size", type=int, default=200, help="bytes of a message")
+    parser.add_argument(
+        "--members",
+        type=int,
+        nargs="+",
+        default=[2, 20, 200, 1000],
+        help="of the rooms, half of them on each node",
+    )
+    parser.add_argument("--rooms", type=int, default=500, help="for the memory of the store")
     return parser.parse_args(argv)
 
 
