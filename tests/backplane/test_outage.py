@@ -394,6 +394,20 @@ async def test_a_stopped_store_is_noticed_and_used_again(store):
         await until(lambda: texts(heard) == ["a", "b", "c"])
 
 
+async def test_a_link_that_owes_an_answer_is_given_up_though_it_hears(store, monkeypatch):
+    """One of its connections hangs: what is published comes back by the other one."""
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.link.LATE", 1)
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[1].subscribe("room", heard)
+        nodes[0]._router.lines[0].link._commands._reader._transport.pause_reading()
+        place = await nodes[0].publish("room", Publication("a"), KEEP)
+        assert nodes[0].counts()["breaks"] == 1
+        await nodes[0].publish("room", Publication("b"), KEEP)
+        await until(lambda: texts(heard)[-1:] == ["b"])
+        assert heard.messages == [("a", place.offset), ("b", place.offset + 1)]
+
+
 async def test_a_store_that_is_made_a_replica_is_noticed_though_its_connections_live(
     store, monkeypatch
 ):
