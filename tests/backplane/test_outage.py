@@ -652,6 +652,21 @@ async def test_nothing_is_left_running_when_a_node_is_closed_in_an_outage(store)
     assert {task for task in asyncio.all_tasks() if not task.done()} == before
 
 
+async def test_what_nobody_has_thought_of_is_in_the_log_once(monkeypatch, caplog):
+    tries = []
+
+    async def fails(*_: Any) -> Link:
+        tries.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Link, "open", fails)
+    async with some_nodes("redis://127.0.0.1:1/0", count=1, is_there=False) as (node,):
+        await node.publish("room", Publication("a"))
+        await until(lambda: len(tries) > 2)
+        assert "RuntimeError: a bug" in node.trouble
+    assert caplog.text.count("Traceback") == 1
+
+
 async def test_what_waits_in_an_outage_is_bounded(monkeypatch):
     monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.MAX_WAITING", 10)
     url = f"redis://127.0.0.1:{free_port()}/0"

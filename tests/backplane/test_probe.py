@@ -185,6 +185,14 @@ def test_a_store_that_will_not_do_is_refused_with_the_reason(info, words):
         read_facts(info.encode()).check()
 
 
+def test_a_number_that_a_store_says_in_words_is_none():
+    """Others that speak the protocol say what they like."""
+    info = "redis_version:7.2.4\r\nrole:master\r\nrun_id:ab\r\nmaxmemory:unlimited"
+    facts = read_facts(info.encode())
+    facts.check()
+    assert facts.memory_limit == 0
+
+
 def test_the_command_takes_the_url_from_the_environment_where_nobody_sees_it(store):
     command = [sys.executable, "-m", "jupyter_wshandler", "check", "--backplane", "-"]
     environment = {**os.environ, "WSHANDLER_BACKPLANE": as_user(store, "enough")}

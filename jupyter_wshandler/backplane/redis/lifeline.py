@@ -151,7 +151,8 @@ class Lifeline:
             except (RedisError, OSError, BackplaneError, TimeoutError) as failure:
                 error = failure
             except Exception as failure:
-                self._log.exception("The backplane has failed")
+                if not self._told:  # else it is no change of its state
+                    self._log.exception("The backplane has failed")
                 error = failure
             finally:
                 if link is not None:
