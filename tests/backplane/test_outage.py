@@ -660,7 +660,7 @@ async def test_what_nobody_has_thought_of_is_in_the_log_once(monkeypatch, caplog
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Link, "open", fails)
-    async with some_nodes("redis://127.0.0.1:1/0", count=1, is_there=False) as (node,):
+    async with some_nodes("redis://127.0.0.1:1/0", 1, 0.1, is_there=False) as (node,):
         await node.publish("room", Publication("a"))
         await until(lambda: len(tries) > 2)
         assert "RuntimeError: a bug" in node.trouble
