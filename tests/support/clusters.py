@@ -10,6 +10,9 @@ from pathlib import Path
 from support.server import free_port, wait_for
 from support.stores import Store, running_store
 
+SHARED = ("shared_service", "shared_cluster")
+"""Fixtures of what the tests of a session have in common; both can be told things, as a store."""
+
 SERVICE = "rooms"
 """What the Sentinels call the service."""
 
@@ -64,6 +67,10 @@ class Service:
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
         return f"redis+sentinel://{hosts}/{SERVICE}?db=0"
+
+    def say(self, *words: str) -> bytes:
+        """Send one command to the primary; see `Store.say`."""
+        return self.primary.say(*words)
 
     @property
     def primary(self) -> Store:
@@ -151,6 +158,11 @@ class ClusterOf:
         # One that is named is enough, and one that is not there any more does no harm.
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.primaries[:2])
         return f"redis+cluster://{hosts}"
+
+    def say(self, *words: str) -> bytes:
+        """Send one command to all primaries, of which those answer that have what it is about."""
+        replies = [one.say(*words) for one in self.primaries]
+        return b"".join(reply for reply in replies if not reply.startswith(b"-MOVED")) or replies[0]
 
     def owner(self, slot: int) -> Store:
         """Return the primary that serves a slot."""
