@@ -228,6 +228,21 @@ class ClusterOf:
                 one.say("CONFIG", "SET", "cluster-node-timeout", "500")
             yield replica
 
+    def give_back(self, primary: Store, replica: Store) -> None:
+        """Have a primary that was killed take over again from the replica that it was given."""
+        primary.start()
+        up = b"master_link_status:up"
+        wait_for(lambda: up in primary.say("INFO", "replication"), 30, "one that is back")
+        primary.say("CLUSTER", "FAILOVER")
+        role = b"role:slave"
+        wait_for(lambda: role in replica.say("INFO", "replication"), 30, "a replica as before")
+        name = self.ids.pop(replica)
+        replica.kill()
+        for one in self.ids:
+            one.say("CLUSTER", "FORGET", name)
+            one.say("CONFIG", "SET", "cluster-node-timeout", "5000")
+        self.wait()
+
     def begin_move(self, slot: int, source: Store, target: Store) -> None:
         """Begin to move a slot, as `redis-cli --cluster reshard` does."""
         self._do(target, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.ids[source])

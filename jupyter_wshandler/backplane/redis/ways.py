@@ -224,9 +224,12 @@ class ClusterWay:
             pause = min(longest, 2 * pause)
             await self._map()
 
-    async def _exchange(self, host: Host, calls: Sequence[Call], sent: Sent) -> Sequence[Any]:
+    async def _exchange(self, host: Host, calls: Sequence[Call], sent: Sent) -> list[Any]:
         """Ask one server; what it is not to be asked any more, has strayed."""
         is_old = host in self._talks
+        # Until it answers, or has been replaced, the cluster is away as a whole: it would be back
+        # with each call to another server.
+        self._away = host
         try:
             talk = await self._talk(host)
             sent.send(talk.facts)
@@ -237,16 +240,16 @@ class ClusterWay:
                 if isinstance(reply, AskError) and not isinstance(reply, MovedError):
                     there = await self._talk((reply.host or host[0], reply.port))
                     (replies[n],) = await there.do([calls[n]], asks=True)
-            return replies
         except OtherLife:
+            self._away = None
             raise
         except (OSError, RedisError, BackplaneError) as error:
             await self._leave(host)
             if not is_old or isinstance(error, ClusterDownError):
-                # Until it answers, or has been replaced, the cluster is away as a whole.
-                self._away = host
                 raise
-            return [_AGAIN] * len(calls)
+            replies = [_AGAIN] * len(calls)
+        self._away = None
+        return replies
 
     async def _talk(self, host: Host) -> Talk:
         talk = self._talks.get(host)
