@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from support.clusters import ClusterOf
 from support.server import free_port, wait_for
 from support.sharebook import LOG, kept_of
-from support.stores import Store
+from support.stores import MORE_RIGHTS, RIGHTS, Store
 
 from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.backplane.redis import talk
@@ -81,6 +81,28 @@ def test_a_cluster_is_tried_out_as_a_store_of_sessions(cluster: ClusterOf) -> No
     assert code == 0, text
     assert f"session store {cluster.url}: Valkey " in text
     assert "good: a session is saved and read within" in text
+
+
+def test_a_user_of_a_cluster_needs_no_more_rights_than_rooms_do(cluster: ClusterOf) -> None:
+    for one in cluster.primaries:
+        words = (
+            "ACL",
+            "SETUSER",
+            "bots",
+            "on",
+            ">pass-word",
+            *RIGHTS.split(),
+            *MORE_RIGHTS.split(),
+        )
+        assert one.say(*words)[:1] == b"+"
+        assert one.say("ACL", "DRYRUN", "bots", "ASKING")[:1] == b"+"
+    try:
+        code, text = checked(cluster.url.replace("://", "://bots:pass-word@"))
+    finally:
+        for one in cluster.primaries:
+            one.say("ACL", "DELUSER", "bots")
+    assert code == 0, text
+    assert "pass-word" not in text
 
 
 def test_what_is_wrong_with_the_url_of_a_cluster_is_told(cluster: ClusterOf) -> None:
