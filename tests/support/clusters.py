@@ -79,6 +79,15 @@ class Service:
         (found,) = [one for one in self.stores if one.port == port]
         return found
 
+    def wait_for_copy(self, pattern: str) -> None:
+        """Wait until the replica has a key of a pattern: then it hears of what is written.
+
+        For a second after its link is up it may not: until it has acknowledged what it has copied.
+        """
+        primary = self.primary
+        (replica,) = [one for one in self.stores if one is not primary]
+        wait_for(lambda: replica.say("KEYS", pattern)[:2] != b"*0", 20, "a copy of what was stored")
+
     def _named(self, sentinel: Sentinel) -> int:
         reply = sentinel.say("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return int(reply.split(b"\r\n")[4])
