@@ -68,6 +68,22 @@ def test_no_keyword_is_left_that_draft_07_does_not_know():
         assert word not in text
 
 
+def test_a_default_that_json_does_not_have_is_left_out():
+    class Rate(msgspec.Struct, frozen=True):
+        most: float = float("inf")
+
+    class Rates(msgspec.Struct):
+        least: float = float("-inf")
+        all: Rate = Rate()
+        many: tuple[float, ...] = (1.0, float("nan"))
+        known: float = 0.5
+
+    _, named = schema_of(Rates)
+    json.dumps(named, allow_nan=False)
+    properties = named["Rates"]["properties"]
+    assert [name for name, one in properties.items() if "default" in one] == ["known"]
+
+
 def test_a_field_may_have_the_name_of_a_keyword():
     class Odd(msgspec.Struct):
         discriminator: str
