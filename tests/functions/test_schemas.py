@@ -15,6 +15,18 @@ from jupyter_wshandler.errors import MessageRefused
 from jupyter_wshandler.functions.decoders import shape_of
 from jupyter_wshandler.functions.schemas import DIALECT, fixed_in, refuses, schema_of
 
+
+class Rate(msgspec.Struct, frozen=True):
+    most: float = float("inf")
+
+
+class Rates(msgspec.Struct):
+    least: float = float("-inf")
+    all: Rate = Rate()
+    many: tuple[float, ...] = (1.0, float("nan"))
+    known: float = 0.5
+
+
 CASES = [
     (types.Plain, {"text": "a", "prices": {"x": 1.5}, "rows": [{"text": "b"}]}, {"text": 1}),
     (types.Ask, {"type": "ask", "text": "hi"}, {"text": "hi"}),
@@ -69,15 +81,6 @@ def test_no_keyword_is_left_that_draft_07_does_not_know():
 
 
 def test_a_default_that_json_does_not_have_is_left_out():
-    class Rate(msgspec.Struct, frozen=True):
-        most: float = float("inf")
-
-    class Rates(msgspec.Struct):
-        least: float = float("-inf")
-        all: Rate = Rate()
-        many: tuple[float, ...] = (1.0, float("nan"))
-        known: float = 0.5
-
     _, named = schema_of(Rates)
     json.dumps(named, allow_nan=False)
     properties = named["Rates"]["properties"]
