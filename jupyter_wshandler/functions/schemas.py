@@ -97,7 +97,7 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     inner = value.values() if isinstance(value, dict) else value
-    return not isinstance(value, (dict, list)) or all(map(_is_json, inner))
+    return not isinstance(value, (dict, list, tuple)) or all(map(_is_json, inner))
 
 
 def _without(schema: Schema, key: str) -> Schema:
