@@ -465,6 +465,44 @@ def test_on_a_phone_nothing_has_to_be_scrolled_sideways(browser, server):
         assert page.errors == []
 
 
+def test_names_of_any_length_leave_the_buttons_where_they_are_seen(browser, server):
+    name = "n" * 300
+
+    def with_long_names(route):
+        answer = route.fetch()
+        found = answer.json()
+        for one in found.get("routes", []):
+            one["name"] = one["pattern"] = f"/{name}{one['name']}"
+        for one in found.get("connections", []):
+            one["user"] = one["route"] = one["path"] = name
+        route.fulfill(response=answer, json=found)
+
+    with joined(server, "/echo"), profile(browser.browser) as wide:
+        wide.route(re.compile("/api/(routes|connections)[?]?"), with_long_names)
+        page = opened(wide, server)
+        for part, what in (("Routes", "Try it: "), ("Connections", "Close the connection of ")):
+            turn_to(page, part)
+            last = page.get_by_label(what).last
+            # As a half of a screen, a tablet, and a panel of JupyterLab are.
+            for width in (PHONE["width"], 770, 840, 1010, 1110, 1600):
+                page.set_viewport_size({"width": width, "height": 740})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, part
+                last.scroll_into_view_if_needed()
+                box = last.bounding_box()
+                assert box is not None, part
+                assert box["x"] + box["width"] <= width, (part, width)
+        assert page.errors == []
+
+
+def test_the_headings_of_a_table_are_of_one_font(browser, server):
+    page = opened(browser, server)
+    fonts = page.get_by_role("columnheader").evaluate_all(
+        "all => all.map(getComputedStyle).map((one) => `${one.fontFamily} ${one.fontSize}`)"
+    )
+    assert len(fonts) == 8
+    assert len(set(fonts)) == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_rules_of_accessibility_find_nothing_serious(chromium, server, scheme):
     rules = (frontend.installed(frontend.AXE) / "axe-core" / "axe.min.js").read_text()
