@@ -104,19 +104,34 @@ def _without(schema: Schema, key: str) -> Schema:
     return {name: value for name, value in schema.items() if name != key}
 
 
-def at(schema: Schema, named: dict[str, Schema], steps: list[str | int]) -> list[Schema]:
+def at(
+    schema: Schema, named: dict[str, Schema], steps: list[str | int], value: Any = None
+) -> list[Schema]:
     """Return the schemas that hold for what is at a path: several where there is a union.
 
     Args:
         schema: The schema of the whole.
         named: Those that it refers to.
         steps: The names and the indices that lead there.
+        value: A value of the whole; what it says by its tags that it is not is left out.
     """
     found = _branches(schema, named)
     for step in steps:
-        inner = [child for one in found if (child := _child(one, step)) is not None]
+        likely = [one for one in found if _may_be(one, named, value)] or found
+        inner = [child for one in likely if (child := _child(one, step)) is not None]
         found = [branch for child in inner for branch in _branches(child, named)]
+        if isinstance(value, dict):
+            value = value.get(step)
+        else:
+            is_there = isinstance(value, list) and isinstance(step, int) and step < len(value)
+            value = value[step] if is_there else None
     return found
+
+
+def _may_be(schema: Schema, named: dict[str, Schema], value: Any) -> bool:
+    """Return whether no tag of a value says that it is of another kind."""
+    fixed = fixed_in(schema, named) if isinstance(value, dict) else {}
+    return all(value[field] in tags for field, tags in fixed.items() if field in value)
 
 
 def names_at(schema: Schema, named: dict[str, Schema], steps: list[str | int]) -> list[Schema]:

@@ -77,7 +77,7 @@ def by_msgspec(
     if field is not None and field[1] == "contains unknown":
         return MessageRefused(path_of(steps), "no field of this name", found)
     known = _known(steps)
-    places = schemas.at(schema, named, known) if len(known) == len(steps) else []
+    places = schemas.at(schema, named, known, whole) if len(known) == len(steps) else []
     is_listed = field is not None or words.startswith("Invalid") or all(map(values_of, places))
     expected = _values(places) if is_listed else ""
     if field is not None:

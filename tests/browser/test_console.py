@@ -27,6 +27,7 @@ url:
            kwargs: {on_message: dividing.divide, on_error: {close: false}}}
   polls: {pattern: /polls, handler: WebSocketHandler,
           kwargs: {types: {ask: consoled.ask, vote: consoled.vote}, run: loop}}
+  tree: {pattern: /tree, handler: WebSocketHandler, kwargs: {on_message: consoled.branch}}
   failing: {pattern: /failing, handler: WebSocketHandler,
             kwargs: {on_message: consoled.fail, on_error: {close: false}}}
   echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: consoled.echo, run: loop}}
@@ -359,6 +360,28 @@ def test_a_typed_message_is_made_with_a_form_sent_and_answered(browser, server):
     assert page.errors == []
 
 
+def test_what_may_be_left_out_is_until_it_is_added(browser, server):
+    page = opened(browser, server, "Try it")
+    page.get_by_label("Route").select_option("tree")
+    message = page.get_by_label("Message (")
+    page.get_by_label("name").fill("root")
+    assert json.loads(message.input_value()) == {"type": "branch", "name": "root"}
+    for name in ("a", "b"):
+        page.get_by_role("button", name="Add left").press("Enter")
+        expect(page.get_by_label("name").last).to_be_focused()
+        page.keyboard.type(name)
+    within = {"type": "branch", "name": "a", "left": {"type": "branch", "name": "b"}}
+    assert json.loads(message.input_value()) == {"type": "branch", "name": "root", "left": within}
+    page.get_by_role("button", name="Remove left").first.click()
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".talk .answer")).to_contain_text('"name": "a"')
+    message.fill('{"type": "branch"}')
+    message.press("Control+Enter")
+    refused = page.locator(".talk .bad pre")
+    expect(refused).to_have_text("The message was refused: $.name: expected str, found nothing.")
+    assert page.errors == []
+
+
 def test_a_route_without_types_gets_text_and_its_path_is_asked_for(browser, server):
     with joined(server, "/chat/green") as other:
         page = opened(browser, server, "Try it")
@@ -444,6 +467,23 @@ def test_all_of_it_is_done_with_the_keyboard(browser, server):
         expect(close).to_be_focused()
         one.send("still here")
         assert one.recv(timeout=20) == "still here"
+    assert page.errors == []
+
+
+def test_the_keyboard_goes_on_at_the_heading_where_a_row_is_gone(browser, server):
+    with joined(server, "/chat/red", "kim") as one, joined(server, "/chat/red", "lee") as other:
+        page = opened(browser, server, "Connections")
+        heading = page.get_by_role("heading", level=2, name="Connections")
+        page.get_by_label("Details of the connection of kim").focus()
+        one.close()
+        expect(rows(page).filter(has_text="kim")).to_have_count(0)
+        expect(heading).to_be_focused()
+        page.get_by_label("Close the connection of lee").press("Enter")
+        other.close()
+        expect(rows(page).filter(has_text="lee")).to_have_count(0)
+        page.get_by_role("button", name="Close it").press("Enter")
+        expect(page.locator(".news .bad")).to_contain_text("There is no such connection")
+        expect(heading).to_be_focused()
     assert page.errors == []
 
 

@@ -128,6 +128,15 @@ Asked = NewType("Asked", Ask)
 Short = Annotated[str, msgspec.Meta(max_length=3)]
 
 
+class Note(msgspec.Struct, tag="note"):
+    text: int
+
+
+class Held(msgspec.Struct):
+    one: Ask | Note
+    several: list[Ask | Note] = []
+
+
 class Stranger:
     pass
 
@@ -295,6 +304,15 @@ NO_JSON = "invalid character (byte 0)"
         (Ask, '{"type": "vote", "text": "hi"}', "$.type", '"ask"', '"vote"'),
         (Ask | None, '{"text": "hi"}', "$.type", '"ask"', "nothing"),
         (Ask, '{"type": 5, "text": "hi"}', "$.type", '"ask"', "5"),
+        (Held, '{"one": {"type": "note"}}', "$.one.text", "int", "nothing"),
+        (
+            Held,
+            '{"one": {"type": "ask", "text": "hi"}, "several": [{"type": "ask"}]}',
+            "$.several[0].text",
+            "str",
+            "nothing",
+        ),
+        (Held, '{"one": {"type": "vote"}}', "$.one.type", '"ask" or "note"', '"vote"'),
         (Asked, '{"text": "hi"}', "$.type", '"ask"', "nothing"),
         (Annotated[Ask, "a question"], '{"text": "hi"}', "$.type", '"ask"', "nothing"),
         (Annotated[Ask | None, "or nothing"], '{"text": "hi"}', "$.type", '"ask"', "nothing"),

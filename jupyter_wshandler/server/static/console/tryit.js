@@ -180,8 +180,7 @@ export class TryIt {
       }
       this.#note('end', count ? '' : 'Nothing was answered.', `done, ${since(begun)}`);
     } catch (failure) {
-      const at = failure.path ? ` (at ${failure.path})` : '';
-      this.#note('bad', `${failure.message}${at}`, `${failure.how ?? 'failed'}, ${since(begun)}`);
+      this.#note('bad', failure.message, `${failure.how ?? 'failed'}, ${since(begun)}`);
     }
   }
 
