@@ -866,7 +866,9 @@ def page(server, person="ada", path="/wshandler/", **options):
 def test_the_console_is_for_who_may_read_and_knows_its_owner(server, path):
     status, headers, text = page(server, path=path)
     assert (status, 'data-owner="true"' in text) == (200, True)
-    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    policy = headers["Content-Security-Policy"]
+    assert {"default-src 'none'", "script-src 'self'"} <= set(policy.split("; "))
+    assert "unsafe" not in policy
     assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
     script = re.search(r'src="(?:\.\./)?(?:\./)?(static/wshandler/console/main\.js)"', text)
