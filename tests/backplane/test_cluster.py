@@ -16,7 +16,7 @@ from redis.crc import key_slot
 from support.clusters import ClusterOf, clustered, running_cluster
 from support.roomload import held_under_load
 from support.server import free_port, wait_for
-from support.stores import KINDS, RIGHTS, running_store
+from support.stores import KINDS, MORE_RIGHTS, RIGHTS, running_store
 from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Publication, answered
@@ -46,9 +46,6 @@ def cluster(the_cluster: ClusterOf) -> ClusterOf:
     the_cluster.clean()
     return the_cluster
 
-
-MORE_RIGHTS = "+cluster|slots +cluster|info +spublish +ssubscribe +sunsubscribe"
-"""What a user of the store needs in a cluster beside `RIGHTS`; docs/scale.md has the same line."""
 
 prefixes = (f"t{number}" for number in range(1_000_000))
 
