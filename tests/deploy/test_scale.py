@@ -127,7 +127,7 @@ async def test_a_rolling_restart_loses_nothing_in_rooms_and_keeps_nobody_waiting
             while not over.is_set():
                 text = f"from outside {len(said)}"
                 said.append(text)
-                await publisher.publish("hall", "hall", {"text": text})
+                await publisher.publish("hall", "hall", {"text": text}, timeout=SECONDS)
                 await asyncio.sleep(EVERY)
 
     async def talk(person: Person, name: int) -> None:
