@@ -69,6 +69,11 @@ class Cluster:
     def __repr__(self) -> str:
         return f"<Cluster {self.shown}>"
 
+    @property
+    def database(self) -> int:
+        """The number of the database: a cluster has one."""
+        return 0
+
     def at(self, host: Host) -> Address:
         """Return the address of one of its servers."""
         return self._login.at(host, db=None).in_cluster()

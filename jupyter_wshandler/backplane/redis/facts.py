@@ -94,7 +94,8 @@ def read_facts(info: bytes) -> Facts:
             found[key] = value.strip()
     is_valkey = "valkey_version" in found
     version = found.get("valkey_version" if is_valkey else "redis_version", "")
-    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    limit = found.get("maxmemory", "")
     return Facts(
         name=f"{'Valkey' if is_valkey else 'Redis'} {version}" if version else "",
         version=numbers,
@@ -103,6 +104,6 @@ def read_facts(info: bytes) -> Facts:
         promotion=found.get("master_replid2", "").strip("0")[:16],
         is_cluster=found.get("cluster_enabled") == "1",
         is_sentinel=found.get("redis_mode", found.get("server_mode", "")) == "sentinel",
-        memory_limit=int(found.get("maxmemory", "0") or 0),
+        memory_limit=int(limit) if limit.isdecimal() else 0,
         policy=found.get("maxmemory_policy", ""),
     )

@@ -389,8 +389,12 @@ class Link:
 
 
 def reason(error: BaseException) -> str:
-    """Return why something failed, without what an error's own text may hold of a login."""
-    text = str(error).split("\n")[0].strip(" .")
+    """Return why something failed, without what an error's own text may hold of others.
+
+    A server that does not know a command repeats what stood behind it: a password behind AUTH, a
+    message behind PUBLISH.
+    """
+    text = str(error).split("\n")[0].partition(", with args")[0].strip(" .")
     if isinstance(error, BackplaneError):
         return text
     name = type(error).__name__

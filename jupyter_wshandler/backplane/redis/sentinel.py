@@ -62,6 +62,11 @@ class Sentinels:
     def __repr__(self) -> str:
         return f"<Sentinels {self.shown}>"
 
+    @property
+    def database(self) -> int:
+        """The number of the database."""
+        return self._login.database
+
     async def find(self) -> Address:
         """Return the address of the primary.
 
