@@ -152,9 +152,10 @@ def _known(steps: Sequence[Step]) -> list[str | int]:
 def _wrong_key(steps: Sequence[Step], whole: Any, words: str, fails: Fails | None) -> str:
     """Return the key of an object that is told as wrong, as far as it is found."""
     here = _at(whole, steps)
-    for key in list(here)[:MANY] if isinstance(here, dict) and fails is not None else ():
-        if fails(_with(whole, steps, {key: here[key]})) == words:
-            return shown(key)
+    if isinstance(here, dict) and fails is not None:
+        for key in list(here)[:MANY]:
+            if fails(_with(whole, steps, {key: here[key]})) == words:
+                return shown(key)
     return "another key"
 
 
