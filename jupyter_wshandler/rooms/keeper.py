@@ -340,7 +340,7 @@ class Rooms(Telling):
         self._of_users[space] = self._of_users.get(space, 0) + is_users
         self._then(channel, self.backplane.subscribe(channel, room))
         if people is not None:
-            self._then(channel, self.backplane.entries(channel), people.begin)
+            self.read_list(room, people)
         return room
 
     def _leave(self, connection: Connection, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.memory import until
+from support.wireclients import WireClient, serve
 
 from jupyter_wshandler.backplane.base import Backplane
 from jupyter_wshandler.backplane.memory import Hub, MemoryBackplane
@@ -15,7 +16,7 @@ from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import MessageProtocol
-from jupyter_wshandler.errors import BackplaneDown
+from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.rooms.names import channel_of
@@ -188,3 +189,36 @@ async def test_who_was_taken_for_gone_while_their_node_stood_still_is_in_again(n
     async with asyncio.timeout(5):
         while await count() != [1, 1]:
             await asyncio.sleep(LATER)
+
+
+async def test_a_list_that_could_not_be_read_when_its_room_began_is_read_later(monkeypatch):
+    """The store refuses for a while, as one whose replicas are away; the room is there already."""
+    manager, came = WebSocketManager(), []
+    backplane = manager.rooms.backplane = LateBackplane(Hub(), lease=5.0)
+
+    async def on_join(room: str, member: Any) -> None:
+        came.append(member.id)
+
+    async def refuses(*_: Any) -> Any:
+        raise BackplaneError("it has no replicas")
+
+    functions = {"on_message": on_message, "on_join": on_join, "may_join": lambda *_: True}
+    route = serve(manager, functions, presence=True)
+    await manager.start()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(backplane, "entries", refuses)
+        refusing.setattr(backplane, "add", refuses)
+        first, second = WireClient(manager, route, "ada"), WireClient(manager, route, "bob")
+        first.say({"join": "blue", "presence": True})
+        await until(lambda: any("members" in frame for frame in first.frames))
+        refusing.undo()
+    second.say({"join": "blue"})  # is in the list that is read later, and has been told of nobody
+    presences = backplane._hub.presences
+    await until(lambda: any(second.connection.id in one.by_key for one in presences.values()))
+    assert [await manager.rooms.members("m", "blue", 9, 0), came] == [[], []]
+    manager.rooms.mend_lists()
+    await until(lambda: came == ["bob"])
+    lists = [frame["members"] for frame in first.frames if "members" in frame]
+    assert [[member["id"] for member in members] for members in lists] == [[], ["bob"]]
+    await until(lambda: sorted(came) == ["ada", "bob"])  # once it is leased anew
+    await manager.stop(2)
