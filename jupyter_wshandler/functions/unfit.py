@@ -152,10 +152,11 @@ def _known(steps: Sequence[Step]) -> list[str | int]:
 def _wrong_key(steps: Sequence[Step], whole: Any, words: str, fails: Fails | None) -> str:
     """Return the key of an object that is told as wrong, as far as it is found."""
     here = _at(whole, steps)
-    if isinstance(here, dict) and fails is not None:
-        for key in list(here)[:MANY]:
-            if fails(_with(whole, steps, {key: here[key]})) == words:
-                return shown(key)
+    if fails is None or not isinstance(here, dict):
+        return "another key"
+    for key in list(here)[:MANY]:
+        if fails(_with(whole, steps, {key: here[key]})) == words:
+            return shown(key)
     return "another key"
 
 
