@@ -283,6 +283,13 @@ class Line:
         if number and self._transport is not None and self._connection.phase <= PEER_CLOSED:
             self._transport.write(self._codec.acknowledgement(number))
 
+    def untie(self) -> None:
+        """Let go of the connection, which has ended, and have the codec let go of this."""
+        self._over = True
+        self._ear = None  # a transport that ends later has nobody to tell
+        self._connection = None  # type: ignore[assignment]
+        self._codec.flush = self._codec.was_read = _nothing
+
     # ---- the transport of the connection -------------------------------------------------------
 
     @property
@@ -365,7 +372,8 @@ class Line:
     def _pump_on(self) -> None:
         self._pumping = False
         self._pump()
-        self._connection.look_for_room()  # which says nothing about the client
+        if self._ear is not None:  # somebody is there, and the connection has not ended
+            self._connection.look_for_room()  # which says nothing about the client
 
     def _flush(self) -> None:
         transport, codec = self._transport, self._codec
@@ -412,6 +420,10 @@ class Line:
         elif not self._over:
             self._over = True
             self._io.loop.call_soon(self._connection.connection_lost)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _resume(secret: str, config: ResumeConfig | None) -> dict[str, object]:
