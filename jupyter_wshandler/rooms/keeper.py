@@ -122,7 +122,7 @@ class Rooms(Telling):
         if now - self._swept >= SWEEP:
             self._swept = now
             self._then("", self.backplane.sweep())
-            self.mend_lists()
+            self.mend()
         lease = self.backplane.lease
         for room in self._leases.due(now, lease, self._all_rooms) if lease else ():
             keys = [] if room.people is None else list(room.people.own)

@@ -172,8 +172,9 @@ class Telling(Speaking):
         found = self.backplane.entries(room.channel)
         self._then(room.channel, found, begin, people.could_not_begin)
 
-    def mend_lists(self) -> None:
-        """Read the lists that could not be, and tell those anew who may have lost something."""
+    def mend(self) -> None:
+        """Tell what somebody waits for that does not come by itself: outcomes, and lists."""
+        self.tell_overdue()
         for rooms in self._spaces.values():
             for room in rooms.values():
                 if room.people is not None and room.people.is_unread:

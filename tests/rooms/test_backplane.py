@@ -20,6 +20,7 @@ from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.rooms.names import channel_of
+from jupyter_wshandler.rooms.room import Room
 from jupyter_wshandler.transports.messages import MessageTransport
 
 LATER = 0.005
@@ -106,6 +107,36 @@ async def test_awaited_a_broadcast_says_what_happened_on_this_node(nodes):
     assert here[0].received == []
     nobody = await nodes[0][0].rooms.publish("m", "empty", "x")
     assert tuple(nobody) == (1, 0)
+
+
+async def test_a_room_that_begins_while_a_message_is_on_its_way_leaves_nobody_waiting(nodes):
+    """It is heard from behind the message, which so never comes back to who has said it."""
+    (manager, _), _ = nodes
+    said = manager.rooms.publish("m", "new", "x")
+    client = Client(*nodes[0])
+    client.connection.join("new")
+    async with asyncio.timeout(5):
+        assert tuple(await said) == (1, 0)
+        assert tuple(await manager.rooms.publish("m", "new", "y")) == (2, 1)
+    assert client.received[-1] == "y"
+
+
+async def test_a_message_that_does_not_come_back_leaves_nobody_waiting(nodes, monkeypatch):
+    (manager, _), _ = nodes
+    client = Client(*nodes[0])
+    client.connection.join("blue")
+    await manager.rooms.publish("m", "blue", "first")  # so it is in
+    with monkeypatch.context() as broken:
+        broken.setattr(Room, "published", lambda *_: None)
+        said = manager.rooms.publish("m", "blue", "x")
+        await until(lambda: manager.rooms._untold)
+    manager.rooms.mend()  # it may be on its way
+    assert not said.done
+    manager.rooms.mend()  # seconds later
+    async with asyncio.timeout(5):
+        assert tuple(await said) == (2, 0)
+        assert tuple(await manager.rooms.publish("m", "blue", "y")) == (3, 1)
+    assert manager.rooms._waiting == manager.rooms._untold == manager.rooms._overdue == {}
 
 
 async def test_presence_is_the_same_on_both_nodes_and_one_person_lingers(nodes):
@@ -216,7 +247,7 @@ async def test_a_list_that_could_not_be_read_when_its_room_began_is_read_later(m
     presences = backplane._hub.presences
     await until(lambda: any(second.connection.id in one.by_key for one in presences.values()))
     assert [await manager.rooms.members("m", "blue", 9, 0), came] == [[], []]
-    manager.rooms.mend_lists()
+    manager.rooms.mend()
     await until(lambda: came == ["bob"])
     lists = [frame["members"] for frame in first.frames if "members" in frame]
     assert [[member["id"] for member in members] for members in lists] == [[], ["bob"]]

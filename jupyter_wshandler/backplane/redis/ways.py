@@ -273,7 +273,7 @@ class ClusterWay:
             with suppress(TimeoutError, BackplaneError):
                 async with asyncio.timeout(self._patience()):
                     await self._map()
-        if self._away in self._by_slot:
+        if self._away is not None and self._away in self._by_slot:
             await self._talk(self._away)
         self._away = None
 
