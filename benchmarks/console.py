@@ -2,7 +2,8 @@
 
 While a person looks, the console asks the REST API for a page of what it shows each two seconds.
 Here each of these questions is asked one after another without a pause, as no person does. An echo
-of other clients is measured in turn with nobody looking, and beside the questions.
+of other clients is measured in turn with nobody looking, beside a page that asks as often as one
+does, and beside one that asks twenty times as often.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from benchmarks.storm import FILL, STEADY, crowd_of, share
 GOAL = 200.0
 """Milliseconds that 99 of 100 answers may take."""
 
-PAUSE = 0.05
-"""Seconds between two questions beside the echo: some forty times as often as the page asks."""
+PAUSES = {"beside a page of the console": 1.0, "beside twenty pages": 0.05}
+"""Seconds between two questions beside the echo; a page asks for two things in two seconds."""
+
+ALONE = "nobody looks"
 
 QUESTIONS = (
     "health",
@@ -104,10 +107,12 @@ class Beside:
 
     Args:
         target: The server.
+        pause: Seconds between two questions.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, pause: float) -> None:
         self._looking = Looking(target)
+        self._pause = pause
         self._ended = threading.Event()
         self._failed: BenchmarkError | None = None
         self._thread = threading.Thread(target=self._run, name="console")
@@ -126,7 +131,7 @@ class Beside:
     def _run(self) -> None:
         try:
             for _ in self._looking.rounds():
-                if self._ended.wait(PAUSE):
+                if self._ended.wait(self._pause):
                     return
         except BenchmarkError as exc:
             self._failed = exc
@@ -147,12 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(clients: int, times: int, rounds: int) -> dict[str, Any]:
-    """Return what was measured: `took` by the question, and the echo's p50 and p99.
+    """Return what was measured: `took` by the question, and `echoes` by what was beside them.
 
     Args:
         clients: Connections of the server.
         times: How often each question is asked.
-        rounds: How often the echo is measured alone and beside the console.
+        rounds: How often each echo is measured.
 
     Raises:
         BenchmarkError: The server does not start, cannot be filled, or answers with an error.
@@ -169,11 +174,12 @@ def measure(clients: int, times: int, rounds: int) -> dict[str, Any]:
         asked = looking.rounds()
         for _ in range(times * (len(QUESTIONS) + 1)):
             next(asked)
-        alone, beside = [], []
+        echoes: dict[str, list[dict[str, Any]]] = {title: [] for title in (ALONE, *PAUSES)}
         for _ in range(rounds):
-            alone.append(_echo(running.target))
-            with Beside(running.target):
-                beside.append(_echo(running.target))
+            echoes[ALONE].append(_echo(running.target))
+            for title, pause in PAUSES.items():
+                with Beside(running.target, pause):
+                    echoes[title].append(_echo(running.target))
         total = looking.ask("connections?route=idle&limit=1", "the count")["total"]
         looking.close()
         if total != clients:
@@ -181,7 +187,7 @@ def measure(clients: int, times: int, rounds: int) -> dict[str, Any]:
     finally:
         crowd.close()
         running.stop()
-    return {"took": looking.took, "alone": alone, "beside": beside}
+    return {"took": looking.took, "echoes": echoes}
 
 
 def _echo(target: Target) -> dict[str, Any]:
@@ -216,8 +222,8 @@ def report(found: dict[str, Any], clients: int) -> tuple[str, bool]:
         worst = max(worst, p99)
         lines.append(f"| `{question}` | {p50:.1f} ms | {p99:.1f} ms | {max(took):.1f} ms |")
     lines += ["", "| echo of 64 B, 8 other clients | p50 | p99 |", "|---|---:|---:|"]
-    for title, key in (("nobody looks", "alone"), ("beside the console", "beside")):
-        cells = [f"{median(one[name] for one in found[key]) / 1000:.2f} ms"
+    for title, echoes in found["echoes"].items():
+        cells = [f"{median(one[name] for one in echoes) / 1000:.2f} ms"
                  for name in ("p50_us", "p99_us")]  # fmt: skip
         lines.append(f"| {title} | {' | '.join(cells)} |")
     met = worst <= GOAL

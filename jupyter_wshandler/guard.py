@@ -138,6 +138,9 @@ async def guarded(awaitable: Awaitable[T], label: str) -> T:
         # the loop's own, where what it raises would be nobody's.
         instead = tamed(error, label)
         if instead is error:
+            # An exception knows this frame by its traceback: the two would be a cycle, and hold all
+            # that the user's code had in its hands, the connection too, until garbage is collected.
+            del instead
             raise
     except BaseException as error:
         if not is_being_closed(error):

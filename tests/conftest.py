@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.clusters import ClusterOf, Service, running_cluster, running_service
 from support.memory import Gate, running_manager
 from support.order import places
 
@@ -54,6 +55,20 @@ async def manager() -> AsyncIterator[WebSocketManager]:
     """Return a manager that runs; at the end it must leave no task behind."""
     async with running_manager(patience=5.0) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_service() -> Iterator[Service]:
+    """Return a service with Sentinels; a test that has it fail over, mends it."""
+    with running_service("redis") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[ClusterOf]:
+    """Return a cluster; a test that moves slots, moves them back."""
+    with running_cluster("valkey") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

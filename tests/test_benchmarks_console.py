@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.benchmarks import NEEDS, first_cells, printed
 
-from benchmarks.console import QUESTIONS
+from benchmarks.console import ALONE, PAUSES, QUESTIONS
 
 pytestmark = NEEDS
 
@@ -16,4 +16,4 @@ def test_each_question_of_the_page_is_asked_at_a_full_server_and_an_echo_beside_
     rows = first_cells(text)
     for question in (*QUESTIONS, "connections, second page"):
         assert f"`{question}`" in rows, text
-    assert rows[-2:] == ["nobody looks", "beside the console"]
+    assert rows[-3:] == [ALONE, *PAUSES]

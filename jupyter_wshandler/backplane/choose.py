@@ -65,8 +65,7 @@ def open_publisher(url: str, prefix: str = PREFIX) -> RedisPublisher:
     """Return what publishes to the rooms that a URL means; nothing is connected yet.
 
     Args:
-        url: redis://, rediss://, unix:// or redis+sentinel://, as `open_backplane` takes it; a
-            cluster is not published to yet.
+        url: As `open_backplane` takes it, but for memory://.
         prefix: What the names of all keys of the deployment begin with.
 
     Raises:

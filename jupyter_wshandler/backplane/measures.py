@@ -13,7 +13,7 @@ State: TypeAlias = Literal["single", "up", "away", "alone", "refusing"]
 - `up`: what joins it with them can be used;
 - `away`: it cannot since a moment ago, and what is asked for waits;
 - `alone`: it cannot for longer, and the node goes on by itself;
-- `refusing`: it can be reached and takes no messages, as its memory is full.
+- `refusing`: it can be reached and has refused messages within seconds: mostly its memory is full.
 """
 
 STATES: tuple[State, ...] = get_args(State)

@@ -211,6 +211,8 @@ class CallbackRunner:
                 return
             if work.answers is not None:
                 await work.answers.finish()
+        else:
+            c.forget_context()  # nobody may ever need it: many only listen
         c.mark_opened()
 
     async def _take_leave(self, c: Connection, work: Work, task: asyncio.Task[Any]) -> None:
@@ -244,10 +246,12 @@ class CallbackRunner:
         # Before `callback`, by which other threads know that it runs.
         work.since = self._loop.time()
         work.callback = callback
+        problem: BaseException | None = None
         try:
             if turn is not None:
                 if turn.error is not None:
-                    raise turn.error
+                    problem, turn.error = turn.error, None
+                    raise problem
                 if turn.result is not None:
                     await self._results.take(c, work, callback, turn.result, turn.ran_in)
             elif callback.inline:
@@ -283,6 +287,7 @@ class CallbackRunner:
             await self._ended_with(c, work, task, callback, problem, args)
         finally:
             work.callback = None
+            problem = None  # its traceback knows this frame: a cycle, which holds the connection
         if work.abandoned:
             return
         if task.cancelling():  # it asked for its own cancellation, or took ours for its own

@@ -65,7 +65,7 @@ def check_session_store(
 
 def _try_out(url: str, prefix: str, stream: TextIO) -> int:
     """Do with a store, once, all that sessions and shares do with it."""
-    from ..backplane.redis.conversation import Call
+    from ..backplane.redis.talk import Call
     from ..sessions.redisstore import RedisSessions
     from ..shares.redisstore import RedisShares
 

@@ -7,15 +7,23 @@ from collections.abc import Collection, Sequence
 
 DAY = 86400
 
+WIDE = 40
+"""Characters of a cell for which all of a column makes room."""
+
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Return the lines of a table; the last column may be of any width.
+
+    A cell that is far wider than others reaches into what follows, and moves its own line alone.
 
     Args:
         rows: The headings, and a row for each thing; as many cells in each.
         right: The columns whose cells end at the same place, as numbers do.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [
+        max((len(cell) for cell in column if len(cell) <= WIDE), default=0)
+        for column in zip(*rows, strict=True)
+    ]
     lines = []
     for *cells, last in rows:
         found = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..config.model import ResumeConfig
-from ..engine.envelope import EnvelopeCodec
+from ..engine.envelope import NOBODY, EnvelopeCodec
 from ..engine.lasting import Lasting
 from ..engine.numbered import NumberedCodec
 from ..types import Codec, Transport
@@ -85,6 +85,20 @@ class OutlivingHalf(StoppingHalf):
         line = self._answers.line = Line(self._io, numbered, transport, secret, users)
         line.belongs_to(self)
         return numbered, line
+
+    def untie(self) -> None:
+        """Let go, after its end, of what knows the connection as well.
+
+        So both are freed at once. In a cycle they would wait for a full garbage collection, which a
+        quiet server has no reason for.
+        """
+        answers, self._answers = self._answers, None
+        if answers is None:
+            return
+        if isinstance(self._protocol, EnvelopeCodec):
+            self._protocol.stopper = NOBODY
+        if answers.line is not None:
+            answers.line.untie()
 
     @property
     def line(self) -> Line | None:

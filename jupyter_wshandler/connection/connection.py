@@ -386,7 +386,7 @@ class Connection(OutlivingHalf):
             self._tick_closing(now)
 
     def rest(self, now: float) -> bool:
-        """Give away what compression needs, where nothing has come or gone for a while.
+        """Give away what callbacks start from, and what compression needs, after a quiet while.
 
         Args:
             now: The time that `tick` was called with.
@@ -395,7 +395,11 @@ class Connection(OutlivingHalf):
             Whether that cost some time.
         """
         is_idle = self._phase is OPEN and now - self._last_message >= REST
-        return is_idle and not self._active and self._protocol.rest()
+        if not is_idle or self._active:
+            return False
+        if self._work is None:
+            self._context = None
+        return self._protocol.rest()
 
     def _begin_ping(self, now: float, timeout: float) -> None:
         """Send the ping that is due, and remember what stands before it."""

@@ -268,5 +268,5 @@ class Handler(SendingHalf):
         return kept[1]
 
     def forget_context(self) -> None:
-        """Let go of the kept context, which names the connection: no callback starts any more."""
+        """Let go of the kept context, of four objects; the next callback makes it again."""
         self._context = None

@@ -24,6 +24,9 @@ from .sending import SENT, Sent
 TURNS = 2
 """Turns of `on_error` for messages that could not leave which may wait at a time."""
 
+PAUSE = 10.0
+"""Seconds in which it is told once at most of messages that do not come of the connection's own."""
+
 
 class ErrorTurn:
     """A turn of a route's `on_error` for what was raised beside its callbacks.
@@ -58,10 +61,12 @@ class Filtering(Connection):
     __slots__ = ()
 
     _muted: bool
+    _told_at: float
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)
         self._muted = False  # a filter has failed: nothing leaves any more
+        self._told_at = -PAUSE
 
     # ---- in --------------------------------------------------------------------------------
 
@@ -181,10 +186,17 @@ class Filtering(Connection):
         """Have the route's `on_error` run in its turn; behind the end, where it has come to it.
 
         What an `on_error` sends itself, to whomever, and cannot, is not told to one: it would send
-        that again, without end.
+        that again, without end. By way of a room, a thread or a task nobody knows whose it was: so
+        of what is sent from elsewhere only some is told, and connections that tell each other come
+        to an end.
         """
-        if _tells_of_errors(self) or _tells_of_errors(current_connection.get(None)):
+        if _does_for_errors(self) or _does_for_errors(current_connection.get(None)):
             return
+        now = self._io.loop.time()
+        if _does_for_errors(self) is None:
+            if now - self._told_at < PAUSE:
+                return
+            self._told_at = now
         callback = self._route.callbacks.get("on_error")
         waiting = sum(
             type(item) is Timer and type(item.callback) is ErrorTurn for item in self._inbox
@@ -195,13 +207,15 @@ class Filtering(Connection):
             self._io.loop.call_soon(self._host.wake, self)
 
 
-def _tells_of_errors(connection: Connection | None) -> bool:
-    """Return whether what a connection does at the moment is its `on_error`."""
+def _does_for_errors(connection: Connection | None) -> bool | None:
+    """Return whether what a connection does at the moment is its `on_error`; None for nothing."""
     work = None if connection is None else connection.work
-    return work is not None and work.callback is not None and work.callback.event == "on_error"
+    if work is None or work.callback is None:
+        return None
+    return work.callback.event == "on_error"
 
 
 class FilteredConnection(Filtering):
     """An open WebSocket of a route with filters, as callbacks see it: their `handler`."""
 
-    __slots__ = ("_muted",)
+    __slots__ = ("_muted", "_told_at")

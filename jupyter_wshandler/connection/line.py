@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any, Protocol
+from typing import Any
 
 from ..config.model import QueueConfig, ResumeConfig
 from ..engine.frames import Close
@@ -12,8 +12,9 @@ from ..engine.numbered import UNCONNECTED, NumberedCodec
 from ..engine.protocol import reply_code
 from ..engine.resuming import GOING_AWAY, ComeBack
 from ..transports.loop import LoopIO
-from ..types import CloseCode, Codec, Outstanding, Receiver, Transport
-from .phase import PEER_CLOSED, Phase
+from ..types import CloseCode, Codec, Outstanding, Transport
+from .outliving import Outliving
+from .phase import PEER_CLOSED
 
 AHEAD = 64 * 1024
 """Bytes that a transport is given before it has sent them: the rest waits here, where it is kept
@@ -24,37 +25,6 @@ FRAMES_AHEAD = 64
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for a client that goes away to take the answer to its close frame."""
-
-
-class Outliving(Receiver, Protocol):
-    """What a line needs of its connection."""
-
-    close_code: int | None
-    close_reason: str | None
-
-    @property
-    def id(self) -> str:
-        """Its unique name."""
-
-    @property
-    def phase(self) -> Phase:
-        """How far it has come."""
-
-    @property
-    def resume_config(self) -> ResumeConfig | None:
-        """What its route says of `resume` today."""
-
-    def may_go_away(self) -> bool:
-        """Return whether the connection outlives a break that happens now."""
-
-    def goes_away(self) -> None:
-        """Take note that the client is away."""
-
-    def comes_back(self) -> None:
-        """Take note that the client has come back."""
-
-    def look_for_room(self) -> None:
-        """Wake those who wait for room in the queue, if there is some."""
 
 
 class _Ear:
@@ -313,6 +283,13 @@ class Line:
         if number and self._transport is not None and self._connection.phase <= PEER_CLOSED:
             self._transport.write(self._codec.acknowledgement(number))
 
+    def untie(self) -> None:
+        """Let go of the connection, which has ended, and have the codec let go of this."""
+        self._over = True
+        self._ear = None  # a transport that ends later has nobody to tell
+        self._connection = None  # type: ignore[assignment]
+        self._codec.flush = self._codec.was_read = _nothing
+
     # ---- the transport of the connection -------------------------------------------------------
 
     @property
@@ -395,7 +372,8 @@ class Line:
     def _pump_on(self) -> None:
         self._pumping = False
         self._pump()
-        self._connection.look_for_room()  # which says nothing about the client
+        if self._ear is not None:  # somebody is there, and the connection has not ended
+            self._connection.look_for_room()  # which says nothing about the client
 
     def _flush(self) -> None:
         transport, codec = self._transport, self._codec
@@ -442,6 +420,10 @@ class Line:
         elif not self._over:
             self._over = True
             self._io.loop.call_soon(self._connection.connection_lost)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _resume(secret: str, config: ResumeConfig | None) -> dict[str, object]:

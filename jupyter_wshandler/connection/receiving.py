@@ -153,7 +153,7 @@ class ReceivingHalf(Placed):
         if within and not self._full():
             self._transport.write(protocol.outgoing())
             return
-        protocol.out.clear()
+        protocol.outgoing()  # and nobody gets them
         if not within:
             self._refuse_control(count)
 

@@ -79,6 +79,25 @@ class Stopper(Protocol):
         """End the connection: the client does not speak `wsh.v1`."""
 
 
+class _Nobody:
+    """Whoever has nothing to stop: its connection is not open yet, or has ended."""
+
+    def admits_stop(self) -> bool:
+        return False
+
+    def stop(self, number: int) -> None:
+        pass
+
+    def end(self, number: int, how: How) -> None:
+        pass
+
+    def violated(self, code: int, reason: str) -> None:
+        pass
+
+
+NOBODY: Stopper = _Nobody()
+
+
 class EnvelopeCodec:
     """The codec of `wsh.v1`, over another one.
 
@@ -105,7 +124,7 @@ class EnvelopeCodec:
 
     def __init__(self, inner: Codec) -> None:
         self.inner = inner
-        self.stopper: Stopper = None  # type: ignore[assignment] # set by `Connection.envelop`
+        self.stopper = NOBODY  # until `Connection.envelop` sets it
         self.of = 0
         self.part = "piece"
         self.json = False

@@ -115,7 +115,7 @@ class Protocol(Framing):
     ) -> None:
         super().__init__(deflate)
         self.pending = False
-        self.out: list[bytes] = []
+        self.out: list[bytes] | tuple[()] = ()  # a list while something waits
         self.pings = 0
         self._skim: Skim | None = None  # after a violation
         self.limit(max_message)
@@ -249,8 +249,14 @@ class Protocol(Framing):
     def outgoing(self) -> bytes:
         """Return what waits to be sent, and forget it; b"" where nothing does."""
         data = b"".join(self.out)
-        self.out.clear()
+        self.out = ()
         return data
+
+    def _answer(self, frame: bytes) -> list[bytes]:
+        out = self.out or []
+        out.append(frame)
+        self.out = out
+        return out
 
     def _hold(self, data: bytes, at: int) -> None:
         # The rest is parsed in another call.
@@ -360,9 +366,9 @@ class Protocol(Framing):
     def _handle_control(self, payload: bytes, at: int, end: int, events: list[Event]) -> int:
         if self._opcode == PING:
             self.pings += 1
-            self.out.append(PONG_HEADERS[len(payload)] + payload)
-            if len(self.out) > MAX_PONGS:
-                del self.out[0]
+            out = self._answer(PONG_HEADERS[len(payload)] + payload)
+            if len(out) > MAX_PONGS:
+                del out[0]
             return at
         if self._opcode == PONG:
             if self.state == FLOWING:
@@ -380,7 +386,7 @@ class Protocol(Framing):
         if isinstance(error, ProtocolError):
             code, reason = error.code, error.reason
         if self.state == FLOWING:
-            self.out.append(close_frame(code, reason))
+            self._answer(close_frame(code, reason))
         self.state = FAILED
         self._forget()
         events.append(Failure(code, reason))

@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 import msgspec
 
@@ -99,13 +99,42 @@ def shape_of(annotation: Any) -> Shape | None:
 
 def members(annotation: Any) -> Iterator[Any]:
     """Return the members of a union, those of unions in it included; else the annotation alone."""
-    if type(annotation).__name__ == "TypeAliasType":  # `type Message = Ask | Vote`, Python 3.12
-        annotation = annotation.__value__
+    annotation = bare(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         for part in get_args(annotation):
             yield from members(part)
     else:
         yield annotation
+
+
+def bare(annotation: Any) -> Any:
+    """Return a type without its other names, and without words about it that bound nothing.
+
+    Args:
+        annotation: The type, or a `NewType`, an alias or an `Annotated` of it.
+    """
+    while True:
+        if type(annotation).__name__ == "TypeAliasType":  # `type Message = Ask | Vote`, Python 3.12
+            annotation = annotation.__value__
+        elif isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif get_origin(annotation) is Annotated and not _is_bounded(annotation):
+            annotation = annotation.__origin__
+        else:
+            return annotation
+
+
+_BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
+"""What `msgspec.Meta` bounds a value by; all else in it is words."""
+
+
+def _is_bounded(annotation: Any) -> bool:
+    """Return whether what stands beside a type in an `Annotated` refuses some of its values."""
+    return is_pydantics(annotation) or any(
+        isinstance(beside, msgspec.Meta)
+        and any(getattr(beside, bound) is not None for bound in _BOUNDS)
+        for beside in annotation.__metadata__
+    )
 
 
 def is_pydantics(annotation: Any) -> bool:
@@ -164,6 +193,7 @@ def tag_of(kind: Any) -> tuple[str, str | int] | None:
     Args:
         kind: Any type; None is returned for what is none.
     """
+    kind = bare(kind)
     if not msgspec.inspect.is_struct_type(kind):
         return None
     config: Any = (get_origin(kind) or kind).__struct_config__

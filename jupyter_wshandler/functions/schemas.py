@@ -6,6 +6,7 @@ write draft 2020-12, some of which means something else in draft 07, or nothing.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -13,6 +14,12 @@ import msgspec
 Schema = dict[str, Any]
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
+
+NAMED = ("properties", "definitions", "patternProperties")
+"""Keywords below which names stand that are no keywords."""
+
+VALUES = ("enum", "const", "default", "examples")
+"""Keywords below which values stand."""
 
 REF = "#/definitions/{name}"
 """What a reference to a named type looks like."""
@@ -65,13 +72,15 @@ def in_draft_07(schema: Any) -> Any:
             # A keyword of OpenAPI; AsyncAPI's of that name is a text. The members of the union
             # name their tags themselves.
             continue
+        if not _is_json(value if key in VALUES or isinstance(value, float) else None):
+            continue  # a default or a bound that is infinite: it would spoil the whole document
         if key == "prefixItems":
             found["items"] = in_draft_07(value)
         elif key == "items" and "prefixItems" in schema:
             found["additionalItems"] = in_draft_07(value)
-        elif key in ("properties", "definitions", "patternProperties"):
+        elif key in NAMED:
             found[key] = {name: in_draft_07(one) for name, one in value.items()}
-        elif key in ("enum", "const", "default", "examples"):
+        elif key in VALUES:
             found[key] = value
         else:
             found[key] = in_draft_07(value)
@@ -83,23 +92,58 @@ def in_draft_07(schema: Any) -> Any:
     return found
 
 
+def _is_json(value: Any) -> bool:
+    """Return whether none of the numbers is in a value that JSON does not have."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    inner = value.values() if isinstance(value, dict) else value
+    return not isinstance(value, (dict, list, tuple)) or all(map(_is_json, inner))
+
+
 def _without(schema: Schema, key: str) -> Schema:
     return {name: value for name, value in schema.items() if name != key}
 
 
-def at(schema: Schema, named: dict[str, Schema], steps: list[str | int]) -> list[Schema]:
+def at(
+    schema: Schema, named: dict[str, Schema], steps: list[str | int], value: Any = None
+) -> list[Schema]:
     """Return the schemas that hold for what is at a path: several where there is a union.
 
     Args:
         schema: The schema of the whole.
         named: Those that it refers to.
         steps: The names and the indices that lead there.
+        value: A value of the whole; what it says by its tags that it is not is left out.
     """
     found = _branches(schema, named)
     for step in steps:
-        inner = [child for one in found if (child := _child(one, step)) is not None]
+        likely = [one for one in found if _may_be(one, named, value)] or found
+        inner = [child for one in likely if (child := _child(one, step)) is not None]
         found = [branch for child in inner for branch in _branches(child, named)]
+        if isinstance(value, dict):
+            value = value.get(step)
+        else:
+            is_there = isinstance(value, list) and isinstance(step, int) and step < len(value)
+            value = value[step] if is_there else None
     return found
+
+
+def _may_be(schema: Schema, named: dict[str, Schema], value: Any) -> bool:
+    """Return whether no tag of a value says that it is of another kind."""
+    fixed = fixed_in(schema, named) if isinstance(value, dict) else {}
+    return all(value[field] in tags for field, tags in fixed.items() if field in value)
+
+
+def names_at(schema: Schema, named: dict[str, Schema], steps: list[str | int]) -> list[Schema]:
+    """Return the schemas of the names of an object's fields that is at a path.
+
+    Args:
+        schema: The schema of the whole.
+        named: Those that it refers to.
+        steps: The names and the indices that lead there.
+    """
+    found = [place.get("propertyNames") for place in at(schema, named, steps)]
+    return [branch for one in found if isinstance(one, dict) for branch in _branches(one, named)]
 
 
 def _branches(schema: Schema, named: dict[str, Schema]) -> list[Schema]:

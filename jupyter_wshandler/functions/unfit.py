@@ -13,7 +13,7 @@ import msgspec
 from ..engine.jsonwords import cut, step_to
 from ..errors import MessageRefused
 from . import schemas
-from .schemas import Schema
+from .schemas import Schema, values_of
 
 LONG = 60
 """Characters of a value that are shown; of a longer one its kind and length are told."""
@@ -68,13 +68,18 @@ def by_msgspec(
     if field is not None:
         steps = [*steps, field[2]]
     if is_key:
-        return MessageRefused(path_of(steps), f"keys as {_expected(words)}", "another key")
+        key = _wrong_key(steps, whole, str(error), fails if len(message) <= LARGE else None)
+        names = _values(schemas.names_at(schema, named, _known(steps)))
+        return MessageRefused(path_of(steps), f"keys as {names or _expected(words)}", key)
+    if whole is _NOTHING and words.endswith("out of range"):
+        return MessageRefused(path_of(steps), "a number in range", "one out of range")
     found = "no JSON" if whole is _NOTHING else shown(_at(whole, steps))
     if field is not None and field[1] == "contains unknown":
         return MessageRefused(path_of(steps), "no field of this name", found)
-    known = [step for step in steps if not isinstance(step, EllipsisType)]
-    places = schemas.at(schema, named, known) if len(known) == len(steps) else []
-    expected = _values(places) if field is not None or words.startswith("Invalid") else ""
+    known = _known(steps)
+    places = schemas.at(schema, named, known, whole) if len(known) == len(steps) else []
+    is_listed = field is not None or words.startswith("Invalid") or all(map(values_of, places))
+    expected = _values(places) if is_listed else ""
     if field is not None:
         return MessageRefused(path_of(steps), expected or _kinds(places), "nothing")
     return MessageRefused(path_of(steps), expected or _expected(words), found)
@@ -99,11 +104,13 @@ def by_pydantic(error: Any, message: str) -> MessageRefused:
         if inner is not _NOTHING:
             node = inner
             steps.append(step)
+    if first["loc"][-1:] == ("[key]",):
+        # It is the key that does not fit, whatever stands under it.
+        key = steps.pop() if steps else first["loc"][0]
+        return MessageRefused(path_of(steps), f"keys as {_told_by(words)}", shown(str(key)))
     if first["type"] == "missing":
         return MessageRefused(path_of([*steps, first["loc"][-1]]), "a value", "nothing")
-    for beginning in ("Input should be ", "Value error, ", "Assertion failed, "):
-        words = words.removeprefix(beginning)
-    return MessageRefused(path_of(steps), cut(words, WORDS), shown(_at(whole, steps)))
+    return MessageRefused(path_of(steps), _told_by(words), shown(_at(whole, steps)))
 
 
 def of_tag(field: str, tags: Sequence[object], error: Exception, message: str) -> MessageRefused:
@@ -136,6 +143,21 @@ def _parsed(words: str) -> tuple[str, bool, list[Step]]:
     for found in _STEP.finditer((match[3] or match[4] or "$")[1:]):
         steps.append(found[1] or (int(found[2]) if found[2] else ...))
     return match[1], match[2] is not None, steps
+
+
+def _known(steps: Sequence[Step]) -> list[str | int]:
+    return [step for step in steps if not isinstance(step, EllipsisType)]
+
+
+def _wrong_key(steps: Sequence[Step], whole: Any, words: str, fails: Fails | None) -> str:
+    """Return the key of an object that is told as wrong, as far as it is found."""
+    here = _at(whole, steps)
+    if fails is None or not isinstance(here, dict):
+        return "another key"
+    for key in list(here)[:MANY]:
+        if fails(_with(whole, steps, {key: here[key]})) == words:
+            return shown(key)
+    return "another key"
 
 
 def _looked_up(steps: list[Step], whole: Any, words: str, fails: Fails | None) -> list[Step]:
@@ -233,8 +255,7 @@ def alternatives(values: Sequence[object]) -> str:
 def _values(places: Sequence[Schema]) -> str:
     found: list[object] = []
     for place in places:
-        values = place.get("enum", [place["const"]] if "const" in place else [])
-        found += [value for value in values if value not in found]
+        found += [value for value in values_of(place) if value not in found]
     return alternatives(found)
 
 
@@ -254,4 +275,11 @@ def _expected(words: str) -> str:
     if words.startswith("Invalid "):
         # "Invalid RFC3339 encoded datetime"; of an enum's value the schema knows more.
         return cut(f"a valid {words.removeprefix('Invalid ').partition(' value')[0]}", WORDS)
-    return cut(words, WORDS)  # what the author's own `__post_init__` has raised
+    return _told_by(words)  # what the author's own `__post_init__` has raised
+
+
+def _told_by(words: str) -> str:
+    """Return what a validator says, of which pydantic says how it has said it."""
+    for beginning in ("Input should be ", "Value error, ", "Assertion failed, "):
+        words = words.removeprefix(beginning)
+    return cut(words, WORDS) or "another value"

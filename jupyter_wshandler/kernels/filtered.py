@@ -42,7 +42,7 @@ class FilteredKernelConnection(Filtering, KernelConnection):
         may_open: Whether that has ended well.
     """
 
-    __slots__ = ("_muted", "_waits", "may_open", "was_asked")
+    __slots__ = ("_muted", "_told_at", "_waits", "may_open", "was_asked")
 
     def __init__(self, *args: Any, **details: Any) -> None:
         super().__init__(*args, **details)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import math
 
+import msgspec
+
 from ..config.model import MaxConnections, RouteConfig
 from ..errors import LimitReached
 from .descriptors import SHARE, DescriptorGuard
@@ -62,39 +64,35 @@ class ConnectionCounter:
                 del counts[key]
 
 
-class Seat:
+class Seat(msgspec.Struct, eq=False, gc=False):
     """The place of one connection in its route's counts.
 
-    Attributes:
+    Args:
+        limits: Who has given it.
+        counter: Counts it from now on; None once it has been given back.
         user: Names the user, or the visitor without a login.
+        address: The peer's address.
+        guest: Whether it is somebody who has come by a share.
+
+    Attributes:
         meter: Weighs the connection's messages; None where the route has no `ratelimit`.
     """
 
-    __slots__ = (
-        "_address",
-        "_counter",
-        "_guest",
-        "_key",
-        "_limiter",
-        "_limits",
-        "_lingers",
-        "meter",
-        "user",
-    )
+    # A msgspec struct that Python does not look at when it collects garbage: nothing that it refers
+    # to knows the seat, so that it is in no cycle.
+    _limits: Limits
+    _counter: ConnectionCounter | None
+    user: str
+    _address: str
+    _guest: bool
+    _limiter: RateLimiter | None = None
+    _lingers: bool = False
+    _key: str = ""
+    meter: Meter | None = None
 
-    def __init__(
-        self, limits: Limits, counter: ConnectionCounter, user: str, address: str, guest: bool
-    ) -> None:
-        counter.add(user, address)
-        self._limits = limits
-        self._counter: ConnectionCounter | None = counter
-        self._limiter: RateLimiter | None = None
-        self._lingers = False
-        self.user = user
-        self._guest = guest
-        self._address = address
-        self._key = ""
-        self.meter: Meter | None = None
+    def __post_init__(self) -> None:
+        assert self._counter is not None
+        self._counter.add(self.user, self._address)
 
     def adopt(self, config: RouteConfig, now: float) -> Meter | None:
         """Go by a configuration, the first or a changed one; return the meter, if any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..backplane.measures import Histogram
@@ -22,6 +22,19 @@ RESTS = 0.005
 
 FLUSH = 0.5
 """Seconds between two savings of changed sessions: they are on disk within a second."""
+
+
+def by_name(connections: Mapping[str, Connection]) -> Iterator[tuple[str, Connection]]:
+    """Return the connections of now with their ids; some may come and go meanwhile.
+
+    A list of pairs would be a tuple for each, which all live at once: ten thousand of them, made
+    again and again, look to Python like a heap that grows, and it walks all objects there are to
+    collect garbage. Here one tuple is used for all.
+
+    Args:
+        connections: The open connections by id.
+    """
+    return zip(list(connections), list(connections.values()), strict=False)
 
 
 class Clock:
@@ -89,14 +102,7 @@ class Clock:
             await asyncio.sleep(self._tick)
             now = loop.time()
             self.lags.add(max(0.0, now - due))
-            active = False
-            for name, connection in list(self._connections.items()):
-                try:
-                    active |= self.look_at(connection, now)
-                except Exception:
-                    # The clock of all must outlive what goes wrong with one.
-                    self._give_up(name)
-            if active:
+            if self.look_at_all(now):
                 self._active()
             if now >= rest_at:
                 rest_at = self.let_rest(now, loop.time)
@@ -106,6 +112,21 @@ class Clock:
                     await self._flush()
                 except Exception:
                     self._log.exception("Sessions could not be saved; trying again later")
+
+    def look_at_all(self, now: float) -> bool:
+        """Let time pass for all connections; return whether one makes the server active.
+
+        Args:
+            now: The event loop's time, in seconds.
+        """
+        active = False
+        for name, connection in by_name(self._connections):
+            try:
+                active |= self.look_at(connection, now)
+            except Exception:
+                # The clock of all must outlive what goes wrong with one.
+                self._give_up(name)
+        return active
 
     def look_at(self, connection: Connection, now: float) -> bool:
         """Let time pass for one connection; return whether it makes the server active.
@@ -130,7 +151,7 @@ class Clock:
             When to do so again.
         """
         until = clock() + RESTS
-        for name, connection in list(self._connections.items()):
+        for name, connection in by_name(self._connections):
             try:
                 if connection.rest(now) and clock() >= until:
                     return now

@@ -350,6 +350,7 @@ class WebSocketManager:
             self.observers.tell(self.observers.ended, connection)
         else:
             self.release(connection)
+        connection.untie()
 
     def give_up(self, name: str) -> None:
         """Let go of a connection that cannot be looked at; called while handling the exception.

@@ -122,7 +122,7 @@ class Rooms(Telling):
         if now - self._swept >= SWEEP:
             self._swept = now
             self._then("", self.backplane.sweep())
-            self.mend_lists()
+            self.mend()
         lease = self.backplane.lease
         for room in self._leases.due(now, lease, self._all_rooms) if lease else ():
             keys = [] if room.people is None else list(room.people.own)
@@ -340,7 +340,7 @@ class Rooms(Telling):
         self._of_users[space] = self._of_users.get(space, 0) + is_users
         self._then(channel, self.backplane.subscribe(channel, room))
         if people is not None:
-            self._then(channel, self.backplane.entries(channel), people.begin)
+            self.read_list(room, people)
         return room
 
     def _leave(self, connection: Connection, name: str) -> None:

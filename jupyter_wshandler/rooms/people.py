@@ -83,6 +83,7 @@ class People:
         "_linger",
         "_position",
         "is_listing",
+        "is_unread",
         "own",
     )
 
@@ -106,19 +107,34 @@ class People:
         self._by_person: dict[str, dict[str, Entry]] = {}
         self.is_listing = False
         """Whether the list is just being taken anew."""
+        self.is_unread = False
+        """Whether the list could not be read, and is to be read again."""
         self.own: dict[str, Own] = {}
         """The connections of this node that are in the list, by id."""
 
-    def begin(self, entries: Entries) -> None:
-        """Take the list as it is; what has changed since is known, and of no other epoch."""
+    def begin(self, entries: Entries, is_late: bool = False) -> None:
+        """Take the list as it is; what has changed since is known, and of no other epoch.
+
+        Args:
+            entries: The list.
+            is_late: Whether connections of this node may be in it already, and were told nothing.
+        """
         early, self._early = self._early or [], None
-        self._position = entries.position
-        for key, entry in entries.by_key.items():
-            self._by_person.setdefault(entry.person, {})[key] = entry
+        if is_late:
+            self.relist(entries)
+        else:
+            self._position = entries.position
+            for key, entry in entries.by_key.items():
+                self._by_person.setdefault(entry.person, {})[key] = entry
         for change in early:
             same = change.position.epoch == entries.position.epoch
             if same and change.position.offset > entries.position.offset:
                 self.changed(change)
+
+    def could_not_begin(self, error: BaseException) -> None:
+        """Take note that the list could not be read: the store refuses, say."""
+        self.is_unread = True
+        self._early = []  # the next list has it
 
     def relist(self, entries: Entries) -> bool:
         """Take the list anew, as changes of it were missed; return whether there was one before.

@@ -44,6 +44,10 @@ class Speaking(RoomsBase):
         self._connections = connections
         self._by_user: dict[str, dict[Connection, None]] | None = None  # once somebody asks
         self._user_by_connection: dict[Connection, str] = {}
+        # Messages that were taken, and have not come back yet to be delivered: since the last look,
+        # and since before that.
+        self._untold: dict[int, Position] = {}
+        self._overdue: dict[int, Position] = {}
 
     # ---- messages ------------------------------------------------------------------------------
 
@@ -85,17 +89,35 @@ class Speaking(RoomsBase):
         publication = Publication(message, exclude, self.backplane.node, serial)
         channel, keep = channel_of(space, name), self.settings(space).keep
         answer = self.backplane.publish(channel, publication, keep)
-        was_published = partial(self._was_published, serial, space, name)
+        was_published = partial(self._was_published, serial, space, name, room is not None)
         self._then(channel, answer, was_published, partial(self._was_not_published, serial))
 
     def _was_not_published(self, serial: int, error: BaseException) -> None:
         if serial in self._waiting:
             self._waiting.pop(serial).fail(error)
 
-    def _was_published(self, serial: int, space: str, name: str, position: Position) -> None:
-        # Where the room has members here, its delivery says what has become of the message.
-        if serial in self._waiting and name not in self._spaces.get(space, {}):
+    def _was_published(
+        self, serial: int, space: str, name: str, had_members: bool, position: Position
+    ) -> None:
+        if serial not in self._waiting:
+            return
+        # Where the room has members here, its delivery says what has become of the message. One
+        # that has begun since it was said is heard from behind it.
+        if had_members and name in self._spaces.get(space, {}):
+            self._untold[serial] = position
+        else:
             self._waiting.pop(serial).set(Published(position.offset, 0))
+
+    def tell_overdue(self) -> None:
+        """Say of messages that nobody here gets any more what is known of them; asked now and then.
+
+        In a break a message without a number is lost on its way back, and one with a number may be
+        read too late. Whoever has sent it must not wait for ever.
+        """
+        overdue, self._overdue, self._untold = self._overdue, self._untold, {}
+        for serial, position in overdue.items():
+            if serial in self._waiting:
+                self._waiting.pop(serial).set(Published(position.offset, 0))
 
     def _put_off(self, room: Room) -> None:
         self.io.put_off(room)
@@ -103,6 +125,7 @@ class Speaking(RoomsBase):
     def _outcome_of(self, publication: Publication) -> Outcome[Published] | None:
         if publication.node != self.backplane.node:
             return None
+        self._untold.pop(publication.serial, None)
         return self._waiting.pop(publication.serial, None)
 
     def send_to_user(self, user: str, message: Any) -> Outcome[None]:

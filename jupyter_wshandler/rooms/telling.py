@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from ..backplane.base import Logged, Past, Position
+from ..backplane.base import Entries, Logged, Past, Position
 from ..config.model import QueueConfig
 from ..connection.connection import Connection
 from ..engine.roomframes import Envelopes, SaidInRoom
 from ..types import Wish
 from .base import Settings
-from .people import Difference
+from .people import Difference, People
 from .room import Room
 from .speaking import Speaking
 from .watch import Watch, change_of, pages_of, say
@@ -155,10 +155,30 @@ class Telling(Speaking):
             else:
                 watch.tell(change)
 
-    def mend_lists(self) -> None:
-        """Tell the list anew to those who may have lost something of it."""
+    def read_list(self, room: Room, people: People) -> None:
+        """Have the list of a room read, before which nobody is in it.
+
+        Args:
+            room: The room.
+            people: Its people.
+        """
+        is_late, people.is_unread = people.is_unread, False
+
+        def begin(entries: Entries) -> None:
+            people.begin(entries, is_late)
+            if is_late:
+                self.tell_again(room, None)
+
+        found = self.backplane.entries(room.channel)
+        self._then(room.channel, found, begin, people.could_not_begin)
+
+    def mend(self) -> None:
+        """Tell what somebody waits for that does not come by itself: outcomes, and lists."""
+        self.tell_overdue()
         for rooms in self._spaces.values():
             for room in rooms.values():
+                if room.people is not None and room.people.is_unread:
+                    self.read_list(room, room.people)
                 for watch in tuple(room.by_wire.values()):
                     if watch is not None and watch.has_lost and not watch.is_busy:
                         self._tell_list(room, watch)

@@ -22,9 +22,8 @@ class StoreTraits(RoomTraits):
 
     session_store = Unicode(
         help="""Where sessions are kept, and shares beside them: "memory://", "sqlite:///path", the
-        URL of a Redis or Valkey server as of `backplane`, or "backplane" for the server that it
-        names. The default is a SQLite file in Jupyter's data directory; use memory:// for home
-        folders on NFS."""
+        URL of Redis or Valkey as of `backplane`, or "backplane" for what that names. The default
+        is a SQLite file in Jupyter's data directory; use memory:// for home folders on NFS."""
     ).tag(config=True)
 
     @default("session_store")

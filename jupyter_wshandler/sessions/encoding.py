@@ -51,7 +51,8 @@ class SessionEncoder:
         if text is not None and len(text) > MAX_SIZE:
             self.warn(live, None, f"takes {len(text)} characters of JSON, of {MAX_SIZE} at most")
             return live.saved
-        live.warned.discard(None)
+        if live.warned:
+            live.warned -= {None}
         return text
 
     def _encode(self, live: LiveSession, values: dict[str, Any], heavy: bool) -> str | None:
@@ -87,7 +88,7 @@ class SessionEncoder:
         """
         if key in live.warned or len(live.warned) >= 100:
             return
-        live.warned.add(key)
+        live.warned |= {key}
         if key is None:
             self._log.warning("The session of %s is not saved: it %s", live.user, reason)
             return

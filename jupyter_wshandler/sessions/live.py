@@ -9,6 +9,8 @@ from .session import Session
 UNKNOWN = "?"
 """Stands for what the store holds where that is not known; it is no JSON text."""
 
+_NOTHING: frozenset[object] = frozenset()  # one for all: Python makes each anew
+
 
 class LiveSession:
     """One session that is in use, and what is known of its place in the store.
@@ -53,7 +55,7 @@ class LiveSession:
         self.again = False
         self.storable = False
         self.saved: str | None = None
-        self.warned: set[object] = set()
+        self.warned = _NOTHING
         self.mark: tuple[int, int] | None = None
         self.watched_until = 0.0
         self.rest_until = 0.0

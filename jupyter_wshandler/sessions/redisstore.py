@@ -6,11 +6,13 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from ..backplane.redis.conversation import Call, Conversation, script_of
+from ..backplane.redis.conversation import Conversation
 from ..backplane.redis.keys import check_prefix
+from ..backplane.redis.talk import Call, script_of
 
 _SAVE = script_of("""#!lua
 -- KEYS: the session. ARGV: ttl in ms, whether it is known to be stored, how many values are gone,
@@ -44,12 +46,33 @@ a server that has it open stores the lost one again, and not what was in the emp
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+class _Known(NamedTuple):
+    """What the store has of a session, as far as this server knows."""
+
+    text: str
+    life: str
+    """The life of the store in which it had it."""
+    own: frozenset[bytes] = frozenset()
+    """The names of the values that were written or removed here."""
+
+
+class _Saving(NamedTuple):
+    """A session on its way to the store."""
+
+    call: Call
+    life: str
+    """The life of the store, as it was known before."""
+    own: frozenset[bytes]
+    """As of what is known when it has arrived."""
+
+
 class RedisSessions:
     """Sessions that all servers with the same store and prefix have in common.
 
     A session is a hash with a field for each of its values. What is saved is what has changed since
     it was read or saved here: so two servers that have the same session open at the same time do
-    not write over each other, as long as they write other values. The store forgets what has
+    not write over each other, as long as they write other values. Where the store lives anew, what
+    was written here is saved once more, as it may lack the last of it. The store forgets what has
     expired by itself, and by its own clock.
 
     Args:
@@ -63,8 +86,7 @@ class RedisSessions:
     def __init__(self, conversation: Conversation, prefix: str) -> None:
         self._store = conversation
         self._prefix = check_prefix(prefix)
-        # What the store has, as far as this server knows, of the sessions that are in use here.
-        self._known: dict[str, str] = {}
+        self._known: dict[str, _Known] = {}  # of the sessions that are in use here
 
     def _key(self, session_id: str) -> bytes:
         # The names of keys get about: into the store's slow log, say.
@@ -77,14 +99,15 @@ class RedisSessions:
         Raises:
             StoreError: The store does not answer.
         """
-        (flat,) = self._store.ask(Call(["HGETALL", self._key(session_id)]))
+        key = self._key(session_id)
+        (flat,) = self._store.ask(Call(["HGETALL", key]))
         self._known.pop(session_id, None)
         if not flat:
             return None
         pairs = zip(flat[::2], flat[1::2], strict=True)
         whole = b",".join(name + b":" + value for name, value in pairs if name != b"v")
         text = (b"{" + whole + b"}").decode("utf-8", "surrogatepass")
-        self._known[session_id] = text
+        self._known[session_id] = _Known(text, self._store.life_of(key))
         return text if whole else None
 
     def save(self, items: Mapping[str, tuple[str, float]]) -> None:
@@ -94,26 +117,39 @@ class RedisSessions:
             StoreError: The store does not answer, or refuses: it is full, say.
         """
         now = time.time()
-        replies = self._store.ask(*(self._saving(name, *item, now) for name, item in items.items()))
-        lost = [name for name, reply in zip(items, replies, strict=True) if reply == 0]
-        for name in lost:
-            # The store has lost its memory.
-            self._known.pop(name, None)
-        if lost:
-            self._store.ask(*(self._saving(name, *items[name], now) for name in lost))
+        savings = {name: self._saving(name, *item, now) for name, item in items.items()}
+        replies = self._store.ask(*(saving.call for saving in savings.values()))
+        anew = []
+        for (name, saving), reply in zip(savings.items(), replies, strict=True):
+            if reply == 0:
+                # The store has lost its memory.
+                self._known.pop(name, None)
+                anew.append(name)
+            elif self._store.life_of(self._key(name)) != saving.life and name in self._known:
+                anew.append(name)
+        if anew:
+            more = {name: self._saving(name, *items[name], now) for name in anew}
+            self._store.ask(*(saving.call for saving in more.values()))
+            savings |= more
         # Where it fails, what is known stays: it is compared with that the next time, too.
-        self._known |= {session_id: text for session_id, (text, _) in items.items()}
+        for name, (text, _) in items.items():
+            life = self._store.life_of(self._key(name))
+            self._known[name] = _Known(text, life, savings[name].own)
 
-    def _saving(self, session_id: str, text: str, expires: float, now: float) -> Call:
-        known = self._known.get(session_id)
-        before, after = fields_of(known or "{}"), fields_of(text)
-        gone = [name for name in before if name not in after]
-        words = [self._key(session_id), int((expires - now) * 1000), int(known is not None)]
+    def _saving(self, session_id: str, text: str, expires: float, now: float) -> _Saving:
+        key, known = self._key(session_id), self._known.get(session_id)
+        life = self._store.life_of(key)
+        before, after = fields_of(known.text if known else "{}"), fields_of(text)
+        own = set(known.own) if known else set()
+        again = set(own) if known and known.life != life else set()
+        gone = [name for name in before.keys() | again if name not in after]
+        words = [key, int((expires - now) * 1000), int(known is not None)]
         words += [len(gone), *gone]
         for name, value in after.items():
-            if before.get(name) != value:
+            if before.get(name) != value or name in again:
                 words += [name, value]
-        return Call(words, _SAVE, 1)
+                own.add(name)
+        return _Saving(Call(words, _SAVE, 1), life, frozenset(own.union(gone)))
 
     def delete(self, session_ids: Iterable[str]) -> None:
         """Empty sessions, all of each: also what another server has written.

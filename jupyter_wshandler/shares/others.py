@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -18,9 +19,12 @@ NOT_NOW = "the shares cannot be read now; try again"
 COMPARE_EVERY = 0.5
 """Seconds after which it is looked whether another server has ended a share."""
 
+REMIND_EVERY = 5.0
+"""Seconds after which is looked where all have ended: a store that has lost that is told again."""
+
 
 class Others:
-    """What hears of other servers: twice a second while there is a share, and when it is asked.
+    """What hears of other servers: twice a second while a share is open, and when it is asked.
 
     All methods belong to the event loop.
 
@@ -45,6 +49,7 @@ class Others:
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Future[list[Kept] | None] | None = None
         self._stopped = False
+        self._looked_at = 0.0
 
     def start(self) -> None:
         """Look from now on."""
@@ -97,6 +102,7 @@ class Others:
 
     def _look(self) -> asyncio.Future[list[Kept] | None]:
         if self._looking is None:
+            self._looked_at = time.monotonic()
             self._looking = self._worker.submit(self._store.changed)
             self._looking.add_done_callback(self._looked)
         return self._looking
@@ -109,8 +115,10 @@ class Others:
     def _compare(self) -> None:
         if self._stopped:
             return
-        has_some = any(not kept.share.ended for kept in self._known())
-        if has_some and not self._worker.waiting():
+        known = list(self._known())
+        is_open = any(not kept.share.ended for kept in known)
+        is_due = is_open or (known and time.monotonic() - self._looked_at >= REMIND_EVERY)
+        if is_due and not self._worker.waiting():
             self._look().add_done_callback(lambda _: self.start())
         else:
             self.start()

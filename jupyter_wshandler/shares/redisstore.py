@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..backplane.redis.conversation import Call, Conversation, StoreError, script_of
+from ..backplane.redis.conversation import Conversation, StoreError
 from ..backplane.redis.keys import check_prefix
 from ..backplane.redis.scripts import Script
+from ..backplane.redis.talk import Call, script_of
+from ..backplane.redis.ways import OtherLife
 from ..sessions.sqlitefile import Log
 from .share import Share
 from .stores import Counted, Kept
@@ -51,10 +53,12 @@ end
 """
 
 # KEYS: ..., guests. ARGV: id, value, uses, whether these are the least that were counted.
+# Returns the number of the change and the epoch, 0 where there is none: the last change, which is
+# another server's then, is not told by that.
 _PUT = """
 local stored = redis.call('HGET', KEYS[3], ARGV[1])
 local has_ended = string.sub(ARGV[2], 1, 1) == '1'
-if stored and string.sub(stored, 1, 1) == '1' and not has_ended then return {state()} end
+if stored and string.sub(stored, 1, 1) == '1' and not has_ended then return {0, ''} end
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 local used = tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0')
 if not stored or (ARGV[4] == '1' and used < tonumber(ARGV[3])) then
@@ -66,9 +70,10 @@ return {state()}
 """
 
 # KEYS: ..., guests, op. ARGV: id, value and uses where nothing is stored, how many more, the most
-# there may be, when it ends (seconds since 1970), the guest, ttl of the op.
+# there may be, when it ends (seconds since 1970), the guest, ttl of the op. Returns the number of
+# the change and the epoch, as `_PUT` does, and what has become of it.
 _COUNT = """
-local id, guest = ARGV[1], ARGV[7]
+local id, guest, n, e = ARGV[1], ARGV[7], 0, ''
 local answer = redis.call('HGET', KEYS[6], 'r')
 if not answer then
   local stored = redis.call('HGET', KEYS[3], id)
@@ -89,13 +94,13 @@ if not answer then
       redis.call('HSET', KEYS[4], id, string.format('%.0f', used))
       if guest ~= '' then redis.call('HSET', KEYS[5], guest, 1) end
       changed(id)
+      n, e = state()
     end
   end
   answer = answer .. (known and '1' or '0')
   redis.call('HSET', KEYS[6], 'r', answer)
   redis.call('PEXPIRE', KEYS[6], ARGV[8])
 end
-local n, e = state()
 return {n, e, answer, redis.call('HGET', KEYS[3], id), redis.call('HGET', KEYS[4], id)}
 """
 
@@ -165,7 +170,8 @@ class RedisShares:
     """Shares of a deployment: a link that one server makes opens on each of them.
 
     A use is counted in one step where the store is, for all servers. What the store has forgotten,
-    as one that was started again without its files, is stored again by whoever knows it.
+    as one that was started again without its files, or a replica that has lagged behind when it was
+    made the primary, is stored again by whoever knows it, and before one more use is counted.
 
     Args:
         conversation: The way to the store.
@@ -189,6 +195,7 @@ class RedisShares:
         self._known: dict[str, Kept] = {}
         self._unsure: list[_Unsure] = []
         self._owed: dict[str, Kept] = {}  # what the store has lost, and is to be told again
+        self._news: list[Kept] = []  # what was read while something else was asked
         self._counting: list[str] = []  # what the last count has keys of, beside those of all
 
     # ---- read ------------------------------------------------------------------------------------
@@ -199,7 +206,7 @@ class RedisShares:
         Raises:
             StoreError: The store does not answer.
         """
-        self._epoch, self._seen = "", 0
+        self._epoch, self._seen, self._news = "", 0, []
         return self._read()
 
     def changed(self) -> list[Kept] | None:
@@ -209,7 +216,8 @@ class RedisShares:
             StoreError: The store does not answer.
         """
         self._take_back()
-        found = self._read()
+        found = self._news + self._read()
+        self._news = []
         with suppress(StoreError):  # what was read is told all the same; the rest the next time
             self._tell_again()
         return found or None
@@ -218,8 +226,9 @@ class RedisShares:
         had = self._epoch
         n, epoch, *rows = self._ask(READ, [], had, self._seen)
         is_whole = epoch.decode() != had
-        if not is_whole and (n < self._seen or self._store.facts.life != self._life):
-            # It was started again, perhaps with files that lack the last second.
+        if not is_whole and (n < self._seen or self._life_now() != self._life):
+            # It was started again, perhaps with files that lack the last second; or it is a
+            # replica that was made the primary, and has lagged behind.
             n, epoch, *rows = self._ask(READ, [], "", 0)
             is_whole = True
         found = []
@@ -228,7 +237,7 @@ class RedisShares:
             if kept is not None:
                 found.append(kept)
         self._compare(found, is_whole)
-        self._seen, self._epoch, self._life = n, epoch.decode(), self._store.facts.life
+        self._seen, self._epoch, self._life = n, epoch.decode(), self._life_now()
         return found
 
     def _compare(self, found: list[Kept], is_whole: bool) -> None:
@@ -300,11 +309,20 @@ class RedisShares:
         words += ["" if share.expires is None else share.expires]
         words += ["" if guest is None else guest, OP_TTL]
         self._counting = [f"guests:{share.id}", f"op:{op}"]
+        is_unsure = False
         try:
-            reply = self._ask(COUNT, self._counting, *words)
+            try:
+                reply = self._ask(COUNT, self._counting, *words, life=self._life)
+            except OtherLife:
+                # It may have lost uses, which others would get again; so it is told of them first.
+                is_unsure = True
+                self._news += self._read()
+                self._tell_again()
+                reply = self._ask(COUNT, self._counting, *words)
         except StoreError as error:
             # Who counts by name and comes again is not counted a second time.
-            if error.is_unsure and guest is None and len(self._unsure) < MOST_UNSURE:
+            is_unsure = is_unsure or error.is_unsure
+            if is_unsure and guest is None and len(self._unsure) < MOST_UNSURE:
                 self._unsure.append(_Unsure(op, share.id, change))
             raise
         n, epoch, answer, value, used = reply
@@ -356,10 +374,13 @@ class RedisShares:
     def _key(self, name: str) -> bytes:
         return f"{self._base}:{name}".encode()
 
-    def _ask(self, script: Script, more: list[str], *words: Any) -> Any:
+    def _life_now(self) -> str:
+        return self._store.life_of(self._key("state"))
+
+    def _ask(self, script: Script, more: list[str], *words: Any, life: str = "") -> Any:
         keys = [self._key(name) for name in (*_KEYS, *more)]
         call = Call([*keys, *words, secrets.token_hex(8)], script, len(keys))
-        (reply,) = self._store.ask(call)
+        (reply,) = self._store.ask(call, life=life)
         return reply
 
     def _wrote(self, n: int, epoch: bytes) -> None:

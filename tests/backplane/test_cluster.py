@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import random
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from redis.crc import key_slot
 from support.clusters import ClusterOf, clustered, running_cluster
 from support.roomload import held_under_load
 from support.server import free_port, wait_for
-from support.stores import KINDS, RIGHTS, running_store
+from support.stores import KINDS, MORE_RIGHTS, RIGHTS, running_store
 from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Publication, answered
@@ -23,6 +24,7 @@ from jupyter_wshandler.backplane.redis.node import RedisBackplane
 from jupyter_wshandler.backplane.redis.places import place_of
 from jupyter_wshandler.cli.backplane import check_backplane
 from jupyter_wshandler.errors import BackplaneError
+from jupyter_wshandler.manager.publish import Publisher
 from jupyter_wshandler.rooms.names import channel_of
 from jupyter_wshandler.testing.backplanes import BackplaneContract, Heard
 
@@ -44,9 +46,6 @@ def cluster(the_cluster: ClusterOf) -> ClusterOf:
     the_cluster.clean()
     return the_cluster
 
-
-MORE_RIGHTS = "+cluster|slots +cluster|info +spublish +ssubscribe +sunsubscribe"
-"""What a user of the store needs in a cluster beside `RIGHTS`; docs/scale.md has the same line."""
 
 prefixes = (f"t{number}" for number in range(1_000_000))
 
@@ -131,7 +130,10 @@ async def test_what_the_spaces_keep_is_said_where_it_belongs_and_again_on_a_new_
     await until(lambda: store.say("HLEN", key.decode()) == b":2\r\n")
 
 
-async def test_the_worst_of_the_ways_counts_and_the_numbers_of_all_are_added(cluster, nodes):
+async def test_the_worst_of_the_ways_counts_and_the_numbers_of_all_are_added(
+    cluster, nodes, monkeypatch
+):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
     names = [f"r{number}" for number in range(30)]
     for name in names:
         await nodes[0].subscribe(name, Heard())
@@ -147,9 +149,10 @@ async def test_the_worst_of_the_ways_counts_and_the_numbers_of_all_are_added(clu
         assert "memory is full" in nodes[0].trouble
     finally:
         store.say("CONFIG", "SET", "maxmemory", "0")
+    await nodes[0].sweep()  # tries the one that has refused, as a server does every five seconds
+    assert nodes[0].state == "up"
     for name in names:
         await nodes[0].publish(name, Publication("b"), KEEP)
-    assert nodes[0].state == "up"
     for store in cluster.primaries:
         store.say("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: nodes[0].counts()["breaks"] == len(cluster.primaries))
@@ -425,6 +428,58 @@ def test_the_rights_that_the_docs_name_are_enough(cluster):
     assert code == 1
     assert "publish to a room" in text
     assert "pass-word" not in text
+
+
+# ---- publish from outside ------------------------------------------------------------------------
+
+
+async def test_a_program_outside_finds_the_server_of_each_room(cluster, nodes):
+    """With the rights that the docs name for it, over one link to each primary."""
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    rights = re.search(r"^ACL SETUSER pricing (.*)$", page, re.MULTILINE)
+    more = re.search(r"In a cluster it needs `(.*?)` as well", page)
+    assert rights is not None
+    assert more is not None
+    prefix = nodes[0]._keys.prefix
+    words = f"{rights[1]} {more[1]}".replace("wshandler:", f"{prefix}:").split(" ")
+    for store in cluster.primaries:
+        assert store.say("ACL", "SETUSER", "pricing", "reset", *words) == b"+OK\r\n"
+    nodes[0].announce({"chat": KEEP, "plain": None})
+    await nodes[0].history("nothing")
+    heard = {name: Heard() for name in map("room-{}".format, range(12))}
+    for name, one in heard.items():
+        for space in ("chat", "plain"):
+            await nodes[0].subscribe(channel_of(space, name), one)
+    url = cluster.url.replace("://", "://pricing:password@")
+    async with Publisher(url, prefix=prefix) as publisher:
+        for name in heard:
+            assert (await publisher.publish("chat", name, "a", id="one"))[1:] == (1, 1)
+            assert (await publisher.publish("chat", name, "a", id="one"))[1:] == (1, None)
+            assert await publisher.publish("plain", name, "b") == ("", 0, 1)
+        assert len(publisher._publisher._links) == 3
+    for one in heard.values():
+        await until(lambda one=one: texts(one) == ["a", "b"])
+
+
+async def test_a_program_outside_waits_for_a_room_that_is_moved(cluster, nodes):
+    prefix, heard, room = nodes[0]._keys.prefix, Heard(), channel_of("chat", "blue")
+    slot = slot_of(nodes[0], room)
+    source = cluster.owner(slot)
+    target = next(one for one in cluster.primaries if one is not source)
+    nodes[0].announce({"chat": KEEP})
+    await nodes[0].subscribe(room, heard)
+    async with Publisher(cluster.url, prefix=prefix) as publisher:
+        await publisher.publish("chat", "blue", "a")
+        moving = asyncio.create_task(asyncio.to_thread(cluster.move, slot, target))
+        said = ["a"]
+        while not moving.done() or len(said) < 20:
+            said.append(str(len(said)))
+            await publisher.publish("chat", "blue", said[-1], timeout=40)
+        await moving
+        await until(lambda: texts(heard) == said)
+    past = await nodes[1].history(room)
+    assert [one.publication.message for one in past.messages] == said
+    await asyncio.to_thread(cluster.move, slot, source)
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,25 @@ async def test_a_short_break_is_waited_for_and_each_message_comes_once(lasting):
         assert len(kept) == len(set(kept))
 
 
+async def test_a_message_without_a_number_is_not_sent_twice(store):
+    """Its answer is lost, and nobody could tell whether it has arrived."""
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[1].subscribe("plain", heard)
+        line = nodes[0]._router.lines[0]
+        link, before = line.link, len(line.link._owed)
+        store.stop()
+        said = asyncio.create_task(nodes[0].publish("plain", Publication("a")))
+        await until(lambda: len(link._owed) > before)
+        line.end("a test has ended it")
+        await said
+        store.go_on()
+        await until(lambda: all(node.state == "up" for node in nodes))
+        await nodes[0].publish("plain", Publication("b"))
+        await until(lambda: texts(heard)[-1:] == ["b"])
+        assert texts(heard) == ["a", "b"]
+
+
 async def test_alone_a_node_delivers_to_its_own_and_the_others_get_it_later(store, caplog):
     caplog.set_level(logging.INFO)
     heard = [Heard(), Heard()]
@@ -375,6 +394,38 @@ async def test_a_stopped_store_is_noticed_and_used_again(store):
         await until(lambda: texts(heard) == ["a", "b", "c"])
 
 
+async def test_a_link_that_owes_an_answer_is_given_up_though_it_hears(store, monkeypatch):
+    """One of its connections hangs: what is published comes back by the other one."""
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.link.LATE", 1)
+    heard = Heard()
+    async with some_nodes(store.url) as nodes:
+        await nodes[1].subscribe("room", heard)
+        nodes[0]._router.lines[0].link._commands._reader._transport.pause_reading()
+        place = await nodes[0].publish("room", Publication("a"), KEEP)
+        assert nodes[0].counts()["breaks"] == 1
+        await nodes[0].publish("room", Publication("b"), KEEP)
+        await until(lambda: texts(heard)[-1:] == ["b"])
+        assert heard.messages == [("a", place.offset), ("b", place.offset + 1)]
+
+
+async def test_a_store_that_is_made_a_replica_is_noticed_though_its_connections_live(
+    store, monkeypatch
+):
+    """What is published to a replica succeeds, and reaches nobody but those who hear it there."""
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.LOOK", 0.1)
+    heard = Heard()
+    with running_store(store.kind) as primary:
+        async with some_nodes(store.url, count=1) as (node,):
+            await node.subscribe("plain", heard)
+            assert store.say("REPLICAOF", "127.0.0.1", str(primary.port)) == b"+OK\r\n"
+            assert store.say("PUBLISH", "wshandler:{plain}", "m 0 x x")[:1] == b":"
+            await until(lambda: "expected a primary, found a slave" in node.trouble)
+            assert node.state == "away"
+            assert store.say("REPLICAOF", "NO", "ONE") == b"+OK\r\n"
+            await node.publish("plain", Publication("a"))
+            await until(lambda: texts(heard) == ["a"])
+
+
 async def test_a_pause_of_all_clients_is_waited_for(store):
     heard = Heard()
     async with some_nodes(store.url) as nodes:
@@ -402,7 +453,10 @@ async def test_a_deaf_subscription_is_noticed_by_its_own_messages(store, monkeyp
         assert nodes[0].counts()["breaks"] == 1
 
 
-async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(store, caplog):
+async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(
+    store, caplog, monkeypatch
+):
+    monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
     heard = Heard()
     async with some_nodes(store.url) as nodes:
         await nodes[1].subscribe("room", heard)
@@ -423,6 +477,66 @@ async def test_a_full_store_refuses_messages_to_their_sender_and_says_so_once(st
         await until(lambda: texts(heard) == ["a", "c"])
     lines = [one.getMessage() for one in caplog.records if "refuses" in one.getMessage()]
     assert len(lines) == 1
+
+
+async def test_a_store_that_takes_one_message_and_refuses_the_next_is_full_until_it_is_calm(
+    store, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    async with some_nodes(store.url, count=1) as (node,):
+        for _ in range(3):
+            store.say("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(BackplaneError, match="memory is full"):
+                await node.publish("room", Publication("a"), KEEP)
+            store.say("CONFIG", "SET", "maxmemory", "0")
+            await node.publish("room", Publication("b"), KEEP)
+            assert node.state == "refusing"
+        monkeypatch.setattr("jupyter_wshandler.backplane.redis.lifeline.CALM", 0.0)
+        # A server sweeps every five seconds, also where nobody says anything.
+        store.say("CONFIG", "SET", "maxmemory", "1")
+        await node.sweep()
+        assert node.state == "refusing"
+        store.say("CONFIG", "SET", "maxmemory", "0")
+        await node.sweep()
+        assert node.state == "up"
+    said = [one.getMessage() for one in caplog.records]
+    assert len([line for line in said if "refuses" in line]) == 1
+    assert len([line for line in said if "takes messages again" in line]) == 1
+
+
+async def test_a_key_that_holds_something_else_spoils_its_own_room_and_no_other(store, caplog):
+    """Another version keeps it in another form, or somebody else has written it."""
+    heard = {"good": Heard(), "bad": Heard()}
+    async with some_nodes(store.url) as nodes:
+        for room, one in heard.items():
+            await nodes[0].subscribe(room, one)
+            await nodes[0].entries(room)
+            await nodes[0].add(room, "c0", Entry("ada"))
+            await nodes[1].publish(room, Publication("a"), KEEP)
+        await until(lambda: all(one.messages and one.changes for one in heard.values()))
+        for key in ("log", "people"):
+            assert store.say("SET", f"wshandler:{{bad}}:{key}", "x") == b"+OK\r\n"
+        for _ in range(2):
+            with pytest.raises(BackplaneError, match="WRONGTYPE"):
+                await nodes[1].publish("bad", Publication("b"), KEEP)
+            assert nodes[1].state == "up"
+        store.say("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: all(node.counts()["breaks"] == 1 for node in nodes))
+        await until(lambda: all(node.state == "up" for node in nodes))
+        assert heard["bad"].gaps
+        await nodes[1].publish("good", Publication("b"), KEEP)
+        await until(lambda: texts(heard["good"]) == ["a", "b"])
+        assert not heard["good"].gaps
+        assert set((await nodes[1].entries("good")).by_key) == {"c0"}
+        store.say("DEL", *(f"wshandler:{{bad}}:{key}" for key in ("log", "people")))
+        await nodes[1].publish("bad", Publication("c"), KEEP)
+        assert await nodes[0].renew("bad", ["c0"]) == ["c0"]
+        await nodes[0].add("bad", "c0", Entry("ada"))
+        await until(lambda: texts(heard["bad"]) == ["a", "c"] and heard["bad"].changes[1:])
+        assert [node.counts()["breaks"] for node in nodes] == [1, 1]
+    lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len([line for line in lines if "holds what no room has" in line]) == 1
+    assert not [line for line in lines if "refuses" in line]
 
 
 async def test_a_full_store_that_has_lost_who_is_in_leaves_no_node_alone(store):
@@ -536,6 +650,21 @@ async def test_nothing_is_left_running_when_a_node_is_closed_in_an_outage(store)
     with pytest.raises(BackplaneDown):
         await waiting
     assert {task for task in asyncio.all_tasks() if not task.done()} == before
+
+
+async def test_what_nobody_has_thought_of_is_in_the_log_once(monkeypatch, caplog):
+    tries = []
+
+    async def fails(*_: Any) -> Link:
+        tries.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Link, "open", fails)
+    async with some_nodes("redis://127.0.0.1:1/0", 1, 0.1, is_there=False) as (node,):
+        await node.publish("room", Publication("a"))
+        await until(lambda: len(tries) > 2)
+        assert "RuntimeError: a bug" in node.trouble
+    assert caplog.text.count("Traceback") == 1
 
 
 async def test_what_waits_in_an_outage_is_bounded(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -16,7 +17,9 @@ from support.server import free_port, wait_for
 from support.stores import KINDS, RIGHTS, Store, running_store
 from support.strangers import FRIENDLY, NO_LENGTH, stranger
 
+from jupyter_wshandler.backplane.base import Publication
 from jupyter_wshandler.backplane.redis.facts import read_facts
+from jupyter_wshandler.backplane.redis.node import RedisBackplane
 from jupyter_wshandler.cli import main
 from jupyter_wshandler.cli.backplane import check_backplane
 from jupyter_wshandler.cli.sessionstore import check_session_store
@@ -118,6 +121,25 @@ def test_a_wrong_password_a_closed_port_and_a_wrong_url_are_told_without_what_is
         assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_store_without_a_command_repeats_neither_a_password_nor_a_message(kind, caplog):
+    """Redis says what stood behind a command that it does not know, as where it was renamed."""
+    with running_store(kind, "rename-command AUTH ''", "rename-command PUBLISH ''") as store:
+        for login in (":pass-word@", "bots:pass-word@"):
+            url = store.url.replace("://", f"://{login}")
+            for check in (checked, checked_store):
+                code, text = await asyncio.to_thread(check, url)
+                assert code == 1
+                assert "unknown command 'AUTH'" in text
+                assert "pass-word" not in text
+        node = RedisBackplane(store.url, patience=60)
+        with pytest.raises(BackplaneError, match=r"unknown command 'PUBLISH'$"):
+            await node.publish("room", Publication("for one"))
+        await node.close()
+        assert "refuses" in caplog.text
+        assert "for one" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("answer", "words"), [(NO_LENGTH, "found something else"), (FRIENDLY, "found no version")]
 )
@@ -161,6 +183,14 @@ def test_a_replica_is_refused_as_what_it_publishes_reaches_nobody_else(store):
 def test_a_store_that_will_not_do_is_refused_with_the_reason(info, words):
     with pytest.raises(BackplaneError, match=words):
         read_facts(info.encode()).check()
+
+
+def test_a_number_that_a_store_says_in_words_is_none():
+    """Others that speak the protocol say what they like."""
+    info = "redis_version:7.2.4\r\nrole:master\r\nrun_id:ab\r\nmaxmemory:unlimited"
+    facts = read_facts(info.encode())
+    facts.check()
+    assert facts.memory_limit == 0
 
 
 def test_the_command_takes_the_url_from_the_environment_where_nobody_sees_it(store):

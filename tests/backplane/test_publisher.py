@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import subprocess
@@ -21,6 +22,7 @@ from jupyter_wshandler.backplane.base import Keep, Publication
 from jupyter_wshandler.backplane.redis import link as links
 from jupyter_wshandler.backplane.redis.address import Address
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
+from jupyter_wshandler.backplane.redis.publishing import SpaceFacts, spaces_request
 from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.manager.publish import Publisher, publish, publish_async
 from jupyter_wshandler.rooms.names import channel_of
@@ -62,6 +64,11 @@ async def nodes(url: str) -> AsyncIterator[list[RedisBackplane]]:
 
 def prefix_of(nodes: list[RedisBackplane]) -> str:
     return nodes[0]._keys.prefix
+
+
+def link_of(publisher: Publisher) -> links.Link:
+    (link,) = publisher._publisher._links.values()
+    return link
 
 
 async def test_a_message_from_outside_is_numbered_with_the_others_and_it_says_how_many_heard_it(
@@ -235,7 +242,7 @@ async def test_who_gives_up_before_their_turn_ends_nothing_of_those_before_them(
     await nodes[0].subscribe(channel_of("plain", "blue"), heard)
     async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
         await publisher.publish("plain", "blue", "a")
-        link = publisher._publisher._link
+        link = link_of(publisher)
         store.stop()
         try:
             first = asyncio.create_task(publisher.publish("plain", "blue", "b", timeout=60))
@@ -247,7 +254,7 @@ async def test_who_gives_up_before_their_turn_ends_nothing_of_those_before_them(
             store.go_on()
         assert (await first).nodes == 1
         await publisher.publish("plain", "blue", "c")
-        assert publisher._publisher._link is link
+        assert link_of(publisher) is link
     await until(lambda: len(heard.messages) == 3)
     assert [text for text, _ in heard.messages] == ["a", "b", "c"]
 
@@ -262,6 +269,36 @@ async def test_nodes_say_again_what_they_keep_when_the_store_has_lost_its_memory
             except (LookupError, BackplaneDown):
                 await asyncio.sleep(0.05)
     assert sent.offset == 1
+
+
+async def test_nodes_say_again_what_they_keep_where_a_store_was_flushed_and_no_link_broke(
+    nodes, url, caplog
+):
+    async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
+        outside = publisher._publisher
+
+        async def known() -> dict[str, SpaceFacts]:
+            outside._spaces = {}  # else it is believed for seconds
+            with contextlib.suppress(LookupError):
+                await publisher.publish("chat", "blue", "a")
+            return outside._spaces
+
+        assert await known() == {"chat": (KEEP, 10_000), "plain": (None, 10_000)}
+        assert await link_of(publisher).ask(links.Request(["FLUSHALL"])) == b"OK"
+        assert await known() == {}
+        async with asyncio.timeout(20):
+            while len(await known()) < 2:
+                await nodes[0].sweep()  # a server does so every five seconds
+        # What another node says of a space stays as it is, and the administrator is told once.
+        other = Keep(7, 700, 7.0)
+        await link_of(publisher).ask(spaces_request(nodes[1]._keys, {"chat": other}, 77))
+        for _ in range(2):
+            await nodes[0].sweep()
+            await nodes[0].history("any")
+        (line,) = [one.getMessage() for one in caplog.records if "says of" in one.getMessage()]
+        assert "'chat': a history of 7 messages and 700 bytes for 7 s, messages of 77 by" in line
+        assert "this one: a history of 3 messages and 1048576 bytes for 60 s, mess" in line
+        assert await known() == {"chat": (other, 77), "plain": (None, 10_000)}
 
 
 async def test_without_await_it_works_in_a_script_and_says_what_to_do_on_an_event_loop(nodes, url):
@@ -287,7 +324,7 @@ async def test_without_await_it_works_in_a_script_and_says_what_to_do_on_an_even
 async def test_a_script_that_was_forgotten_is_loaded_again(nodes, store, url):
     async with Publisher(url, prefix=prefix_of(nodes)) as publisher:
         await publisher.publish("chat", "blue", "a")
-        link = publisher._publisher._link
+        link = link_of(publisher)
         await link.ask(links.Request(["SCRIPT", "FLUSH"]))
         assert (await publisher.publish("chat", "blue", "b")).offset == 2
 

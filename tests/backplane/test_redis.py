@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from support.stores import KINDS, Store, running_store
 
 from jupyter_wshandler.backplane.base import Backplane, Entry, Keep, Position, Publication, answered
 from jupyter_wshandler.backplane.redis.keys import pack
+from jupyter_wshandler.backplane.redis.link import Link
 from jupyter_wshandler.backplane.redis.node import RedisBackplane
 from jupyter_wshandler.backplane.redis.publishing import publish_request
 from jupyter_wshandler.errors import BackplaneError
@@ -94,17 +96,31 @@ async def test_channels_of_any_name_are_kept_apart(nodes, name):
     assert place.offset == 1
 
 
-async def test_two_deployments_on_one_store_hear_nothing_of_each_other(store):
-    one, other = (RedisBackplane(store.url, prefix=next(prefixes), patience=60) for _ in range(2))
+@pytest.mark.parametrize("differ_in", ["prefix", "a prefix that begins as the other", "database"])
+async def test_two_deployments_on_one_store_hear_nothing_of_each_other(store, differ_in):
+    """Redis has keys of each database, and pub/sub channels of all together."""
+    prefix = next(prefixes)
+    there = {
+        "prefix": (store.url, next(prefixes)),
+        "a prefix that begins as the other": (store.url, f"{prefix}-2"),
+        "database": (store.url.replace("/0", "/1"), prefix),
+    }
+    one = RedisBackplane(store.url, prefix=prefix, patience=60)
+    url, prefix = there[differ_in]
+    other = RedisBackplane(url, prefix=prefix, patience=60)
     heard, users = Heard(), Heard()
     await other.subscribe("room", heard)
     await answered(other.receive_for_users(users.to_user))
     await one.publish("room", Publication("a"), KEEP)
+    await one.publish("room", Publication("not kept"))
+    await one.add("room", "c1", Entry("ada"))
     await one.send_to_user("ada", Publication("a"))
     await other.publish("room", Publication("b"), KEEP)
     await other.send_to_user("ada", Publication("b"))
     await until(lambda: bool(heard.messages and users.for_users))
     assert heard.messages == [("b", 1)]
+    assert heard.changes == []
+    assert (await other.entries("room")).by_key == {}
     assert users.for_users == [("ada", "b")]
     await one.close()
     await other.close()
@@ -129,6 +145,23 @@ async def test_a_script_that_the_store_has_forgotten_is_loaded_again(store, node
         nodes[1].publish("room", Publication("z"), KEEP),
     )
     assert sorted(place.offset for place in places) == list(range(2, 23))
+
+
+async def test_a_room_is_subscribed_to_before_its_log_is_read(nodes, monkeypatch):
+    """What comes between the two would be missed until the next message shows the gap."""
+    heard, subscribe = Heard(), Link.subscribe
+
+    async def late(link: Link, channels: Sequence[bytes]) -> None:
+        await nodes[1].publish("room", Publication("a"), KEEP)
+        await subscribe(link, channels)
+
+    await nodes[0].history("any")
+    await nodes[1].history("any")
+    monkeypatch.setattr(Link, "subscribe", late)
+    await nodes[0].subscribe("room", heard)
+    await nodes[1].publish("room", Publication("b"), KEEP)
+    await until(lambda: heard.messages == [("b", 2)])
+    assert nodes[0].counts()["gaps"] == 0
 
 
 async def test_what_anybody_else_publishes_there_harms_nobody(store, nodes, caplog):
@@ -162,15 +195,17 @@ async def test_a_flushed_store_begins_another_epoch_and_nobody_takes_it_for_the_
     await until(lambda: [text for text, _ in heard.messages] == ["a", "b", "c"])
 
 
-async def test_leases_and_times_go_by_the_clock_of_the_store(nodes, monkeypatch):
-    """A node whose clock is wrong by a minute changes nothing."""
-    import time
-
+@pytest.mark.parametrize("wrong", [-60, 60])
+async def test_leases_and_times_go_by_the_clock_of_the_store(nodes, monkeypatch, wrong):
+    """A node whose clock is wrong by a minute changes nothing: who writes, and who looks."""
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 60)
-    await nodes[0].add("room", "c1", Entry("ada"))
-    await nodes[0].publish("room", Publication("a"), KEEP)
-    monkeypatch.undo()
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: real() + wrong)
+        await nodes[0].add("room", "c1", Entry("ada"))
+        await nodes[0].publish("room", Publication("a"), KEEP)
+        assert set((await nodes[0].entries("room")).by_key) == {"c1"}
+        assert await nodes[0].renew("room", ["c1"]) == []
+        assert [one.offset for one in (await nodes[0].history("room")).messages] == [1]
     assert set((await nodes[1].entries("room")).by_key) == {"c1"}
     (one,) = (await nodes[1].history("room")).messages
     assert abs(one.at - real()) < 30

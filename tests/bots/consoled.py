@@ -23,6 +23,13 @@ class Vote(msgspec.Struct, tag="vote"):
     choice: Annotated[int, Meta(ge=0)]
 
 
+class Branch(msgspec.Struct, tag="branch"):
+    """Part of a tree."""
+
+    name: str
+    left: "Branch | None" = None
+
+
 class Poll(msgspec.Struct, tag="poll"):
     """A poll as it stands."""
 
@@ -36,6 +43,10 @@ def ask(handler, message: Ask) -> Poll:
 
 def vote(handler, message: Vote) -> str:
     return f"{message.choice} in {message.poll}"
+
+
+def branch(handler, message: Branch) -> Branch:
+    return message
 
 
 def divide(handler, message):

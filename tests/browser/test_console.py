@@ -27,6 +27,7 @@ url:
            kwargs: {on_message: dividing.divide, on_error: {close: false}}}
   polls: {pattern: /polls, handler: WebSocketHandler,
           kwargs: {types: {ask: consoled.ask, vote: consoled.vote}, run: loop}}
+  tree: {pattern: /tree, handler: WebSocketHandler, kwargs: {on_message: consoled.branch}}
   failing: {pattern: /failing, handler: WebSocketHandler,
             kwargs: {on_message: consoled.fail, on_error: {close: false}}}
   echo: {pattern: /echo, handler: WebSocketHandler, kwargs: {on_message: consoled.echo, run: loop}}
@@ -116,6 +117,10 @@ def test_a_broken_route_says_file_and_line_until_the_file_is_mended(browser, ser
     expect(trouble).to_contain_text("mended.py:2: SyntaxError")
     expect(rows(page).filter(has_text="/mended")).to_contain_text("broken")
     screenshot(page, "console-broken")
+    page.get_by_role("link", name="Try it: mended").click()
+    expect(page.locator(".talk .bad")).to_contain_text("mended is broken: ")
+    expect(page.locator(".talk .bad")).to_contain_text("mended.py:2: SyntaxError")
+    turn_to(page, "Routes")
     (server.folder / "mended.py").write_text(BROKEN.replace(" +", ""))
     expect(trouble).to_have_count(0)
     expect(page.get_by_role("status").filter(has_text="mended is served again")).to_be_visible()
@@ -359,6 +364,28 @@ def test_a_typed_message_is_made_with_a_form_sent_and_answered(browser, server):
     assert page.errors == []
 
 
+def test_what_may_be_left_out_is_until_it_is_added(browser, server):
+    page = opened(browser, server, "Try it")
+    page.get_by_label("Route").select_option("tree")
+    message = page.get_by_label("Message (")
+    page.get_by_label("name").fill("root")
+    assert json.loads(message.input_value()) == {"type": "branch", "name": "root"}
+    for name in ("a", "b"):
+        page.get_by_role("button", name="Add left").press("Enter")
+        expect(page.get_by_label("name").last).to_be_focused()
+        page.keyboard.type(name)
+    within = {"type": "branch", "name": "a", "left": {"type": "branch", "name": "b"}}
+    assert json.loads(message.input_value()) == {"type": "branch", "name": "root", "left": within}
+    page.get_by_role("button", name="Remove left").first.click()
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".talk .answer")).to_contain_text('"name": "a"')
+    message.fill('{"type": "branch"}')
+    message.press("Control+Enter")
+    refused = page.locator(".talk .bad pre")
+    expect(refused).to_have_text("The message was refused: $.name: expected str, found nothing.")
+    assert page.errors == []
+
+
 def test_a_route_without_types_gets_text_and_its_path_is_asked_for(browser, server):
     with joined(server, "/chat/green") as other:
         page = opened(browser, server, "Try it")
@@ -447,6 +474,23 @@ def test_all_of_it_is_done_with_the_keyboard(browser, server):
     assert page.errors == []
 
 
+def test_the_keyboard_goes_on_at_the_heading_where_a_row_is_gone(browser, server):
+    with joined(server, "/chat/red", "kim") as one, joined(server, "/chat/red", "lee") as other:
+        page = opened(browser, server, "Connections")
+        heading = page.get_by_role("heading", level=2, name="Connections")
+        page.get_by_label("Details of the connection of kim").focus()
+        one.close()
+        expect(rows(page).filter(has_text="kim")).to_have_count(0)
+        expect(heading).to_be_focused()
+        page.get_by_label("Close the connection of lee").press("Enter")
+        other.close()
+        expect(rows(page).filter(has_text="lee")).to_have_count(0)
+        page.get_by_role("button", name="Close it").press("Enter")
+        expect(page.locator(".news .bad")).to_contain_text("There is no such connection")
+        expect(heading).to_be_focused()
+    assert page.errors == []
+
+
 def test_on_a_phone_nothing_has_to_be_scrolled_sideways(browser, server):
     with ExitStack() as stack:
         for person in ("bob", "a-rather-long-name-of-a-user-without-any-spaces-in-it"):
@@ -463,6 +507,44 @@ def test_on_a_phone_nothing_has_to_be_scrolled_sideways(browser, server):
         one = rows(page).filter(has_text="bob")
         expect(one.get_by_role("cell").first).to_have_text("chat")
         assert page.errors == []
+
+
+def test_names_of_any_length_leave_the_buttons_where_they_are_seen(browser, server):
+    name = "n" * 300
+
+    def with_long_names(route):
+        answer = route.fetch()
+        found = answer.json()
+        for one in found.get("routes", []):
+            one["name"] = one["pattern"] = f"/{name}{one['name']}"
+        for one in found.get("connections", []):
+            one["user"] = one["route"] = one["path"] = name
+        route.fulfill(response=answer, json=found)
+
+    with joined(server, "/echo"), profile(browser.browser) as wide:
+        wide.route(re.compile("/api/(routes|connections)[?]?"), with_long_names)
+        page = opened(wide, server)
+        for part, what in (("Routes", "Try it: "), ("Connections", "Close the connection of ")):
+            turn_to(page, part)
+            last = page.get_by_label(what).last
+            # As a half of a screen, a tablet, and a panel of JupyterLab are.
+            for width in (PHONE["width"], 770, 840, 1010, 1110, 1600):
+                page.set_viewport_size({"width": width, "height": 740})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, part
+                last.scroll_into_view_if_needed()
+                box = last.bounding_box()
+                assert box is not None, part
+                assert box["x"] + box["width"] <= width, (part, width)
+        assert page.errors == []
+
+
+def test_the_headings_of_a_table_are_of_one_font(browser, server):
+    page = opened(browser, server)
+    fonts = page.get_by_role("columnheader").evaluate_all(
+        "all => all.map(getComputedStyle).map((one) => `${one.fontFamily} ${one.fontSize}`)"
+    )
+    assert len(fonts) == 8
+    assert len(set(fonts)) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from jupyter_wshandler.cli.shares import ends, guests, named, shares_table
+from jupyter_wshandler.cli.tables import aligned
 
 NOON = time.mktime((2026, 11, 29, 12, 0, 0, 0, 0, -1))
 
@@ -65,4 +66,14 @@ def test_a_table_lines_up_and_holds_nothing_that_a_terminal_obeys():
         "8b        /room/blue     0         3  when you revoke it",
         "9c        /x             0    0 of 1  has ended",
         "9d        /y             0         0  when you revoke it     Us [bob, group staff]",
+    ]
+
+
+def test_a_cell_that_is_very_long_moves_its_own_line_alone():
+    name = "n" * 60
+    rows = [("NAME", "HERE", "PATTERN"), ("chat", "2", "/chat"), (name, "1", "/long")]
+    assert aligned(rows, right=(1,)) == [
+        "NAME  HERE  PATTERN",
+        "chat     2  /chat",
+        f"{name}     1  /long",
     ]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.server import wait_for
 
 import jupyter_wshandler as wsh
 from jupyter_wshandler.testing import Chat
@@ -270,6 +271,48 @@ def test_what_on_error_sends_to_others_and_cannot_is_not_told_to_theirs():
         ada.expect_nothing()
         bob.expect_nothing()
         assert len(ada.errors) == 3
+
+
+def tells_route(handler: Any, exc: BaseException) -> None:
+    handler.told.append(handler.id)
+    wsh.send(handler.route, f"failed: {exc}")
+
+
+async def tells_room(handler: Any, exc: BaseException) -> None:
+    handler.told.append(handler.id)
+    handler.broadcast(f"failed: {exc}")
+
+
+async def tells_later(handler: Any, exc: BaseException) -> None:
+    async def later() -> None:
+        wsh.send(handler.route, f"failed: {exc}")
+
+    handler.told.append(handler.id)
+    handler.later = asyncio.create_task(later())
+
+
+@pytest.mark.parametrize("on_error", [tells_route, tells_room, tells_later])
+def test_connections_that_tell_each_other_of_errors_come_to_an_end(on_error):
+    told: list[str] = []
+
+    def opens(handler: Any) -> None:
+        handler.told = told
+
+    options = {"filters": [Fails], "on_error": {"close": False}, "rooms": ["all"]}
+    callbacks = {"open": opens, "on_error": on_error}
+    with Chat(echo_at_once, **callbacks, options=options, name="bot", raise_errors=False) as ada:
+        ada.visitor("bob")
+        ada.send("hello", wait=False)
+        before = 0
+
+        def is_quiet() -> bool:
+            nonlocal before
+            was, before = before, len(ada.errors)
+            return 2 < was == before
+
+        wait_for(is_quiet, 10, "the end of the errors", every=0.3)
+    # Of what happens in ada's own turn, and once each of what comes from elsewhere.
+    assert 1 <= len(told) <= 3
 
 
 @pytest.mark.parametrize("bot", [echo, echo_at_once], ids=lambda bot: bot.__name__)

@@ -84,7 +84,7 @@ def ours(chunks: list[bytes], deflate: bool = False) -> Outcome:
                 end, reason = "failed", event.reason
             elif isinstance(event, Close):
                 end = "closed"
-                protocol.out.append(protocol.encode_close(reply_code(event.code)))
+                protocol.out = [*protocol.out, protocol.encode_close(reply_code(event.code))]
             elif isinstance(event, (str, bytes)):
                 messages.append(event)
         assert not protocol.pending

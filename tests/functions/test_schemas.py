@@ -15,6 +15,18 @@ from jupyter_wshandler.errors import MessageRefused
 from jupyter_wshandler.functions.decoders import shape_of
 from jupyter_wshandler.functions.schemas import DIALECT, fixed_in, refuses, schema_of
 
+
+class Rate(msgspec.Struct, frozen=True):
+    most: float = float("inf")
+
+
+class Rates(msgspec.Struct):
+    least: float = float("-inf")
+    all: Rate = Rate()
+    many: tuple[float, ...] = (1.0, float("nan"))
+    known: float = 0.5
+
+
 CASES = [
     (types.Plain, {"text": "a", "prices": {"x": 1.5}, "rows": [{"text": "b"}]}, {"text": 1}),
     (types.Ask, {"type": "ask", "text": "hi"}, {"text": "hi"}),
@@ -66,6 +78,13 @@ def test_no_keyword_is_left_that_draft_07_does_not_know():
     text = json.dumps([shape.schema, shape.named, schema_of(types.Pet, by_pydantic=True)])
     for word in ("discriminator", "prefixItems", "$defs"):
         assert word not in text
+
+
+def test_a_default_that_json_does_not_have_is_left_out():
+    _, named = schema_of(Rates)
+    json.dumps(named, allow_nan=False)
+    properties = named["Rates"]["properties"]
+    assert [name for name, one in properties.items() if "default" in one] == ["known"]
 
 
 def test_a_field_may_have_the_name_of_a_keyword():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -101,6 +101,42 @@ class Dog(pydantic.BaseModel):
     name: Annotated[str, pydantic.Field(min_length=2)]
 
 
+class Keyed(pydantic.BaseModel):
+    votes: dict[Colour, int]
+
+
+class Wordless(msgspec.Struct):
+    number: int
+
+    def __post_init__(self) -> None:
+        raise ValueError
+
+
+class Silent(pydantic.BaseModel):
+    number: int
+
+    @pydantic.field_validator("number")
+    @classmethod
+    def refuse(cls, number: int) -> int:
+        raise ValueError
+
+
+Text = NewType("Text", str)
+
+Asked = NewType("Asked", Ask)
+
+Short = Annotated[str, msgspec.Meta(max_length=3)]
+
+
+class Note(msgspec.Struct, tag="note"):
+    text: int
+
+
+class Held(msgspec.Struct):
+    one: Ask | Note
+    several: list[Ask | Note] = []
+
+
 class Stranger:
     pass
 
@@ -126,7 +162,13 @@ def refused(annotation: Any, message: str | bytes) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize(
-    "annotation", [str, bytes, str | bytes, object, Any, str | None, None, bytes | str | None]
+    "annotation",
+    [
+        *(str, bytes, str | bytes, object, Any, str | None, None, bytes | str | None),
+        *(Text, Text | bytes, Annotated[str, "what somebody says"]),
+        Annotated[str | None, msgspec.Meta(description="what somebody says")],
+    ],
+    ids=str,
 )
 def test_an_annotation_of_what_comes_anyway_is_none(annotation):
     assert shape_of(annotation) is None
@@ -149,6 +191,10 @@ def test_an_annotation_of_what_comes_anyway_is_none(annotation):
         (Ask | Say | Leave, '{"type": "ask", "text": "hi"}', Ask("hi")),
         (Ask | Say | Leave, '{"type": "say", "text": "hi"}', Say("say", "hi")),
         (Ask | Say | Leave, '{"type": "go", "why": "x"}', {"type": "go", "why": "x"}),
+        (Asked, '{"type": "ask", "text": "hi"}', Ask("hi")),
+        (Annotated[Ask | Say, "either"], '{"type": "say", "text": "hi"}', Say("say", "hi")),
+        (Annotated[Ask | None, "or nothing"], "null", None),
+        (Short, '"abc"', "abc"),
         (int, "21", 21),
         (dict, '{"a": [1]}', {"a": [1]}),
         (dict[str, Any], "{}", {}),
@@ -221,7 +267,25 @@ NO_JSON = "invalid character (byte 0)"
         ),
         (dict[str, list[int]], '{"a": [1], "b": [2, "x"]}', "$.b[1]", "int", '"x"'),
         (set[int], '[1, "x"]', "$[1]", "int", '"x"'),
-        (dict[int, int], '{"1": 1, "x": 2}', "$", "keys as int", "another key"),
+        (dict[int, int], '{"1": 1, "x": 2}', "$", "keys as int", '"x"'),
+        (dict[Colour, int], '{"red": 1, "pink": 2}', "$", 'keys as "blue" or "red"', '"pink"'),
+        (
+            dict[str, dict[Colour, int]],
+            '{"a": {"red": 1}, "b": {"pink": 2}}',
+            "$.b",
+            'keys as "blue" or "red"',
+            '"pink"',
+        ),
+        (
+            dict[int, int],
+            '{"1": 1, "x": 2%s}' % (" " * 16_384),
+            "$",
+            "keys as int",
+            "another key",
+        ),
+        (Literal[1, 2], "true", "$", "1 or 2", "true"),
+        (float, "1e400", "$", "a number in range", "one out of range"),
+        (int, "9" * 5000, "$", "a number in range", "one out of range"),
         (Plain, '{"text": ["%s"]}' % ("x" * 100), "$.text", "str", "array with 1 item"),
         (int, '"%s"' % ("x" * 100), "$", "int", "text of 100 characters"),
         (Plain, "hello", "$", "JSON", f'"hello": {NO_JSON}'),
@@ -239,6 +303,26 @@ NO_JSON = "invalid character (byte 0)"
         (Ask, '{"text": "hi"}', "$.type", '"ask"', "nothing"),
         (Ask, '{"type": "vote", "text": "hi"}', "$.type", '"ask"', '"vote"'),
         (Ask | None, '{"text": "hi"}', "$.type", '"ask"', "nothing"),
+        (Ask, '{"type": 5, "text": "hi"}', "$.type", '"ask"', "5"),
+        (Held, '{"one": {"type": "note"}}', "$.one.text", "int", "nothing"),
+        (
+            Held,
+            '{"one": {"type": "ask", "text": "hi"}, "several": [{"type": "ask"}]}',
+            "$.several[0].text",
+            "str",
+            "nothing",
+        ),
+        (Held, '{"one": {"type": "vote"}}', "$.one.type", '"ask" or "note"', '"vote"'),
+        (Asked, '{"text": "hi"}', "$.type", '"ask"', "nothing"),
+        (Annotated[Ask, "a question"], '{"text": "hi"}', "$.type", '"ask"', "nothing"),
+        (Annotated[Ask | None, "or nothing"], '{"text": "hi"}', "$.type", '"ask"', "nothing"),
+        (
+            Annotated[Ask, msgspec.Meta(description="a question")] | bytes,
+            '{"text": "hi"}',
+            "$.type",
+            '"ask"',
+            "nothing",
+        ),
         (Numbered, '{"text": "hi"}', "$.type", "1", "nothing"),
         (Ask | Vote, '{"poll": 1}', "$.type", '"ask" or "vote"', "nothing"),
         (Vote, '{"type": "vote", "poll": -1}', "$.poll", "int >= 0", "-1"),
@@ -254,6 +338,10 @@ NO_JSON = "invalid character (byte 0)"
         (Ask | Say | Leave, "hi", "$", "JSON", f'"hi": {NO_JSON}'),
         (Ask | Say | Leave, '{"type": "say"}', "$.text", "str", "nothing"),
         (Span, '{"first": 2, "last": 1}', "$", "last is before first", "object with 2 members"),
+        (Wordless, '{"number": 1}', "$", "another value", "object with 1 member"),
+        (Silent, '{"number": 1}', "$.number", "another value", "1"),
+        (Keyed, '{"votes": {"pink": 2}}', "$.votes", "keys as 'red' or 'blue'", '"pink"'),
+        (Short, '"abcd"', "$", "str of length <= 3", '"abcd"'),
         (Literal["a", "b"], '"c"', "$", '"a" or "b"', '"c"'),
         (tuple[int, int], "[1]", "$", "array of length 2", "array with 1 item"),
         (Model, '{"text": 5}', "$.text", "a valid string", "5"),

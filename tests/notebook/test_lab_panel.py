@@ -92,7 +92,8 @@ def test_bots_are_under_running_with_open_and_stop_and_the_notebook_hears_of_it(
 
         labels.nth(1).click()
         frame = page.frame_locator("#wshandler-console iframe")
-        expect(frame.locator("body")).not_to_be_empty()
+        expect(frame.get_by_role("heading", name="Try it", exact=True)).to_be_visible()
+        expect(frame.get_by_label("Route", exact=True)).to_have_value("pingbot")
         assert (
             page.locator("#wshandler-console iframe")
             .get_attribute("src")
@@ -131,10 +132,13 @@ def test_the_launcher_has_a_tile_that_opens_the_console(person, server):
         tile.click()
     frame = page.locator("#wshandler-console iframe")
     expect(frame).to_have_attribute("src", f"{server.url}wshandler/")
+    shown = page.frame_locator("#wshandler-console iframe")
+    expect(shown.get_by_role("row").filter(has_text="/echo")).to_contain_text("ready")
     screenshot(page, "lab-tile")
     # After a reload the panel is back in its place.
     page.goto(f"{server.url}lab/workspaces/tile")
     expect(frame).to_have_attribute("src", f"{server.url}wshandler/")
+    expect(shown.get_by_role("row").filter(has_text="/echo")).to_be_visible()
     # Where frames are forbidden, it is a tab of the browser, and no panel comes back.
     popups: list[Page] = []
     page.on("popup", lambda popup: popups.append(popup))

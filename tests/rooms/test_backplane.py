@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.memory import until
+from support.wireclients import WireClient, serve
 
 from jupyter_wshandler.backplane.base import Backplane
 from jupyter_wshandler.backplane.memory import Hub, MemoryBackplane
@@ -15,10 +16,11 @@ from jupyter_wshandler.connection.connection import Connection
 from jupyter_wshandler.connection.opening import Opening
 from jupyter_wshandler.connection.request import Request
 from jupyter_wshandler.engine.messages import MessageProtocol
-from jupyter_wshandler.errors import BackplaneDown
+from jupyter_wshandler.errors import BackplaneDown, BackplaneError
 from jupyter_wshandler.functions.namespace import route_at_hand
 from jupyter_wshandler.manager import WebSocketManager
 from jupyter_wshandler.rooms.names import channel_of
+from jupyter_wshandler.rooms.room import Room
 from jupyter_wshandler.transports.messages import MessageTransport
 
 LATER = 0.005
@@ -107,6 +109,36 @@ async def test_awaited_a_broadcast_says_what_happened_on_this_node(nodes):
     assert tuple(nobody) == (1, 0)
 
 
+async def test_a_room_that_begins_while_a_message_is_on_its_way_leaves_nobody_waiting(nodes):
+    """It is heard from behind the message, which so never comes back to who has said it."""
+    (manager, _), _ = nodes
+    said = manager.rooms.publish("m", "new", "x")
+    client = Client(*nodes[0])
+    client.connection.join("new")
+    async with asyncio.timeout(5):
+        assert tuple(await said) == (1, 0)
+        assert tuple(await manager.rooms.publish("m", "new", "y")) == (2, 1)
+    assert client.received[-1] == "y"
+
+
+async def test_a_message_that_does_not_come_back_leaves_nobody_waiting(nodes, monkeypatch):
+    (manager, _), _ = nodes
+    client = Client(*nodes[0])
+    client.connection.join("blue")
+    await manager.rooms.publish("m", "blue", "first")  # so it is in
+    with monkeypatch.context() as broken:
+        broken.setattr(Room, "published", lambda *_: None)
+        said = manager.rooms.publish("m", "blue", "x")
+        await until(lambda: manager.rooms._untold)
+    manager.rooms.mend()  # it may be on its way
+    assert not said.done
+    manager.rooms.mend()  # seconds later
+    async with asyncio.timeout(5):
+        assert tuple(await said) == (2, 0)
+        assert tuple(await manager.rooms.publish("m", "blue", "y")) == (3, 1)
+    assert manager.rooms._waiting == manager.rooms._untold == manager.rooms._overdue == {}
+
+
 async def test_presence_is_the_same_on_both_nodes_and_one_person_lingers(nodes):
     (first, _), (second, _) = nodes
     ada, bob = Client(*nodes[0]), Client(*nodes[1])
@@ -188,3 +220,36 @@ async def test_who_was_taken_for_gone_while_their_node_stood_still_is_in_again(n
     async with asyncio.timeout(5):
         while await count() != [1, 1]:
             await asyncio.sleep(LATER)
+
+
+async def test_a_list_that_could_not_be_read_when_its_room_began_is_read_later(monkeypatch):
+    """The store refuses for a while, as one whose replicas are away; the room is there already."""
+    manager, came = WebSocketManager(), []
+    backplane = manager.rooms.backplane = LateBackplane(Hub(), lease=5.0)
+
+    async def on_join(room: str, member: Any) -> None:
+        came.append(member.id)
+
+    async def refuses(*_: Any) -> Any:
+        raise BackplaneError("it has no replicas")
+
+    functions = {"on_message": on_message, "on_join": on_join, "may_join": lambda *_: True}
+    route = serve(manager, functions, presence=True)
+    await manager.start()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(backplane, "entries", refuses)
+        refusing.setattr(backplane, "add", refuses)
+        first, second = WireClient(manager, route, "ada"), WireClient(manager, route, "bob")
+        first.say({"join": "blue", "presence": True})
+        await until(lambda: any("members" in frame for frame in first.frames))
+        refusing.undo()
+    second.say({"join": "blue"})  # is in the list that is read later, and has been told of nobody
+    presences = backplane._hub.presences
+    await until(lambda: any(second.connection.id in one.by_key for one in presences.values()))
+    assert [await manager.rooms.members("m", "blue", 9, 0), came] == [[], []]
+    manager.rooms.mend()
+    await until(lambda: came == ["bob"])
+    lists = [frame["members"] for frame in first.frames if "members" in frame]
+    assert [[member["id"] for member in members] for members in lists] == [[], ["bob"]]
+    await until(lambda: sorted(came) == ["ada", "bob"])  # once it is leased anew
+    await manager.stop(2)

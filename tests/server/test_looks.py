@@ -564,6 +564,7 @@ def test_every_error_has_one_shape(server):
         get(server, "connections?limit=x"),
         get(server, "connections?state=odd"),
         get(server, "connections?after=x"),
+        get(server, "connections?after=nan"),
         get(server, "errors?before=-1"),
         get(server, "events?wait=soon"),
         get(server, "spaces/talk/rooms?offset=1"),
@@ -576,11 +577,32 @@ def test_every_error_has_one_shape(server):
         send(server, "config", message="x")[:2],
     ]
     assert [status for status, _ in found] == [
-        *(404, 404, 400, 400, 400, 400, 400, 400, 405, 405, 404, 405, 403, 404, 405)
+        *(404, 404, 400, 400, 400, 400, 400, 400, 400, 405, 405, 404, 405, 403, 404, 405)
     ]
     for _, answer in found:
         assert set(answer) == {"message", "reason"}
         assert answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("config", "DELETE", "GET"),
+        ("config", "HEAD", "GET"),
+        ("routes/push", "GET", "POST, DELETE"),
+        ("health", "PATCH", "GET, HEAD"),
+        ("drain", "PUT", "GET, POST, DELETE"),
+        ("errors", "OPTIONS", "GET, DELETE"),
+    ],
+)
+def test_who_takes_a_wrong_verb_is_told_the_right_ones(server, path, method, allowed):
+    for data in (None, b"{}"):
+        status, headers, answer = server.fetch(
+            f"{API}/{path}", method=method, token="person-ada", data=data
+        )
+        assert (status, headers["Allow"].split(", ")) == (405, allowed.split(", "))
+        if method != "HEAD":
+            assert json.loads(answer)["message"] == f"this address takes {headers['Allow']}"
 
 
 def documented(server) -> dict:
@@ -844,7 +866,9 @@ def page(server, person="ada", path="/wshandler/", **options):
 def test_the_console_is_for_who_may_read_and_knows_its_owner(server, path):
     status, headers, text = page(server, path=path)
     assert (status, 'data-owner="true"' in text) == (200, True)
-    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    policy = headers["Content-Security-Policy"]
+    assert {"default-src 'none'", "script-src 'self'"} <= set(policy.split("; "))
+    assert "unsafe" not in policy
     assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
     script = re.search(r'src="(?:\.\./)?(?:\./)?(static/wshandler/console/main\.js)"', text)

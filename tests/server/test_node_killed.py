@@ -41,9 +41,6 @@ EVERY = 0.02
 GONE = 30.0
 """Seconds after which a node that has died is in no list of members."""
 
-GONE = 30.0
-"""Seconds after which a node that has died is in no list of members."""
-
 BACK = 5.0
 """Seconds within which a client is at another node."""
 

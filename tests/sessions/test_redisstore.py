@@ -7,8 +7,10 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from support.clusters import SHARED
 from support.memory import until
 from support.server import free_port
 from support.stores import KINDS, Store, running_store
@@ -31,14 +33,22 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def redis(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with running_store(request.param) as redis:
-        yield redis
+alone = pytest.mark.parametrize("redis", KINDS, indirect=True)
+"""Of a test that kills a server, or fills it."""
+
+
+@pytest.fixture(scope="module", params=(*KINDS, *SHARED))
+def redis(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Return a server, a service with Sentinels, or a cluster."""
+    if request.param in SHARED:
+        yield request.getfixturevalue(request.param)
+    else:
+        with running_store(request.param) as redis:
+            yield redis
 
 
 @pytest.fixture
-def both(redis: Store) -> Iterator[tuple[SessionStore, SessionStore]]:
+def both(redis: Any) -> Iterator[tuple[SessionStore, SessionStore]]:
     """The ends of two servers."""
     redis.say("FLUSHALL")
     one, two = open_store(redis.url), open_store(redis.url)
@@ -193,6 +203,7 @@ async def test_a_browser_that_comes_to_another_server_finds_its_session(
     assert not any(store._known for store in both)  # type: ignore[attr-defined]
 
 
+@alone
 async def test_a_store_that_is_away_holds_up_nobody_and_is_told_once(
     redis: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +261,7 @@ async def test_a_wrong_password_is_in_no_line_of_the_log(
     assert SECRET not in caplog.text
 
 
+@alone
 async def test_that_a_store_is_away_is_known_also_while_nobody_needs_it(
     redis: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

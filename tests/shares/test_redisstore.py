@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 import pytest
+from support.clusters import SHARED
 from support.sharebook import LOG, card, kept_of, opened, route
 from support.stores import KINDS, running_store
 from support.tcpproxy import LosingProxy, running_proxy
@@ -14,6 +15,7 @@ from jupyter_wshandler.backplane.redis import conversation as conversations
 from jupyter_wshandler.backplane.redis.conversation import StoreError
 from jupyter_wshandler.shares import counts, others, writer
 from jupyter_wshandler.shares.choose import open_shares
+from jupyter_wshandler.shares.redisstore import COUNT
 from jupyter_wshandler.shares.share import REVOKED, USED_UP, ShareEnded
 from jupyter_wshandler.shares.stores import StoreFailed
 
@@ -24,10 +26,18 @@ def patient(monkeypatch):
     monkeypatch.setattr(conversations, "TIMEOUT", 30.0)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+alone = pytest.mark.parametrize("redis", KINDS, indirect=True)
+"""Of a test that kills a server, or fills it, or has a proxy before it."""
+
+
+@pytest.fixture(scope="module", params=(*KINDS, *SHARED))
 def redis(request):
-    with running_store(request.param) as redis:
-        yield redis
+    """Return a server, a service with Sentinels, or a cluster."""
+    if request.param in SHARED:
+        yield request.getfixturevalue(request.param)
+    else:
+        with running_store(request.param) as redis:
+            yield redis
 
 
 @pytest.fixture
@@ -93,6 +103,20 @@ def test_a_guest_is_counted_once_on_whichever_server(both):
     assert not two.count(kept_of(uses=1), 1, guest=6).done
 
 
+def test_a_revocation_is_heard_of_behind_a_write_that_has_changed_nothing(both):
+    one, two = both
+    for name in ("a", "b", "c"):
+        one.put(kept_of(id=name))
+    one.count(kept_of(id="a"), 1, guest=5)
+    two.changed()
+    one.put(kept_of(id="b", ended=REVOKED))
+    assert two.count(kept_of(id="a"), 1, guest=5).before
+    assert [kept.share.id for kept in two.changed()] == ["b"]
+    one.put(kept_of(id="c", ended=REVOKED))
+    two.put(kept_of(id="c"))
+    assert [(kept.share.id, kept.share.ended) for kept in two.changed()] == [("c", REVOKED)]
+
+
 def test_a_full_store_takes_no_share_and_ends_those_that_it_has(both, redis):
     one, two = both
     one.put(kept_of())
@@ -142,6 +166,7 @@ def test_a_revocation_outlives_a_store_that_has_lost_its_memory_whoever_tells_it
     assert [kept.share.ended for kept in one.load()] == [REVOKED]
 
 
+@alone
 def test_a_store_that_comes_back_without_its_last_second_is_told_of_it(both, redis, caplog):
     one, two = both
     for name in ("s", "t"):
@@ -177,6 +202,7 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(both, redis, caplog):
 def proxied(url, redis, monkeypatch):
     """A server whose way to the store loses answers, and one with a good way."""
     monkeypatch.setattr(conversations, "LONGEST_REST", 0.0)
+    redis.say("SCRIPT", "LOAD", COUNT.source.decode())  # or the answer that it is unknown is lost
     with running_proxy(LosingProxy, redis.port) as proxy:
         store = open_shares(f"redis://127.0.0.1:{proxy.port}/0", "", LOG)
         good = open_shares(url, "", LOG)
@@ -186,6 +212,7 @@ def proxied(url, redis, monkeypatch):
         good.close()
 
 
+@alone
 def test_a_count_whose_answer_was_lost_once_is_counted_once(proxied):
     proxy, store, good = proxied
     store.put(kept_of(uses=5))
@@ -195,6 +222,7 @@ def test_a_count_whose_answer_was_lost_once_is_counted_once(proxied):
     assert [kept.share.used for kept in good.load()] == [1]
 
 
+@alone
 def test_a_count_that_nobody_was_told_of_is_taken_back(proxied):
     proxy, store, good = proxied
     store.put(kept_of(uses=1))
@@ -210,6 +238,7 @@ def test_a_count_that_nobody_was_told_of_is_taken_back(proxied):
     assert [kept.share.used for kept in good.load()] == [1]
 
 
+@alone
 def test_a_guest_who_was_counted_untold_is_not_counted_again(proxied):
     proxy, store, good = proxied
     store.put(kept_of(uses=1))
@@ -222,6 +251,7 @@ def test_a_guest_who_was_counted_untold_is_not_counted_again(proxied):
     assert not good.count(kept_of(uses=1), 1, guest=6).done
 
 
+@alone
 async def test_uses_of_a_share_without_a_bound_are_counted_once_through_lost_answers(
     proxied, monkeypatch
 ):
@@ -295,6 +325,7 @@ async def test_a_share_can_be_revoked_by_a_server_that_has_not_heard_of_it(books
     assert await two.revoke("nothing") is False
 
 
+@alone
 async def test_a_store_that_is_away_lets_in_whom_no_bound_keeps_out(books, redis, monkeypatch):
     monkeypatch.setattr(conversations, "TIMEOUT", 3.0)
     monkeypatch.setattr(conversations, "LONGEST_REST", 0.0)

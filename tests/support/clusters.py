@@ -10,6 +10,9 @@ from pathlib import Path
 from support.server import free_port, wait_for
 from support.stores import Store, running_store
 
+SHARED = ("shared_service", "shared_cluster")
+"""Fixtures of what the tests of a session have in common; both can be told things, as a store."""
+
 SERVICE = "rooms"
 """What the Sentinels call the service."""
 
@@ -65,12 +68,25 @@ class Service:
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
         return f"redis+sentinel://{hosts}/{SERVICE}?db=0"
 
+    def say(self, *words: str) -> bytes:
+        """Send one command to the primary; see `Store.say`."""
+        return self.primary.say(*words)
+
     @property
     def primary(self) -> Store:
         """The one that the Sentinels name."""
         port = self._named(self.sentinels[0])
         (found,) = [one for one in self.stores if one.port == port]
         return found
+
+    def wait_for_copy(self, pattern: str) -> None:
+        """Wait until the replica has a key of a pattern: then it hears of what is written.
+
+        For a second after its link is up it may not: until it has acknowledged what it has copied.
+        """
+        primary = self.primary
+        (replica,) = [one for one in self.stores if one is not primary]
+        wait_for(lambda: replica.say("KEYS", pattern)[:2] != b"*0", 20, "a copy of what was stored")
 
     def _named(self, sentinel: Sentinel) -> int:
         reply = sentinel.say("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
@@ -152,6 +168,11 @@ class ClusterOf:
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.primaries[:2])
         return f"redis+cluster://{hosts}"
 
+    def say(self, *words: str) -> bytes:
+        """Send one command to all primaries, of which those answer that have what it is about."""
+        replies = [one.say(*words) for one in self.primaries]
+        return b"".join(reply for reply in replies if not reply.startswith(b"-MOVED")) or replies[0]
+
     def owner(self, slot: int) -> Store:
         """Return the primary that serves a slot."""
         for line in self._told(self.primaries[1]):
@@ -215,6 +236,21 @@ class ClusterOf:
             for one in self.ids:
                 one.say("CONFIG", "SET", "cluster-node-timeout", "500")
             yield replica
+
+    def give_back(self, primary: Store, replica: Store) -> None:
+        """Have a primary that was killed take over again from the replica that it was given."""
+        primary.start()
+        up = b"master_link_status:up"
+        wait_for(lambda: up in primary.say("INFO", "replication"), 30, "one that is back")
+        primary.say("CLUSTER", "FAILOVER")
+        role = b"role:slave"
+        wait_for(lambda: role in replica.say("INFO", "replication"), 30, "a replica as before")
+        name = self.ids.pop(replica)
+        replica.kill()
+        for one in self.ids:
+            one.say("CLUSTER", "FORGET", name)
+            one.say("CONFIG", "SET", "cluster-node-timeout", "5000")
+        self.wait()
 
     def begin_move(self, slot: int, source: Store, target: Store) -> None:
         """Begin to move a slot, as `redis-cli --cluster reshard` does."""

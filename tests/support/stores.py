@@ -25,6 +25,9 @@ RIGHTS = (
 )
 """What a user of the store needs; docs/scale.md has the same line."""
 
+MORE_RIGHTS = "+cluster|slots +cluster|info +spublish +ssubscribe +sunsubscribe"
+"""What a user of the store needs in a cluster beside `RIGHTS`; docs/scale.md has the same line."""
+
 
 def program(kind: str) -> Path:
     """Return where the server of a kind is; skip the test if it is nowhere."""

@@ -18,11 +18,12 @@ class TcpProxy:
 
     Args:
         upstream: The server's port on this machine.
+        port: Where it listens; 0 for any free port.
     """
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, port: int = 0) -> None:
         self.upstream = upstream
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self.listener.getsockname()[1]
         self.cuts = 0
         self.swallows = False
@@ -102,9 +103,9 @@ def tcp_proxy(upstream: int) -> AbstractContextManager[TcpProxy]:
 
 
 @contextmanager
-def running_proxy(kind: type[Proxy], upstream: int) -> Iterator[Proxy]:
+def running_proxy(kind: type[Proxy], upstream: int, port: int = 0) -> Iterator[Proxy]:
     """Run a proxy of some kind in front of a port of this machine."""
-    proxy = kind(upstream)
+    proxy = kind(upstream, port)
     try:
         yield proxy
     finally:

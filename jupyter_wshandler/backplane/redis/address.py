@@ -55,6 +55,8 @@ class Address:
 
     is_sharded = False
     """Whether it is one of a cluster."""
+    is_found = False
+    """Whether Sentinels have named it."""
 
     def __init__(self, url: str, host: Host | None = None, **options: Any) -> None:
         found = {**_options(url), **options}
@@ -87,6 +89,11 @@ class Address:
     def in_cluster(self) -> Address:
         """Return it as that of a server in a cluster."""
         self.is_sharded = True
+        return self
+
+    def as_found(self) -> Address:
+        """Return it as one that Sentinels have named."""
+        self.is_found = True
         return self
 
     async def find(self) -> Address:

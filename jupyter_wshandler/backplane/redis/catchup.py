@@ -5,8 +5,10 @@ cluster has them now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from redis.exceptions import ResponseError
 
 from ...errors import BackplaneDown, BackplaneError
 from ..base import Keep, Position
@@ -17,8 +19,8 @@ from .keys import Keys
 from .lifeline import Lifeline
 from .link import Link
 from .people import Presence
-from .publishing import spaces_request
-from .refusals import Strayed
+from .publishing import SpaceFacts, read_spaces, spaces_request
+from .refusals import Strayed, is_of_one_key
 from .request import Request
 from .router import MOVING, PAUSES, Router
 
@@ -38,6 +40,7 @@ class CatchUp:
         people: Who of this node is present.
         channels: What the node hears, by name.
         counts: What the node counts.
+        warn: Writes a line for the administrator, given as a logger takes it.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class CatchUp:
         people: Presence,
         channels: dict[str, Channel],
         counts: Counts,
+        warn: Callable[..., object],
     ) -> None:
+        self._warn = warn
         self._router = router
         self._keys = keys
         self._people = people
@@ -57,6 +62,7 @@ class CatchUp:
         self._spaces: dict[str, Keep | None] = {}
         self._max = 0
         self._told_spaces: Link | None = None  # where was said what the spaces keep
+        self._odd: dict[str, SpaceFacts] = {}  # what others say of spaces of this node
         self._fills: set[asyncio.Task[None]] = set()
 
     # ---- gaps ------------------------------------------------------------------------------------
@@ -79,11 +85,12 @@ class CatchUp:
         channel.filling = link
         try:
             while channel.lacks_messages or channel.lacks_people:
-                if channel.lacks_messages:
-                    await self._fill_messages(link, channel)
-                if channel.lacks_people:
-                    before = channel.epochs_held
-                    channel.relist(await self._people.listed(link, channel.name), before)
+                try:
+                    await self._read(link, channel)
+                except ResponseError as refusal:
+                    if not is_of_one_key(refusal):
+                        raise
+                    channel.skip()
         except BackplaneDown:
             return  # the next link does it
         except Strayed:
@@ -93,6 +100,13 @@ class CatchUp:
         finally:
             if channel.filling is link:
                 channel.filling = None
+
+    async def _read(self, link: Link, channel: Channel) -> None:
+        if channel.lacks_messages:
+            await self._fill_messages(link, channel)
+        if channel.lacks_people:
+            before = channel.epochs_held
+            channel.relist(await self._people.listed(link, channel.name), before)
 
     async def _fill_messages(self, link: Link, channel: Channel) -> None:
         before = channel.epochs_held
@@ -130,7 +144,8 @@ class CatchUp:
         except BackplaneDown:
             return  # the next link does it
         except Exception as error:
-            link.end(error)
+            if not (isinstance(error, ResponseError) and is_of_one_key(error)):
+                link.end(error)  # else each is read by itself
         finally:
             for one in channels:
                 if one.filling is link:
@@ -272,8 +287,11 @@ class CatchUp:
             await self._people.make_again(link, channel.name)
         except Strayed:
             self._let_go(link, [channel])
-        else:
-            await self._fill(link, channel)
+            return
+        except ResponseError as refusal:
+            if not is_of_one_key(refusal):
+                raise
+        await self._fill(link, channel)
 
     def _let_go(self, link: Link, channels: list[Channel]) -> None:
         """Take note that channels belong to another server of the cluster, or will in a moment."""
@@ -337,6 +355,40 @@ class CatchUp:
         if self._spaces and line.link is not None and line.link is not self._told_spaces:
             self._told_spaces = line.link
             line.post(spaces_request(self._keys, self._spaces, self._max))
+
+    def look_after_spaces(self) -> None:
+        """Look whether the store still knows, and say it again where it does not.
+
+        FLUSHALL ends no link. What other nodes say of a space is left alone, and the administrator
+        told once where it is something else: what one node keeps and another one does not, clients
+        miss without being told.
+        """
+        line = self._router.line(self._keys.spaces)
+        if self._spaces and line.link is not None and line.link is self._told_spaces:
+            asking = Request(["HGETALL", self._keys.spaces], again=True)
+            asking.future.add_done_callback(self._see_spaces)
+            line.post(asking)
+
+    def _see_spaces(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # the next look says more
+        told: list[bytes] = future.result()
+        if not {name.encode() for name in self._spaces} <= set(told[::2]):
+            self._told_spaces = None
+            self._tell_spaces()
+        for space, facts in read_spaces(told).items():
+            keep = self._spaces.get(space)
+            own = SpaceFacts(keep, self._max)
+            if space in self._spaces and facts not in (own, self._odd.get(space)):
+                self._odd[space] = facts
+                self._warn(
+                    "Another server says of the space %r: %s; this one: %s. All servers of a "
+                    "deployment need the same `history` and `backplane_max_message`: else clients "
+                    "miss messages without being told",
+                    space,
+                    facts.told(),
+                    own.told(),
+                )
 
     # ---- its end ---------------------------------------------------------------------------------
 

@@ -221,6 +221,17 @@ class Channel:
         self.is_blind = False
         return found, is_short
 
+    def skip(self) -> None:
+        """Go on without what was missed, first of messages: nothing of it can be read."""
+        held = self._held
+        if held is None:
+            self._changes, self.people = None, None
+            return
+        self._held, self.known, self.is_blind = None, None, False
+        self.receiver.missed(Position())
+        for told in held:
+            self.hear(told)
+
     @staticmethod
     def _is_short(known: Position, epoch: str, end: int, began: int, count: int) -> bool:
         if epoch == known.epoch:

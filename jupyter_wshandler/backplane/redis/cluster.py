@@ -49,12 +49,14 @@ class Cluster:
 
     Args:
         url: redis+cluster:// or rediss+cluster://, with some of them.
+        seconds: How long one of them is waited for, before the next one is asked.
 
     Raises:
         ValueError: It is none; the text never holds the URL's user or password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: float = ASK) -> None:
+        self._seconds = seconds
         found = read_several(url, PORT, WRONG)
         if found.path or found.login.database:
             raise ValueError(WRONG)
@@ -66,6 +68,11 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.shown}>"
+
+    @property
+    def database(self) -> int:
+        """The number of the database: a cluster has one."""
+        return 0
 
     def at(self, host: Host) -> Address:
         """Return the address of one of its servers."""
@@ -84,7 +91,7 @@ class Cluster:
         for host in hosts:
             server = self.at(host)
             try:
-                (reply,) = await server.ask(("CLUSTER", "SLOTS"), seconds=ASK)
+                (reply,) = await server.ask(("CLUSTER", "SLOTS"), seconds=self._seconds)
                 if not isinstance(reply, list):
                     raise BackplaneError(STRANGER)
                 found = read_slots(reply, host[0])

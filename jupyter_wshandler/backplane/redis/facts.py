@@ -37,11 +37,12 @@ class Facts(NamedTuple):
         """
         return self.run_id + self.promotion
 
-    def check(self, in_cluster: bool = False) -> None:
-        """Check that rooms can stand on it.
+    def check(self, in_cluster: bool = False, *, is_found: bool = False) -> None:
+        """Check that rooms, sessions and shares can stand on it.
 
         Args:
             in_cluster: Whether it has to be one of a cluster.
+            is_found: Whether Sentinels have named it, and not an administrator.
 
         Raises:
             BackplaneError: They cannot; says why, and what to do.
@@ -61,9 +62,14 @@ class Facts(NamedTuple):
         if in_cluster and not self.is_cluster:
             raise BackplaneError("expected a server of a cluster, found one that is alone")
         if self.role != "master":
+            why = (
+                "it takes nothing, and the Sentinels will name another one in a moment"
+                if is_found
+                else "it takes no sessions and shares, and what is published to it reaches nobody "
+                "else; name the primary's address"
+            )
             raise BackplaneError(
-                f"expected a primary, found a {self.role or 'store without a role'}: what is "
-                "published to it reaches nobody else; name the primary's address"
+                f"expected a primary, found a {self.role or 'store without a role'}: {why}"
             )
         if not self.life.isalnum():
             raise BackplaneError("expected a run_id in the answer to INFO, found none")
@@ -88,7 +94,8 @@ def read_facts(info: bytes) -> Facts:
             found[key] = value.strip()
     is_valkey = "valkey_version" in found
     version = found.get("valkey_version" if is_valkey else "redis_version", "")
-    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    limit = found.get("maxmemory", "")
     return Facts(
         name=f"{'Valkey' if is_valkey else 'Redis'} {version}" if version else "",
         version=numbers,
@@ -97,6 +104,6 @@ def read_facts(info: bytes) -> Facts:
         promotion=found.get("master_replid2", "").strip("0")[:16],
         is_cluster=found.get("cluster_enabled") == "1",
         is_sentinel=found.get("redis_mode", found.get("server_mode", "")) == "sentinel",
-        memory_limit=int(found.get("maxmemory", "0") or 0),
+        memory_limit=int(limit) if limit.isdecimal() else 0,
         policy=found.get("maxmemory_policy", ""),
     )

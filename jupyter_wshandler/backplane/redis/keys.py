@@ -40,17 +40,22 @@ def check_prefix(prefix: str) -> str:
 
 
 class Keys:
-    """The names that a deployment uses; no two deployments with other prefixes share one.
+    """The names that a deployment uses; no two of another prefix or database share one.
+
+    A database of a store has keys of its own, and no pub/sub channels: what is published in one is
+    heard in all. So the number stands in the names, but for that of the first.
 
     Args:
         prefix: What they begin with.
+        database: The number of the database.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, database: int = 0) -> None:
         self.prefix = check_prefix(prefix)
-        self.users = f"{prefix}:users".encode()
+        self._stem = f"{prefix}:{database}" if database else prefix
+        self.users = f"{self._stem}:users".encode()
         """The pub/sub channel of messages to users."""
-        self.spaces = f"{prefix}:spaces".encode()
+        self.spaces = f"{self._stem}:spaces".encode()
         """The key under which nodes say what they keep in the rooms of each space."""
 
     def heard(self, channel: str) -> bytes:
@@ -58,11 +63,11 @@ class Keys:
         # A brace would end the hash tag, and an empty one is none: a cluster would have the keys of
         # the channel on several servers.
         tag = channel.replace("%", "%25").replace("}", "%7D") or "%"
-        return f"{self.prefix}:{{{tag}}}".encode()
+        return f"{self._stem}:{{{tag}}}".encode()
 
     def beat(self, node: str) -> bytes:
         """Return the pub/sub channel on which a node hears itself."""
-        return f"{self.prefix}:beat:{node}".encode()
+        return f"{self._stem}:beat:{node}".encode()
 
     def log(self, channel: str) -> tuple[bytes, ...]:
         """Return the keys of a channel's log."""

@@ -23,6 +23,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from ...errors import BackplaneDown, BackplaneError
 from ..measures import State
 from .link import Finder, Link, reason
+from .refusals import is_of_one_key
 from .request import Request
 
 PATIENCE = 3.0
@@ -37,6 +38,10 @@ seconds: an event loop that was blocked for ten has not listened meanwhile."""
 
 LOOK = 5.0
 """Seconds between two looks at what the store is, and where."""
+
+CALM = 10.0
+"""Seconds without a refusal after which a store counts as one that takes messages again. One that
+is almost full takes one message and refuses the next."""
 
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts, at most."""
@@ -84,6 +89,8 @@ class Lifeline:
         self._lag = 0.0
         self._down_since: float | None = None
         self._told = ""
+        self._refused_at = 0.0
+        self._had_spoilt = False
         self.on_stray: Callable[[Request, ResponseError], None] | None = None
         """See `Link.on_stray`."""
         self.settled = asyncio.Event()
@@ -144,7 +151,8 @@ class Lifeline:
             except (RedisError, OSError, BackplaneError, TimeoutError) as failure:
                 error = failure
             except Exception as failure:
-                self._log.exception("The backplane has failed")
+                if not self._told:  # else it is no change of its state
+                    self._log.exception("The backplane has failed")
                 error = failure
             finally:
                 if link is not None:
@@ -382,7 +390,8 @@ class Lifeline:
             answer = await request.future
         except ResponseError as refusal:
             raise self._refused(refusal) from None
-        if request.marks and self.trouble and self.is_up:
+        now = asyncio.get_running_loop().time()
+        if request.marks and self.trouble and self.is_up and now - self._refused_at >= CALM:
             self.trouble = ""
             self._log.info("The backplane %s takes messages again", self._address.shown)
         return answer
@@ -391,9 +400,20 @@ class Lifeline:
         text = reason(refusal)
         if isinstance(refusal, OutOfMemoryError) or "OOM" in text:
             text = "its memory is full"
-        if not self.trouble and self.is_up:
-            self.trouble = f"it refuses ({text})"
-            self._log.warning("The backplane %s refuses: %s", self._address.shown, text)
+        if is_of_one_key(refusal):
+            if not self._had_spoilt:
+                self._had_spoilt = True
+                self._log.warning(
+                    "A key of the backplane %s holds what no room has (%s); more of it is refused "
+                    "to who asks for it without a word here",
+                    self._address.shown,
+                    text,
+                )
+        else:
+            self._refused_at = asyncio.get_running_loop().time()
+            if not self.trouble and self.is_up:
+                self.trouble = f"it refuses ({text})"
+                self._log.warning("The backplane %s refuses: %s", self._address.shown, text)
         return BackplaneError(f"the backplane {self._address.shown} refuses: {text}")
 
 

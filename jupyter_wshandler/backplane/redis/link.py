@@ -84,6 +84,7 @@ class Link:
         bus: Where it hears.
         hear: Called with channel and data of what is published; must not wait.
         is_sharded: Whether they lead to a server of a cluster.
+        is_found: Whether Sentinels have named the server.
     """
 
     def __init__(
@@ -92,11 +93,12 @@ class Link:
         bus: AbstractConnection,
         hear: Callable[[bytes, bytes], None],
         is_sharded: bool = False,
+        is_found: bool = False,
     ) -> None:
         self._commands = commands
         self._bus = bus
         self._hear = hear
-        self._is_sharded = is_sharded
+        self._is_sharded, self._is_found = is_sharded, is_found
         self.on_stray: Callable[[Request, ResponseError], None] | None = None
         """Called with a request that roams, where its keys are not here, or not all of them."""
         self.on_lost: Callable[[Link, bytes], None] | None = None
@@ -134,7 +136,7 @@ class Link:
         except BaseException:
             await commands.disconnect(nowait=True)
             raise
-        link = cls(commands, bus, hear, place.is_sharded)
+        link = cls(commands, bus, hear, place.is_sharded, place.is_found)
         try:
             async with asyncio.timeout(PATIENCE):
                 link.start()
@@ -177,7 +179,7 @@ class Link:
 
     async def _facts(self) -> Facts:
         facts = read_facts(await self.ask(Request(["INFO"])))
-        facts.check(self._is_sharded)
+        facts.check(self._is_sharded, is_found=self._is_found)
         if self._is_sharded:
             told = await self.ask(Request(["CLUSTER", "INFO"]))
             if b"cluster_state:ok" not in told:
@@ -387,8 +389,12 @@ class Link:
 
 
 def reason(error: BaseException) -> str:
-    """Return why something failed, without what an error's own text may hold of a login."""
-    text = str(error).split("\n")[0].strip(" .")
+    """Return why something failed, without what an error's own text may hold of others.
+
+    A server that does not know a command repeats what stood behind it: a password behind AUTH, a
+    message behind PUBLISH.
+    """
+    text = str(error).split("\n")[0].partition(", with args")[0].strip(" .")
     if isinstance(error, BackplaneError):
         return text
     name = type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import secrets
 import time
@@ -9,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import BackplaneDown
+from ...errors import BackplaneDown, BackplaneError
 from ..base import (
     MAX_MESSAGE,
     PREFIX,
@@ -25,6 +27,7 @@ from ..base import (
 )
 from ..measures import Histogram, State
 from . import keys as forms
+from .address import Address
 from .catchup import CatchUp
 from .channel import Channel
 from .cluster import Cluster
@@ -37,6 +40,7 @@ from .places import place_of
 from .publishing import packed_within, publish_request
 from .request import Request
 from .router import ClusterRouter, Router
+from .sentinel import Sentinels
 
 LEASE = 20.0
 """Seconds after which an entry is over that its node has not renewed. With the time until somebody
@@ -80,7 +84,8 @@ class RedisBackplane(Backplane):
         self.lease = lease
         self._log = log or logging.getLogger("jupyter_wshandler")
         self._max = max_message
-        self._keys = Keys(prefix)
+        place = place_of(url)
+        self._keys = Keys(prefix, place.database)
         self._channels: dict[str, Channel] = {}
         self._by_heard: dict[bytes, Channel] = {}
         self._users: UserReceiver | None = None
@@ -93,14 +98,13 @@ class RedisBackplane(Backplane):
         self._counts = Counts()
         self._patience = patience
         self._lines_made = 0
-        self._router = self._route(url)
+        self._router = self._route(place)
         self._people = Presence(self._router, self._keys, lease, self._safely)
         self._catchup = CatchUp(
-            self._router, self._keys, self._people, self._channels, self._counts
+            self._router, self._keys, self._people, self._channels, self._counts, self._log.warning
         )
 
-    def _route(self, url: str) -> Router:
-        place = place_of(url)
+    def _route(self, place: Address | Sentinels | Cluster) -> Router:
         if isinstance(place, Cluster):
             return ClusterRouter(place, self._make_line, lambda: self._catchup.rehome())
         return Router(self._make_line(place))
@@ -337,7 +341,23 @@ class RedisBackplane(Backplane):
     # ---- its end ---------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Do nothing: the store lets go of what is over by itself."""
+        """Look after what the store may have lost; it lets go of what is over by itself."""
+        self._catchup.look_after_spaces()
+        for line in self._router.lines:
+            if line.state == "refusing":
+                await self._try(line)
+
+    async def _try(self, line: Lifeline) -> None:
+        """Find out whether a store that has refused takes messages again, also while none is said.
+
+        Args:
+            line: The way to it.
+        """
+        channels = map("try-{}".format, itertools.count())
+        channel = next(one for one in channels if self._router.line(self._keys.heard(one)) is line)
+        packed, keep = forms.pack(Publication("")), Keep(size=1, bytes=1000, ttl=1.0)
+        with contextlib.suppress(BackplaneError):
+            await line.do(publish_request(self._keys, channel, b"try", packed, keep))
 
     async def close(self) -> None:
         """Let go of everything of this node."""

@@ -51,7 +51,8 @@ async def probe(url: str, prefix: str) -> Found:
     Raises:
         ValueError: The URL or the prefix can be none.
     """
-    place, keys = place_of(url), Keys(prefix)
+    place = place_of(url)
+    keys = Keys(prefix, place.database)
     found = Found(place.shown)
     try:
         if isinstance(place, Cluster):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import Any, NamedTuple
 
@@ -10,11 +11,12 @@ from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 
 from ...errors import BackplaneDown, BackplaneError
 from ..base import PREFIX, Position, Publication
-from .cluster import Cluster
+from .cluster import Cluster, Shard, key_slot
 from .keys import Keys
 from .link import Finder, Link, reason
 from .places import place_of
 from .publishing import SpaceFacts, packed_within, publish_request, read_spaces
+from .refusals import Strayed
 from .request import Request
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -40,10 +42,10 @@ class RedisPublisher:
     """Publishes to the rooms of a deployment, over as many links as it takes.
 
     A link that breaks is made anew until the caller's time is over; one that cannot be made at the
-    first attempt is an error at once.
+    first attempt is an error at once. In a cluster it has one to each primary that it has needed.
 
     Args:
-        url: Where the store is; see `places.place_of`. A cluster is not published to yet.
+        url: Where the store is; see `places.place_of`.
         prefix: What the names of the deployment begin with.
 
     Raises:
@@ -51,15 +53,12 @@ class RedisPublisher:
     """
 
     def __init__(self, url: str, *, prefix: str = PREFIX) -> None:
-        place = place_of(url)
-        if isinstance(place, Cluster):
-            raise ValueError(
-                "a cluster cannot be published to with its URL alone yet: ask a server of the "
-                "deployment, with `jupyter wshandler send` without --backplane, or from a route"
-            )
-        self._address: Finder = place
-        self._keys = Keys(prefix)
-        self._link: Link | None = None
+        self._place = place_of(url)
+        self._keys = Keys(prefix, self._place.database)
+        # A server of a cluster tells what it numbers to those who hear it there.
+        self._verb = "SPUBLISH" if isinstance(self._place, Cluster) else "PUBLISH"
+        self._links: dict[str, Link] = {}  # by the name of the server
+        self._shards: list[Shard] = []
         self._spaces: dict[str, SpaceFacts] = {}
         self._read_at = 0.0
         self._turn = asyncio.Lock()
@@ -120,7 +119,9 @@ class RedisPublisher:
             )
         packed = packed_within(Publication(message), facts.max_message)
         name = (OWN + (id or secrets.token_hex(8))).encode()
-        return publish_request(self._keys, channel, name, packed, facts.keep, is_named=bool(id))
+        return publish_request(
+            self._keys, channel, name, packed, facts.keep, verb=self._verb, is_named=bool(id)
+        )
 
     async def _facts(self, space: str) -> SpaceFacts:
         """Return what the nodes say of a space now."""
@@ -133,7 +134,7 @@ class RedisPublisher:
             known = ", ".join(sorted(self._spaces)) or "none"
             raise LookupError(
                 f"no server with the prefix {self._keys.prefix!r} on the backplane "
-                f"{self._address.shown} has the space {space!r}; there are: {known}"
+                f"{self._place.shown} has the space {space!r}; there are: {known}"
             )
         return self._spaces[space]
 
@@ -142,17 +143,37 @@ class RedisPublisher:
 
         A primary that was replaced takes what is published, and tells it to nobody.
         """
-        if self._link is not None and await self._address.moved():
+        if isinstance(self._place, Cluster):
+            with contextlib.suppress(BackplaneError):  # nobody knows better
+                self._shards = await self._place.shards()
+            primaries = {self._place.at(shard.primary).shown for shard in self._shards}
+            for name in self._links.keys() - primaries:
+                await self._links.pop(name).close()
+        elif self._links and await self._place.moved():
             await self.close()
+
+    async def _where(self, key: bytes) -> Finder:
+        """Return what leads to the server that has a key."""
+        if not isinstance(self._place, Cluster):
+            return self._place
+        self._shards = self._shards or await self._place.shards()
+        slot = key_slot(key)
+        for shard in self._shards:
+            if any(slot in some for some in shard.slots):
+                return self._place.at(shard.primary)
+        raise BackplaneError("no server serves this room")
 
     async def _ask(self, request: Request) -> Any:
         """Have a command done, over another link where one breaks."""
-        pause = FIRST_PAUSE
-        link = self._link or await self._open()
+        pause, has_begun = FIRST_PAUSE, False
         while True:
             try:
+                link = await self._open(request.key)
+                has_begun = True
                 return await link.ask(request)
             except BackplaneDown as error:
+                if not has_begun:
+                    raise
                 await self.close()
                 if request.is_sent and not request.again:
                     raise BackplaneDown(
@@ -162,34 +183,38 @@ class RedisPublisher:
                 # It is a replica now, and has not done it; who is the primary is asked for anew.
                 await self.close()
                 request = request.copied()
+            except Strayed:
+                # The key is elsewhere, or on its way, and nothing was done.
+                self._shards = []
+                request = request.copied()
+                request.is_sent = False
             except RedisError as refusal:
                 raise self._refused(refusal) from None
-            while self._link is None:
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
-                try:
-                    link = await self._open()
-                except BackplaneDown:
-                    continue  # the caller's time is the bound
+            await asyncio.sleep(pause)  # the caller's time is the bound
+            pause = min(LONGEST_PAUSE, 2 * pause)
 
-    async def _open(self) -> Link:
+    async def _open(self, key: bytes) -> Link:
+        """Return a link to the server that has a key."""
         try:
-            self._link = await Link.open(self._address, _hear_nothing)
+            place = await self._where(key)
+            link = self._links.get(place.shown)
+            if link is None:
+                link = self._links[place.shown] = await Link.open(place, _hear_nothing)
         except AuthenticationError as error:
             raise self._refused(error) from None
         except (RedisError, OSError, TimeoutError, BackplaneError) as error:
             raise BackplaneDown(
-                f"the backplane {self._address.shown} cannot be used: {reason(error)}"
+                f"the backplane {self._place.shown} cannot be used: {reason(error)}"
             ) from None
-        return self._link
+        return link
 
     def _refused(self, refusal: RedisError) -> BackplaneError:
-        return BackplaneError(f"the backplane {self._address.shown} refuses: {reason(refusal)}")
+        return BackplaneError(f"the backplane {self._place.shown} refuses: {reason(refusal)}")
 
     async def close(self) -> None:
-        """Hang up; the next message opens another link."""
-        link, self._link = self._link, None
-        if link is not None:
+        """Hang up; the next message opens other links."""
+        links, self._links, self._shards = self._links, {}, []
+        for link in links.values():
             await link.close()
 
 

@@ -31,6 +31,16 @@ class SpaceFacts(NamedTuple):
     max_message: int
     """Bytes of a message, at most."""
 
+    def told(self) -> str:
+        """Return them in words."""
+        if self.keep is None:
+            return f"no history, messages of {self.max_message} bytes at most"
+        size, most, ttl = self.keep
+        return (
+            f"a history of {size} messages and {most} bytes for {ttl:g} s, messages of "
+            f"{self.max_message} bytes at most"
+        )
+
 
 _Written = tuple[int, int, float, int]
 """Messages, bytes and seconds that are kept, 0 for nothing; and bytes of a message."""

@@ -1,6 +1,8 @@
-"""What a server of a cluster refuses, by its kind with any redis-py."""
+"""What a store refuses, by its kind with any redis-py: where a key has gone, or what is in it."""
 
 from __future__ import annotations
+
+import re
 
 from redis.exceptions import (
     AskError,
@@ -37,3 +39,14 @@ def known(refusal: ResponseError) -> ResponseError:
     word, _, rest = str(refusal).partition(" ")
     kind = _KINDS.get(word)
     return refusal if kind is None else kind(rest)
+
+
+_SPOILT = re.compile(r"WRONGTYPE |.*(value is not an integer|attempt to (perform|compare|get) )")
+
+
+def is_of_one_key(refusal: ResponseError) -> bool:
+    """Return whether a refusal is of one key alone: what is there, another version has written.
+
+    Or somebody else who has the URL. Nothing is wrong with the store, nor with other rooms.
+    """
+    return _SPOILT.match(str(refusal)) is not None

@@ -38,12 +38,14 @@ class Sentinels:
     Args:
         url: redis+sentinel:// or rediss+sentinel://. User and password are those of the service's
             servers; the Sentinels' own are the options `sentinel_username`, `sentinel_password`.
+        seconds: How long one of them is waited for, before the next one is asked.
 
     Raises:
         ValueError: It is none; the text never holds the URL's user or password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: float = ASK) -> None:
+        self._seconds = seconds
         found = read_several(url, PORT, WRONG, OWN)
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", found.path):
             raise ValueError(WRONG)
@@ -60,6 +62,11 @@ class Sentinels:
     def __repr__(self) -> str:
         return f"<Sentinels {self.shown}>"
 
+    @property
+    def database(self) -> int:
+        """The number of the database."""
+        return self._login.database
+
     async def find(self) -> Address:
         """Return the address of the primary.
 
@@ -67,7 +74,7 @@ class Sentinels:
             BackplaneError: No Sentinel names one; says what each of them said.
         """
         self._found = await self._ask()
-        return self._login.at(self._found)
+        return self._login.at(self._found).as_found()
 
     async def moved(self) -> str:
         """Say which is the primary now, where it is not the one that was found last."""
@@ -82,12 +89,15 @@ class Sentinels:
     async def _ask(self) -> Host:
         told = []
         for sentinel in tuple(self._sentinels):
+            # Who does not answer is asked last the next time, also where nobody waits any longer.
+            self._sentinels.remove(sentinel)
+            self._sentinels.append(sentinel)
             try:
                 place = await self._ask_one(sentinel)
             except (RedisError, OSError, TimeoutError, BackplaneError) as error:
                 told.append(f"{sentinel.shown}: {_why(error)}")
                 continue
-            # Who has answered is asked first the next time.
+            # Who has answered is asked first.
             self._sentinels.remove(sentinel)
             self._sentinels.insert(0, sentinel)
             return place
@@ -97,9 +107,9 @@ class Sentinels:
 
     async def _ask_one(self, sentinel: Address) -> Host:
         asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        (answer,) = await sentinel.ask(asked, seconds=ASK)
+        (answer,) = await sentinel.ask(asked, seconds=self._seconds)
         if answer is None:
-            (services,) = await sentinel.ask(("SENTINEL", "MASTERS"), seconds=ASK)
+            (services,) = await sentinel.ask(("SENTINEL", "MASTERS"), seconds=self._seconds)
             names = ", ".join(sorted(map(_name, services))) or "none"
             raise BackplaneError(f"it knows no service of this name; it knows {names}")
         if not isinstance(answer, list):

@@ -31,6 +31,7 @@ from tornado.web import Application
 
 from ...callbacks.questions import ANSWER_TIMEOUT
 from ...connection.connection import Connection
+from ...manager.clock import by_name
 from ...manager.manager import WebSocketManager
 from ...routes import Route
 from ...types import CloseCode
@@ -263,7 +264,7 @@ class Recheck:
         """Begin to ask about every credential whose period is over."""
         now = time.monotonic()
         open_: dict[str, list[Connection]] = {}
-        for name, connection in list(self._manager.connections.items()):
+        for name, connection in by_name(self._manager.connections):
             try:
                 auth = connection.entry.config.auth
                 if connection.credential is not None and auth.required and auth.recheck:

@@ -38,6 +38,23 @@ def error_body(message: str, reason: str | None = None) -> str:
     return json.dumps({"message": message, "reason": reason})
 
 
+def has_verb(handler: type[RequestHandler], verb: str) -> bool:
+    """Return whether a handler answers a verb, in letters of any case."""
+    return getattr(handler, verb.lower()) is not getattr(RequestHandler, verb.lower())
+
+
+def tell_verbs(handler: RequestHandler) -> str:
+    """Say in the answer which verbs its address has (RFC 9110, 15.5.6); return it in words.
+
+    Args:
+        handler: Answers with 405.
+    """
+    verbs = (verb for verb in handler.SUPPORTED_METHODS if verb != "OPTIONS")
+    there_are = ", ".join(verb for verb in verbs if has_verb(type(handler), verb))
+    handler.set_header("Allow", there_are)
+    return f"this address takes {there_are}"
+
+
 class ApiHandler(InquiringHandler, APIHandler):
     """One address of the API, for those who may: asked before a byte of a body is read.
 
@@ -119,6 +136,8 @@ class ApiHandler(InquiringHandler, APIHandler):
         if isinstance(error, HTTPError):
             message = words_of(error) or responses.get(status_code, "refused")
             reason = error.reason
+        if status_code == 405:
+            message = tell_verbs(self)
         self.set_header("Content-Type", "application/json")
         self.finish(error_body(message, reason))
 
@@ -151,7 +170,7 @@ class WithBodyHandler(UnreadBody, ApiHandler):
         if self._finished:
             return
         verb = (self.request.method or "").lower()
-        if verb == "options" or getattr(type(self), verb) is getattr(RequestHandler, verb):
+        if verb == "options" or not has_verb(type(self), verb):
             raise HTTPError(405)
         if verb not in self.most:
             raise HTTPError(400, "a body means nothing here")

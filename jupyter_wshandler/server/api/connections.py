@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -100,11 +102,10 @@ class ConnectionsHandler(ConnectionsLook):
 
     def _after(self) -> float:
         text = self.get_query_argument("after", "0")
-        try:
-            return float(text)
-        except ValueError:
-            words = f"after: expected the `next` of a page, found {shorten(text)}"
-            raise HTTPError(400, words) from None
+        with contextlib.suppress(ValueError):
+            if math.isfinite(found := float(text)):
+                return found
+        raise HTTPError(400, f"after: expected the `next` of a page, found {shorten(text)}")
 
 
 class ConnectionHandler(ConnectionsLook):

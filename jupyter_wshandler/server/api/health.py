@@ -12,7 +12,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ..bodies import UnreadBody, has_body, rules_for
 from ..services import Services
-from .base import error_body
+from .base import error_body, tell_verbs
 
 
 class HealthHandler(UnreadBody):
@@ -76,8 +76,11 @@ class HealthHandler(UnreadBody):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer as all of the API does."""
+        message = responses.get(status_code, "refused")
+        if status_code == 405:
+            message = tell_verbs(self)
         self.set_header("Content-Type", "application/json")
-        self.finish(error_body(responses.get(status_code, "refused")))
+        self.finish(error_body(message))
 
 
 @stream_request_body

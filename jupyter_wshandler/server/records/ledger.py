@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from operator import itemgetter
+from collections.abc import Iterator
 from time import time
 from typing import Any
 
@@ -38,11 +38,15 @@ class Ledger(Observer):
         """
         return self._since.get(name, 0.0)
 
-    def after(self, when: float) -> list[tuple[str, float]]:
+    def after(self, when: float) -> Iterator[tuple[str, float]]:
         """Return the ids of connections that have opened after a moment, and when, in order.
 
         Args:
             when: In seconds since 1970; 0 for all.
         """
-        known = list(self._since.items())
-        return known[bisect_right(known, when, key=itemgetter(1)) :] if when else known
+        # Two lists, and no list of tuples: see `manager.clock.by_name`.
+        names, times = list(self._since), list(self._since.values())
+        if when:
+            first = bisect_right(times, when)
+            names, times = names[first:], times[first:]
+        return zip(names, times, strict=False)

@@ -26,7 +26,7 @@ export class Connections {
       {name: 'User', fill: (cell, row, isNew) => isNew && cell.append(who(row))},
       {name: 'Route', text: (row) => row.route},
       {name: 'Since', className: 'number', text: (row) => lasting(now() - row.opened)},
-      {name: 'State', fill: (cell, row) => {
+      {name: 'State', className: 'short', fill: (cell, row) => {
         if (cell.dataset.state === row.state) return;
         cell.dataset.state = row.state;
         cell.replaceChildren(el('span', 'state', row.state));

@@ -58,7 +58,7 @@ function one(schema, context) {
   if (schema.type === 'string') return line(schema, context, 'text', (text) => text);
   if (['integer', 'number'].includes(schema.type)) return line(schema, context, 'number', Number);
   if (schema.type === 'object' && schema.properties && context.depth < DEEPEST) {
-    return object(schema, context);
+    return context.required ? object(schema, context) : added(schema, context);
   }
   const isList = schema.type === 'array' && schema.items && !Array.isArray(schema.items);
   if (isList && context.depth < DEEPEST) return list(schema, context);
@@ -114,23 +114,53 @@ function json(context) {
   return {element: field(`${marked(context)}, as JSON`, input), value};
 }
 
-function object(schema, context) {
+// The fields of an object, and what they say.
+function fieldsOf(schema, context) {
   const needed = new Set(schema.required ?? []);
   const inner = Object.entries(schema.properties).map(([name, part]) => [name, formOf(part,
     context.definitions, context.changed,
     {label: name, required: needed.has(name), depth: context.depth + 1})]);
-  const element = el('fieldset', '', el('legend', '', schema.title ?? context.label));
-  if (schema.description) element.append(el('p', 'quiet', schema.description));
-  element.append(...inner.map(([, form]) => form.element).filter(Boolean));
+  const elements = inner.map(([, form]) => form.element).filter(Boolean);
+  if (schema.description) elements.unshift(el('p', 'quiet', schema.description));
   const value = () => {
     const found = {};
     for (const [name, form] of inner) {
       const said = form.value();
       if (said !== undefined) found[name] = said;
     }
-    return Object.keys(found).length || context.required ? found : undefined;
+    return found;
   };
-  return {element, value};
+  return {elements, value};
+}
+
+function object(schema, context) {
+  const {elements, value} = fieldsOf(schema, context);
+  const words = context.depth ? context.label : schema.title ?? context.label;
+  return {element: el('fieldset', '', el('legend', '', words), ...elements), value};
+}
+
+// An object that may be left out: it is, and its fields are not there, until somebody adds it. One
+// that holds another of its own type would not end otherwise.
+function added(schema, context) {
+  let form = null;
+  const inside = el('div', 'items');
+  const turn = (made) => {
+    form = made;
+    inside.replaceChildren(...(form ? [...form.elements, remove] : [add]));
+  };
+  const add = button('Add', () => {
+    turn(fieldsOf(schema, context));
+    inside.querySelector('input, select, textarea, button').focus();
+    context.changed();
+  }, {label: `Add ${context.label}`});
+  const remove = button('Remove', () => {
+    turn(null);
+    add.focus();
+    context.changed();
+  }, {label: `Remove ${context.label}`});
+  turn(null);
+  const words = `${context.label} (optional)`;
+  return {element: el('fieldset', '', el('legend', '', words), inside), value: () => form?.value()};
 }
 
 function list(schema, context) {

@@ -91,8 +91,8 @@ class Console {
   }
 
   // Say something that has happened, for all to hear.
-  say(words) {
-    const line = el('p', 'notice good', words);
+  say(words, kind = 'good') {
+    const line = el('p', `notice ${kind}`, words);
     this.#news.append(line);
     setTimeout(() => line.remove(), NEWS_STAYS);
   }
@@ -108,7 +108,7 @@ class Console {
       return await act();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.say(error.message);
+      this.say(error.message, 'bad');
       return undefined;
     }
   }

@@ -127,11 +127,9 @@ export function confirm(title, {body = [], yes, read = () => true, className = '
     event.preventDefault();
     dialog.close('yes');
   });
-  document.body.append(dialog);
-  dialog.showModal();
+  open(dialog);
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => {
-      dialog.remove();
       resolve(dialog.returnValue === 'yes' ? read() : null);
     });
   });
@@ -143,9 +141,23 @@ export function inform(title, ...body) {
   const close = make('button', {type: 'submit', className: 'button', autofocus: true}, 'Close');
   const dialog = make('dialog', {attributes: {'aria-labelledby': heading.id}},
     make('form', {method: 'dialog'}, heading, ...body, el('div', 'does', close)));
-  dialog.addEventListener('close', () => dialog.remove());
+  open(dialog);
+}
+
+// Show a dialog from its beginning, until it is closed.
+function open(dialog) {
+  dialog.addEventListener('close', () => {
+    dialog.remove();
+    keepFocus();
+  });
   document.body.append(dialog);
   dialog.showModal();
+  dialog.scrollTop = 0;  // the button that has the focus may be far below
+}
+
+// Who works with the keyboard goes on at the part's heading where what had the focus is gone.
+export function keepFocus() {
+  if (document.activeElement === document.body) document.querySelector('main h2').focus();
 }
 
 // A list of names and values.

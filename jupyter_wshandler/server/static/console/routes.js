@@ -49,7 +49,7 @@ export class Routes {
       {name: 'Route', fill: (cell, row, isNew) => this.#name(cell, row, isNew)},
       {name: 'Path', text: (row) => row.pattern, className: 'code'},
       {name: 'Served by', text: (row) => this.#server(row)},
-      {name: 'State', fill: (cell, row) => state(cell, row)},
+      {name: 'State', className: 'short', fill: (cell, row) => state(cell, row)},
       {name: 'Connections', className: 'number', fill: (cell, row) => people(cell, row)},
       {name: 'Messages', className: 'number', fill: (cell, row, isNew, kept) => (
         this.#line(cell, row, isNew, kept, 'messages', rate))},

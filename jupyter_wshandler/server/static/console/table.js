@@ -4,7 +4,7 @@
 // Its parts say their roles themselves: on a narrow screen each row is laid out as a card, and a
 // browser takes what is no table in its layout for none.
 
-import {el, make} from './parts.js';
+import {el, keepFocus, make} from './parts.js';
 
 const role = (name) => ({attributes: {role: name}});
 
@@ -46,8 +46,11 @@ export class Table {
       before = kept.line;
     }
     for (const name of gone) {
-      this.#rows.get(name).line.remove();
+      const {line} = this.#rows.get(name);
+      const hadFocus = line.contains(document.activeElement);
+      line.remove();
       this.#rows.delete(name);
+      if (hadFocus) keepFocus();
     }
     this.table.hidden = rows.length === 0;
     this.empty.hidden = rows.length > 0;

@@ -72,7 +72,8 @@ export class TryIt {
     this.#disconnect();
     this.#known = name;
     this.#types = await get('types', {route: name}).catch((error) => {
-      this.#note('bad', error.message);
+      const broken = this.console.routes.find((route) => route.name === name)?.error;
+      this.#note('bad', broken ? `${name} is broken: ${broken}` : error.message);
       return null;
     });
     const pattern = this.#types?.address
@@ -180,8 +181,7 @@ export class TryIt {
       }
       this.#note('end', count ? '' : 'Nothing was answered.', `done, ${since(begun)}`);
     } catch (failure) {
-      const at = failure.path ? ` (at ${failure.path})` : '';
-      this.#note('bad', `${failure.message}${at}`, `${failure.how ?? 'failed'}, ${since(begun)}`);
+      this.#note('bad', failure.message, `${failure.how ?? 'failed'}, ${since(begun)}`);
     }
   }
 
