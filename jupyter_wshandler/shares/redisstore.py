@@ -216,7 +216,10 @@ class RedisShares:
             StoreError: The store does not answer.
         """
         self._take_back()
-        found = self._news + self._read()
+        read = self._read()
+        # The others as they are known now: uses have been counted since they were read.
+        names = [kept.share.id for kept in self._news]
+        found = [self._known[name] for name in names if name in self._known] + read
         self._news = []
         with suppress(StoreError):  # what was read is told all the same; the rest the next time
             self._tell_again()

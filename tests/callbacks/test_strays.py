@@ -213,7 +213,8 @@ async def test_a_handler_that_the_loop_had_before_hears_what_is_nobodys() -> Non
 
 
 async def test_the_context_of_a_connection_ends_with_it(manager) -> None:
-    visitor = Visitor(manager, route(on_message=lambda handler, message: "x")).open()
+    functions = {"open": lambda handler: None, "on_message": lambda handler, message: "x"}
+    visitor = Visitor(manager, route(**functions)).open()
     visitor.send("x")
     await visitor.received("x")
     assert visitor.connection._context is not None

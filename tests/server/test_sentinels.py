@@ -10,7 +10,7 @@ import websockets.exceptions
 from support.clusters import SERVICE
 from support.nodes import health, node
 from support.server import RunningServer, free_port, wait_for
-from support.sharing import bearer, share, shares
+from support.sharing import API, ask, bearer, shares
 from support.tcpproxy import TcpProxy, running_proxy
 
 PREFIX = "before-its-sentinels"
@@ -23,6 +23,13 @@ def says(server: RunningServer, **options) -> dict:
     with server.connect_sync("/who", **options) as ws:
         ws.send("hi")
         return json.loads(ws.recv(timeout=10))
+
+
+def made(server: RunningServer, **asked) -> dict | None:
+    """Return a share that was made; None where the store is not there yet."""
+    status, _, body = ask(server, "POST", API, {"route": "who", "label": "Class", **asked})
+    assert status in {201, 503}, body
+    return json.loads(body) if status == 201 else None
 
 
 def contains(service, word: bytes) -> bool:
@@ -47,7 +54,8 @@ def test_a_server_that_starts_before_its_sentinels_is_degraded_until_they_are_th
             server.connect_sync("/who", token=False, headers=header)
         with running_proxy(TcpProxy, shared_service.sentinels[0].port, port):
             wait_for(lambda: health(server) == "ok", 30, "a server that has found its store")
-            shared = share(server, route="who", label="Class", uses=1)
+            # The shares have a way of their own to the store, which may rest for a moment longer.
+            shared = wait_for(partial(made, server, uses=1), 30, "a share that can be stored")
             assert says(server, token=False, headers=bearer(shared))["name"] == "Class"
             (found,) = shares(server, "?route=who")
             assert found["used"] == 1

@@ -186,6 +186,17 @@ def test_a_store_that_comes_back_without_its_last_second_is_told_of_it(both, red
     assert found == {"s": (REVOKED, 0), "t": ("", 3), "u": ("", 0), "v": ("", 0)}
 
 
+@alone
+def test_what_is_counted_in_another_life_of_the_store_is_not_told_as_it_was_before(both, redis):
+    one, two = both
+    redis.restart()
+    two.put(kept_of(uses=2))
+    assert one.count(kept_of(uses=2), 1) == (True, kept_of(uses=2, used=1), False)
+    assert one.changed() == [kept_of(uses=2, used=1)]
+    assert one.changed() is None
+    assert two.changed() == [kept_of(uses=2, used=1)]
+
+
 def test_what_cannot_be_read_is_left_out_with_a_warning(both, redis, caplog):
     one, two = both
     one.put(kept_of())
