@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from support.browser import profile, screenshot
 from support.jupyterlab import LabNotebook, running_lab
-from support.server import running_server
+from support.server import running_server, wait_for
 
 import jupyter_wshandler
 
@@ -52,6 +52,19 @@ def rows(page):
     """Return the entries of routes under "Running": their labels are paths."""
     label = page.locator(".jp-RunningSessions-itemLabel", has_text=re.compile("^/"))
     return page.locator(".jp-RunningSessions-item", has=label)
+
+
+def choose_theme(page, entry):
+    """Choose an entry of Lab's menu of themes."""
+    page.locator(".lm-MenuBar-item", has_text="Settings").click()
+    page.locator(".lm-Menu-item", has_text=re.compile("^Theme$")).click()
+    page.locator(".lm-Menu-item", has_text=re.compile(f"^{entry}$")).click()
+
+
+def lightness(frame):
+    """Return how light the background of a page in a frame is, from 0 to 255."""
+    color = frame.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
 
 
 def forbid_frames(route: Route) -> None:
@@ -135,6 +148,14 @@ def test_the_launcher_has_a_tile_that_opens_the_console(person, server):
     shown = page.frame_locator("#wshandler-console iframe")
     expect(shown.get_by_role("row").filter(has_text="/echo")).to_contain_text("ready")
     screenshot(page, "lab-tile")
+    # It is as light or dark as Lab, whatever the system is; what is emulated goes over both.
+    page.emulate_media(color_scheme="no-override")
+    assert lightness(shown) > 200
+    choose_theme(page, "Synchronize with System Settings")  # no more
+    choose_theme(page, "JupyterLab Dark")
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    wait_for(lambda: lightness(shown) < 60, 30, "a dark panel")
+    screenshot(page, "lab-dark")
     # After a reload the panel is back in its place.
     page.goto(f"{server.url}lab/workspaces/tile")
     expect(frame).to_have_attribute("src", f"{server.url}wshandler/")

@@ -99,6 +99,20 @@
     };
   }
 
+  // Have a frame be as light or dark as Lab: by itself it goes by the system. The page in it hears
+  // of the frame's color scheme as of the reader's wish (Media Queries 5, prefers-color-scheme).
+  function likeLab(widget) {
+    const {body} = document;
+    const paint = () => {
+      const frame = widget.node.querySelector('iframe');
+      frame.style.colorScheme = body.dataset.jpThemeLight === 'false' ? 'dark' : 'light';
+    };
+    const watch = new MutationObserver(paint);
+    watch.observe(body, {attributeFilter: ['data-jp-theme-light']});
+    widget.disposed.connect(() => watch.disconnect());
+    paint();
+  }
+
   async function extension() {
     const [application, apputils, services, running, launcher, components, signaling] =
       await Promise.all([
@@ -129,6 +143,7 @@
           'allow-downloads', 'allow-modals'];
         const content = new apputils.IFrame({sandbox});
         content.url = address(route);
+        likeLab(content);
         const made = new apputils.MainAreaWidget({content});
         made.id = 'wshandler-console';
         Object.assign(made.title, {label: TITLE, icon, closable: true});
